@@ -1,0 +1,226 @@
+"""The blocking face: the same names and arguments, for programs without an event loop.
+
+One implementation serves both. A thread of its own runs the loop; calls hand a coroutine over
+and wait. The thread is made on first use, shared by all sandboxes of the process, and made anew
+in a forked child.
+"""
+
+import asyncio
+import atexit
+import concurrent.futures
+import os
+import threading
+import weakref
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+from sandbox import events
+from sandbox.engine import POOL_SIZE, SESSIONS_CAP, WAITING_CAP, AsyncSandbox
+from sandbox.errors import StaleProcess
+from sandbox.limits import Limits
+from sandbox.outcome import Outcome
+from sandbox.policy import Policy
+from sandbox.protocol.messages import Checked
+from sandbox.session import AsyncSession
+
+T = TypeVar("T")
+
+CLOSE_WITHIN_S = 15.0
+
+
+class _LoopThread:
+    """An event loop in a daemon thread."""
+
+    def __init__(self) -> None:
+        self.made_in = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="cellblock", daemon=True)
+        self._thread.start()
+
+    def call(self, work: Coroutine[object, object, T]) -> T:
+        """The result of `work`, run on the loop; an interrupt of the caller cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                future.cancel()
+                concurrent.futures.wait([future], timeout=CLOSE_WITHIN_S)
+            raise
+
+
+_thread: _LoopThread | None = None
+_thread_lock = threading.Lock()
+_open_boxes: "weakref.WeakSet[Sandbox]" = weakref.WeakSet()
+
+
+def _loop_thread() -> _LoopThread:
+    global _thread
+    with _thread_lock:
+        if _thread is None or _thread.made_in != os.getpid():
+            _thread = _LoopThread()
+        return _thread
+
+
+@atexit.register
+def _close_open_boxes() -> None:
+    """Leave nothing behind when the program ends without a close."""
+    for box in list(_open_boxes):
+        box.close()
+
+
+class Sandbox:
+    """Runs snippets in jails; see AsyncSandbox. Use it from any number of threads."""
+
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        *,
+        pool_size: int = POOL_SIZE,
+        max_sessions: int = SESSIONS_CAP,
+        max_waiting: int = WAITING_CAP,
+    ) -> None:
+        self._made_in = os.getpid()
+        self._box = AsyncSandbox(
+            policy, pool_size=pool_size, max_sessions=max_sessions, max_waiting=max_waiting
+        )
+        _open_boxes.add(self)
+
+    @property
+    def policy(self) -> Policy:
+        return self._box.policy
+
+    def __enter__(self) -> Self:
+        self._call(self._box.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def run(
+        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
+    ) -> Outcome:
+        """Run one snippet in a fresh jail that ends with it."""
+        return self._call(self._box.run(code, limits=limits, stdin=stdin))
+
+    def stream(
+        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
+    ) -> Iterator[events.Event]:
+        """Events of one snippet in a fresh jail, as they happen."""
+        return self._iterate(self._box.stream(code, limits=limits, stdin=stdin))
+
+    def session(self) -> "Session":
+        """A session, open already. Close it, or use it as a context manager."""
+        return Session(self, self._call(self._box.session().__aenter__()))
+
+    def check(self, code: str) -> Checked:
+        """What `code` would need and what the policy would refuse. Runs nothing of it."""
+        return self._call(self._box.check(code))
+
+    def map(
+        self,
+        snippets: Iterable[str],
+        *,
+        limits: Limits | None = None,
+        concurrency: int | None = None,
+        ordered: bool = True,
+    ) -> Iterator[tuple[int, Outcome]]:
+        """(index, outcome) of each snippet, each in a fresh jail; see AsyncSandbox.map."""
+        return self._iterate(
+            self._box.map(snippets, limits=limits, concurrency=concurrency, ordered=ordered)
+        )
+
+    def close(self) -> None:
+        """End every session; nothing is left when this returns. May be called again."""
+        _open_boxes.discard(self)
+        if self._made_in == os.getpid():
+            self._call(self._box.close())
+
+    def _call(self, work: Coroutine[object, object, T]) -> T:
+        if os.getpid() != self._made_in:
+            work.close()
+            raise StaleProcess("The sandbox", self._made_in, os.getpid())
+        return _loop_thread().call(work)
+
+    def _iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
+        """`source` item by item; leaving the loop early ends it too."""
+        try:
+            while True:
+                try:
+                    yield self._call(_next(source))
+                except StopAsyncIteration:
+                    return
+        finally:
+            self._call(_close_iterator(source))
+
+
+class Session:
+    """Variables, imports and files that persist; see AsyncSession. Made by `Sandbox.session()`."""
+
+    def __init__(self, box: Sandbox, session: AsyncSession) -> None:
+        self._box = box
+        self._session = session
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def enforcement(self) -> tuple[str, ...]:
+        """Names of the layers that hold for this session."""
+        return self._session.enforcement
+
+    def run(
+        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
+    ) -> Outcome:
+        """Run `code` and give back how it ended."""
+        return self._box._call(self._session.run(code, limits=limits, stdin=stdin))
+
+    def stream(
+        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
+    ) -> Iterator[events.Event]:
+        """Events of `run` as they happen; the last one is `Finished`."""
+        return self._box._iterate(self._session.stream(code, limits=limits, stdin=stdin))
+
+    def put(self, path: str, data: bytes | str) -> None:
+        """Write `data` to the file `path` of the workspace; text as UTF-8."""
+        self._box._call(self._session.put(path, data))
+
+    def get(self, path: str) -> bytes:
+        """The content of the regular file `path` of the workspace."""
+        return self._box._call(self._session.get(path))
+
+    def files(self) -> list[str]:
+        """Paths of the regular files of the workspace, sorted."""
+        return self._box._call(self._session.files())
+
+    def check(self, code: str) -> Checked:
+        """What `code` would need and what the policy would refuse. Runs nothing of it."""
+        return self._box._call(self._session.check(code))
+
+    def close(self) -> None:
+        """End the session's processes and throw its files away. May be called again."""
+        self._box._call(self._session.close())
+
+
+async def _next(source: AsyncIterator[T]) -> T:
+    return await anext(source)
+
+
+async def _close_iterator(source: AsyncIterator[T]) -> None:
+    close = getattr(source, "aclose", None)
+    if close is not None:
+        await close()

@@ -1,0 +1,270 @@
+"""Control groups of sessions: version 2 where delegated, version 1 where writable, else none.
+
+One group per zygote and controller, `cellblock-<pid>-<token>`, with one child per session. The
+names let a later process see which of them belong to nobody any more.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sandbox.protocol.plan import ENGINE_PROCESSES
+
+V1_CONTROLLERS = ("memory", "pids", "cpuacct")
+V2_CONTROLLERS = ("memory", "pids", "cpu")
+PREFIX = "cellblock-"
+REMOVE_WITHIN_S = 2.0
+
+
+class CpuTime(NamedTuple):
+    user_s: float
+    system_s: float
+
+
+class Files(NamedTuple):
+    """Names of one version's files for what a session needs; None where it has none."""
+
+    memory_limit: str
+    swap_limit: str | None
+    memory_peak: str
+    oom_kills: str
+    join: str
+
+
+V1_FILES = Files(
+    "memory.limit_in_bytes",
+    "memory.memsw.limit_in_bytes",
+    "memory.max_usage_in_bytes",
+    "memory.oom_control",
+    "tasks",
+)
+V2_FILES = Files("memory.max", "memory.swap.max", "memory.peak", "memory.events", "cgroup.procs")
+
+
+class Hierarchies(NamedTuple):
+    """Where this process may make groups: a directory per controller."""
+
+    version: int
+    parents: Mapping[str, str]
+
+
+def find() -> Hierarchies | None:
+    """Writable control groups of this process, found by making and removing one in each."""
+    own = _own_paths()
+    if "" in own:
+        parent = _mount_point("cgroup2") + own[""].rstrip("/")
+        if set(V2_CONTROLLERS) <= set(_read_words(f"{parent}/cgroup.subtree_control")):
+            if _can_make(parent):
+                return Hierarchies(2, dict.fromkeys(("all",), parent))
+    parents = {}
+    for name in V1_CONTROLLERS:
+        if name not in own:
+            return None
+        parents[name] = f"/sys/fs/cgroup/{name}{own[name].rstrip('/')}"
+        if not _can_make(parents[name]):
+            return None
+    return Hierarchies(1, parents)
+
+
+def sweep(hierarchies: Hierarchies) -> int:
+    """Remove groups whose supervisor and launcher were both killed; how many were removed."""
+    count = 0
+    for parent in hierarchies.parents.values():
+        for name in os.listdir(parent):
+            pid = name.removeprefix(PREFIX).partition("-")[0]
+            if name.startswith(PREFIX) and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+                count += _remove_tree(f"{parent}/{name}")
+    return count
+
+
+class ZygoteGroups:
+    """The groups of one zygote; each session gets a child of them."""
+
+    def __init__(self, hierarchies: Hierarchies) -> None:
+        self.hierarchies = hierarchies
+        self.name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+        self._directories = [f"{path}/{self.name}" for path in hierarchies.parents.values()]
+        for directory in self._directories:
+            os.mkdir(directory)
+        if hierarchies.version == 2:
+            _write(f"{self._directories[0]}/cgroup.subtree_control", "+memory +pids +cpu")
+
+    @property
+    def parents(self) -> list[str]:
+        """The directories that hold the groups, in the order of the controllers."""
+        return list(self.hierarchies.parents.values())
+
+    def make(self, number: int, *, memory_bytes: int, processes: int) -> "SessionGroup":
+        return SessionGroup(self, number, memory_bytes=memory_bytes, processes=processes)
+
+    def directory(self, controller: str) -> str:
+        """The group of this zygote that `controller` governs."""
+        names = list(self.hierarchies.parents)
+        return self._directories[names.index(controller) if controller in names else 0]
+
+    def remove(self) -> None:
+        """Remove the groups; their processes must have ended."""
+        for directory in self._directories:
+            _remove_tree(directory)
+
+
+class SessionGroup:
+    """The control groups of one session."""
+
+    def __init__(
+        self, zygote: ZygoteGroups, number: int, *, memory_bytes: int, processes: int
+    ) -> None:
+        self._files = V1_FILES if zygote.hierarchies.version == 1 else V2_FILES
+        self._is_v1 = zygote.hierarchies.version == 1
+        names = V1_CONTROLLERS if self._is_v1 else ("all",)
+        self._paths = {name: f"{zygote.directory(name)}/s{number}" for name in names}
+        for path in self._paths.values():
+            os.mkdir(path)
+        self.limit_memory(memory_bytes)
+        _write(f"{self._path('pids')}/pids.max", str(processes + ENGINE_PROCESSES))
+        self._usage = [self._open(*place) for place in self._usage_files()]
+        self._peak = self._open("memory", self._files.memory_peak, os.O_RDWR)
+
+    def join_fds(self) -> list[int]:
+        """Descriptors to write "0" to, by the process that is to join. The caller closes them."""
+        return [
+            os.open(f"{path}/{self._files.join}", os.O_WRONLY | os.O_CLOEXEC)
+            for path in self._paths.values()
+        ]
+
+    def limit_memory(self, memory_bytes: int) -> None:
+        """Cap the memory of the group, swap included, at `memory_bytes`."""
+        memory = self._path("memory")
+        swap_file = f"{memory}/{self._files.swap_limit}"
+        _write(f"{memory}/{self._files.memory_limit}", str(memory_bytes))
+        if os.path.exists(swap_file):
+            _write(swap_file, str(memory_bytes if self._is_v1 else 0))
+
+    def cpu(self) -> CpuTime:
+        """CPU time that the group has used since it was made."""
+        if self._is_v1:
+            user, system = (int(os.pread(fd, 64, 0)) for fd in self._usage)
+            return CpuTime(user / 1e9, system / 1e9)
+        fields = _fields(os.pread(self._usage[0], 4096, 0))
+        return CpuTime(fields["user_usec"] / 1e6, fields["system_usec"] / 1e6)
+
+    def start_peak(self) -> None:
+        """Measure the peak anew from here on, where the kernel allows it."""
+        try:
+            os.write(self._peak, b"0")
+        except OSError:
+            # Version 2 before Linux 6.12: the peak is that of the session's whole life.
+            return
+
+    def peak_bytes(self) -> int:
+        """Most memory in use at once since `start_peak`."""
+        return int(os.pread(self._peak, 64, 0))
+
+    def oom_kills(self) -> int:
+        """How many processes the kernel has killed because the group was at its limit."""
+        return self._count("memory", self._files.oom_kills, "oom_kill")
+
+    def forks_refused(self) -> int:
+        """How often a fork failed because the group was at its limit."""
+        return self._count("pids", "pids.events", "max")
+
+    def processes(self) -> int:
+        """How many processes and threads are in the group."""
+        with open(f"{self._path('pids')}/pids.current") as stream:
+            return int(stream.read())
+
+    def close(self) -> None:
+        """Close the descriptors and remove the group; its processes must have ended."""
+        for fd in (*self._usage, self._peak):
+            os.close(fd)
+        for path in self._paths.values():
+            _remove_tree(path)
+
+    def _usage_files(self) -> list[tuple[str, str]]:
+        if self._is_v1:
+            return [("cpuacct", "cpuacct.usage_user"), ("cpuacct", "cpuacct.usage_sys")]
+        return [("cpu", "cpu.stat")]
+
+    def _path(self, controller: str) -> str:
+        return self._paths[controller if self._is_v1 else "all"]
+
+    def _open(self, controller: str, name: str, flags: int = os.O_RDONLY) -> int:
+        return os.open(f"{self._path(controller)}/{name}", flags | os.O_CLOEXEC)
+
+    def _count(self, controller: str, name: str, key: str) -> int:
+        with open(f"{self._path(controller)}/{name}", "rb") as stream:
+            return _fields(stream.read()).get(key, 0)
+
+
+def _fields(content: bytes) -> dict[str, int]:
+    rows = (line.split() for line in content.decode().splitlines())
+    return {key: int(value) for key, value in rows}
+
+
+def _own_paths() -> dict[str, str]:
+    """The group of this process by controller; "" stands for version 2."""
+    paths = {}
+    with open("/proc/self/cgroup") as stream:
+        for line in stream:
+            _number, controllers, path = line.rstrip("\n").split(":", 2)
+            for name in controllers.split(","):
+                paths[name] = path
+    return paths
+
+
+def _mount_point(kind: str) -> str:
+    with open("/proc/self/mounts") as stream:
+        for line in stream:
+            _source, point, found, *_rest = line.split()
+            if found == kind:
+                return point
+    return "/sys/fs/cgroup"
+
+
+def _read_words(path: str) -> list[str]:
+    try:
+        with open(path) as stream:
+            return stream.read().split()
+    except OSError:
+        return []
+
+
+def _can_make(parent: str) -> bool:
+    trial = f"{parent}/{PREFIX}{os.getpid()}-try{secrets.token_hex(2)}"
+    try:
+        os.mkdir(trial)
+        os.rmdir(trial)
+    except OSError:
+        return False
+    return True
+
+
+def _write(path: str, value: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
+
+
+def _remove_tree(directory: str) -> int:
+    """Remove a group and its children; 1 if that is done, 0 if something still runs in it."""
+    deadline = time.monotonic() + REMOVE_WITHIN_S
+    while True:
+        try:
+            with os.scandir(directory) as entries:
+                children = [entry.path for entry in entries if entry.is_dir()]
+            for child in children:
+                os.rmdir(child)
+            os.rmdir(directory)
+        except FileNotFoundError:
+            return 0
+        except OSError:
+            # EBUSY for a moment after the last process of the group was reaped.
+            if time.monotonic() > deadline:
+                return 0
+            time.sleep(0.001)
+        else:
+            return 1

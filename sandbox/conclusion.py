@@ -1,0 +1,116 @@
+"""What a run comes to: the one outcome that its limits, its ending and its last word allow."""
+
+import errno
+import os
+from typing import Any
+
+from sandbox.limits import Limits
+from sandbox.outcome import (
+    Artifact,
+    Completed,
+    Denial,
+    Died,
+    ErrorInfo,
+    LimitExceeded,
+    NameChange,
+    Outcome,
+    Raised,
+    Refused,
+    Truncated,
+)
+from sandbox.protocol.messages import Done
+from sandbox.run import Breach, Exit, Ran, signal_name
+from sandbox.supervisor import Worker
+
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def conclude(
+    worker: Worker, ran: Ran, artifacts: tuple[Artifact, ...], limits: Limits
+) -> Outcome:
+    """The outcome of a run: limits first, then how the process ended, then what it said."""
+    end = ran.end
+    denials = ran.denials
+    done = end if isinstance(end, Done) else None
+    written = sum(item.size_bytes for item in artifacts)
+    shared: dict[str, Any] = {
+        "stdout": ran.stdout.text(),
+        "stderr": ran.stderr.text(),
+        "text": done.text if done else None,
+        "displays": ran.displays,
+        "artifacts": artifacts,
+        "usage": ran.usage.model_copy(
+            update={"written_bytes": ran.usage.written_bytes + written}
+        ),
+        "truncated": Truncated(stdout=ran.stdout.cut, stderr=ran.stderr.cut),
+        "state": ran.state,
+        "survives": ran.survives,
+        "survives_reason": ran.survives_reason,
+        "names": _names(done),
+        "tier": worker.zygote.plan.tier,
+        "layers": worker.layers,
+    }
+    breach = ran.breach
+    if breach is not None:
+        return LimitExceeded(
+            limit=breach.limit,
+            allowed=breach.allowed,
+            observed=breach.observed,
+            denials=denials,
+            **shared,
+        )
+    if isinstance(end, Exit):
+        name = signal_name(end.status)
+        if name == "SIGSYS":
+            denials = (*denials, Denial(layer="seccomp", tried="a system call", rule="kill"))
+        code = os.WEXITSTATUS(end.status) if name is None else None
+        return Died(exit_code=code, signal=name, denials=denials, **shared)
+    if done is None:
+        return Died(exit_code=None, signal="SIGKILL", denials=denials, **shared)
+    if done.ended == "refused":
+        return Refused(
+            reason=done.error_message, line=done.refused_line, denials=denials, **shared
+        )
+    if done.ended == "completed":
+        return Completed(denials=denials, **shared)
+    hit = _limit_behind(worker, done, limits, ran)
+    if hit is not None:
+        return LimitExceeded(
+            limit=hit.limit,
+            allowed=hit.allowed,
+            observed=hit.observed,
+            denials=denials,
+            **shared,
+        )
+    error = ErrorInfo(
+        type=done.error_type, message=done.error_message, traceback=done.error_traceback
+    )
+    return Raised(error=error, denials=denials, **shared)
+
+
+def _limit_behind(
+    worker: Worker, done: Done, limits: Limits, ran: Ran
+) -> Breach | None:
+    """The limit that an uncaught exception is the guest's sight of: or None.
+
+    The guest names the exception; that the limit was reached is looked up on the host, except
+    for memory, where RLIMIT_DATA refuses an allocation and leaves no trace.
+    """
+    plan = worker.zygote.plan
+    if done.error_type == "MemoryError" and plan.asks_for("rlimits"):
+        return Breach("memory_bytes", limits.memory_bytes, ran.usage.peak_memory_bytes)
+    if done.error_errno in OUT_OF_SPACE and worker.is_disk_full():
+        return Breach("disk_bytes", plan.workspace_bytes, worker.disk_used_bytes())
+    is_about_forks = done.error_type in ("BlockingIOError", "RuntimeError")
+    if is_about_forks and ran.was_refused_forks:
+        return Breach("processes", plan.processes, plan.processes)
+    return None
+
+
+def _names(done: Done | None) -> tuple[NameChange, ...]:
+    if done is None:
+        return ()
+    fields = ("change", "name", "type", "size", "size_bytes")
+    return tuple(
+        NameChange.model_validate(dict(zip(fields, row, strict=True))) for row in done.names
+    )

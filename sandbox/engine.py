@@ -1,0 +1,199 @@
+"""AsyncSandbox: the engine's front door. One zygote per policy, a pool of workers before it."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import Self
+
+from sandbox import cgroup, events
+from sandbox.environment import Environment, discover
+from sandbox.errors import PolicyError, SessionClosed, StaleProcess
+from sandbox.limits import Limits
+from sandbox.lowering import lower
+from sandbox.outcome import Outcome
+from sandbox.policy import Policy
+from sandbox.pool import Pool
+from sandbox.protocol.messages import Checked
+from sandbox.session import AsyncSession
+from sandbox.supervisor import Worker, Zygote
+
+POOL_SIZE = 2
+SESSIONS_CAP = 64
+WAITING_CAP = 256
+
+
+class AsyncSandbox:
+    """Runs snippets in jails. Start and stop it as an async context manager, or let the first
+    call start it and call `close`.
+
+    `pool_size` workers are kept warm; at most `max_sessions` are in use at once, and at most
+    `max_waiting` calls wait for one before the next gets PoolFull.
+    """
+
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        *,
+        pool_size: int = POOL_SIZE,
+        max_sessions: int = SESSIONS_CAP,
+        max_waiting: int = WAITING_CAP,
+    ) -> None:
+        for name, value, least in (
+            ("pool_size", pool_size, 0),
+            ("max_sessions", max_sessions, 1),
+            ("max_waiting", max_waiting, 0),
+        ):
+            if value < least:
+                raise PolicyError(name, f"is {value}", f"It must be at least {least}")
+        self.policy = policy or Policy()
+        self._pool_size = pool_size
+        self._max_sessions = max_sessions
+        self._max_waiting = max_waiting
+        self._made_in = os.getpid()
+        self._zygote: Zygote | None = None
+        self._pool: Pool | None = None
+        self._environment: Environment | None = None
+        self._hierarchies: cgroup.Hierarchies | None = None
+        self._starting: asyncio.Lock | None = None
+        self._is_closed = False
+
+    async def __aenter__(self) -> Self:
+        pool = await self._open()
+        await pool.fill()
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def run(
+        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
+    ) -> Outcome:
+        """Run one snippet in a fresh jail that ends with it."""
+        async with AsyncSession(self, survive=False) as session:
+            return await session.run(code, limits=limits, stdin=stdin)
+
+    async def stream(
+        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
+    ) -> AsyncIterator[events.Event]:
+        """Events of one snippet in a fresh jail, as they happen."""
+        async with AsyncSession(self, survive=False) as session:
+            async for event in session.stream(code, limits=limits, stdin=stdin):
+                yield event
+
+    def session(self) -> AsyncSession:
+        """A session; await it or enter it to open it."""
+        return AsyncSession(self)
+
+    async def check(self, code: str) -> Checked:
+        """What `code` would need and what the policy would refuse. Runs nothing of it."""
+        async with AsyncSession(self) as session:
+            return await session.check(code)
+
+    async def map(
+        self,
+        snippets: Iterable[str],
+        *,
+        limits: Limits | None = None,
+        concurrency: int | None = None,
+        ordered: bool = True,
+    ) -> AsyncIterator[tuple[int, Outcome]]:
+        """(index, outcome) of each snippet, each in a fresh jail, `concurrency` at a time.
+
+        In the order of the snippets, or as they complete with `ordered=False`. Only as many
+        snippets are taken from the iterable as are running. The default is one per processor.
+        """
+        width = concurrency or len(os.sched_getaffinity(0))
+        source = enumerate(snippets)
+        running: dict[asyncio.Task[Outcome], int] = {}
+        finished: dict[int, Outcome] = {}
+        next_index = 0
+        try:
+            while True:
+                while len(running) < width and (item := next(source, None)) is not None:
+                    task = asyncio.ensure_future(self.run(item[1], limits=limits))
+                    running[task] = item[0]
+                if not running:
+                    return
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    finished[running.pop(task)] = task.result()
+                if not ordered:
+                    for index in sorted(finished):
+                        yield index, finished.pop(index)
+                while next_index in finished:
+                    yield next_index, finished.pop(next_index)
+                    next_index += 1
+        finally:
+            for task in running:
+                task.cancel()
+            if running:
+                await asyncio.wait(running)
+
+    async def close(self) -> None:
+        """End every session and the zygote; nothing is left when this returns."""
+        if self._is_closed or os.getpid() != self._made_in:
+            return
+        self._is_closed = True
+        if self._pool is not None:
+            await self._pool.close()
+        if self._zygote is not None:
+            await self._zygote.close()
+
+    async def take(self) -> Worker:
+        """A fresh worker, for a session. It comes back by `give_back`."""
+        return await (await self._open()).take()
+
+    async def give_back(self, worker: Worker) -> None:
+        """End `worker`; returns at once, its remains are cleared in the background."""
+        if self._pool is not None and not self._is_closed:
+            self._pool.give_back(worker)
+
+    async def _open(self) -> Pool:
+        if os.getpid() != self._made_in:
+            raise StaleProcess("The sandbox", self._made_in, os.getpid())
+        if self._is_closed:
+            raise SessionClosed("sandbox")
+        if self._starting is None:
+            self._starting = asyncio.Lock()
+        async with self._starting:
+            if self._zygote is None or not self._zygote.is_alive:
+                await self._start_zygote()
+            if self._pool is None:
+                self._pool = Pool(
+                    self._make_worker,
+                    warm=self._pool_size,
+                    most=self._max_sessions,
+                    waiting=self._max_waiting,
+                )
+        return self._pool
+
+    async def _start_zygote(self) -> None:
+        if self._zygote is not None:
+            dead, self._zygote = self._zygote, None
+            await dead.close()
+        if self._environment is None:
+            self._environment = await asyncio.to_thread(discover, self.policy.environment)
+            self._hierarchies = await asyncio.to_thread(_find_hierarchies)
+        plan = lower(self.policy, self._environment)
+        self._zygote = await Zygote.start(
+            plan, self._environment.interpreter, self._hierarchies
+        )
+
+    async def _make_worker(self) -> Worker:
+        assert self._zygote is not None
+        worker = self._zygote.spawn()
+        await worker.start()
+        return worker
+
+
+def _find_hierarchies() -> cgroup.Hierarchies | None:
+    found = cgroup.find()
+    if found is not None:
+        cgroup.sweep(found)
+    return found

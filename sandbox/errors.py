@@ -1,0 +1,226 @@
+"""The exception tree: what the engine itself failed to do, or was wrongly asked to do.
+
+What a snippet did is never here: that is an `Outcome`. Each error keeps its facts as attributes
+and builds its message from them: what failed, what was seen, what to do.
+"""
+
+from datetime import UTC, datetime
+from typing import Self
+
+
+class SandboxError(Exception):
+    """Base of every error that the engine raises. Survives pickle and copy with its facts."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # BaseException would call __init__ with the message alone.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(
+    cls: type[SandboxError], args: tuple[object, ...], facts: dict[str, object]
+) -> SandboxError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(facts)
+    return error
+
+
+def _sentences(*parts: str) -> str:
+    """`parts` that are not empty, each closed by a full stop."""
+    closed = (part if part[-1] in ".!?" else part + "." for part in parts if part)
+    return " ".join(closed)
+
+
+# ---- bad input ----------------------------------------------------------------------------------
+
+
+class PolicyError(SandboxError, ValueError):
+    """A policy, a limit or a call asks for something that is unknown, unsafe or contradictory.
+
+    `field` is the dotted name of what is wrong; `source` names the file it was read from.
+    """
+
+    def __init__(self, field: str, problem: str, remedy: str = "", *, source: str = "") -> None:
+        self.field = field
+        self.problem = problem
+        self.remedy = remedy
+        self.source = source
+        place = ": ".join(part for part in (source, field) if part)
+        super().__init__(_sentences(f"{place}: {problem}" if place else problem, remedy))
+
+    def in_source(self, source: str) -> Self:
+        """The same error, said to come from the file `source`."""
+        return type(self)(self.field, self.problem, self.remedy, source=source)
+
+
+class FileRefused(SandboxError, ValueError):
+    """A file was not put into or taken out of a session's workspace. `path` is the guest's."""
+
+    def __init__(self, path: str, reason: str, remedy: str = "") -> None:
+        self.path = path
+        self.reason = reason
+        self.remedy = remedy
+        super().__init__(_sentences(f"File {path!r} was refused: {reason}", remedy))
+
+
+# ---- the machine --------------------------------------------------------------------------------
+
+
+class LayerUnavailable(SandboxError):
+    """A layer that the policy wants does not hold here, so nothing was run."""
+
+    def __init__(self, layer: str, probe: str, remedy: str) -> None:
+        self.layer = layer
+        self.probe = probe
+        self.remedy = remedy
+        super().__init__(
+            _sentences(f"Layer {layer!r} is not available", f"Probe: {probe}", remedy)
+        )
+
+
+class EnvironmentFailed(SandboxError):
+    """The interpreter is missing or unfit, or a module to preload does not import.
+
+    `module` is empty when the interpreter itself is at fault.
+    """
+
+    def __init__(
+        self, interpreter: str, detail: str, *, module: str = "", remedy: str = ""
+    ) -> None:
+        self.interpreter = interpreter
+        self.module = module
+        self.detail = detail
+        self.remedy = remedy
+        failed = (
+            f"Preloading {module!r} with {interpreter} failed"
+            if module
+            else f"Interpreter {interpreter!r} cannot be used"
+        )
+        super().__init__(_sentences(f"{failed}: {detail}", remedy))
+
+
+class ZygoteDied(SandboxError):
+    """The process that forks workers ended by itself. `ending` is how, `said` its last words."""
+
+    def __init__(
+        self, ending: str, *, step: str = "", said: str = "", remedy: str = ""
+    ) -> None:
+        self.ending = ending
+        self.step = step
+        self.said = said
+        self.remedy = remedy
+        super().__init__(
+            _sentences(
+                f"The zygote died{f' at step {step!r}' if step else ''}: {ending}",
+                f"It said: {said}" if said else "",
+                remedy,
+            )
+        )
+
+
+class EngineTimeout(SandboxError):
+    """A step of the engine itself, not of a snippet, took longer than it may."""
+
+    def __init__(self, step: str, waited_s: float, remedy: str = "") -> None:
+        self.step = step
+        self.waited_s = waited_s
+        self.remedy = remedy or "Try again; if it repeats, the machine is overloaded"
+        super().__init__(
+            _sentences(f"The engine gave up on {step} after {waited_s:.3g} s", self.remedy)
+        )
+
+
+class PoolFull(SandboxError):
+    """Every place is taken and the queue is full; worth another try after `retry_after_s`."""
+
+    def __init__(self, retry_after_s: float, live: int, waiting: int) -> None:
+        self.retry_after_s = retry_after_s
+        self.live = live
+        self.waiting = waiting
+        super().__init__(
+            f"The pool is full: {live} sessions live, {waiting} calls waiting."
+            f" Try again in {retry_after_s:.3g} s, or raise the pool's size."
+        )
+
+
+class StaleProcess(SandboxError):
+    """An object was used in a forked child of the process that made it."""
+
+    def __init__(self, what: str, made_in: int, used_in: int) -> None:
+        self.what = what
+        self.made_in = made_in
+        self.used_in = used_in
+        super().__init__(
+            f"{what} was made in process {made_in} and used in process {used_in}."
+            " Its workers belong to the first: make a new one after the fork."
+        )
+
+
+# ---- sessions -----------------------------------------------------------------------------------
+
+
+class SessionError(SandboxError):
+    """Base of the errors after which a session is of no further use."""
+
+
+class SessionClosed(SessionError):
+    """A session or sandbox was used after its close."""
+
+    def __init__(self, what: str = "session") -> None:
+        self.what = what
+        super().__init__(f"The {what} is closed. Open a new one.")
+
+
+class SessionLost(SessionError):
+    """The session's processes are gone, and its variables and files with them."""
+
+    def __init__(self, why: str, when: datetime | None = None) -> None:
+        self.why = why
+        self.when = when or datetime.now(UTC)
+        super().__init__(
+            _sentences(
+                f"The session was lost at {_clock(self.when)}: {why}",
+                "Its variables and files are gone; open a new session",
+            )
+        )
+
+
+class SessionExpired(SessionError):
+    """The session was thrown away on purpose: too old, or idle for too long."""
+
+    def __init__(self, why: str, when: datetime | None = None) -> None:
+        self.why = why
+        self.when = when or datetime.now(UTC)
+        super().__init__(
+            _sentences(
+                f"The session expired at {_clock(self.when)}: {why}",
+                "Its variables and files are gone; open a new session",
+            )
+        )
+
+
+class GuestFault(SessionError):
+    """The guest broke the protocol; its session was ended. `fault` says what came."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+        super().__init__(
+            _sentences(
+                f"The guest broke the protocol and its session was ended: {fault}",
+                "Open a new session",
+            )
+        )
+
+
+class CheckpointDropped(SandboxError):
+    """A checkpoint exists no more, so there is nothing to roll back to or fork from."""
+
+    def __init__(self, checkpoint: str, why: str) -> None:
+        self.checkpoint = checkpoint
+        self.why = why
+        super().__init__(
+            _sentences(f"Checkpoint {checkpoint} was dropped: {why}", "Take a new checkpoint")
+        )
+
+
+def _clock(when: datetime) -> str:
+    return when.isoformat(sep=" ", timespec="seconds")

@@ -1,0 +1,50 @@
+"""Events of `stream`: what happens while a snippet runs, in order. The last one is `Finished`."""
+
+from dataclasses import dataclass
+
+from sandbox.outcome import Artifact, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The code was handed over; `number` counts the snippets of the session from 1."""
+
+    number: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stdout:
+    """Text that the snippet wrote, whole characters only."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stderr:
+    """The same on the other stream."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Displayed:
+    """One MIME bundle; binary types as base64."""
+
+    bundle: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactMade:
+    """A file that the snippet left in the workspace, told after its end."""
+
+    artifact: Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The snippet is over. Nothing follows."""
+
+    outcome: Outcome
+
+
+Event = Started | Stdout | Stderr | Displayed | ArtifactMade | Finished

@@ -1,0 +1,67 @@
+"""Blocking message channel over a stream socket, with descriptors: how guest processes talk.
+
+The host reads its own ends without blocking, in `sandbox/wire.py`.
+"""
+
+import os
+import socket
+
+from sandbox.protocol.frames import Frame, FrameReader
+from sandbox.protocol.messages import Direction, Message, pack, unpack
+
+CHUNK_BYTES = 1 << 16
+DESCRIPTORS_CAP = 16
+
+
+class ChannelClosed(EOFError):
+    """The other side is gone."""
+
+
+class Channel:
+    """One end of a channel, used by a single thread."""
+
+    def __init__(self, fd: int, incoming: Direction, cap_bytes: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._incoming: Direction = incoming
+        self._reader = FrameReader(cap_bytes)
+        self._frames: list[Frame] = []
+        self._descriptors: list[int] = []
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, message: Message, descriptors: tuple[int, ...] = ()) -> None:
+        """Write `message` whole; `descriptors` go with its first byte."""
+        data = memoryview(pack(message))
+        sent = socket.send_fds(self._socket, [data], list(descriptors)) if descriptors else 0
+        self._socket.sendall(data[sent:])
+
+    def receive(self) -> Message:
+        """The next message; waits for it. Raises ChannelClosed at the end of the stream."""
+        while not self._frames:
+            data, descriptors, _flags, _address = socket.recv_fds(
+                self._socket, CHUNK_BYTES, DESCRIPTORS_CAP
+            )
+            self._descriptors += descriptors
+            if not data:
+                raise ChannelClosed
+            self._frames += self._reader.feed(data)
+        return unpack(self._incoming, self._frames.pop(0))
+
+    @property
+    def has_more(self) -> bool:
+        """Whether `receive` has a message already, so that a poll would wait in vain."""
+        return bool(self._frames)
+
+    def take_descriptors(self, count: int) -> list[int]:
+        """The `count` oldest descriptors that came with messages and were not taken yet."""
+        if len(self._descriptors) < count:
+            raise ValueError(f"{count} descriptors expected, {len(self._descriptors)} came")
+        taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
+        for fd in taken:
+            os.set_inheritable(fd, False)
+        return taken
+
+    def close(self) -> None:
+        """Close this end; the channel is over once every copy of it is closed."""
+        self._socket.close()

@@ -1,0 +1,156 @@
+"""The warmed process: builds its root, imports the preloads, then forks a worker on request.
+
+It runs no snippet and reads nothing that a snippet wrote. It is pid 1 of its pid namespace (in
+the full tier), so its end is the end of everything below it.
+"""
+
+import gc
+import importlib
+import os
+import platform
+import signal
+import site
+import sys
+import time
+from typing import NoReturn
+
+from sandbox.guest import callrules, init, jail, landlock, seccomp, sysapi
+from sandbox.guest.channel import Channel, ChannelClosed
+from sandbox.guest.jail import JailError, step
+from sandbox.protocol.messages import Failed, Spawn, ZygoteReady
+from sandbox.protocol.plan import WORKSPACE, Access, JailPlan, Tier
+
+SPAWN_DESCRIPTORS = 4
+PRELOAD_TMP_BYTES = 64 * 1024 * 1024
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+
+
+def serve(plan: JailPlan, channel: Channel) -> NoReturn:
+    """Become the environment of `plan` and fork workers until the channel closes."""
+    try:
+        started = time.monotonic()
+        if plan.tier == "namespaces":
+            with step("proc and tmp"):
+                _mount_own_proc()
+                _mount_preload_tmp()
+        # Workers that end are nobody's to wait for: the supervisor holds their pidfds.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        _preload(plan)
+        prepared = _prepare(plan)
+    except JailError as error:
+        channel.send(Failed(error.step, error.detail))
+        os._exit(1)
+    channel.send(
+        ZygoteReady(
+            [layer for layer in plan.layers],
+            platform.python_version(),
+            time.monotonic() - started,
+            prepared.data_bytes,
+        )
+    )
+    _fork_workers(plan, channel, prepared)
+
+
+def _mount_own_proc() -> None:
+    """Cover the host's /proc, which was kept in the tree so that the kernel allows this mount."""
+    flags = sysapi.MS_NOSUID | sysapi.MS_NODEV | sysapi.MS_NOEXEC
+    sysapi.mount("proc", "/proc", "proc", flags)
+
+
+def _mount_preload_tmp() -> None:
+    """Packages write caches while they are imported; no session sees this /tmp."""
+    fd = sysapi.new_filesystem(
+        "tmpfs", [("size", str(PRELOAD_TMP_BYTES)), ("mode", "1777")], jail.MOUNT_ATTRIBUTES
+    )
+    sysapi.attach_mount(fd, "/tmp")
+    os.close(fd)
+
+
+def _preload(plan: JailPlan) -> None:
+    os.environ.clear()
+    os.environ.update(plan.env)
+    sys.argv = [""]
+    with step("site packages"):
+        site.main()
+    for module in plan.preload:
+        try:
+            importlib.import_module(module)
+        # Whatever a package raises while it is imported is that package's failure to load.
+        except Exception as error:  # noqa: BLE001
+            raise JailError(f"preload {module}", f"{type(error).__name__}: {error}") from error
+    sys.path.insert(0, WORKSPACE)
+    if plan.language == "restricted":
+        with step("restricted language"):
+            importlib.import_module("sandbox.guest.restricted")
+
+
+def _prepare(plan: JailPlan) -> jail.Prepared:
+    with step("seccomp filter"):
+        program = init_program = b""
+        if plan.asks_for("seccomp"):
+            version = landlock.abi()
+            program = _compile(plan.tier, version)
+            init_program = _compile(plan.tier, max(version, callrules.SCOPES_SIGNALS))
+    with step("landlock rules"):
+        ruleset = (
+            landlock.prepare(_readable(plan), tier=plan.tier) if plan.asks_for("landlock") else None
+        )
+    # Objects made so far are never garbage: the collector must not touch their pages after a
+    # fork, for each page touched is a page copied.
+    gc.collect()
+    gc.freeze()
+    return jail.Prepared(program, init_program, ruleset, _data_bytes())
+
+
+def _compile(tier: Tier, landlock_abi: int) -> bytes:
+    return seccomp.compile_filter(seccomp.rules_for(tier, landlock_abi), sysapi.ARCH)
+
+
+def _readable(plan: JailPlan) -> list[tuple[int, Access]]:
+    """What every session may open, by descriptors that stay open in the zygote."""
+    rules: list[tuple[str, Access]] = [(path, "rw") for path in DEVICES]
+    if plan.tier == "namespaces":
+        rules += [("/", "ro"), ("/proc", "ro")]
+        rules += [(bind.target, bind.access) for bind in plan.binds if bind.access == "rw"]
+    else:
+        rules += [(bind.source, bind.access) for bind in plan.binds]
+    return [
+        (os.open(path, os.O_PATH | os.O_CLOEXEC), access)
+        for path, access in rules
+        if os.path.exists(path)
+    ]
+
+
+def _data_bytes() -> int:
+    with open("/proc/self/status") as stream:
+        for line in stream:
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) * 1024
+    raise JailError("memory", "/proc/self/status has no line VmData")
+
+
+def _fork_workers(plan: JailPlan, channel: Channel, prepared: jail.Prepared) -> NoReturn:
+    own_pid_namespace = (
+        os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        if plan.asks_for("pid_namespace")
+        else -1
+    )
+    while True:
+        try:
+            request = channel.receive()
+        except ChannelClosed:
+            os._exit(0)
+        assert isinstance(request, Spawn)
+        descriptors = channel.take_descriptors(SPAWN_DESCRIPTORS + request.cgroups)
+        if own_pid_namespace >= 0:
+            sysapi.unshare(sysapi.CLONE_NEWPID)
+        if os.fork() == 0:
+            channel.close()
+            if own_pid_namespace >= 0:
+                os.close(own_pid_namespace)
+            init.serve(plan, prepared, request, descriptors)
+        if own_pid_namespace >= 0:
+            # unshare(CLONE_NEWPID) works once for each return to the own pid namespace.
+            sysapi.setns(own_pid_namespace, sysapi.CLONE_NEWPID)
+        for fd in descriptors:
+            os.close(fd)

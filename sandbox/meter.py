@@ -1,0 +1,119 @@
+"""A session's process tree as the host sees it, where no control group counts for us.
+
+An ordinary user may read the resident pages, faults and times of these processes, but not their
+proportional share, so memory is an estimate. A process counts with the private pages that it
+cannot have inherited by fork: at least its growth over what its parent held, and at least one
+page for each fault, but never more than all its private pages. Pages of tmpfs and of shared
+mappings are added from the file systems and from the largest mapper.
+"""
+
+import resource
+from typing import NamedTuple
+
+import psutil
+
+TICK_S = 0.05
+PAGE_BYTES = resource.getpagesize()
+_MINOR_FAULTS = 7
+"""Field `minflt` of /proc/PID/stat behind the command name, counted from 0. Source: proc(5)."""
+
+
+class Reading(NamedTuple):
+    memory_bytes: int
+    cpu_user_s: float
+    cpu_system_s: float
+    processes: int
+
+
+class _Row(NamedTuple):
+    pid: int
+    parent: int
+    private_bytes: int
+    shared_memory_bytes: int
+    fault_bytes: int
+    user_s: float
+    system_s: float
+
+
+class Meter:
+    """Reads the tree below one init process."""
+
+    def __init__(self, init_pid: int) -> None:
+        self._init_pid = init_pid
+        self._inherited: dict[int, int] = {}
+        self._private: dict[int, int] = {}
+        self._times: dict[int, tuple[float, float]] = {}
+        self._ended = (0.0, 0.0)
+
+    def set_baseline(self) -> None:
+        """Take what the tree holds now as inherited: the pages that the zygote had."""
+        self._inherited = {row.pid: row.private_bytes for row in self._rows()}
+        self._private = dict(self._inherited)
+
+    def read(self) -> Reading:
+        """What the tree holds and has used. CPU time of ended processes stays in the sum."""
+        rows = self._rows()
+        for row in rows:
+            if row.pid not in self._inherited:
+                self._inherited[row.pid] = self._private.get(row.parent, 0)
+        self._private = {row.pid: row.private_bytes for row in rows}
+        self._count_times(rows)
+        return Reading(
+            sum(map(self._own_bytes, rows))
+            + max((row.shared_memory_bytes for row in rows), default=0),
+            self._ended[0] + sum(row.user_s for row in rows),
+            self._ended[1] + sum(row.system_s for row in rows),
+            len(rows),
+        )
+
+    def _own_bytes(self, row: _Row) -> int:
+        growth = row.private_bytes - self._inherited[row.pid]
+        return min(row.private_bytes, max(growth, row.fault_bytes))
+
+    def _count_times(self, rows: list[_Row]) -> None:
+        alive = {row.pid: (row.user_s, row.system_s) for row in rows}
+        for pid, (user, system) in self._times.items():
+            if pid not in alive:
+                self._ended = (self._ended[0] + user, self._ended[1] + system)
+        self._times = alive
+
+    def _rows(self) -> list[_Row]:
+        try:
+            init = psutil.Process(self._init_pid)
+            tree = [init, *init.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+        rows = []
+        for process in tree:
+            try:
+                rows.append(_read_row(process))
+            except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+                continue
+        return rows
+
+
+def _read_row(process: psutil.Process) -> _Row:
+    with process.oneshot():
+        memory = process.memory_info()
+        times = process.cpu_times()
+        parent = process.ppid()
+    with open(f"/proc/{process.pid}/stat", "rb") as stream:
+        fields = stream.read().rpartition(b")")[2].split()
+    return _Row(
+        process.pid,
+        parent,
+        memory.rss - memory.shared,
+        _shared_memory_bytes(process.pid),
+        int(fields[_MINOR_FAULTS]) * PAGE_BYTES,
+        times.user,
+        times.system,
+    )
+
+
+def _shared_memory_bytes(pid: int) -> int:
+    """Resident pages of shared mappings that no file of a disk stands behind."""
+    with open(f"/proc/{pid}/status", "rb") as stream:
+        for line in stream:
+            if line.startswith(b"RssShmem:"):
+                return int(line.split()[1]) * 1024
+    return 0

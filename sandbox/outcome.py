@@ -1,0 +1,185 @@
+"""Outcome: how a snippet ended and what it left behind. One class per ending, told by `status`.
+
+What the engine itself failed to do is an exception of `errors`, never an outcome.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+
+from sandbox.protocol.plan import Tier
+
+
+def _utf8(value: object) -> object:
+    """Escape lone surrogates: text from a guest may hold some, JSON and UTF-8 cannot."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-8", "backslashreplace").decode()
+
+
+Text = Annotated[str, BeforeValidator(_utf8)]
+"""A string that a guest had a hand in."""
+
+Limit = Literal["wall_s", "cpu_s", "memory_bytes", "output_bytes", "processes", "disk_bytes"]
+State = Literal["kept", "rolled_back", "lost"]
+"""Of the session's variables: as the snippet left them, as they were before it, or gone."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Artifact(_Record):
+    """A file of the workspace that a snippet made, changed or deleted; `path` from its root."""
+
+    path: Text
+    size_bytes: int = Field(ge=0)
+    mime: Text
+    sha256: str | None
+    """None for a deleted file and above the size that is hashed."""
+    change: Literal["made", "changed", "deleted"] = "made"
+
+
+class Usage(_Record):
+    """What a snippet spent, its child processes included."""
+
+    wall_s: float = Field(default=0.0, ge=0)
+    cpu_user_s: float = Field(default=0.0, ge=0)
+    cpu_system_s: float = Field(default=0.0, ge=0)
+    peak_memory_bytes: int = Field(default=0, ge=0)
+    written_bytes: int = Field(default=0, ge=0)
+    processes: int = Field(default=0, ge=0)
+    """The most that lived at one time."""
+    start_s: float = Field(default=0.0, ge=0)
+    """From the call to the hand-over of the code: a worker made or taken, a copy made."""
+
+
+class Denial(_Record):
+    """Something that a layer refused while the snippet went on, or that ended it."""
+
+    layer: Text
+    tried: Text
+    rule: Text
+    hint: Text = ""
+
+
+class StreamCut(_Record):
+    """How much of one stream was kept and how much was left out."""
+
+    kept_bytes: int = Field(default=0, ge=0)
+    dropped_bytes: int = Field(default=0, ge=0)
+
+
+class Truncated(_Record):
+    stdout: StreamCut = StreamCut()
+    stderr: StreamCut = StreamCut()
+
+
+class NameChange(_Record):
+    """A session variable that the snippet added, changed or removed; `size` as shape or length."""
+
+    change: Literal["added", "changed", "removed"]
+    name: Text
+    type: Text
+    size: Text
+    size_bytes: int = Field(ge=0)
+
+
+class ErrorInfo(_Record):
+    """The exception that ended a snippet; the traceback shows guest frames only."""
+
+    type: Text
+    message: Text
+    traceback: Text
+
+
+class Ended(_Record):
+    """What every outcome has."""
+
+    stdout: Text = ""
+    stderr: Text = ""
+    text: Text | None = None
+    """The echo of a last bare expression, as a REPL shows it."""
+    displays: tuple[dict[Text, Text], ...] = ()
+    """MIME bundles in the order shown; binary types as base64."""
+    artifacts: tuple[Artifact, ...] = ()
+    usage: Usage = Usage()
+    denials: tuple[Denial, ...] = ()
+    truncated: Truncated = Truncated()
+    state: State = "kept"
+    survives: bool = True
+    """Whether variables would have outlived a kill of this snippet."""
+    survives_reason: str = ""
+    """Why not; empty when they would."""
+    names: tuple[NameChange, ...] = ()
+    tier: Tier
+    layers: tuple[str, ...]
+    """Names of the layers that held while the snippet ran."""
+
+
+class Completed(Ended):
+    """Ran to its end."""
+
+    status: Literal["completed"] = "completed"
+
+
+class Raised(Ended):
+    """Ended by a Python exception."""
+
+    status: Literal["raised"] = "raised"
+    error: ErrorInfo
+
+
+class LimitExceeded(Ended):
+    """Ended because it went over one of its limits; both numbers in the limit's unit."""
+
+    status: Literal["limit_exceeded"] = "limit_exceeded"
+    limit: Limit
+    allowed: float
+    observed: float
+
+
+class Died(Ended):
+    """Its process ended in another way: by an exit code, or by a signal such as "SIGSEGV"."""
+
+    status: Literal["died"] = "died"
+    exit_code: int | None = None
+    signal: str | None = None
+
+
+class Refused(Ended):
+    """The policy refused it before anything ran; `line` is 0 when no one line is at fault."""
+
+    status: Literal["refused"] = "refused"
+    reason: Text
+    line: int = Field(default=0, ge=0)
+
+
+Outcome = Annotated[
+    Completed | Raised | LimitExceeded | Died | Refused, Field(discriminator="status")
+]
+_ADAPTER: TypeAdapter[Outcome] = TypeAdapter(Outcome)
+
+EXIT_STATUS = {
+    "completed": 0,
+    "raised": 1,
+    "limit_exceeded": 124,
+    "refused": 126,
+    "died": 137,
+}
+"""What `cellblock run` exits with."""
+
+
+def exit_status(outcome: Outcome) -> int:
+    """The exit status of a command that ran one snippet."""
+    return EXIT_STATUS[outcome.status]
+
+
+def outcome_to_json(outcome: Outcome) -> str:
+    """`outcome` as one JSON object on one line."""
+    return outcome.model_dump_json()
+
+
+def outcome_from_json(data: str | bytes) -> Outcome:
+    """The outcome in `data`. Raises ValueError when a field is missing, unknown or wrong."""
+    return _ADAPTER.validate_json(data)

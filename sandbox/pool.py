@@ -1,0 +1,156 @@
+"""Pool: warm workers kept ready, a bound on live sessions, and a fair queue before it.
+
+A used worker never comes back: `give_back` ends it and lets the next caller in.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+
+from sandbox.errors import PoolFull
+from sandbox.supervisor import Worker
+
+RETRY_FLOOR_S = 0.05
+SMOOTHING = 0.2
+"""Weight of the newest session in the running mean of how long one lasts."""
+
+
+class Pool:
+    """Hands out workers that have run nothing, first come first served.
+
+    `warm` of them are made ahead of need. At most `most` are out at once, and at most `waiting`
+    callers wait; the next one is told to come back.
+    """
+
+    def __init__(
+        self, make: Callable[[], Awaitable[Worker]], *, warm: int, most: int, waiting: int
+    ) -> None:
+        self._make = make
+        self._warm = warm
+        self._most = most
+        self._waiting_cap = waiting
+        self._ready: deque[Worker] = deque()
+        self._out: dict[Worker, float] = {}
+        self._taken = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._filling = 0
+        self._mean_s = 1.0
+        self._is_closed = False
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def live(self) -> int:
+        """Workers that are out."""
+        return self._taken
+
+    @property
+    def ready(self) -> int:
+        """Workers that wait to be taken."""
+        return len(self._ready)
+
+    async def fill(self) -> None:
+        """Wait until the warm workers are there."""
+        self._refill()
+        while self._filling:
+            await asyncio.wait(set(self._tasks), return_when=asyncio.FIRST_COMPLETED)
+
+    async def take(self) -> Worker:
+        """A fresh worker. Raises PoolFull if too many wait already."""
+        await self._enter()
+        try:
+            worker = None
+            while self._ready and worker is None:
+                candidate = self._ready.popleft()
+                if candidate.is_live:
+                    worker = candidate
+                else:
+                    self._end_later(candidate)
+            if worker is None:
+                worker = await self._make()
+        except BaseException:
+            self._leave()
+            raise
+        self._out[worker] = self._loop.time()
+        self._refill()
+        return worker
+
+    def give_back(self, worker: Worker) -> asyncio.Task[None]:
+        """End `worker` and let the next caller in; the task is done when nothing is left of it."""
+        since = self._out.pop(worker)
+        self._mean_s += SMOOTHING * (self._loop.time() - since - self._mean_s)
+        task = self._end_later(worker)
+        self._leave()
+        return task
+
+    async def close(self) -> None:
+        """End every worker, those that are out too, and turn away who waits."""
+        self._is_closed = True
+        for waiter in self._queue:
+            if not waiter.done():
+                waiter.cancel()
+        for worker in (*self._ready, *self._out):
+            self._end_later(worker)
+        self._ready.clear()
+        self._out.clear()
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    async def _enter(self) -> None:
+        if self._taken < self._most and not self._queue:
+            self._taken += 1
+            return
+        if len(self._queue) >= self._waiting_cap:
+            turns = len(self._queue) / self._most
+            retry_after_s = max(RETRY_FLOOR_S, self._mean_s * (turns + 1) / 2)
+            raise PoolFull(retry_after_s, self._taken, len(self._queue))
+        waiter = self._loop.create_future()
+        self._queue.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._leave()  # The place was given just before the caller went away.
+            else:
+                self._queue.remove(waiter)
+            raise
+
+    def _leave(self) -> None:
+        """Hand the place on to who has waited longest."""
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._taken -= 1
+
+    def _refill(self) -> None:
+        missing = self._warm - len(self._ready) - self._filling
+        for _ in range(missing if not self._is_closed else 0):
+            self._filling += 1
+            self._start(self._make_one())
+
+    async def _make_one(self) -> None:
+        try:
+            worker = await self._make()
+        finally:
+            self._filling -= 1
+        if self._is_closed:
+            await worker.close()
+        else:
+            self._ready.append(worker)
+
+    def _end_later(self, worker: Worker) -> asyncio.Task[None]:
+        return self._start(worker.close())
+
+    def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # A worker that could not be made ahead of need is made, or fails, when it is taken.
+            task.exception()

@@ -1,0 +1,1 @@
+"""What both sides share: frames, messages and the plan. Standard library only."""

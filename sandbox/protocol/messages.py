@@ -1,0 +1,501 @@
+"""Every message between host and guest: direction, fields, bounds.
+
+Theory of operation
+===================
+
+Three kinds of channel, each a stream socketpair that carries frames:
+
+* **zygote channel** (host <-> zygote, both trusted). The host sends `Plan` once, then `Spawn`
+  with descriptors attached. The zygote answers `ZygoteReady`, or `Failed` naming the step.
+* **control channel** (host <-> worker init, both trusted). Init tells the host `Ready` when
+  every layer holds, `Exited` for each process that the host watches; the host sends
+  `Interrupt`, `Kill` and `Watch`. Init runs no guest code, so what it says is believed.
+* **guest channel** (host <-> one session process, hostile from its first snippet on). The host
+  sends `Run`, `Park`, `Check`. The guest answers with `Display` and exactly one `Done`. All it
+  says about itself can be forged, and none of it is trusted beyond that session: each field is
+  bounded here, a message out of place is a fault, and the host decides from what the kernel
+  said (wait status, limits hit) before it looks at `Done`.
+
+A message is a frozen dataclass; its row in `SPECS` gives kind, direction and the bound of each
+field. JSON is the only encoding: no pickle, no marshal, no nesting below the first level but
+what a `rows` bound spells out.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import Any, Literal, NamedTuple
+
+from sandbox.protocol.frames import Frame, encode
+
+MiB = 1024 * 1024
+CODE_CAP_BYTES = 16 * MiB
+"""Longest source text of one snippet, encoded."""
+TO_GUEST_CAP_BYTES = 72 * MiB
+"""Longest frame that the guest accepts from the host: code and stdin, escaped by JSON."""
+TO_HOST_CAP_BYTES = 24 * MiB
+"""Longest frame that the host accepts from the guest; one display bundle at its cap fits."""
+TEXT_CAP = 1_000_000
+"""Characters of an echo, a traceback, an error message."""
+NAME_CAP = 1_000
+ROWS_CAP = 2_000
+UNCOUNTED_BYTES = 64 * 1024
+STRUCTURE_CAP_BYTES = 256 * 1024
+QUOTES_CAP = 64 * 1024
+"""JSON outside of strings costs its reader up to 25 times its size: `[],` is a list of 64 bytes.
+A body above `UNCOUNTED_BYTES` may have this much of it, which the largest message needs."""
+
+
+class MessageError(ValueError):
+    """A message that its receiver must not act on."""
+
+
+class Kind(IntEnum):
+    PLAN = 1
+    SPAWN = 2
+    ZYGOTE_READY = 3
+    FAILED = 4
+    READY = 10
+    EXITED = 11
+    INTERRUPT = 12
+    KILL = 13
+    WATCH = 14
+    KILLED = 15
+    RUN = 20
+    PARK = 21
+    CHECK = 22
+    PARKED = 30
+    DISPLAY = 31
+    DONE = 32
+    CHECKED = 33
+    DENIED = 34
+
+
+Direction = Literal["to_zygote", "from_zygote", "to_init", "from_init", "to_guest", "from_guest"]
+
+
+# ---- zygote channel ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The environment to become; `plan` is `JailPlan.to_json` as text.
+
+    `cgroups` names the groups that end with the zygote, one below each of the descriptors that
+    come along; `directory` is removed with it too, if not empty.
+    """
+
+    plan: str
+    cgroups: list[str]
+    directory: str
+
+
+@dataclass(frozen=True)
+class Spawn:
+    """Fork a worker. Descriptors come with it: control, guest, stdout, stderr, then `cgroups`.
+
+    `directory` is the session's own directory on the host where no mount namespace gives it
+    one; empty otherwise.
+    """
+
+    session: int
+    cgroups: int
+    directory: str
+
+
+@dataclass(frozen=True)
+class ZygoteReady:
+    """The root is built and the preloads are imported. `layers` are the names that hold."""
+
+    layers: list[str]
+    python: str
+    preload_s: float
+    data_bytes: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A step of the start-up failed; nothing of the guest has run. From the zygote or init."""
+
+    step: str
+    message: str
+
+
+# ---- control channel --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The jail holds and the session process `pid` waits. Descriptors: workspace, tmp, shm."""
+
+    pid: int
+    layers: list[str]
+
+
+@dataclass(frozen=True)
+class Exited:
+    """`pid` ended with `status`, as waitpid gives it."""
+
+    pid: int
+    status: int
+
+
+@dataclass(frozen=True)
+class Interrupt:
+    """Send SIGINT to `pid`."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Stop every process of the session at once, then kill all but init and `spare`."""
+
+    spare: list[int]
+
+
+@dataclass(frozen=True)
+class Killed:
+    """The kill went through; `count` processes were ended."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Report the end of `pid`; at once when it is over already."""
+
+    pid: int
+
+
+# ---- guest channel ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run a snippet. With `survive`, a descriptor comes along: the channel of the keeper."""
+
+    nonce: str
+    number: int
+    code: str
+    stdin: str | None
+    survive: bool
+
+
+@dataclass(frozen=True)
+class Park:
+    """Fork a copy of this process that waits on the channel whose descriptor comes along."""
+
+    nonce: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """Say what `code` would need and what the policy would refuse. Runs nothing."""
+
+    nonce: str
+    code: str
+
+
+@dataclass(frozen=True)
+class Parked:
+    """First word of a copy on its own channel; `pid` as its pid namespace numbers it."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Display:
+    """One MIME bundle; binary types as base64 text. `metadata` is a flat map of JSON scalars."""
+
+    nonce: str
+    bundle: dict[str, str]
+    metadata: dict[str, str | int | float | bool | None]
+
+
+@dataclass(frozen=True)
+class Denied:
+    """A layer refused something and the guest goes on; shown as a denial of the outcome."""
+
+    nonce: str
+    layer: str
+    tried: str
+    rule: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The snippet ended by itself. `ended` says how; the error fields are empty unless it raised.
+
+    `names` are rows (change, name, type, size text, size in bytes) of session variables.
+    `in_place` says why the process could not be copied before the snippet; empty when it was.
+    """
+
+    nonce: str
+    ended: Literal["completed", "raised", "refused"]
+    text: str | None
+    error_type: str
+    error_message: str
+    error_traceback: str
+    error_errno: int
+    refused_line: int
+    in_place: str
+    names: list[list[str | int]]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Answer to `Check`: rows (module, line, action, rule), rows (line, construct, reason)."""
+
+    nonce: str
+    imports: list[list[str | int]]
+    refusals: list[list[str | int]]
+    syntax_error: str
+
+
+Message = (
+    Plan | Spawn | ZygoteReady | Failed | Ready | Exited | Interrupt | Kill | Killed | Watch
+    | Run | Park | Check | Parked | Display | Denied | Done | Checked
+)
+
+
+# ---- bounds -----------------------------------------------------------------------------------
+
+Bound = Callable[[Any], bool]
+
+
+def text(cap: int) -> Bound:
+    return lambda value: type(value) is str and len(value) <= cap
+
+
+def optional_text(cap: int) -> Bound:
+    return lambda value: value is None or (type(value) is str and len(value) <= cap)
+
+
+def word(*choices: str) -> Bound:
+    return lambda value: type(value) is str and value in choices
+
+
+def whole(low: int, high: int) -> Bound:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def seconds() -> Bound:
+    return lambda value: type(value) in (int, float) and 0 <= value <= 1e6
+
+
+def flag() -> Bound:
+    return lambda value: type(value) is bool
+
+
+def items(bound: Bound, cap: int) -> Bound:
+    return lambda value: type(value) is list and len(value) <= cap and all(map(bound, value))
+
+
+def row(*bounds: Bound) -> Bound:
+    return lambda value: (
+        type(value) is list
+        and len(value) == len(bounds)
+        and all(bound(item) for bound, item in zip(bounds, value, strict=True))
+    )
+
+
+def mapping(bound: Bound, cap: int) -> Bound:
+    return lambda value: (
+        type(value) is dict
+        and len(value) <= cap
+        and all(len(key) <= NAME_CAP and bound(item) for key, item in value.items())
+    )
+
+
+def scalar(value: Any) -> bool:
+    return (
+        value is None
+        or type(value) is bool
+        # A literal such as 1e999 is JSON, and reads as infinity.
+        or (type(value) is float and math.isfinite(value))
+        or (type(value) is int and abs(value) < 2**63)
+        or (type(value) is str and len(value) <= NAME_CAP)
+    )
+
+
+PID = whole(1, 2**22)
+NONCE = text(64)
+LINE = whole(0, 2**31)
+SIZE = whole(0, 2**62)
+
+
+class Spec(NamedTuple):
+    kind: Kind
+    cls: type
+    direction: Direction
+    bounds: dict[str, Bound]
+
+
+SPECS = (
+    Spec(
+        Kind.PLAN,
+        Plan,
+        "to_zygote",
+        {
+            "plan": text(4 * MiB),
+            "cgroups": items(text(NAME_CAP), 8),
+            "directory": text(4096),
+        },
+    ),
+    Spec(
+        Kind.SPAWN,
+        Spawn,
+        "to_zygote",
+        {"session": SIZE, "cgroups": whole(0, 8), "directory": text(4096)},
+    ),
+    Spec(
+        Kind.ZYGOTE_READY,
+        ZygoteReady,
+        "from_zygote",
+        {
+            "layers": items(text(64), 64),
+            "python": text(200),
+            "preload_s": seconds(),
+            "data_bytes": SIZE,
+        },
+    ),
+    Spec(Kind.FAILED, Failed, "from_zygote", {"step": text(200), "message": text(20_000)}),
+    Spec(Kind.FAILED, Failed, "from_init", {"step": text(200), "message": text(20_000)}),
+    Spec(Kind.READY, Ready, "from_init", {"pid": PID, "layers": items(text(64), 64)}),
+    Spec(Kind.EXITED, Exited, "from_init", {"pid": PID, "status": whole(0, 0xFFFF)}),
+    Spec(Kind.KILLED, Killed, "from_init", {"count": SIZE}),
+    Spec(Kind.INTERRUPT, Interrupt, "to_init", {"pid": PID}),
+    Spec(Kind.KILL, Kill, "to_init", {"spare": items(PID, 256)}),
+    Spec(Kind.WATCH, Watch, "to_init", {"pid": PID}),
+    Spec(
+        Kind.RUN,
+        Run,
+        "to_guest",
+        {
+            "nonce": NONCE,
+            "number": SIZE,
+            "code": text(CODE_CAP_BYTES),
+            "stdin": optional_text(CODE_CAP_BYTES),
+            "survive": flag(),
+        },
+    ),
+    Spec(Kind.PARK, Park, "to_guest", {"nonce": NONCE}),
+    Spec(Kind.CHECK, Check, "to_guest", {"nonce": NONCE, "code": text(CODE_CAP_BYTES)}),
+    Spec(Kind.PARKED, Parked, "from_guest", {"pid": PID}),
+    Spec(
+        Kind.DISPLAY,
+        Display,
+        "from_guest",
+        {
+            "nonce": NONCE,
+            "bundle": mapping(text(TO_HOST_CAP_BYTES), 32),
+            "metadata": mapping(scalar, 64),
+        },
+    ),
+    Spec(
+        Kind.DENIED,
+        Denied,
+        "from_guest",
+        {
+            "nonce": NONCE,
+            "layer": text(64),
+            "tried": text(NAME_CAP),
+            "rule": text(NAME_CAP),
+            "hint": text(NAME_CAP),
+        },
+    ),
+    Spec(
+        Kind.DONE,
+        Done,
+        "from_guest",
+        {
+            "nonce": NONCE,
+            "ended": word("completed", "raised", "refused"),
+            "text": optional_text(TEXT_CAP),
+            "error_type": text(NAME_CAP),
+            "error_message": text(TEXT_CAP),
+            "error_traceback": text(TEXT_CAP),
+            "error_errno": whole(0, 4096),
+            "refused_line": LINE,
+            "in_place": text(NAME_CAP),
+            "names": items(
+                row(
+                    word("added", "changed", "removed"),
+                    text(NAME_CAP),
+                    text(NAME_CAP),
+                    text(NAME_CAP),
+                    SIZE,
+                ),
+                ROWS_CAP,
+            ),
+        },
+    ),
+    Spec(
+        Kind.CHECKED,
+        Checked,
+        "from_guest",
+        {
+            "nonce": NONCE,
+            "imports": items(
+                row(text(NAME_CAP), LINE, word("allow", "refuse", "log", "kill"), text(NAME_CAP)),
+                ROWS_CAP,
+            ),
+            "refusals": items(row(LINE, text(NAME_CAP), text(NAME_CAP)), ROWS_CAP),
+            "syntax_error": text(TEXT_CAP),
+        },
+    ),
+)
+
+BY_KIND = {(spec.direction, int(spec.kind)): spec for spec in SPECS}
+BY_CLASS = {spec.cls: spec for spec in SPECS}
+
+
+def pack(message: Message) -> bytes:
+    """The frame of `message`, ready to be written."""
+    spec = BY_CLASS[type(message)]
+    body = json.dumps(message.__dict__, separators=(",", ":"))
+    return encode(spec.kind, body.encode())
+
+
+def unpack(direction: Direction, frame: Frame) -> Message:
+    """The message in `frame`. Raises MessageError unless every field is there and in bounds."""
+    spec = BY_KIND.get((direction, frame.kind))
+    if spec is None:
+        raise MessageError(f"kind {frame.kind} is no message {direction.replace('_', ' ')}")
+    name = spec.cls.__name__
+    try:
+        if direction == "from_guest" and len(frame.body) > UNCOUNTED_BYTES:
+            _count_structure(frame.body)
+        raw = json.loads(frame.body.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise MessageError(f"{name}: body is not JSON ({type(error).__name__})") from None
+    if type(raw) is not dict or raw.keys() != spec.bounds.keys():
+        raise MessageError(f"{name}: fields are missing or unknown")
+    for field, bound in spec.bounds.items():
+        if not bound(raw[field]):
+            raise MessageError(f"{name}.{field}: out of bounds")
+    message: Message = spec.cls(**raw)
+    return message
+
+
+def _count_structure(body: bytes) -> None:
+    """Raise ValueError if `body` would make its reader build more than a message has."""
+    without_escapes = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if without_escapes.count(b'"') > QUOTES_CAP:
+        raise ValueError("too many strings")
+    if sum(map(len, without_escapes.split(b'"')[::2])) > STRUCTURE_CAP_BYTES:
+        raise ValueError("too much outside of strings")
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+# A row for every field of every class, or the module does not load.
+for _spec in SPECS:
+    if {_field.name for _field in fields(_spec.cls)} != set(_spec.bounds):
+        raise TypeError(f"{_spec.cls.__name__}: bounds and fields differ")

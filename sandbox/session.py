@@ -1,0 +1,272 @@
+"""Session: state that persists over snippets, on one worker, with the files beside it."""
+
+import asyncio
+import os
+import posixpath
+from collections.abc import AsyncIterator, Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from sandbox import events
+from sandbox.conclusion import conclude
+from sandbox.errors import GuestFault, SessionClosed, SessionLost, StaleProcess
+from sandbox.limits import Limits, merged
+from sandbox.outcome import Artifact, Outcome
+from sandbox.protocol.messages import Check, Checked, Message
+from sandbox.run import Gone, Ran, Sink, SnippetRun
+from sandbox.supervisor import Worker
+from sandbox.workspace import Listing, Workspace, changes, deleted
+
+if TYPE_CHECKING:
+    from sandbox.engine import AsyncSandbox
+
+HASH_HERE_BYTES = 4 * 1024 * 1024
+"""Artifacts up to this size together are hashed on the loop; more goes to a thread."""
+CHECK_TIMEOUT_S = 30.0
+RAW_OUTPUT = ".output"
+"""Directory of the workspace for the bytes of a stream that were no UTF-8."""
+
+
+class AsyncSession:
+    """Variables, imports and files that persist from one snippet to the next.
+
+    Made by `AsyncSandbox.session()`; either awaited or entered as a context manager. One snippet
+    runs at a time; a second caller waits its turn.
+    """
+
+    def __init__(self, box: "AsyncSandbox", *, survive: bool | None = None) -> None:
+        self._box = box
+        self._limits = box.policy.limits
+        self._survive = box.policy.survive if survive is None else survive
+        self._made_in = os.getpid()
+        self._turn = asyncio.Lock()
+        self._worker: Worker | None = None
+        self._files: Workspace | None = None
+        self._listing: Listing | None = {}
+        self._number = 0
+        self._is_closed = False
+        self._loss: SessionLost | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __await__(self) -> Generator[object, None, Self]:
+        return self.__aenter__().__await__()
+
+    @property
+    def enforcement(self) -> tuple[str, ...]:
+        """Names of the layers that hold for this session."""
+        return self._live_worker().layers
+
+    async def run(
+        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
+    ) -> Outcome:
+        """Run `code` and give back how it ended.
+
+        `limits` replaces what it sets of the policy's limits, for this call. `stdin` is what the
+        snippet reads; without it reads meet the end of the file. Raises SessionClosed,
+        SessionLost, PolicyError. When the calling task is cancelled the snippet is interrupted.
+        """
+        return await self._run(code, limits, stdin, None)
+
+    async def stream(
+        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
+    ) -> AsyncIterator[events.Event]:
+        """Events of `run` as they happen; the last one is `Finished` with the outcome.
+
+        Leaving the loop early interrupts the snippet.
+        """
+        queue: asyncio.Queue[events.Event | None] = asyncio.Queue()
+        task = asyncio.ensure_future(self._run(code, limits, stdin, queue.put_nowait))
+        task.add_done_callback(lambda _task: queue.put_nowait(None))
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+            outcome = await task
+            for artifact in outcome.artifacts:
+                yield events.ArtifactMade(artifact)
+            yield events.Finished(outcome)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+
+    async def put(self, path: str, data: bytes | str) -> None:
+        """Write `data` to the file `path` of the workspace; text as UTF-8. Raises FileRefused."""
+        content = data.encode() if isinstance(data, str) else data
+        self._workspace().put(path, content)
+        self._listing = None
+
+    async def get(self, path: str) -> bytes:
+        """The content of the regular file `path` of the workspace. Raises FileRefused."""
+        return self._workspace().get(path)
+
+    async def files(self) -> list[str]:
+        """Paths of the regular files of the workspace, sorted."""
+        return list(self._workspace().listing())
+
+    async def check(self, code: str) -> Checked:
+        """What `code` would need and what the policy would refuse. Runs nothing of it."""
+        async with self._turn:
+            worker = self._live_worker()
+            answer: asyncio.Future[Checked] = asyncio.get_running_loop().create_future()
+
+            def take(message: Message) -> None:
+                if isinstance(message, Checked) and not answer.done():
+                    answer.set_result(message)
+
+            worker.on_guest = take
+            worker.on_fault = lambda said: self._fail(answer, GuestFault(said or "it went away"))
+            worker.on_gone = lambda: self._fail(answer, SessionLost("its process ended"))
+            worker.guest.send(Check("check", code))
+            try:
+                async with asyncio.timeout(CHECK_TIMEOUT_S):
+                    return await answer
+            finally:
+                self._rest(worker)
+
+    async def close(self) -> None:
+        """End the session's processes and throw its files away. May be called again."""
+        if self._is_closed or os.getpid() != self._made_in:
+            return
+        self._is_closed = True
+        if self._worker is not None:
+            worker, self._worker = self._worker, None
+            self._files = None
+            await self._box.give_back(worker)
+
+    # ---- running --------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        if self._worker is None and not self._is_closed:
+            self._adopt(await self._box.take())
+
+    def _adopt(self, worker: Worker) -> None:
+        plan = worker.zygote.plan
+        self._worker = worker
+        self._files = Workspace(
+            os.dup(worker.directories[0]),
+            owner=plan.session_host_id(worker.number),
+            bytes_cap=plan.workspace_bytes,
+            files_cap=plan.workspace_files,
+        )
+        self._rest(worker)
+
+    async def _run(
+        self, code: str, limits: Limits | None, stdin: str | None, sink: Sink | None
+    ) -> Outcome:
+        allowed = merged(self._limits, limits)
+        async with self._turn:
+            worker = self._live_worker()
+            files = self._workspace()
+            before = files.listing() if self._listing is None else self._listing
+            self._number += 1
+            run = SnippetRun(
+                worker,
+                code,
+                number=self._number,
+                limits=allowed,
+                stdin=stdin,
+                survive=self._survive,
+                spare=(),
+                sink=sink,
+            )
+            if worker.group is not None and allowed.memory_bytes != self._limits.memory_bytes:
+                worker.group.limit_memory(allowed.memory_bytes)
+            ran = await run.run()
+            if worker.group is not None and allowed.memory_bytes != self._limits.memory_bytes:
+                worker.group.limit_memory(self._limits.memory_bytes)
+            self._rest(worker)
+            artifacts = await self._artifacts(files, before, ran)
+            if ran.state == "lost":
+                await self._lose(ran)
+            if ran.was_cancelled:
+                raise asyncio.CancelledError
+            if isinstance(ran.end, Gone) and ran.breach is None:
+                raise self._loss or SessionLost("its processes were ended from outside")
+            return conclude(worker, ran, artifacts, allowed)
+
+    async def _artifacts(
+        self, files: Workspace, before: Listing, ran: Ran
+    ) -> tuple[Artifact, ...]:
+        self._keep_raw_output(files, ran)
+        after = files.listing()
+        self._listing = after
+        found = changes(before, after)
+        if not found:
+            return ()
+        size = sum(after[path].size_bytes for path in found if path in after)
+        if size > HASH_HERE_BYTES:
+            return await asyncio.to_thread(_describe, files, found)
+        return _describe(files, found)
+
+    def _keep_raw_output(self, files: Workspace, ran: Ran) -> None:
+        """Save the bytes of a stream whose text had to replace some."""
+        for name, kept in (("stdout", ran.stdout), ("stderr", ran.stderr)):
+            if kept.total and kept.had_invalid:
+                files.put(posixpath.join(RAW_OUTPUT, f"{name}-{self._number}.bin"), kept.raw())
+
+    async def _lose(self, ran: Ran) -> None:
+        why = "a snippet was ended and no copy of the session was left to go on with"
+        if isinstance(ran.end, Gone):
+            why = "its processes were ended from outside"
+        self._loss = SessionLost(why)
+        if self._worker is not None:
+            worker, self._worker = self._worker, None
+            self._files = None
+            await self._box.give_back(worker)
+
+    def _rest(self, worker: Worker) -> None:
+        """Between snippets the guest has nothing to say; whatever comes ends the session."""
+        worker.on_guest = lambda message: self._on_idle_fault(
+            worker, f"{type(message).__name__} while no snippet ran"
+        )
+        worker.on_fault = lambda said: self._on_idle_fault(worker, said or "it closed its channel")
+        worker.on_exit = lambda _status: self._on_idle_fault(worker, "its process ended")
+        worker.on_gone = None
+
+    def _on_idle_fault(self, worker: Worker, said: str) -> None:
+        if self._loss is None:
+            self._loss = SessionLost(said)
+        worker.kill()
+
+    @staticmethod
+    def _fail(future: "asyncio.Future[Checked]", error: Exception) -> None:
+        if not future.done():
+            future.set_exception(error)
+
+    def _live_worker(self) -> Worker:
+        if os.getpid() != self._made_in:
+            raise StaleProcess("The session", self._made_in, os.getpid())
+        if self._is_closed:
+            raise SessionClosed
+        if self._loss is not None:
+            raise self._loss
+        if self._worker is None:
+            raise SessionClosed("session that was never opened")
+        if not self._worker.is_live:
+            self._loss = SessionLost("its processes were ended from outside")
+            raise self._loss
+        return self._worker
+
+    def _workspace(self) -> Workspace:
+        self._live_worker()
+        assert self._files is not None
+        return self._files
+
+
+def _describe(files: Workspace, found: dict[str, str]) -> tuple[Artifact, ...]:
+    artifacts = (
+        deleted(path) if change == "deleted" else files.describe(path, change)
+        for path, change in found.items()
+    )
+    return tuple(artifact for artifact in artifacts if artifact is not None)

@@ -14,20 +14,129 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sandbox.blocking import Sandbox, Session
     from sandbox.engine import AsyncSandbox
+    from sandbox.errors import (
+        CheckpointDropped,
+        EngineTimeout,
+        EnvironmentFailed,
+        FileRefused,
+        GuestFault,
+        LayerUnavailable,
+        PolicyError,
+        PoolFull,
+        SandboxError,
+        SessionClosed,
+        SessionError,
+        SessionExpired,
+        SessionLost,
+        StaleProcess,
+        ZygoteDied,
+    )
+    from sandbox.events import (
+        ArtifactMade,
+        Displayed,
+        Event,
+        Finished,
+        Started,
+        Stderr,
+        Stdout,
+    )
+    from sandbox.features import FeatureReport, LayerReport, probe
     from sandbox.limits import Limits
-    from sandbox.policy import Policy
+    from sandbox.outcome import (
+        Artifact,
+        Completed,
+        Denial,
+        Died,
+        ErrorInfo,
+        LimitExceeded,
+        NameChange,
+        Outcome,
+        Raised,
+        Refused,
+        StreamCut,
+        Truncated,
+        Usage,
+        exit_status,
+        outcome_from_json,
+        outcome_to_json,
+    )
+    from sandbox.policy import ImportPolicy, Mount, Policy
+    from sandbox.protocol.messages import Checked
     from sandbox.session import AsyncSession
 
-_HOMES = {
-    "Sandbox": "sandbox.blocking",
-    "Session": "sandbox.blocking",
-    "AsyncSandbox": "sandbox.engine",
-    "AsyncSession": "sandbox.session",
-    "Limits": "sandbox.limits",
-    "Policy": "sandbox.policy",
+_NAMES = {  # module: what users may import of it
+    "sandbox.blocking": "Sandbox Session",
+    "sandbox.engine": "AsyncSandbox",
+    "sandbox.errors": (
+        "CheckpointDropped EngineTimeout EnvironmentFailed FileRefused GuestFault"
+        " LayerUnavailable PolicyError PoolFull SandboxError SessionClosed SessionError"
+        " SessionExpired SessionLost StaleProcess ZygoteDied"
+    ),
+    "sandbox.events": "ArtifactMade Displayed Event Finished Started Stderr Stdout",
+    "sandbox.features": "FeatureReport LayerReport probe",
+    "sandbox.limits": "Limits",
+    "sandbox.outcome": (
+        "Artifact Completed Denial Died ErrorInfo LimitExceeded NameChange Outcome Raised Refused"
+        " StreamCut Truncated Usage exit_status outcome_from_json outcome_to_json"
+    ),
+    "sandbox.policy": "ImportPolicy Mount Policy",
+    "sandbox.protocol.messages": "Checked",
+    "sandbox.session": "AsyncSession",
 }
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 
-__all__ = ["AsyncSandbox", "AsyncSession", "Limits", "Policy", "Sandbox", "Session"]
+__all__ = [
+    "Artifact",
+    "ArtifactMade",
+    "AsyncSandbox",
+    "AsyncSession",
+    "Checked",
+    "CheckpointDropped",
+    "Completed",
+    "Denial",
+    "Died",
+    "Displayed",
+    "EngineTimeout",
+    "EnvironmentFailed",
+    "ErrorInfo",
+    "Event",
+    "FeatureReport",
+    "FileRefused",
+    "Finished",
+    "GuestFault",
+    "ImportPolicy",
+    "LayerReport",
+    "LayerUnavailable",
+    "LimitExceeded",
+    "Limits",
+    "Mount",
+    "NameChange",
+    "Outcome",
+    "Policy",
+    "PolicyError",
+    "PoolFull",
+    "Raised",
+    "Refused",
+    "Sandbox",
+    "SandboxError",
+    "Session",
+    "SessionClosed",
+    "SessionError",
+    "SessionExpired",
+    "SessionLost",
+    "StaleProcess",
+    "Started",
+    "Stderr",
+    "Stdout",
+    "StreamCut",
+    "Truncated",
+    "Usage",
+    "ZygoteDied",
+    "exit_status",
+    "outcome_from_json",
+    "outcome_to_json",
+    "probe",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from sandbox import events
+from sandbox.copies import Checkpoint, CheckpointState
 from sandbox.engine import POOL_SIZE, SESSIONS_CAP, WAITING_CAP, AsyncSandbox
 from sandbox.errors import StaleProcess
 from sandbox.limits import Limits
@@ -206,6 +207,24 @@ class Session:
     def files(self) -> list[str]:
         """Paths of the regular files of the workspace, sorted."""
         return self._box._call(self._session.files())
+
+    def checkpoint(self, name: str | None = None) -> Checkpoint:
+        """A handle to the variables as they are now, for `rollback`."""
+        return self._box._call(self._session.checkpoint(name))
+
+    def rollback(self, checkpoint: Checkpoint) -> None:
+        """Put the variables back to what they were at `checkpoint`, which stays."""
+        self._box._call(self._session.rollback(checkpoint))
+
+    def checkpoints(self) -> list[CheckpointState]:
+        """The checkpoints that can be rolled back to, oldest first, with the memory of each."""
+        return self._box._call(self._session.checkpoints())
+
+    def try_run(
+        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
+    ) -> Outcome:
+        """Run `code` and keep what it did to the variables only if it completed."""
+        return self._box._call(self._session.try_run(code, limits=limits, stdin=stdin))
 
     def check(self, code: str) -> Checked:
         """What `code` would need and what the policy would refuse. Runs nothing of it."""

@@ -72,9 +72,7 @@ class LayerUnavailable(SandboxError):
         self.layer = layer
         self.probe = probe
         self.remedy = remedy
-        super().__init__(
-            _sentences(f"Layer {layer!r} is not available", f"Probe: {probe}", remedy)
-        )
+        super().__init__(_sentences(f"Layer {layer!r} is not available", f"Probe: {probe}", remedy))
 
 
 class EnvironmentFailed(SandboxError):
@@ -101,9 +99,7 @@ class EnvironmentFailed(SandboxError):
 class ZygoteDied(SandboxError):
     """The process that forks workers ended by itself. `ending` is how, `said` its last words."""
 
-    def __init__(
-        self, ending: str, *, step: str = "", said: str = "", remedy: str = ""
-    ) -> None:
+    def __init__(self, ending: str, *, step: str = "", said: str = "", remedy: str = "") -> None:
         self.ending = ending
         self.step = step
         self.said = said
@@ -207,6 +203,19 @@ class GuestFault(SessionError):
             _sentences(
                 f"The guest broke the protocol and its session was ended: {fault}",
                 "Open a new session",
+            )
+        )
+
+
+class CopyRefused(SandboxError):
+    """The session cannot be copied faithfully just now, so there is no checkpoint or branch."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(
+            _sentences(
+                f"The session cannot be copied: {why}",
+                "End that first, or go on without a copy",
             )
         )
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from sandbox.environment import Environment
 from sandbox.errors import EnvironmentFailed, PolicyError
+from sandbox.limits import Limits
 from sandbox.policy import Mount, Policy
 from sandbox.protocol.plan import LAYERS, Bind, JailPlan, RlimitPlan, Tier
 
@@ -115,9 +116,7 @@ def lower(policy: Policy, environment: Environment, host: Host | None = None) ->
     limits, imports = policy.limits, policy.import_policy
     layers = LAYERS_OF[policy.tier]
     has_own_ids = "user_namespace" in layers or host.is_root
-    host_id_base = (
-        FIRST_HOST_ID + host.pid % ID_RANGES * IDS_PER_PROCESS if host.is_root else None
-    )
+    host_id_base = FIRST_HOST_ID + host.pid % ID_RANGES * IDS_PER_PROCESS if host.is_root else None
     is_shared = any(mount.access == "rw" for mount in policy.mounts)
     return JailPlan(
         tier=policy.tier,
@@ -134,7 +133,7 @@ def lower(policy: Policy, environment: Environment, host: Host | None = None) ->
         rlimits=RlimitPlan(
             data_bytes=limits.memory_bytes + DATA_HEADROOM_BYTES,
             # Where sessions share an id with the user, all of the user's processes would count.
-            processes=limits.processes + ENGINE_PROCESSES if has_own_ids else None,
+            processes=_process_cap(limits) if has_own_ids else None,
             open_files=limits.open_files,
             file_bytes=limits.workspace_bytes,
             stack_bytes=STACK_BYTES,
@@ -143,7 +142,12 @@ def lower(policy: Policy, environment: Environment, host: Host | None = None) ->
         shared_host_id=host_id_base + 1 if host_id_base is not None and is_shared else None,
         memory_bytes=limits.memory_bytes,
         processes=limits.processes,
+        checkpoints=limits.checkpoints,
     )
+
+
+def _process_cap(limits: Limits) -> int:
+    return limits.processes + limits.checkpoints + ENGINE_PROCESSES
 
 
 # ---- variables ----------------------------------------------------------------------------------
@@ -265,9 +269,7 @@ def _mount_problem(
     return None
 
 
-def _target_problem(
-    bind: Bind, system: list[Bind], mounts: list[Bind]
-) -> tuple[str, str] | None:
+def _target_problem(bind: Bind, system: list[Bind], mounts: list[Bind]) -> tuple[str, str] | None:
     """Why the target of `bind` cannot be made and what to do; None if it can."""
     if any(_overlap(other.target, bind.target) for other in system):
         return (
@@ -327,9 +329,7 @@ def _without_nested(binds: Iterable[Bind]) -> list[Bind]:
 
 def _parent(bind: Bind, others: Iterable[Bind]) -> Bind | None:
     """Of `others`, sorted parents first, the closest above `bind`."""
-    above = [
-        other for other in others if other != bind and _holds(other.target, bind.target)
-    ]
+    above = [other for other in others if other != bind and _holds(other.target, bind.target)]
     return above[-1] if above else None
 
 

@@ -267,9 +267,7 @@ class Policy(Settings):
     """Modules that every session finds imported already."""
     imports: Annotated[PresetName | ImportPolicy, BeforeValidator(_imports)] = "open"
     language: Language = "full"
-    network: Annotated[
-        Literal["none"] | tuple[StrictStr, ...], BeforeValidator(_network)
-    ] = "none"
+    network: Annotated[Literal["none"] | tuple[StrictStr, ...], BeforeValidator(_network)] = "none"
     mounts: tuple[Mount, ...] = Field(default=(), max_length=MOUNTS_CAP)
     env: Env = FrozenEnv()
     """Variables of the guest, on top of the few that every jail has."""

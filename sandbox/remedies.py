@@ -21,6 +21,7 @@ class Facts(BaseModel):
     machine: str
     python: str
     interpreter: str
+    """Its real path, as a security module sees it."""
     uid: int
     landlock_abi: int
     """What the kernel answered; 0 where Landlock does not hold."""
@@ -103,10 +104,12 @@ APPARMOR: Final = (
 )
 DELEGATE: Final = "-p Delegate=yes -p DelegateSubgroup=host --pty --same-dir COMMAND"
 LANDLOCK_BOOT: Final = (
-    'Put lsm=landlock,... on the kernel command line (in /etc/default/grub: GRUB_CMDLINE_LINUX='
-    '"lsm=landlock,lockdown,yama,integrity,apparmor,bpf"), sudo update-grub, reboot'
+    "Put lsm=landlock,LIST on the kernel command line, where LIST is what"
+    " `cat /sys/kernel/security/lsm` prints (GRUB_CMDLINE_LINUX in /etc/default/grub), then"
+    " sudo update-grub and reboot"
 )
 
+# fmt: off
 ROWS: Final = (
     # ---- user namespaces, and what is done as root of one -------------------------------------
     Row(
@@ -300,6 +303,7 @@ ROWS: Final = (
         " `sudo journalctl -k`",
     ),
 )
+# fmt: on
 
 
 def cause_of(layer: str, call: str, error: str, facts: Facts) -> Cause:
@@ -313,4 +317,3 @@ def cause_of(layer: str, call: str, error: str, facts: Facts) -> Cause:
         ):
             return Cause(row.reason, row.remedy.format(interpreter=facts.interpreter))
     raise LookupError(f"no row for {layer}: {call} gave {error}")
-

@@ -116,6 +116,7 @@ class SnippetRun:
         self._exited: asyncio.Future[int] = self._loop.create_future()
         self._breach: Breach | None = None
         self._is_cancelled = False
+        self._was_killed = False
         self._keeper: Wire | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._stdout = OutputKeeper(limits.kept_bytes)
@@ -282,6 +283,7 @@ class SnippetRun:
         if keeper_pid is None:
             self._worker.kill()
         else:
+            self._was_killed = True
             self._worker.kill_snippet([keeper_pid, *self._spare])
             self._after(TAKE_OVER_S, "kill", self._worker.kill)
 
@@ -423,11 +425,13 @@ class SnippetRun:
                 self._keeper.close()
             return "lost"
         worker.happen(Event.LOSE)
-        # A snippet that died by itself may have left processes; they belong to what is undone.
-        worker.kill_snippet([keeper_pid, *self._spare])
+        if not self._was_killed:
+            # What died by itself may have left processes; they belong to what is undone.
+            worker.kill_snippet([keeper_pid, *self._spare])
         try:
             async with asyncio.timeout(TAKE_OVER_S):
                 await asyncio.shield(self._exited)
+                await worker.killed()
         except TimeoutError:
             worker.kill()
             return "lost"

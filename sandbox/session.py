@@ -4,11 +4,13 @@ import asyncio
 import os
 import posixpath
 from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from sandbox import events
 from sandbox.conclusion import conclude
+from sandbox.copies import Checkpoint, CheckpointState, Copies
 from sandbox.errors import GuestFault, SessionClosed, SessionLost, StaleProcess
 from sandbox.limits import Limits, merged
 from sandbox.outcome import Artifact, Outcome
@@ -43,6 +45,7 @@ class AsyncSession:
         self._worker: Worker | None = None
         self._files: Workspace | None = None
         self._listing: Listing | None = {}
+        self._copies: Copies | None = None
         self._number = 0
         self._is_closed = False
         self._loss: SessionLost | None = None
@@ -114,6 +117,47 @@ class AsyncSession:
         """Paths of the regular files of the workspace, sorted."""
         return list(self._workspace().listing())
 
+    async def checkpoint(self, name: str | None = None) -> Checkpoint:
+        """A handle to the variables as they are now, for `rollback`.
+
+        Keeps at most `Limits.checkpoints`; the oldest is dropped first. Raises CopyRefused where
+        live threads or child processes forbid a faithful copy.
+        """
+        async with self._turn, self._exchange() as copies:
+            return await copies.add(name, self._number)
+
+    async def rollback(self, checkpoint: Checkpoint) -> None:
+        """Put the variables back to what they were at `checkpoint`, which stays.
+
+        Processes that the session started since are ended. Files stay as they are, unless the
+        policy says `files="rollback"`. Raises CheckpointDropped.
+        """
+        async with self._turn, self._exchange() as copies:
+            await copies.restore(checkpoint)
+
+    async def checkpoints(self) -> list[CheckpointState]:
+        """The checkpoints that can be rolled back to, oldest first, with the memory of each."""
+        async with self._turn, self._exchange() as copies:
+            return await copies.list()
+
+    async def try_run(
+        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
+    ) -> Outcome:
+        """Run `code` and keep what it did to the variables only if it completed.
+
+        Otherwise they are as before, and the outcome's `state` says `rolled_back`.
+        """
+        mark = await self.checkpoint()
+        try:
+            outcome = await self.run(code, limits=limits, stdin=stdin)
+            if outcome.status == "completed" or outcome.state != "kept":
+                return outcome
+            await self.rollback(mark)
+            return outcome.model_copy(update={"state": "rolled_back"})
+        finally:
+            if self._copies is not None:
+                self._copies.drop(mark, "it belonged to a try that is over")
+
     async def check(self, code: str) -> Checked:
         """What `code` would need and what the policy would refuse. Runs nothing of it."""
         async with self._turn:
@@ -139,6 +183,8 @@ class AsyncSession:
         if self._is_closed or os.getpid() != self._made_in:
             return
         self._is_closed = True
+        if self._copies is not None:
+            self._copies.close()
         if self._worker is not None:
             worker, self._worker = self._worker, None
             self._files = None
@@ -159,7 +205,20 @@ class AsyncSession:
             bytes_cap=plan.workspace_bytes,
             files_cap=plan.workspace_files,
         )
+        limits = self._limits
+        self._copies = Copies(worker, most=limits.checkpoints, bytes_cap=limits.checkpoint_bytes)
         self._rest(worker)
+
+    @asynccontextmanager
+    async def _exchange(self) -> AsyncIterator[Copies]:
+        """Talk to the session's processes between snippets; the caller holds the turn."""
+        worker = self._live_worker()
+        assert self._copies is not None
+        try:
+            yield self._copies
+        finally:
+            if worker.is_live:
+                self._rest(worker)
 
     async def _run(
         self, code: str, limits: Limits | None, stdin: str | None, sink: Sink | None
@@ -177,7 +236,7 @@ class AsyncSession:
                 limits=allowed,
                 stdin=stdin,
                 survive=self._survive,
-                spare=(),
+                spare=tuple(self._copies.pids) if self._copies is not None else (),
                 sink=sink,
             )
             if worker.group is not None and allowed.memory_bytes != self._limits.memory_bytes:

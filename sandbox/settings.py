@@ -51,9 +51,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise as_policy_error(error, cls) from None
 
-    def model_copy(
-        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
-    ) -> Self:
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy, its changed fields checked like those of a new one. Raises PolicyError."""
         if not update:
             return super().model_copy(deep=deep)

@@ -39,7 +39,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sandbox import cgroup
-from sandbox.errors import EngineTimeout, EnvironmentFailed, LayerUnavailable, ZygoteDied
+from sandbox.errors import (
+    EngineTimeout,
+    EnvironmentFailed,
+    GuestFault,
+    LayerUnavailable,
+    ZygoteDied,
+)
 from sandbox.lifecycle import Event, State, after
 from sandbox.meter import Meter
 from sandbox.protocol.messages import (
@@ -48,8 +54,10 @@ from sandbox.protocol.messages import (
     Failed,
     Interrupt,
     Kill,
+    Killed,
     Message,
     Parked,
+    Pause,
     Plan,
     Ready,
     Spawn,
@@ -141,7 +149,9 @@ class Zygote:
         group = None
         if self._groups is not None:
             group = self._groups.make(
-                number, memory_bytes=self.plan.memory_bytes, processes=self.plan.processes
+                number,
+                memory_bytes=self.plan.memory_bytes,
+                processes=self.plan.processes + self.plan.checkpoints,
             )
         directory = self._make_directory(number) if self._directory else ""
         return Worker(self, number, group, directory, self._wire)
@@ -325,6 +335,8 @@ class Worker:
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._pidfd = -1
+        self._kills_asked = 0
+        self._is_killed = asyncio.Event()
         self._ask_for_fork(zygote_wire)
         _live.add(self)
 
@@ -405,8 +417,18 @@ class Worker:
         self._control.send(Interrupt(self.session_pid))
 
     def kill_snippet(self, spare: list[int]) -> None:
-        """End every process of the session but init and those in `spare`."""
+        """End every process of the session but init and those in `spare`; see `killed`."""
+        self._kills_asked += 1
+        self._is_killed.clear()
         self._control.send(Kill(spare))
+
+    async def killed(self) -> None:
+        """Wait until init has done every kill that it was asked for."""
+        await self._is_killed.wait()
+
+    def pause(self, *, stopped: bool) -> None:
+        """Stop every process of the session but init, or let them all go on."""
+        self._control.send(Pause(stopped))
 
     def adopt(self, wire: Wire, pid: int) -> None:
         """From now on the session process is `pid`, heard on `wire`."""
@@ -468,6 +490,10 @@ class Worker:
         elif isinstance(message, Exited):
             if message.pid == self.session_pid and self.on_exit is not None:
                 self.on_exit(message.status)
+        elif isinstance(message, Killed):
+            self._kills_asked -= 1
+            if not self._kills_asked:
+                self._is_killed.set()
         elif isinstance(message, Failed) and not self._ready.done():
             self._ready.set_exception(
                 LayerUnavailable(
@@ -501,18 +527,27 @@ class Worker:
     def _on_init_gone(self) -> None:
         self._loop.remove_reader(self._pidfd)
         self.state = State.DEAD
+        self._is_killed.set()
         if not self._gone.done():
             self._gone.set_result(None)
         if self.on_gone is not None:
             self.on_gone()
 
     def _on_guest(self, wire: Wire, message: Message) -> None:
-        if isinstance(message, Parked) or wire is not self.guest:
-            wire.parked = message.pid if isinstance(message, Parked) else None
-        elif self.on_guest is not None:
-            self.on_guest(message)
+        if isinstance(message, Parked):
+            wire.parked = message.pid
+        elif wire.answer is not None:
+            if not wire.answer.done():
+                wire.answer.set_result(message)
+        elif wire is self.guest:
+            if self.on_guest is not None:
+                self.on_guest(message)
+        else:
+            wire.close()  # A copy that waits has nothing to say: it is of no more use.
 
     def _on_guest_end(self, wire: Wire, fault: str | None) -> None:
+        if wire.answer is not None and not wire.answer.done():
+            wire.answer.set_exception(GuestFault(fault or "a copy of the session ended"))
         if wire is self.guest and self.on_fault is not None:
             self.on_fault(fault)
 

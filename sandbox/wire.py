@@ -43,6 +43,8 @@ class Wire:
         self._trusted = trusted
         self._is_open = True
         self.descriptors: list[int] = []
+        self.answer: asyncio.Future[Message] | None = None
+        """Waits for the next message of a copy that was asked something."""
         self.parked: int | None = None
         """Pid that a copy of a session process gave as its own, once it waits on this wire."""
         self.sender_pid: int | None = None

@@ -23,6 +23,7 @@ from sandbox.protocol.messages import (
     Interrupt,
     Kill,
     Killed,
+    Pause,
     Ready,
     Spawn,
     Watch,
@@ -128,6 +129,8 @@ def _obey(control: Channel, children: "Children") -> None:
         control.send(Killed(children.kill_all_but(message.spare)))
     elif isinstance(message, Watch):
         children.watch(message.pid)
+    elif isinstance(message, Pause):
+        children.pause(stopped=message.stopped)
 
 
 class Children:
@@ -170,6 +173,15 @@ class Children:
                 os.kill(pid, signal.SIGINT)
             except ProcessLookupError:
                 pass
+
+    def pause(self, *, stopped: bool) -> None:
+        """Stop every process of the session but init, or let them all go on."""
+        number = signal.SIGSTOP if stopped else signal.SIGCONT
+        if self._proc_fd >= 0:
+            _signal(-1, number)
+        else:
+            for pid in _descendants(os.getpid()):
+                _signal(pid, number)
 
     def kill_all_but(self, spare: list[int]) -> int:
         """End every process of the session but init and `spare`; how many there were.

@@ -34,6 +34,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sandbox.guest import landlock, seccomp, sysapi
+from sandbox.guest.root import is_hidden_by_session
 from sandbox.protocol.plan import GUEST_ID, WORKSPACE, JailPlan
 
 HOME = "home"
@@ -158,6 +159,11 @@ def _unshare_namespaces(entry: Entry) -> None:
 
 def _mount_workspace(entry: Entry) -> None:
     plan = entry.plan
+    covered = [
+        (bind.target, sysapi.clone_tree(bind.target, recursive=True))
+        for bind in plan.binds
+        if is_hidden_by_session(bind)
+    ]
     inodes = str(plan.workspace_files + 1)
     uid = str(_host_id(entry))
     for path, size, mode in (
@@ -171,6 +177,10 @@ def _mount_workspace(entry: Entry) -> None:
         )
         sysapi.attach_mount(fd, path)
         entry.directories.append(fd)
+    for target, fd in covered:
+        os.makedirs(target, exist_ok=True)
+        sysapi.attach_mount(fd, target)
+        os.close(fd)
     os.mkdir(HOME, mode=0o700, dir_fd=entry.directories[1])
     os.chown(HOME, int(uid), int(uid), dir_fd=entry.directories[1])
 

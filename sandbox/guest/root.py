@@ -34,6 +34,10 @@ ETC_FILES = {
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
 ROOT_BYTES = 4 * 1024 * 1024
+PRELOAD_TMP_BYTES = 64 * 1024 * 1024
+"""Packages write caches while they are imported; no session sees that /tmp."""
+OWN_TO_SESSIONS = (WORKSPACE, "/tmp", "/dev/shm")
+"""Where each session mounts its own; a bind below them has to be brought back then."""
 
 
 def build(plan: JailPlan) -> None:
@@ -56,6 +60,9 @@ def build(plan: JailPlan) -> None:
     for path, target in (*links, *LINKS):
         os.symlink(target, STAGE + path)
     _write_etc()
+    options = f"mode=1777,size={PRELOAD_TMP_BYTES}"
+    flags = sysapi.MS_NOSUID | sysapi.MS_NODEV
+    sysapi.mount("tmpfs", STAGE + "/tmp", "tmpfs", flags, options)
     for name, fd in devices:
         _place(fd, f"/dev/{name}", is_directory=False)
     for bind, fd in binds:
@@ -71,6 +78,11 @@ def build(plan: JailPlan) -> None:
     sysapi.mount(
         "", "/", None, sysapi.MS_REMOUNT | sysapi.MS_BIND | sysapi.MS_RDONLY | sysapi.MS_NOSUID
     )
+
+
+def is_hidden_by_session(bind: Bind) -> bool:
+    """Whether a session's own mounts would cover what `bind` shows."""
+    return any(bind.target.startswith(path + "/") for path in OWN_TO_SESSIONS)
 
 
 def _clone(bind: Bind, plan: JailPlan) -> int:

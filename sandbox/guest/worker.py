@@ -26,9 +26,12 @@ from sandbox.protocol.messages import (
     TO_GUEST_CAP_BYTES,
     Check,
     Checked,
+    Copied,
     Denied,
     Display,
     Done,
+    Measure,
+    Measured,
     MessageError,
     Park,
     Parked,
@@ -79,7 +82,9 @@ class Worker:
             elif isinstance(message, Check):
                 self._check(message)
             elif isinstance(message, Park):
-                self._park(self._channel.take_descriptors(1)[0])
+                self._copy(message)
+            elif isinstance(message, Measure):
+                self._channel.send(Measured(message.nonce, _private_bytes()))
 
     def _run(self, message: Run) -> None:
         self._nonce = message.nonce
@@ -100,6 +105,15 @@ class Worker:
         self._leave_if_forked()
         _flush_standard_streams()
         self._channel.send(_done(message.nonce, ending, in_place))
+
+    def _copy(self, message: Park) -> None:
+        fd = self._channel.take_descriptors(1)[0]
+        refusal = _what_cannot_be_copied()
+        if refusal:
+            os.close(fd)
+        elif self._park(fd):
+            return  # The copy, on its own channel: it is for `serve` to go on.
+        self._channel.send(Copied(message.nonce, refusal))
 
     def _park(self, fd: int) -> bool:
         """Fork a copy that waits on channel `fd`. True in the copy, False in the original."""
@@ -189,6 +203,16 @@ def _what_cannot_be_copied() -> str:
     except ChildProcessError:
         return ""
     return "the session has a child process of its own"
+
+
+def _private_bytes() -> int:
+    """Memory that this process shares with no other. Source: smaps_rollup in proc(5)."""
+    private = 0
+    with open("/proc/self/smaps_rollup") as stream:
+        for line in stream:
+            if line.startswith("Private_"):
+                private += int(line.split()[1]) * 1024
+    return private
 
 
 def _replace_standard_streams() -> None:

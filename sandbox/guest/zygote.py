@@ -21,7 +21,6 @@ from sandbox.protocol.messages import Failed, Spawn, ZygoteReady
 from sandbox.protocol.plan import WORKSPACE, Access, JailPlan, Tier
 
 SPAWN_DESCRIPTORS = 4
-PRELOAD_TMP_BYTES = 64 * 1024 * 1024
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
@@ -30,9 +29,8 @@ def serve(plan: JailPlan, channel: Channel) -> NoReturn:
     try:
         started = time.monotonic()
         if plan.tier == "namespaces":
-            with step("proc and tmp"):
+            with step("proc"):
                 _mount_own_proc()
-                _mount_preload_tmp()
         # Workers that end are nobody's to wait for: the supervisor holds their pidfds.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         _preload(plan)
@@ -55,15 +53,6 @@ def _mount_own_proc() -> None:
     """Cover the host's /proc, which was kept in the tree so that the kernel allows this mount."""
     flags = sysapi.MS_NOSUID | sysapi.MS_NODEV | sysapi.MS_NOEXEC
     sysapi.mount("proc", "/proc", "proc", flags)
-
-
-def _mount_preload_tmp() -> None:
-    """Packages write caches while they are imported; no session sees this /tmp."""
-    fd = sysapi.new_filesystem(
-        "tmpfs", [("size", str(PRELOAD_TMP_BYTES)), ("mode", "1777")], jail.MOUNT_ATTRIBUTES
-    )
-    sysapi.attach_mount(fd, "/tmp")
-    os.close(fd)
 
 
 def _preload(plan: JailPlan) -> None:

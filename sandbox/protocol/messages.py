@@ -11,8 +11,10 @@ Three kinds of channel, each a stream socketpair that carries frames:
   every layer holds, `Exited` for each process that the host watches; the host sends
   `Interrupt`, `Kill` and `Watch`. Init runs no guest code, so what it says is believed.
 * **guest channel** (host <-> one session process, hostile from its first snippet on). The host
-  sends `Run`, `Park`, `Check`. The guest answers with `Display` and exactly one `Done`. All it
-  says about itself can be forged, and none of it is trusted beyond that session: each field is
+  sends `Run`, `Park`, `Check`, `Measure`. The guest answers `Run` with any number of `Display`
+  and `Denied` and exactly one `Done`, the others with one message. A copy of the process has a
+  channel of its own, on which its first word is `Parked`; then it serves like the original. All
+  a guest says about itself can be forged, and none of it is trusted beyond that session: each field is
   bounded here, a message out of place is a fault, and the host decides from what the kernel
   said (wait status, limits hit) before it looks at `Done`.
 
@@ -63,14 +65,18 @@ class Kind(IntEnum):
     KILL = 13
     WATCH = 14
     KILLED = 15
+    PAUSE = 16
     RUN = 20
     PARK = 21
     CHECK = 22
+    MEASURE = 23
     PARKED = 30
     DISPLAY = 31
     DONE = 32
     CHECKED = 33
     DENIED = 34
+    COPIED = 35
+    MEASURED = 36
 
 
 Direction = Literal["to_zygote", "from_zygote", "to_init", "from_init", "to_guest", "from_guest"]
@@ -164,6 +170,13 @@ class Killed:
 
 
 @dataclass(frozen=True)
+class Pause:
+    """Stop every process of the session but init, or let them all go on."""
+
+    stopped: bool
+
+
+@dataclass(frozen=True)
 class Watch:
     """Report the end of `pid`; at once when it is over already."""
 
@@ -197,6 +210,27 @@ class Check:
 
     nonce: str
     code: str
+
+
+@dataclass(frozen=True)
+class Copied:
+    """Answer of the original to `Park`; `refusal` says why it could not be copied, if so."""
+
+    nonce: str
+    refusal: str
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Say how much memory only this process holds."""
+
+    nonce: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    nonce: str
+    private_bytes: int
 
 
 @dataclass(frozen=True)
@@ -258,7 +292,8 @@ class Checked:
 
 Message = (
     Plan | Spawn | ZygoteReady | Failed | Ready | Exited | Interrupt | Kill | Killed | Watch
-    | Run | Park | Check | Parked | Display | Denied | Done | Checked
+    | Pause | Run | Park | Check | Measure
+    | Parked | Display | Denied | Done | Checked | Copied | Measured
 )
 
 
@@ -370,6 +405,7 @@ SPECS = (
     Spec(Kind.KILLED, Killed, "from_init", {"count": SIZE}),
     Spec(Kind.INTERRUPT, Interrupt, "to_init", {"pid": PID}),
     Spec(Kind.KILL, Kill, "to_init", {"spare": items(PID, 256)}),
+    Spec(Kind.PAUSE, Pause, "to_init", {"stopped": flag()}),
     Spec(Kind.WATCH, Watch, "to_init", {"pid": PID}),
     Spec(
         Kind.RUN,
@@ -384,6 +420,9 @@ SPECS = (
         },
     ),
     Spec(Kind.PARK, Park, "to_guest", {"nonce": NONCE}),
+    Spec(Kind.MEASURE, Measure, "to_guest", {"nonce": NONCE}),
+    Spec(Kind.COPIED, Copied, "from_guest", {"nonce": NONCE, "refusal": text(NAME_CAP)}),
+    Spec(Kind.MEASURED, Measured, "from_guest", {"nonce": NONCE, "private_bytes": SIZE}),
     Spec(Kind.CHECK, Check, "to_guest", {"nonce": NONCE, "code": text(CODE_CAP_BYTES)}),
     Spec(Kind.PARKED, Parked, "from_guest", {"pid": PID}),
     Spec(

@@ -96,7 +96,8 @@ class JailPlan:
     memory_bytes: int
     """Memory of a whole session, for its control group or the meter."""
     processes: int
-    """Processes and threads of a snippet; init and the keeper come on top."""
+    """Processes and threads of a snippet; init, keeper and checkpoints come on top."""
+    checkpoints: int
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), separators=(",", ":")).encode()

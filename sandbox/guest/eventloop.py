@@ -1,0 +1,123 @@
+"""The event loop of a session: made when a snippet first awaits, kept until the session ends.
+
+Tasks that a snippet leaves behind go on whenever a later one awaits. asyncio is imported only
+when it is needed: a session that awaits nothing has no selector and no descriptors for one.
+"""
+
+import os
+from collections.abc import Coroutine
+from contextlib import suppress
+from contextvars import Context
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+UNWIND_S = 0.05
+"""How long a task that was interrupted may take to unwind; the host's grace is longer."""
+
+
+class EventLoop:
+    """Runs coroutines of snippets, one at a time, in the context of the session."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.SelectorEventLoop | None = None
+        self._pid = 0
+
+    def run(self, coroutine: Coroutine[Any, Any, object], context: Context) -> object:
+        """What `coroutine` returns; raises what it raises.
+
+        An interrupt ends this coroutine only. Its traceback then shows where the coroutine
+        was, also if nothing but the loop ran at that moment.
+        """
+        loop = self._current()
+        task: asyncio.Task[object] = loop.create_task(coroutine, context=context)
+        try:
+            _drive(loop, task)
+            return task.result()
+        except KeyboardInterrupt as interrupt:
+            place = _place_of(task, loop) or interrupt.__traceback__
+            raise interrupt.with_traceback(place) from None
+        finally:
+            if task.done() and not task.cancelled():
+                task.exception()  # Or asyncio reports it as never seen.
+            # A traceback leads to this frame; with the task in it, it would keep itself alive.
+            del task
+
+    def _current(self) -> "asyncio.SelectorEventLoop":
+        import asyncio
+
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.SelectorEventLoop()
+        elif self._pid != os.getpid():
+            _detach(self._loop)
+        self._pid = os.getpid()
+        return self._loop
+
+
+def _drive(loop: "asyncio.AbstractEventLoop", task: "asyncio.Task[object]") -> None:
+    """Run `loop` until `task` is done, or somebody else stops the loop."""
+
+    def stop(_: object) -> None:
+        # Called late, by the run of a later snippet, it must not stop that.
+        if is_awaited:
+            loop.stop()
+
+    is_awaited = True
+    task.add_done_callback(stop)
+    try:
+        loop.run_forever()
+    finally:
+        is_awaited = False
+        task.remove_done_callback(stop)
+        is_done = task.done()
+        # As in `run`: this frame is behind those of the traceback.
+        del task
+    if not is_done:
+        raise RuntimeError("the event loop was stopped before the snippet was done")
+
+
+def _place_of(
+    task: "asyncio.Task[object]", loop: "asyncio.AbstractEventLoop"
+) -> TracebackType | None:
+    """Where `task` waited when it was interrupted. Cancels it; one that goes on is left behind."""
+    import asyncio
+
+    if task.done():
+        return None
+    task.cancel()
+    timer = loop.call_later(UNWIND_S, loop.stop)
+    try:
+        with suppress(RuntimeError):
+            _drive(loop, task)
+    finally:
+        timer.cancel()
+    if task.cancelled():
+        try:
+            task.result()
+        except asyncio.CancelledError as cancelled:
+            return cancelled.__traceback__
+    return None
+
+
+def _detach(loop: Any) -> None:
+    """Give `loop`, copied by a fork, a selector and a wake-up socket of its own.
+
+    Both copies hold the same epoll instance and the same socket: a thread that wakes one loop
+    could wake the other, and a change to one registration would change both.
+    """
+    import selectors
+
+    shared = loop._selector
+    own = selectors.DefaultSelector()
+    for key in shared.get_map().values():
+        if key.fd != loop._ssock.fileno():
+            own.register(key.fileobj, key.events, key.data)
+    # Closing these leaves the other copy's descriptors and registrations as they are.
+    loop._ssock.close()
+    loop._csock.close()
+    shared.close()
+    loop._selector = own
+    loop._internal_fds -= 1
+    loop._make_self_pipe()

@@ -1,0 +1,5 @@
+# any tier: capabilities -> completed, EPERM/ENOSYS
+# Bind one directory over another to get a copy with other flags.
+MS_BIND, MS_REC = 4096, 16384
+os.mkdir("copy")
+attempt(lambda: call("mount", b"/", b"copy", None, MS_BIND | MS_REC, None))

@@ -1,0 +1,8 @@
+# namespaces: mount_namespace -> completed, ENOENT | landlock: landlock -> completed, EACCES/EXDEV/EPERM
+# A second name for the host's file, inside the workspace.
+def link_and_read():
+    os.link(CANARY_FILE, "innocent.txt")
+    return open("innocent.txt").read()
+
+
+attempt(link_and_read)

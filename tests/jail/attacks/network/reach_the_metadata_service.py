@@ -1,0 +1,8 @@
+# namespaces: net_namespace -> completed, ENETUNREACH | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# Clouds hand out credentials on link-local addresses.
+import socket
+
+addresses = ("169.254.169.254", "100.100.100.200", "169.254.170.2", "fd00:ec2::254")
+attempt(
+    *(lambda host=host: socket.create_connection((host, 80), timeout=1).getpeername() for host in addresses)
+)

@@ -1,0 +1,3 @@
+# any tier: protocol -> raised KeyboardInterrupt
+# A snippet's own KeyboardInterrupt is no deadline.
+raise KeyboardInterrupt

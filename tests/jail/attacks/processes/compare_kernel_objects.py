@@ -1,0 +1,5 @@
+# any tier: seccomp -> completed, EPERM/ENOSYS
+# kcmp orders kernel pointers: a leak of the kernel's layout.
+# bare: escapes
+KCMP_VM = 1
+attempt(lambda: call("kcmp", VICTIM_PID, os.getpid(), KCMP_VM, 0, 0))

@@ -1,0 +1,3 @@
+# any tier: supervisor -> died SIGSEGV
+# A null pointer.
+ctypes.string_at(0)

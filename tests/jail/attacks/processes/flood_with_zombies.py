@@ -1,0 +1,10 @@
+# any tier: rlimits -> completed, EAGAIN
+# Dead children that nobody waits for keep their numbers.
+def flood():
+    for _ in range(300):
+        if os.fork() == 0:
+            os._exit(0)
+    return "300 zombies"
+
+
+attempt(flood)

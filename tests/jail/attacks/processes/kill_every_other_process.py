@@ -1,0 +1,16 @@
+# namespaces: supervisor -> completed, ENOENT/ESRCH/signal sent/EPERM | landlock: landlock -> completed, EPERM/ESRCH
+# Every number that a process of this session could have, the keeper of its state among them.
+import signal
+
+
+def end(pid):
+    def kill():
+        os.kill(pid, signal.SIGKILL)
+        return HARMLESS
+
+    return kill
+
+
+own = os.getpid()
+numbers = [pid for pid in range(1, 64) if pid != own] if own < 64 else [os.getppid()]
+attempt(*map(end, numbers), harmless="signal sent")

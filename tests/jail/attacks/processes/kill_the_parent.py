@@ -1,0 +1,11 @@
+# namespaces: supervisor -> completed, signal sent/EPERM | landlock: landlock -> completed, EPERM
+# What started this process: if that dies, who ends the session?
+import signal
+
+
+def end_parent():
+    os.kill(os.getppid(), signal.SIGKILL)
+    return HARMLESS
+
+
+attempt(end_parent, harmless="signal sent")

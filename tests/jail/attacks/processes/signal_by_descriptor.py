@@ -1,0 +1,12 @@
+# namespaces: pid_namespace -> completed, ESRCH/EINVAL | landlock: landlock -> completed, EPERM/ENOSYS
+# A pidfd is a second way to send a signal.
+# bare: escapes
+import signal
+
+
+def send():
+    signal.pidfd_send_signal(os.pidfd_open(VICTIM_PID), signal.SIGUSR1)
+    return "delivered"
+
+
+attempt(send)

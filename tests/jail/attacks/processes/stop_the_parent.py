@@ -1,0 +1,11 @@
+# namespaces: supervisor -> completed, signal sent/EPERM | landlock: landlock -> completed, EPERM
+# A stopped init would neither reap nor report.
+import signal
+
+
+def stop_parent():
+    os.kill(os.getppid(), signal.SIGSTOP)
+    return HARMLESS
+
+
+attempt(stop_parent, harmless="signal sent")

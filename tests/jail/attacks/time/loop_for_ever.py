@@ -1,0 +1,5 @@
+# any tier: supervisor -> limit_exceeded wall_s
+# The plainest of all.
+# limits: wall_s=0.2
+while True:
+    pass

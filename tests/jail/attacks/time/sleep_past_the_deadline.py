@@ -1,0 +1,7 @@
+# any tier: supervisor -> limit_exceeded wall_s
+# The interrupt ends a sleep.
+# limits: wall_s=0.2
+import time
+
+time.sleep(20)
+escaped("slept")

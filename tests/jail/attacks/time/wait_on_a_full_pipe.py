@@ -1,0 +1,9 @@
+# any tier: supervisor -> limit_exceeded wall_s
+# A write that nobody reads, restarted after each signal.
+# limits: wall_s=0.2
+reader, writer = os.pipe()
+while True:
+    try:
+        os.write(writer, bytes(1 << 20))
+    except BaseException:
+        continue

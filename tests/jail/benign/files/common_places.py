@@ -1,0 +1,8 @@
+# uses: the paths that hosted interpreters taught people to write
+# tiers: namespaces
+# out: same file True
+# file: note.txt
+import os
+
+open("/mnt/data/note.txt", "w").write("same file")
+print(open("/workspace/note.txt").read(), os.getcwd() == "/workspace")

@@ -1,0 +1,634 @@
+"""The architecture, held by tests: who may import whom, and what no module may do.
+
+The tables come first and are all there is to change when a module is added. Each rule reads
+sources and never imports them; each is also shown a small tree that breaks it. Longer than other
+modules, because a rule, its table and the proof that it can fail belong together.
+"""
+
+import ast
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("sandbox", "runner")
+
+# Modules of one row may import each other, but never in a circle; each may import what is in a
+# row above its own. "name.*" stands for a package.
+HOST_ORDER = (
+    ("sandbox.errors",),
+    ("sandbox.protocol.*",),
+    ("sandbox.settings", "sandbox.presets", "sandbox.remedies"),
+    ("sandbox.limits", "sandbox.policy", "sandbox.outcome", "sandbox.environment"),
+    ("sandbox.lifecycle", "sandbox.meter", "sandbox.cgroup", "sandbox.wire", "sandbox.output"),
+    ("sandbox.lowering", "sandbox.events", "sandbox.workspace"),
+    ("sandbox.features",),
+    ("sandbox.supervisor",),
+    ("sandbox.run", "sandbox.copies", "sandbox.conclusion", "sandbox.session"),
+    ("sandbox.pool",),
+    ("sandbox.engine",),
+    ("sandbox.blocking",),
+)
+GUEST_ORDER = (
+    ("sandbox.protocol.*",),
+    ("sandbox.guest.syscalls", "sandbox.guest.callrules", "sandbox.guest.channel"),
+    ("sandbox.guest.sysapi",),
+    ("sandbox.guest.landlock", "sandbox.guest.seccomp"),
+    ("sandbox.guest.hooks", "sandbox.guest.origins", "sandbox.guest.audit"),
+    ("sandbox.guest.imports", "sandbox.guest.standins", "sandbox.guest.sources"),
+    ("sandbox.guest.guards",),
+    ("sandbox.guest.restricted",),
+    ("sandbox.guest.compiler", "sandbox.guest.check"),
+    ("sandbox.guest.texts", "sandbox.guest.names", "sandbox.guest.tables"),
+    ("sandbox.guest.figures", "sandbox.guest.bundles", "sandbox.guest.tracebacks"),
+    ("sandbox.guest.display", "sandbox.guest.eventloop"),
+    ("sandbox.guest.snippet",),
+    ("sandbox.guest.root", "sandbox.guest.jail"),
+    ("sandbox.guest.worker",),
+    ("sandbox.guest.init",),
+    ("sandbox.guest.zygote",),
+    ("sandbox.guest.launcher",),
+    ("sandbox.guest.trial",),
+    ("sandbox.guest.probe_cgroup", "sandbox.guest.probe_namespaces"),
+    ("sandbox.guest.probe",),
+)
+RUNNER_ORDER = (
+    ("runner.errors",),
+    ("runner.transcript",),
+    ("runner.models.*", "runner.tools.*", "runner.dialects.*"),
+    ("runner.loop", "runner.doctor"),
+    ("runner.server.*", "runner.evals.*", "runner.faces.*"),
+    ("runner.cli", "runner.__main__"),
+)
+ORDERS = (("sandbox.guest.*", GUEST_ORDER), ("sandbox.*", HOST_ORDER), ("runner.*", RUNNER_ORDER))
+UNORDERED = ("sandbox", "sandbox.guest", "sandbox.protocol", "runner")
+"""Packages themselves: nothing but a docstring, or names that are resolved on first use."""
+
+ENDS = (  # who          may not import     why
+    ("sandbox.*", "runner", "the engine stands alone"),
+    ("host", "sandbox.guest", "the host starts guest code by name and never loads it"),
+    ("sandbox.guest.*", "host", "a worker inherits its zygote's memory, which must stay small"),
+    ("sandbox.protocol.*", "sandbox.guest", "both sides load it"),
+    ("sandbox.protocol.*", "host", "both sides load it"),
+)
+STANDARD_LIBRARY_ONLY = (
+    ("sandbox.guest.*", ("RestrictedPython",)),
+    ("sandbox.protocol.*", ()),
+)
+"""Patterns of modules, and the libraries that one of them may have all the same (see HOMES)."""
+HOMES: Mapping[str, tuple[str, ...]] = {  # library -> the modules that may import it
+    "psutil": ("sandbox.meter",),
+    "RestrictedPython": ("sandbox.guest.restricted",),
+    "pydantic": ("sandbox.*", "runner.*"),
+    "rich": ("runner.*",),
+    "click": ("runner.cli",),
+}
+"""Any other library may be imported by one module alone."""
+HOST_NEVER_IMPORTS = ("pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "yaml")
+HOST_NEVER_CALLS = ("eval", "exec")
+LINES_CAP = 500
+SAYS_WHY = "longer"
+"""A docstring that has this word gives a reason for the length."""
+
+
+# ---- sources ------------------------------------------------------------------------------------
+
+
+class Violation(NamedTuple):
+    path: str
+    line: int
+    rule: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.rule}: {self.what}"
+
+
+class Import(NamedTuple):
+    line: int
+    target: str
+    """A module of the tree, or what stands in the statement."""
+    name: str
+    """What `from target import name` takes; empty for a whole module."""
+    is_for_types: bool
+
+
+class Module(NamedTuple):
+    name: str
+    path: str
+    source: str
+    tree: ast.Module
+    imports: tuple[Import, ...]
+
+    @property
+    def is_host(self) -> bool:
+        is_shared = matches(self.name, ("sandbox.guest.*", "sandbox.protocol.*"))
+        return matches(self.name, ("sandbox.*",)) and not is_shared
+
+
+Tree = Mapping[str, Module]
+
+
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether `name` fits a pattern; "package.*" takes in the package itself."""
+    return any(fnmatchcase(name, one) or one == f"{name}.*" for one in patterns)
+
+
+def parse(sources: Mapping[str, str]) -> Tree:
+    """The modules in `sources`, by name; keys are paths relative to the checkout."""
+    names = {path: ".".join(Path(path).with_suffix("").parts) for path in sources}
+    names = {path: name.removesuffix(".__init__") for path, name in names.items()}
+    known = set(names.values())
+    modules = {}
+    for path, source in sources.items():
+        tree = ast.parse(source, path)
+        imports = tuple(imports_of(tree, known, for_types=False))
+        modules[names[path]] = Module(names[path], path, source, tree, imports)
+    return modules
+
+
+def imports_of(node: ast.AST, known: set[str], *, for_types: bool) -> Iterator[Import]:
+    """Every import below `node`, also inside functions; `known` are the tree's own modules."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield Import(child.lineno, alias.name, "", for_types)
+        elif isinstance(child, ast.ImportFrom):
+            base = "." * child.level + (child.module or "")
+            for alias in child.names:
+                whole = f"{base}.{alias.name}"
+                if whole in known:
+                    yield Import(child.lineno, whole, "", for_types)
+                else:
+                    yield Import(child.lineno, base, alias.name, for_types)
+        elif isinstance(child, ast.Call) and called(child) in ("import_module", "__import__"):
+            first = child.args[0] if child.args else None
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                yield Import(child.lineno, first.value, "", for_types)
+            yield from imports_of(child, known, for_types=for_types)
+        elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            for part in child.body:
+                yield from imports_of(ast.Module([part], []), known, for_types=True)
+            for part in child.orelse:
+                yield from imports_of(ast.Module([part], []), known, for_types=for_types)
+        else:
+            yield from imports_of(child, known, for_types=for_types)
+
+
+def called(call: ast.Call) -> str:
+    """Last part of the name of what is called."""
+    if isinstance(call.func, ast.Attribute):
+        return call.func.attr
+    return call.func.id if isinstance(call.func, ast.Name) else ""
+
+
+def library_of(target: str) -> str | None:
+    """The third-party library that `target` belongs to; None for ours and the standard ones."""
+    top = target.partition(".")[0]
+    is_known = top in PACKAGES or top in sys.stdlib_module_names or not top
+    return None if is_known else top
+
+
+# ---- rules --------------------------------------------------------------------------------------
+
+
+def order_of(name: str) -> tuple[tuple[str, ...], ...]:
+    return next(order for pattern, order in ORDERS if matches(name, (pattern,)))
+
+
+def rank_in(order: tuple[tuple[str, ...], ...], name: str) -> int | None:
+    return next((rank for rank, row in enumerate(order) if matches(name, row)), None)
+
+
+def imports_point_one_way(tree: Tree) -> Iterator[Violation]:
+    rule = "imports point one way"
+    for module in tree.values():
+        if module.name in UNORDERED or matches(module.name, ("sandbox.protocol.*",)):
+            continue
+        order = order_of(module.name)
+        own = rank_in(order, module.name)
+        if own is None:
+            what = f"{module.name} has no place: put it into an *_ORDER table of {__name__}"
+            yield Violation(module.path, 1, rule, what)
+            continue
+        for found in module.imports:
+            # Names for annotations load nothing.
+            if found.is_for_types or found.target not in tree or found.target in UNORDERED:
+                continue
+            rank = rank_in(order, found.target)
+            if rank is not None and rank > own:
+                what = f"{module.name} imports {found.target}, which stands above it"
+                yield Violation(module.path, found.line, rule, what)
+
+
+def imports_make_no_circle(tree: Tree) -> Iterator[Violation]:
+    needs = {
+        name: {one.target: one for one in module.imports if not one.is_for_types}
+        for name, module in tree.items()
+    }
+    for name, module in tree.items():
+        for found in needs[name].values():
+            reached, new = set(), {found.target}
+            while new:
+                reached |= new
+                new = {far for near in new for far in needs.get(near, ())} - reached
+            if name in reached:
+                what = f"{name} imports {found.target}, which leads back to it"
+                yield Violation(module.path, found.line, "imports make no circle", what)
+
+
+def sides_stay_apart(tree: Tree) -> Iterator[Violation]:
+    for module in tree.values():
+        for found in module.imports:
+            full = f"{found.target}.{found.name}" if found.name else found.target
+            for who, whom, why in ENDS:
+                is_meant = module.is_host if who == "host" else matches(module.name, (who,))
+                if not is_meant:
+                    continue
+                if whom == "host":
+                    # The bare package resolves its names to host modules.
+                    is_reached = full.partition(".")[0] == "sandbox" and not matches(
+                        found.target, ("sandbox.guest.*", "sandbox.protocol.*")
+                    )
+                else:
+                    is_reached = full == whom or full.startswith(f"{whom}.")
+                if is_reached:
+                    what = f"{module.name} imports {full}: {why}"
+                    yield Violation(module.path, found.line, "sides stay apart", what)
+
+
+def the_runner_uses_public_names(tree: Tree) -> Iterator[Violation]:
+    rule = "the runner uses public names"
+    public = public_names(tree["sandbox"]) if "sandbox" in tree else set()
+    for module in tree.values():
+        if not matches(module.name, ("runner.*",)):
+            continue
+        for found in module.imports:
+            if found.target.partition(".")[0] != "sandbox":
+                continue
+            if found.target != "sandbox":
+                what = f"{found.target} is inside the engine: use `from sandbox import ...`"
+            elif not found.name:
+                what = "`import sandbox` hides what is used: use `from sandbox import ...`"
+            elif found.name not in public:
+                what = f"{found.name} is not in sandbox.__all__"
+            else:
+                continue
+            yield Violation(module.path, found.line, rule, what)
+
+
+def public_names(package: Module) -> set[str]:
+    """The strings in `__all__` of `package`."""
+    for node in package.tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+            assert isinstance(node, ast.Assign)
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+def imports_are_absolute(tree: Tree) -> Iterator[Violation]:
+    for module in tree.values():
+        for found in module.imports:
+            if found.target.startswith("."):
+                what = f"{module.name} imports {found.target}"
+                yield Violation(module.path, found.line, "imports are absolute", what)
+
+
+def inside_the_jail_is_the_standard_library(tree: Tree) -> Iterator[Violation]:
+    rule = "inside the jail is the standard library"
+    for module in tree.values():
+        for pattern, exceptions in STANDARD_LIBRARY_ONLY:
+            if not matches(module.name, (pattern,)):
+                continue
+            for found in module.imports:
+                library = library_of(found.target)
+                if library is not None and library not in exceptions:
+                    what = f"{module.name} imports {library}"
+                    yield Violation(module.path, found.line, rule, what)
+
+
+def a_library_has_one_home(tree: Tree) -> Iterator[Violation]:
+    rule = "a library has one home"
+    first: dict[str, str] = {}
+    for name in sorted(tree):
+        module = tree[name]
+        for found in module.imports:
+            library = library_of(found.target)
+            if library is None:
+                continue
+            homes = HOMES.get(library) or (first.setdefault(library, name),)
+            if not matches(name, homes):
+                what = f"{name} imports {library}, which is at home in {', '.join(homes)}"
+                yield Violation(module.path, found.line, rule, what)
+
+
+def the_host_runs_no_bytes(tree: Tree) -> Iterator[Violation]:
+    rule = "the host runs no bytes"
+    for module in tree.values():
+        if matches(module.name, ("sandbox.guest.*",)):
+            continue
+        for found in module.imports:
+            if matches(found.target.partition(".")[0], HOST_NEVER_IMPORTS):
+                what = f"{module.name} imports {found.target}"
+                yield Violation(module.path, found.line, rule, what)
+        for node in ast.walk(module.tree):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in HOST_NEVER_CALLS
+            ):
+                what = f"{module.name} calls {node.func.id}"
+                yield Violation(module.path, node.lineno, rule, what)
+
+
+def a_long_module_says_why(tree: Tree) -> Iterator[Violation]:
+    for module in tree.values():
+        count = len(module.source.splitlines())
+        text = ast.get_docstring(module.tree) or ""
+        if count > LINES_CAP and SAYS_WHY not in text.lower():
+            what = f"{count} lines, and its docstring does not say why it is longer than others"
+            yield Violation(module.path, 1, "a long module says why", what)
+
+
+Rule = Callable[[Tree], Iterator[Violation]]
+RULES: tuple[Rule, ...] = (
+    imports_point_one_way,
+    imports_make_no_circle,
+    sides_stay_apart,
+    the_runner_uses_public_names,
+    imports_are_absolute,
+    inside_the_jail_is_the_standard_library,
+    a_library_has_one_home,
+    the_host_runs_no_bytes,
+    a_long_module_says_why,
+)
+
+
+# ---- the checkout -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def checkout() -> Tree:
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    return parse({str(path.relative_to(ROOT)): path.read_text() for path in paths})
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_checkout_keeps_the_rule(rule, checkout):
+    violations = [str(violation) for violation in rule(checkout)]
+    assert not violations, "\n" + "\n".join(violations)
+
+
+def test_the_checkout_is_read_whole(checkout):
+    assert {"sandbox", "sandbox.errors", "sandbox.guest.zygote", "runner.doctor"} <= set(checkout)
+    targets = {found.target for found in checkout["sandbox.features"].imports}
+    assert {"sandbox.errors", "sandbox.lowering", "pydantic"} <= targets
+
+
+def test_every_place_in_an_order_is_taken_once():
+    for _pattern, order in ORDERS:
+        places = [place for row in order for place in row]
+        assert len(places) == len(set(places))
+
+
+# ---- each rule, shown a tree that breaks it -----------------------------------------------------
+
+INIT = '__all__ = ["Policy"]\n'
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "source", "line", "what"),
+    [
+        (
+            imports_point_one_way,
+            "sandbox/limits.py",
+            "import os\nfrom sandbox.session import Session\n",
+            2,
+            "sandbox.limits imports sandbox.session, which stands above it",
+        ),
+        (
+            imports_point_one_way,
+            "sandbox/errors.py",
+            "def late():\n    from sandbox import session\n",
+            2,
+            "sandbox.errors imports sandbox.session, which stands above it",
+        ),
+        (
+            imports_point_one_way,
+            "sandbox/manager.py",
+            "",
+            1,
+            f"sandbox.manager has no place: put it into an *_ORDER table of {__name__}",
+        ),
+        (
+            imports_point_one_way,
+            "sandbox/guest/sysapi.py",
+            "from sandbox.guest.zygote import serve\n",
+            1,
+            "sandbox.guest.sysapi imports sandbox.guest.zygote, which stands above it",
+        ),
+        (
+            imports_make_no_circle,
+            "sandbox/session.py",
+            "import sandbox.run\n",
+            1,
+            "sandbox.session imports sandbox.run, which leads back to it",
+        ),
+        (
+            sides_stay_apart,
+            "sandbox/session.py",
+            "from sandbox.guest import zygote\n",
+            1,
+            "sandbox.session imports sandbox.guest.zygote: the host starts guest code by name and"
+            " never loads it",
+        ),
+        (
+            sides_stay_apart,
+            "sandbox/session.py",
+            'import importlib\nzygote = importlib.import_module("sandbox.guest.zygote")\n',
+            2,
+            "sandbox.session imports sandbox.guest.zygote: the host starts guest code by name and"
+            " never loads it",
+        ),
+        (
+            sides_stay_apart,
+            "sandbox/guest/zygote.py",
+            "from sandbox import Policy\n",
+            1,
+            "sandbox.guest.zygote imports sandbox.Policy: a worker inherits its zygote's memory,"
+            " which must stay small",
+        ),
+        (
+            sides_stay_apart,
+            "sandbox/guest/zygote.py",
+            "from sandbox.errors import SandboxError\n",
+            1,
+            "sandbox.guest.zygote imports sandbox.errors.SandboxError: a worker inherits its"
+            " zygote's memory, which must stay small",
+        ),
+        (
+            sides_stay_apart,
+            "sandbox/protocol/plan.py",
+            "from sandbox.guest.zygote import serve\n",
+            1,
+            "sandbox.protocol.plan imports sandbox.guest.zygote.serve: both sides load it",
+        ),
+        (
+            sides_stay_apart,
+            "sandbox/session.py",
+            "if TYPE_CHECKING:\n    from runner.loop import Loop\n",
+            2,
+            "sandbox.session imports runner.loop.Loop: the engine stands alone",
+        ),
+        (
+            the_runner_uses_public_names,
+            "runner/loop.py",
+            "from sandbox.policy import Policy\n",
+            1,
+            "sandbox.policy is inside the engine: use `from sandbox import ...`",
+        ),
+        (
+            the_runner_uses_public_names,
+            "runner/loop.py",
+            "from sandbox import session\n",
+            1,
+            "sandbox.session is inside the engine: use `from sandbox import ...`",
+        ),
+        (
+            the_runner_uses_public_names,
+            "runner/loop.py",
+            "from sandbox import Policy, Secret\n",
+            1,
+            "Secret is not in sandbox.__all__",
+        ),
+        (
+            the_runner_uses_public_names,
+            "runner/loop.py",
+            "import sandbox\n",
+            1,
+            "`import sandbox` hides what is used: use `from sandbox import ...`",
+        ),
+        (
+            imports_are_absolute,
+            "sandbox/session.py",
+            "from .errors import SandboxError\n",
+            1,
+            "sandbox.session imports .errors",
+        ),
+        (
+            inside_the_jail_is_the_standard_library,
+            "sandbox/guest/zygote.py",
+            "import json\nimport numpy.linalg\n",
+            2,
+            "sandbox.guest.zygote imports numpy",
+        ),
+        (
+            inside_the_jail_is_the_standard_library,
+            "sandbox/protocol/plan.py",
+            "from pydantic import BaseModel\n",
+            1,
+            "sandbox.protocol.plan imports pydantic",
+        ),
+        (
+            a_library_has_one_home,
+            "sandbox/session.py",
+            "import psutil\n",
+            1,
+            "sandbox.session imports psutil, which is at home in sandbox.meter",
+        ),
+        (
+            a_library_has_one_home,
+            "sandbox/guest/zygote.py",
+            "from RestrictedPython.Guards import safe_builtins\n",
+            1,
+            "sandbox.guest.zygote imports RestrictedPython, which is at home in"
+            " sandbox.guest.restricted",
+        ),
+        (
+            a_library_has_one_home,
+            "sandbox/session.py",
+            "import httpx\n",
+            1,
+            "sandbox.session imports httpx, which is at home in runner.loop",
+        ),
+        (
+            the_host_runs_no_bytes,
+            "sandbox/session.py",
+            "import pickle\n",
+            1,
+            "sandbox.session imports pickle",
+        ),
+        (
+            the_host_runs_no_bytes,
+            "runner/loop.py",
+            "def f(text):\n    return eval(text)\n",
+            2,
+            "runner.loop calls eval",
+        ),
+        (
+            a_long_module_says_why,
+            "sandbox/session.py",
+            '"""Sessions."""\n' + "x = 1\n" * 500,
+            1,
+            "501 lines, and its docstring does not say why it is longer than others",
+        ),
+    ],
+)
+def test_a_broken_rule_is_found_with_its_file_and_line(rule, path, source, line, what):
+    sources = {
+        "sandbox/__init__.py": INIT,
+        "sandbox/errors.py": "",
+        "sandbox/policy.py": "",
+        "sandbox/session.py": "",
+        "sandbox/run.py": "from sandbox.session import Session\n",
+        "sandbox/protocol/plan.py": "",
+        "sandbox/guest/zygote.py": "",
+        "runner/loop.py": "import httpx\nfrom sandbox import Policy\n",
+        path: source,
+    }
+    found = [violation for violation in rule(parse(sources)) if violation.path == path]
+    name = rule.__name__.replace("_", " ")
+    assert [str(violation) for violation in found] == [f"{path}:{line}: {name}: {what}"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "source"),
+    [
+        (imports_point_one_way, "sandbox/session.py", "from sandbox import errors, policy\n"),
+        (
+            imports_point_one_way,
+            "sandbox/policy.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import sandbox.session\n",
+        ),
+        (sides_stay_apart, "sandbox/session.py", 'BY_NAME = "sandbox.guest.zygote"\n'),
+        (sides_stay_apart, "sandbox/guest/zygote.py", "from sandbox.protocol import plan\n"),
+        (sides_stay_apart, "sandbox/guest/zygote.py", "from sandbox.guest.zygote import serve\n"),
+        (the_runner_uses_public_names, "runner/loop.py", "from sandbox import Policy\n"),
+        (inside_the_jail_is_the_standard_library, "sandbox/guest/zygote.py", "import os.path\n"),
+        (a_library_has_one_home, "sandbox/policy.py", "from pydantic import BaseModel\n"),
+        (the_host_runs_no_bytes, "sandbox/guest/zygote.py", "exec('1')\nimport marshal\n"),
+        (the_host_runs_no_bytes, "runner/loop.py", "model.eval()\n"),
+        (
+            a_long_module_says_why,
+            "sandbox/session.py",
+            '"""Longer than others: one noun."""\n' + "x = 1\n" * 500,
+        ),
+        (a_long_module_says_why, "sandbox/session.py", "x = 1\n" * 500),
+    ],
+)
+def test_what_a_rule_allows_is_not_reported(rule, path, source):
+    sources = {
+        "sandbox/__init__.py": INIT,
+        "sandbox/errors.py": "",
+        "sandbox/policy.py": "",
+        "sandbox/session.py": "",
+        "sandbox/protocol/plan.py": "",
+        "sandbox/guest/zygote.py": "",
+        path: source,
+    }
+    assert list(rule(parse(sources))) == []

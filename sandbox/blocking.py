@@ -104,9 +104,7 @@ class Sandbox:
     ) -> None:
         self.close()
 
-    def run(
-        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
-    ) -> Outcome:
+    def run(self, code: str, *, limits: Limits | None = None, stdin: str | None = None) -> Outcome:
         """Run one snippet in a fresh jail that ends with it."""
         return self._call(self._box.run(code, limits=limits, stdin=stdin))
 
@@ -184,9 +182,7 @@ class Session:
         """Names of the layers that hold for this session."""
         return self._session.enforcement
 
-    def run(
-        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
-    ) -> Outcome:
+    def run(self, code: str, *, limits: Limits | None = None, stdin: str | None = None) -> Outcome:
         """Run `code` and give back how it ended."""
         return self._box._call(self._session.run(code, limits=limits, stdin=stdin))
 

@@ -16,6 +16,8 @@ V1_CONTROLLERS = ("memory", "pids", "cpuacct")
 V2_CONTROLLERS = ("memory", "pids", "cpu")
 PREFIX = "cellblock-"
 REMOVE_WITHIN_S = 2.0
+COPYING = 1
+"""A copy is made by a process that lives for a moment beside it."""
 
 
 class CpuTime(NamedTuple):
@@ -55,9 +57,9 @@ def find() -> Hierarchies | None:
     own = _own_paths()
     if "" in own:
         parent = _mount_point("cgroup2") + own[""].rstrip("/")
-        if set(V2_CONTROLLERS) <= set(_read_words(f"{parent}/cgroup.subtree_control")):
-            if _can_make(parent):
-                return Hierarchies(2, dict.fromkeys(("all",), parent))
+        offered = _read_words(f"{parent}/cgroup.subtree_control")
+        if set(V2_CONTROLLERS) <= set(offered) and _can_make(parent):
+            return Hierarchies(2, {"all": parent})
     parents = {}
     for name in V1_CONTROLLERS:
         if name not in own:
@@ -123,7 +125,8 @@ class SessionGroup:
         for path in self._paths.values():
             os.mkdir(path)
         self.limit_memory(memory_bytes)
-        _write(f"{self._path('pids')}/pids.max", str(processes + ENGINE_PROCESSES))
+        self._processes = processes
+        self.make_room(0)
         self._usage = [self._open(*place) for place in self._usage_files()]
         self._peak = self._open("memory", self._files.memory_peak, os.O_RDWR)
 
@@ -141,6 +144,11 @@ class SessionGroup:
         _write(f"{memory}/{self._files.memory_limit}", str(memory_bytes))
         if os.path.exists(swap_file):
             _write(swap_file, str(memory_bytes if self._is_v1 else 0))
+
+    def make_room(self, copies: int) -> None:
+        """Let `copies` parked processes live beside those of the snippet."""
+        most = self._processes + ENGINE_PROCESSES + COPYING + copies
+        _write(f"{self._path('pids')}/pids.max", str(most))
 
     def cpu(self) -> CpuTime:
         """CPU time that the group has used since it was made."""

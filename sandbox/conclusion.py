@@ -20,14 +20,12 @@ from sandbox.outcome import (
 )
 from sandbox.protocol.messages import Done
 from sandbox.run import Breach, Exit, Ran, signal_name
-from sandbox.supervisor import Worker
+from sandbox.worker import Worker
 
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def conclude(
-    worker: Worker, ran: Ran, artifacts: tuple[Artifact, ...], limits: Limits
-) -> Outcome:
+def conclude(worker: Worker, ran: Ran, artifacts: tuple[Artifact, ...], limits: Limits) -> Outcome:
     """The outcome of a run: limits first, then how the process ended, then what it said."""
     end = ran.end
     denials = ran.denials
@@ -39,15 +37,13 @@ def conclude(
         "text": done.text if done else None,
         "displays": ran.displays,
         "artifacts": artifacts,
-        "usage": ran.usage.model_copy(
-            update={"written_bytes": ran.usage.written_bytes + written}
-        ),
+        "usage": ran.usage.model_copy(update={"written_bytes": ran.usage.written_bytes + written}),
         "truncated": Truncated(stdout=ran.stdout.cut, stderr=ran.stderr.cut),
         "state": ran.state,
         "survives": ran.survives,
         "survives_reason": ran.survives_reason,
         "names": _names(done),
-        "tier": worker.zygote.plan.tier,
+        "tier": worker.plan.tier,
         "layers": worker.layers,
     }
     breach = ran.breach
@@ -68,9 +64,7 @@ def conclude(
     if done is None:
         return Died(exit_code=None, signal="SIGKILL", denials=denials, **shared)
     if done.ended == "refused":
-        return Refused(
-            reason=done.error_message, line=done.refused_line, denials=denials, **shared
-        )
+        return Refused(reason=done.error_message, line=done.refused_line, denials=denials, **shared)
     if done.ended == "completed":
         return Completed(denials=denials, **shared)
     hit = _limit_behind(worker, done, limits, ran)
@@ -88,15 +82,13 @@ def conclude(
     return Raised(error=error, denials=denials, **shared)
 
 
-def _limit_behind(
-    worker: Worker, done: Done, limits: Limits, ran: Ran
-) -> Breach | None:
+def _limit_behind(worker: Worker, done: Done, limits: Limits, ran: Ran) -> Breach | None:
     """The limit that an uncaught exception is the guest's sight of: or None.
 
     The guest names the exception; that the limit was reached is looked up on the host, except
     for memory, where RLIMIT_DATA refuses an allocation and leaves no trace.
     """
-    plan = worker.zygote.plan
+    plan = worker.plan
     if done.error_type == "MemoryError" and plan.asks_for("rlimits"):
         return Breach("memory_bytes", limits.memory_bytes, ran.usage.peak_memory_bytes)
     if done.error_errno in OUT_OF_SPACE and worker.is_disk_full():

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from sandbox.errors import CheckpointDropped, CopyRefused, EngineTimeout, SessionLost
 from sandbox.lifecycle import Event
 from sandbox.protocol.messages import Copied, Measure, Measured, Message, Park
-from sandbox.supervisor import Worker
 from sandbox.wire import Wire
+from sandbox.worker import Worker
 
 COPY_WITHIN_S = 10.0
 EXIT_WITHIN_S = 2.0
@@ -58,6 +58,7 @@ class Copies:
 
     async def add(self, name: str | None, snippet: int) -> Checkpoint:
         """Copy the session process as it is. Raises CopyRefused if a copy would not be faithful."""
+        self._make_room(len(self._kept) + 1)
         wire = await self.copy(self._worker.guest)
         self._ids += 1
         checkpoint = Checkpoint(self._ids, name, snippet)
@@ -79,7 +80,9 @@ class Copies:
         CheckpointDropped, SessionLost.
         """
         worker = self._worker
-        fresh = await self.copy(self._wire_of(checkpoint))
+        source = self._wire_of(checkpoint)
+        self._make_room(len(self._kept) + 1)
+        fresh = await self.copy(source)
         assert fresh.parked is not None
         ended = asyncio.Event()
         worker.on_fault = None
@@ -97,6 +100,7 @@ class Copies:
             raise SessionLost("its process did not end when it was rolled back")
         worker.adopt(fresh, fresh.parked)
         worker.happen(Event.TAKE_OVER)
+        self._make_room(len(self._kept))
 
     def drop(self, checkpoint: Checkpoint, why: str) -> None:
         """Let the copy of `checkpoint` end; nothing if it has been dropped before."""
@@ -104,6 +108,7 @@ class Copies:
         if kept is not None:
             kept[1].close()
             self._dropped[checkpoint.id] = why
+            self._make_room(len(self._kept))
 
     def close(self) -> None:
         """Let all copies end."""
@@ -134,6 +139,10 @@ class Copies:
             wire.close()
             raise
         return wire
+
+    def _make_room(self, copies: int) -> None:
+        if self._worker.group is not None:
+            self._worker.group.make_room(copies)
 
     def _wire_of(self, checkpoint: Checkpoint) -> Wire:
         label = checkpoint.name or f"number {checkpoint.id}"

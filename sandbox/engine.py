@@ -16,7 +16,8 @@ from sandbox.policy import Policy
 from sandbox.pool import Pool
 from sandbox.protocol.messages import Checked
 from sandbox.session import AsyncSession
-from sandbox.supervisor import Worker, Zygote
+from sandbox.supervisor import Zygote
+from sandbox.worker import Worker
 
 POOL_SIZE = 2
 SESSIONS_CAP = 64
@@ -181,9 +182,7 @@ class AsyncSandbox:
             self._environment = await asyncio.to_thread(discover, self.policy.environment)
             self._hierarchies = await asyncio.to_thread(_find_hierarchies)
         plan = lower(self.policy, self._environment)
-        self._zygote = await Zygote.start(
-            plan, self._environment.interpreter, self._hierarchies
-        )
+        self._zygote = await Zygote.start(plan, self._environment.interpreter, self._hierarchies)
 
     async def _make_worker(self) -> Worker:
         assert self._zygote is not None

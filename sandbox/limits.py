@@ -57,10 +57,6 @@ class Limits(Settings):
     """All files of the workspace together, and the longest single file."""
     workspace_files: Count = Field(default=10_000, ge=16, le=10_000_000)
     """Files and directories of the workspace."""
-    checkpoints: Count = Field(default=8, ge=1, le=256)
-    """Checkpoints that a session keeps; the oldest goes first."""
-    checkpoint_bytes: Size = Field(default=512 * MiB, ge=MiB)
-    """Memory that all checkpoints of a session hold alone; it counts in `memory_bytes` too."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

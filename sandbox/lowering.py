@@ -11,9 +11,16 @@ from typing import NamedTuple
 
 from sandbox.environment import Environment
 from sandbox.errors import EnvironmentFailed, PolicyError
-from sandbox.limits import Limits
 from sandbox.policy import Mount, Policy
-from sandbox.protocol.plan import LAYERS, Bind, JailPlan, RlimitPlan, Tier
+from sandbox.protocol.plan import (
+    CHECKPOINTS_CAP,
+    ENGINE_PROCESSES,
+    LAYERS,
+    Bind,
+    JailPlan,
+    RlimitPlan,
+    Tier,
+)
 
 MiB = 1024 * 1024
 
@@ -71,8 +78,8 @@ STACK_BYTES = 8 * MiB
 DATA_HEADROOM_BYTES = 512 * MiB
 """RLIMIT_DATA counts what is mapped, not what is used: thread stacks and arenas, measured at
 0.4 GiB for 32 threads. The memory limit itself is the control group's or the meter's."""
-ENGINE_PROCESSES = 3
-"""Of a session beside the snippet's: init, the keeper, and the parent that makes a keeper."""
+COPYING_PROCESSES = 1
+"""The parent that makes a copy lives for a moment beside it."""
 
 IDS_PER_PROCESS = 65_536
 FIRST_HOST_ID = 1_000_000
@@ -133,7 +140,7 @@ def lower(policy: Policy, environment: Environment, host: Host | None = None) ->
         rlimits=RlimitPlan(
             data_bytes=limits.memory_bytes + DATA_HEADROOM_BYTES,
             # Where sessions share an id with the user, all of the user's processes would count.
-            processes=_process_cap(limits) if has_own_ids else None,
+            processes=_process_cap(limits.processes) if has_own_ids else None,
             open_files=limits.open_files,
             file_bytes=limits.workspace_bytes,
             stack_bytes=STACK_BYTES,
@@ -142,12 +149,12 @@ def lower(policy: Policy, environment: Environment, host: Host | None = None) ->
         shared_host_id=host_id_base + 1 if host_id_base is not None and is_shared else None,
         memory_bytes=limits.memory_bytes,
         processes=limits.processes,
-        checkpoints=limits.checkpoints,
     )
 
 
-def _process_cap(limits: Limits) -> int:
-    return limits.processes + limits.checkpoints + ENGINE_PROCESSES
+def _process_cap(processes: int) -> int:
+    """RLIMIT_NPROC: looser than the control group's, which follows the checkpoints kept."""
+    return processes + ENGINE_PROCESSES + COPYING_PROCESSES + CHECKPOINTS_CAP
 
 
 # ---- variables ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 
 from sandbox.errors import PoolFull
-from sandbox.supervisor import Worker
+from sandbox.worker import Worker
 
 RETRY_FLOOR_S = 0.05
 SMOOTHING = 0.2

@@ -25,8 +25,8 @@ from sandbox.meter import TICK_S
 from sandbox.outcome import Denial, Limit, State, Usage
 from sandbox.output import OutputKeeper, StreamDecoder
 from sandbox.protocol.messages import Denied, Display, Done, Message, Run
-from sandbox.supervisor import Worker
 from sandbox.wire import Wire
+from sandbox.worker import Worker
 
 READ_BYTES = 1 << 18
 DRAIN_BYTES = 1 << 21
@@ -307,8 +307,11 @@ class SnippetRun:
         if isinstance(message, Display) and message.nonce == self._nonce:
             self._show(message.bundle)
         elif isinstance(message, Denied) and message.nonce == self._nonce:
-            self._deny(Denial(layer=message.layer, tried=message.tried, rule=message.rule,
-                              hint=message.hint))
+            self._deny(
+                Denial(
+                    layer=message.layer, tried=message.tried, rule=message.rule, hint=message.hint
+                )
+            )
         elif isinstance(message, Done) and message.nonce == self._nonce:
             self._finish(message)
         else:
@@ -375,9 +378,7 @@ class SnippetRun:
             self._finish(Fault(said))
         else:
             # Most often the process has died, and init is about to say how.
-            self._after(
-                SILENCE_S, "silence", lambda: self._finish(Fault("the channel was closed"))
-            )
+            self._after(SILENCE_S, "silence", lambda: self._finish(Fault("the channel was closed")))
 
     def _on_exit(self, status: int) -> None:
         # What the process wrote before it died is on its way already; its word comes first.
@@ -456,7 +457,7 @@ class SnippetRun:
         group = self._worker.group
         if group is not None:
             return group.forks_refused() > self._forks_before
-        return self._peak_processes >= self._worker.zygote.plan.processes
+        return self._peak_processes >= self._worker.plan.processes
 
 
 def signal_name(status: int) -> str | None:

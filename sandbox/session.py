@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Self
 from sandbox import events
 from sandbox.conclusion import conclude
 from sandbox.copies import Checkpoint, CheckpointState, Copies
-from sandbox.errors import GuestFault, SessionClosed, SessionLost, StaleProcess
+from sandbox.errors import GuestFault, PolicyError, SessionClosed, SessionLost, StaleProcess
 from sandbox.limits import Limits, merged
 from sandbox.outcome import Artifact, Outcome
 from sandbox.protocol.messages import Check, Checked, Message
+from sandbox.protocol.plan import CHECKPOINTS_CAP
 from sandbox.run import Gone, Ran, Sink, SnippetRun
-from sandbox.supervisor import Worker
+from sandbox.worker import Worker
 from sandbox.workspace import Listing, Workspace, changes, deleted
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 HASH_HERE_BYTES = 4 * 1024 * 1024
 """Artifacts up to this size together are hashed on the loop; more goes to a thread."""
+CHECKPOINTS_KEPT = 8
+CHECKPOINT_BYTES = 512 * 1024 * 1024
 CHECK_TIMEOUT_S = 30.0
 RAW_OUTPUT = ".output"
 """Directory of the workspace for the bytes of a stream that were no UTF-8."""
@@ -36,7 +39,20 @@ class AsyncSession:
     runs at a time; a second caller waits its turn.
     """
 
-    def __init__(self, box: "AsyncSandbox", *, survive: bool | None = None) -> None:
+    def __init__(
+        self,
+        box: "AsyncSandbox",
+        *,
+        survive: bool | None = None,
+        checkpoints: int = CHECKPOINTS_KEPT,
+        checkpoint_bytes: int = CHECKPOINT_BYTES,
+    ) -> None:
+        if not 1 <= checkpoints <= CHECKPOINTS_CAP:
+            raise PolicyError(
+                "checkpoints", f"is {checkpoints}", f"Keep from 1 to {CHECKPOINTS_CAP}"
+            )
+        self._checkpoints = checkpoints
+        self._checkpoint_bytes = checkpoint_bytes
         self._box = box
         self._limits = box.policy.limits
         self._survive = box.policy.survive if survive is None else survive
@@ -120,7 +136,7 @@ class AsyncSession:
     async def checkpoint(self, name: str | None = None) -> Checkpoint:
         """A handle to the variables as they are now, for `rollback`.
 
-        Keeps at most `Limits.checkpoints`; the oldest is dropped first. Raises CopyRefused where
+        The oldest is dropped first when there are too many. Raises CopyRefused where
         live threads or child processes forbid a faithful copy.
         """
         async with self._turn, self._exchange() as copies:
@@ -197,7 +213,7 @@ class AsyncSession:
             self._adopt(await self._box.take())
 
     def _adopt(self, worker: Worker) -> None:
-        plan = worker.zygote.plan
+        plan = worker.plan
         self._worker = worker
         self._files = Workspace(
             os.dup(worker.directories[0]),
@@ -205,8 +221,7 @@ class AsyncSession:
             bytes_cap=plan.workspace_bytes,
             files_cap=plan.workspace_files,
         )
-        limits = self._limits
-        self._copies = Copies(worker, most=limits.checkpoints, bytes_cap=limits.checkpoint_bytes)
+        self._copies = Copies(worker, most=self._checkpoints, bytes_cap=self._checkpoint_bytes)
         self._rest(worker)
 
     @asynccontextmanager
@@ -254,9 +269,7 @@ class AsyncSession:
                 raise self._loss or SessionLost("its processes were ended from outside")
             return conclude(worker, ran, artifacts, allowed)
 
-    async def _artifacts(
-        self, files: Workspace, before: Listing, ran: Ran
-    ) -> tuple[Artifact, ...]:
+    async def _artifacts(self, files: Workspace, before: Listing, ran: Ran) -> tuple[Artifact, ...]:
         self._keep_raw_output(files, ran)
         after = files.listing()
         self._listing = after

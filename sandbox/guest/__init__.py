@@ -1,1 +1,1 @@
-"""Everything that runs inside a zygote or a worker. Standard library only; never imported by the host."""
+"""What runs inside a zygote or a worker. Standard library only; the host never imports it."""

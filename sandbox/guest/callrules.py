@@ -483,13 +483,21 @@ NO_NETWORK: Final = (
 
 SHARED_HOST: Final = (
     Rule(
-        "chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes futimesat "
-        "utimensat setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr "
+        "setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr "
         "removexattrat",
         refuse(EPERM),
-        "Landlock does not rule attributes: a snippet could change those of its user's files",
+        "Landlock does not rule attributes of files that anyone may write",
     ),
-    Rule("inotify_add_watch", refuse(EACCES), "would watch directories that cannot be read"),
+    Rule("inotify_add_watch", refuse(EACCES), "tells names in directories that cannot be listed"),
+)
+
+SHARED_IDENTITY: Final = (
+    Rule(
+        "chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes futimesat "
+        "utimensat",
+        refuse(EPERM),
+        "Landlock does not rule modes: a snippet could open or close all files of its user",
+    ),
     Rule("sched_setaffinity", ALLOW, "own processors", (arg(0).is_(SELF),)),
     Rule("sched_setaffinity", refuse(EPERM), "processors of the user's other processes"),
     Rule(
@@ -499,7 +507,6 @@ SHARED_HOST: Final = (
         (arg(0).is_(PRIO_PROCESS), arg(1).is_(SELF)),
     ),
     Rule("setpriority", refuse(EPERM), "priority of the user's other processes"),
-    Rule("setsid", refuse(EPERM), "the session id tells the supervisor which processes to kill"),
 )
 
 UNSCOPED_SIGNALS: Final = (
@@ -507,7 +514,7 @@ UNSCOPED_SIGNALS: Final = (
     Rule(
         "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_send_signal",
         refuse(EPERM),
-        "would reach the user's other processes, the supervisor among them",
+        "would reach init, and where the uid is shared the user's other processes",
     ),
     Rule(
         "fcntl",
@@ -530,17 +537,22 @@ SCOPES_SIGNALS: Final = 6
 RULES_TRUNCATION: Final = 3
 
 
-def rules_for(tier: Tier, landlock_abi: int = 0) -> tuple[Rule, ...]:
+def rules_for(tier: Tier, landlock_abi: int = 0, *, own_id: bool = False) -> tuple[Rule, ...]:
     """The table of `tier`. Where sessions share the host's namespaces, less is allowed.
 
-    `landlock_abi` is what the kernel answered. The filter of the tier "landlock" makes up for what
-    an old Landlock does not rule; without signal scopes that takes away `kill` as well, so such a
-    filter is for the process that runs snippets and not for the one that ends it.
+    There the filter also makes up for what Landlock does not rule: `landlock_abi` is what the
+    kernel answered, `own_id` whether the session's uid is its own alone. Without signal scopes it
+    takes `kill` away, for init has the session's uid; that filter is not for init itself.
     """
     if tier == "namespaces":
         return OWN_NETWORK + SHARED
     if tier == "process":
         raise ValueError("the tier process has no filter: its code is trusted")
-    signals = UNSCOPED_SIGNALS if landlock_abi < SCOPES_SIGNALS else ()
-    truncation = UNRULED_TRUNCATION if landlock_abi < RULES_TRUNCATION else ()
-    return signals + truncation + NO_NETWORK + SHARED_HOST + SHARED
+    rules: tuple[Rule, ...] = NO_NETWORK + SHARED_HOST + SHARED
+    if not own_id:
+        rules = SHARED_IDENTITY + rules
+    if landlock_abi < SCOPES_SIGNALS:
+        rules = UNSCOPED_SIGNALS + rules
+    if landlock_abi < RULES_TRUNCATION:
+        rules = UNRULED_TRUNCATION + rules
+    return rules

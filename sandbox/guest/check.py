@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from sandbox.guest.imports import ImportPolicy, Verdict, in_force
 from sandbox.guest.origins import Origins
-from sandbox.protocol.messages import NAME_CAP, ROWS_CAP, TEXT_CAP
+from sandbox.protocol.bounds import NAME_CAP
+from sandbox.protocol.messages import ROWS_CAP, TEXT_CAP
 from sandbox.protocol.plan import ImportAction, ImportRule, Language
 
 Rows = list[list[str | int]]

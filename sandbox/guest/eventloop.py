@@ -40,7 +40,9 @@ class EventLoop:
             place = _place_of(task, loop) or interrupt.__traceback__
             raise interrupt.with_traceback(place) from None
         finally:
-            if task.done() and not task.cancelled():
+            if not task.done():
+                task.cancel()  # Or it would go on as a part of later snippets.
+            elif not task.cancelled():
                 task.exception()  # Or asyncio reports it as never seen.
             # A traceback leads to this frame; with the task in it, it would keep itself alive.
             del task

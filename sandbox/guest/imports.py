@@ -24,7 +24,7 @@ from typing import NamedTuple, NoReturn
 
 from sandbox.guest import audit
 from sandbox.guest.origins import GUEST_ROOTS, Origins
-from sandbox.protocol.messages import NAME_CAP
+from sandbox.protocol.bounds import NAME_CAP
 from sandbox.protocol.plan import ImportAction, ImportRule
 
 Report = Callable[[str, str, str, str], None]

@@ -47,9 +47,7 @@ def serve(
         scratch = f"{request.directory}/tmp" if request.directory else "/tmp"
         if not plan.asks_for("pid_namespace"):
             sysapi.prctl(sysapi.PR_SET_CHILD_SUBREAPER, 1)
-        entry = jail.Entry(
-            plan, prepared, request.session, cgroup_fds, workspace, scratch
-        )
+        entry = jail.Entry(plan, prepared, request.session, cgroup_fds, workspace, scratch)
         _wire_standard_streams(stdout_fd, stderr_fd)
         jail.enter(entry)
     except JailError as error:
@@ -169,10 +167,7 @@ class Children:
     def interrupt(self, pid: int) -> None:
         """SIGINT to `pid`; nothing if it is gone."""
         if pid > 1:
-            try:
-                os.kill(pid, signal.SIGINT)
-            except ProcessLookupError:
-                pass
+            _signal(pid, signal.SIGINT)
 
     def pause(self, *, stopped: bool) -> None:
         """Stop every process of the session but init, or let them all go on."""

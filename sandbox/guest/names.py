@@ -90,7 +90,6 @@ class Names:
                 rows.append(["removed", name[:NAME_CAP], kind, "", 0])
 
 
-
 def type_name(kind: type) -> str:
     """The name of a class as a reader knows it: `int`, `Point`, `decimal.Decimal`."""
     name = _qualified_name_of(kind)
@@ -272,7 +271,8 @@ def _container_bytes(value: Any) -> int:
     except RuntimeError:  # A thread of the snippet changes it right now.
         return own
     sizes = [
-        sys.getsizeof(each) if type(each) in MARKS or type(each) in SCALARS
+        sys.getsizeof(each)
+        if type(each) in MARKS or type(each) in SCALARS
         else object.__sizeof__(each)
         for each in few
     ]

@@ -27,7 +27,8 @@ MOUNT_POINTS = (WORKSPACE, "/tmp", "/dev/shm", "/proc", "/mnt", "/home", "/run",
 SYSTEM_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 """On a merged-/usr host these are links, and links they stay."""
 ETC_FILES = {
-    "passwd": f"root:x:0:0:root:/:/bin/false\ncellblock:x:{GUEST_ID}:{GUEST_ID}::/tmp/home:/bin/sh\n",
+    "passwd": "root:x:0:0:root:/:/bin/false\n"
+    f"cellblock:x:{GUEST_ID}:{GUEST_ID}::/tmp/home:/bin/sh\n",
     "group": f"root:x:0:\ncellblock:x:{GUEST_ID}:\n",
     "hosts": "127.0.0.1 localhost cellblock\n::1 localhost\n",
     "hostname": "cellblock\n",
@@ -123,9 +124,7 @@ def _present_as_owned(fd: int, owner: os.stat_result, host_id: int) -> None:
                 stream.write(f"{owner_id} {host_id} 1\n")
         namespace = os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            sysapi.set_mount_attributes(
-                fd, sysapi.MOUNT_ATTR_IDMAP, user_namespace_fd=namespace
-            )
+            sysapi.set_mount_attributes(fd, sysapi.MOUNT_ATTR_IDMAP, user_namespace_fd=namespace)
         finally:
             os.close(namespace)
     finally:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any, Literal, NoReturn
 
 from sandbox.guest import tracebacks
@@ -52,6 +52,7 @@ class SnippetRunner:
         module.__dict__["__builtins__"] = builtins
         sys.modules["__main__"] = module
         self.namespace: dict[str, Any] = module.__dict__
+        self._builtins: dict[str, Any] = builtins.__dict__
         hooks = ImportHooks()
         hooks.install()
         self._sources = Sources(hooks)
@@ -72,8 +73,10 @@ class SnippetRunner:
             return self._run(code, number)
         # Between two stages: an interrupt, or the end of a memory that the snippet holds.
         except (KeyboardInterrupt, MemoryError, RecursionError) as error:
-            kind, message = type(error).__name__, str(error)
-            return Ending("raised", None, kind, message, names=self._names.changes())
+            names: list[Row] = []
+            with suppress(MemoryError):
+                names = self._names.changes()
+            return Ending("raised", None, type(error).__name__, str(error), names=names)
         finally:
             self._displays.end()
             self._text = None
@@ -144,27 +147,36 @@ class SnippetRunner:
             sys.setrecursionlimit(self._guest_recursion_limit)
 
     def _evaluate(self, compiled: Compiled) -> None:
-        if compiled.body is not None:
-            self._execute(compiled.body)
-        if compiled.echo is not None:
-            value = self._execute(compiled.echo)
-            if value is not None and not compiled.is_silent:
-                self._text = self._context.run(self._displays.echo, value)
-                builtins._ = value  # type: ignore[attr-defined]
-
-    def _execute(self, code: CodeType) -> Any:
         # All of a session runs in one context, so that a variable that one snippet sets, in a
         # coroutine or not, is what the next one finds. Numpy's print options are such variables.
-        value = self._context.run(eval, code, self.namespace)
-        if code.co_flags & CO_COROUTINE:
-            return self._loop.run(value, self._context)
+        if any(code is not None and code.co_flags & CO_COROUTINE for code in compiled[:2]):
+            value = self._loop.run(self._await(compiled), self._context)
+        else:
+            value = self._context.run(self._call, compiled)
+        if value is not None and not compiled.is_silent:
+            self._text = self._context.run(self._displays.echo, value)
+            self._builtins["_"] = value
+
+    def _call(self, compiled: Compiled) -> Any:
+        if compiled.body is not None:
+            eval(compiled.body, self.namespace)
+        return None if compiled.echo is None else eval(compiled.echo, self.namespace)
+
+    async def _await(self, compiled: Compiled) -> Any:
+        """As `_call`, but all of it with a running loop, also what does not await itself."""
+        value: Any = None
+        for code in compiled[:2]:
+            value = None if code is None else eval(code, self.namespace)
+            if code is not None and code.co_flags & CO_COROUTINE:
+                value = await value
         return value
 
     def _restrict(self) -> None:
         from sandbox.guest import restricted
 
         self.namespace.update(restricted.guards())
-        self.namespace["__builtins__"]["display"] = self._displays.display
+        self._builtins = self.namespace["__builtins__"]
+        self._builtins["display"] = self._displays.display
 
 
 def _complete_builtins() -> None:

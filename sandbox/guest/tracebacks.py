@@ -88,7 +88,8 @@ def _format(error: BaseException) -> str:
         suppress = end.__suppress_context__
         end.__cause__, end.__context__ = cause, context
         end.__suppress_context__ = suppress
-    depth = sum(1 for _ in _nodes(error.__traceback__))
+    files = (node.tb_frame.f_code.co_filename for node in _nodes(error.__traceback__))
+    depth = sum(not _is_engine(file) for file in files)
     for part in _parts(shown):
         stack = _Stack()
         if part is shown:
@@ -216,7 +217,8 @@ def _cut_lines(text: str) -> str:
     if len(text) <= LINE_CAP:
         return text
     return "\n".join(
-        line if len(line) <= LINE_CAP
+        line
+        if len(line) <= LINE_CAP
         else f"{line[: LINE_CAP // 2]} ... [{len(line) - LINE_CAP} characters left out] ... "
         f"{line[-LINE_CAP // 2 :]}"
         for line in text.split("\n")

@@ -9,10 +9,10 @@ The keeper is a grandchild whose parent has exited, so init adopts it. As a chil
 `os.wait()` in a snippet wait for it.
 """
 
+import contextlib
 import io
 import os
 import random
-import select
 import signal
 import sys
 from types import FrameType
@@ -159,8 +159,9 @@ class Worker:
         _replace_stdin()
         self._has_stdin = stdin is not None
 
-    def _emit(self, bundle: dict[str, str], metadata: dict[str, str | int | float | bool | None]
-              ) -> None:
+    def _emit(
+        self, bundle: dict[str, str], metadata: dict[str, str | int | float | bool | None]
+    ) -> None:
         self._channel.send(Display(self._nonce, bundle, metadata))
 
     def _report(self, action: str, tried: str, rule: str, hint: str) -> None:
@@ -240,12 +241,10 @@ def _replace_stdin() -> None:
 
 def _flush_standard_streams() -> None:
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-        try:
+        # The snippet may have put any object there; what its flush does is its own affair.
+        with contextlib.suppress(Exception):
             if stream is not None:
                 stream.flush()
-        # The snippet may have put any object there; what its flush does is its own affair.
-        except Exception:  # noqa: BLE001
-            continue
 
 
 def _reseed() -> None:

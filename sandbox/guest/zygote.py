@@ -18,7 +18,7 @@ from sandbox.guest import callrules, init, jail, landlock, seccomp, sysapi
 from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.jail import JailError, step
 from sandbox.protocol.messages import Failed, Spawn, ZygoteReady
-from sandbox.protocol.plan import WORKSPACE, Access, JailPlan, Tier
+from sandbox.protocol.plan import WORKSPACE, Access, JailPlan
 
 SPAWN_DESCRIPTORS = 4
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
@@ -65,7 +65,7 @@ def _preload(plan: JailPlan) -> None:
         try:
             importlib.import_module(module)
         # Whatever a package raises while it is imported is that package's failure to load.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise JailError(f"preload {module}", f"{type(error).__name__}: {error}") from error
     sys.path.insert(0, WORKSPACE)
     if plan.language == "restricted":
@@ -78,8 +78,8 @@ def _prepare(plan: JailPlan) -> jail.Prepared:
         program = init_program = b""
         if plan.asks_for("seccomp"):
             version = landlock.abi()
-            program = _compile(plan.tier, version)
-            init_program = _compile(plan.tier, max(version, callrules.SCOPES_SIGNALS))
+            program = _compile(plan, version)
+            init_program = _compile(plan, max(version, callrules.SCOPES_SIGNALS))
     with step("landlock rules"):
         ruleset = (
             landlock.prepare(_readable(plan), tier=plan.tier) if plan.asks_for("landlock") else None
@@ -91,8 +91,10 @@ def _prepare(plan: JailPlan) -> jail.Prepared:
     return jail.Prepared(program, init_program, ruleset, _data_bytes())
 
 
-def _compile(tier: Tier, landlock_abi: int) -> bytes:
-    return seccomp.compile_filter(seccomp.rules_for(tier, landlock_abi), sysapi.ARCH)
+def _compile(plan: JailPlan, landlock_abi: int) -> bytes:
+    own_id = plan.host_id_base is not None and plan.shared_host_id is None
+    rules = seccomp.rules_for(plan.tier, landlock_abi, own_id=own_id)
+    return seccomp.compile_filter(rules, sysapi.ARCH)
 
 
 def _readable(plan: JailPlan) -> list[tuple[int, Access]]:

@@ -14,22 +14,35 @@ Three kinds of channel, each a stream socketpair that carries frames:
   sends `Run`, `Park`, `Check`, `Measure`. The guest answers `Run` with any number of `Display`
   and `Denied` and exactly one `Done`, the others with one message. A copy of the process has a
   channel of its own, on which its first word is `Parked`; then it serves like the original. All
-  a guest says about itself can be forged, and none of it is trusted beyond that session: each field is
-  bounded here, a message out of place is a fault, and the host decides from what the kernel
-  said (wait status, limits hit) before it looks at `Done`.
+  that a guest says can be forged, and none of it is trusted beyond that session: each field is
+  bounded, a message out of place is a fault, and the host decides from what the kernel said
+  (wait status, limits hit) before it looks at `Done`.
 
 A message is a frozen dataclass; its row in `SPECS` gives kind, direction and the bound of each
 field. JSON is the only encoding: no pickle, no marshal, no nesting below the first level but
-what a `rows` bound spells out.
+what a `rows` bound spells out. The module is longer than most, so that the whole protocol can be
+read in one place.
 """
 
 import json
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+from sandbox.protocol.bounds import (
+    NAME_CAP,
+    Bound,
+    flag,
+    items,
+    mapping,
+    optional_text,
+    row,
+    scalar,
+    seconds,
+    text,
+    whole,
+    word,
+)
 from sandbox.protocol.frames import Frame, encode
 
 MiB = 1024 * 1024
@@ -39,9 +52,10 @@ TO_GUEST_CAP_BYTES = 72 * MiB
 """Longest frame that the guest accepts from the host: code and stdin, escaped by JSON."""
 TO_HOST_CAP_BYTES = 24 * MiB
 """Longest frame that the host accepts from the guest; one display bundle at its cap fits."""
+TRUSTED_CAP_BYTES = 8 * MiB
+"""Longest frame that the host accepts from a zygote or init."""
 TEXT_CAP = 1_000_000
 """Characters of an echo, a traceback, an error message."""
-NAME_CAP = 1_000
 ROWS_CAP = 2_000
 UNCOUNTED_BYTES = 64 * 1024
 STRUCTURE_CAP_BYTES = 256 * 1024
@@ -291,71 +305,32 @@ class Checked:
 
 
 Message = (
-    Plan | Spawn | ZygoteReady | Failed | Ready | Exited | Interrupt | Kill | Killed | Watch
-    | Pause | Run | Park | Check | Measure
-    | Parked | Display | Denied | Done | Checked | Copied | Measured
+    Plan
+    | Spawn
+    | ZygoteReady
+    | Failed
+    | Ready
+    | Exited
+    | Interrupt
+    | Kill
+    | Killed
+    | Watch
+    | Pause
+    | Run
+    | Park
+    | Check
+    | Measure
+    | Parked
+    | Display
+    | Denied
+    | Done
+    | Checked
+    | Copied
+    | Measured
 )
 
 
-# ---- bounds -----------------------------------------------------------------------------------
-
-Bound = Callable[[Any], bool]
-
-
-def text(cap: int) -> Bound:
-    return lambda value: type(value) is str and len(value) <= cap
-
-
-def optional_text(cap: int) -> Bound:
-    return lambda value: value is None or (type(value) is str and len(value) <= cap)
-
-
-def word(*choices: str) -> Bound:
-    return lambda value: type(value) is str and value in choices
-
-
-def whole(low: int, high: int) -> Bound:
-    return lambda value: type(value) is int and low <= value <= high
-
-
-def seconds() -> Bound:
-    return lambda value: type(value) in (int, float) and 0 <= value <= 1e6
-
-
-def flag() -> Bound:
-    return lambda value: type(value) is bool
-
-
-def items(bound: Bound, cap: int) -> Bound:
-    return lambda value: type(value) is list and len(value) <= cap and all(map(bound, value))
-
-
-def row(*bounds: Bound) -> Bound:
-    return lambda value: (
-        type(value) is list
-        and len(value) == len(bounds)
-        and all(bound(item) for bound, item in zip(bounds, value, strict=True))
-    )
-
-
-def mapping(bound: Bound, cap: int) -> Bound:
-    return lambda value: (
-        type(value) is dict
-        and len(value) <= cap
-        and all(len(key) <= NAME_CAP and bound(item) for key, item in value.items())
-    )
-
-
-def scalar(value: Any) -> bool:
-    return (
-        value is None
-        or type(value) is bool
-        # A literal such as 1e999 is JSON, and reads as infinity.
-        or (type(value) is float and math.isfinite(value))
-        or (type(value) is int and abs(value) < 2**63)
-        or (type(value) is str and len(value) <= NAME_CAP)
-    )
-
+# ---- specifications ------------------------------------------------------------------------------
 
 PID = whole(1, 2**22)
 NONCE = text(64)

@@ -23,6 +23,8 @@ FIRST_SESSION_ID = 2
 IDS_PER_ZYGOTE = 60_000
 ENGINE_PROCESSES = 2
 """Processes of a session that are not the snippet's: init and the keeper."""
+CHECKPOINTS_CAP = 16
+"""Most checkpoints that a session can keep; each is a process too."""
 
 LAYERS = (
     "user_namespace",
@@ -97,7 +99,6 @@ class JailPlan:
     """Memory of a whole session, for its control group or the meter."""
     processes: int
     """Processes and threads of a snippet; init, keeper and checkpoints come on top."""
-    checkpoints: int
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), separators=(",", ":")).encode()

@@ -83,6 +83,12 @@ CASES = [
         " Open a new session.",
     ),
     (
+        errors.CopyRefused("the session has live Python threads"),
+        {"why": "the session has live Python threads"},
+        "The session cannot be copied: the session has live Python threads. End that first, or"
+        " go on without a copy.",
+    ),
+    (
         errors.CheckpointDropped("3", "its process is gone"),
         {"checkpoint": "3", "why": "its process is gone"},
         "Checkpoint 3 was dropped: its process is gone. Take a new checkpoint.",

@@ -27,6 +27,8 @@ HOST_ORDER = (
     ("sandbox.lifecycle", "sandbox.meter", "sandbox.cgroup", "sandbox.wire", "sandbox.output"),
     ("sandbox.lowering", "sandbox.events", "sandbox.workspace"),
     ("sandbox.features",),
+    ("sandbox.inherited",),
+    ("sandbox.worker",),
     ("sandbox.supervisor",),
     ("sandbox.run", "sandbox.copies", "sandbox.conclusion", "sandbox.session"),
     ("sandbox.pool",),

@@ -10,9 +10,16 @@ from hypothesis import strategies as st
 from sandbox.environment import Environment, discover
 from sandbox.errors import EnvironmentFailed, PolicyError
 from sandbox.limits import GiB, Limits, MiB
-from sandbox.lowering import ENGINE_PROCESSES, LAYERS_OF, Host, lower
+from sandbox.lowering import COPYING_PROCESSES, LAYERS_OF, Host, lower
 from sandbox.policy import ImportPolicy, Mount, Policy
-from sandbox.protocol.plan import LAYERS, Bind, ImportRule, JailPlan
+from sandbox.protocol.plan import (
+    CHECKPOINTS_CAP,
+    ENGINE_PROCESSES,
+    LAYERS,
+    Bind,
+    ImportRule,
+    JailPlan,
+)
 
 ROOT = Host(is_root=True, pid=1234, cpus=2)
 USER = Host(is_root=False, pid=1234, cpus=2)
@@ -73,7 +80,7 @@ def test_limits_become_caps():
     assert plan.rlimits.file_bytes == 64 * MiB
     assert plan.rlimits.open_files == 99
     assert plan.rlimits.stack_bytes == 8 * MiB
-    assert plan.rlimits.processes == 10 + ENGINE_PROCESSES
+    assert plan.rlimits.processes == (10 + ENGINE_PROCESSES + COPYING_PROCESSES + CHECKPOINTS_CAP)
 
 
 def test_processes_are_not_counted_where_the_users_own_would_be_too():

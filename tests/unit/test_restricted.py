@@ -501,3 +501,10 @@ def test_a_module_of_the_workspace_is_not_imported_at_the_restricted_level(
         "workspace -> refuse': modules of the workspace are not compiled at this level. "
         "Allowed instead: the same code in the snippet."
     )
+
+
+def test_the_sensor_sees_past_the_guards(in_child: Callable[[Callable[[], Any]], Any]) -> None:
+    source = "try: open(*['/no/such/place', 'w'])\nexcept OSError: pass\n1"
+    assert in_child(lambda: under_policy(source)) == [
+        1, [["log", "open('/no/such/place')", "audit open"]]
+    ]  # fmt: skip

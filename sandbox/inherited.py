@@ -1,0 +1,36 @@
+"""What a forked child of the host must close: the processes behind it are its parent's.
+
+A child that kept a zygote channel open would keep the zygote alive after its parent was killed.
+"""
+
+import os
+import weakref
+from typing import Protocol
+
+
+class Owner(Protocol):
+    """Holds descriptors of processes that this process started."""
+
+    def abandon(self) -> None:
+        """Close them without a word to an event loop, which is not the child's."""
+
+
+_owners: "weakref.WeakSet[Owner]" = weakref.WeakSet()
+
+
+def add(owner: Owner) -> None:
+    """Have `owner` abandon what it holds in every child that this process forks from now on."""
+    _owners.add(owner)
+
+
+def discard(owner: Owner) -> None:
+    """`owner` holds nothing any more."""
+    _owners.discard(owner)
+
+
+def _abandon_all() -> None:
+    for owner in list(_owners):
+        owner.abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)

@@ -1,0 +1,310 @@
+"""Worker: one session's process tree from the host's side. See `supervisor` for the whole.
+
+The host learns of it from three sources, trusted in this order: the kernel (pidfd of init,
+control groups), init (`Exited`, `Killed`), the session process (everything else).
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+from sandbox import inherited
+from sandbox.cgroup import SessionGroup
+from sandbox.errors import EngineTimeout, GuestFault, LayerUnavailable
+from sandbox.lifecycle import Event, State, after
+from sandbox.meter import Meter
+from sandbox.protocol.messages import (
+    TO_HOST_CAP_BYTES,
+    TRUSTED_CAP_BYTES,
+    Exited,
+    Failed,
+    Interrupt,
+    Kill,
+    Killed,
+    Message,
+    Parked,
+    Pause,
+    Ready,
+    Spawn,
+    Watch,
+)
+from sandbox.protocol.plan import JailPlan
+from sandbox.wire import Wire
+
+START_WITHIN_S = 30.0
+GONE_WITHIN_S = 10.0
+PIPE_BYTES = 1 << 18
+
+
+class Worker:
+    """One session's processes. Made by `Zygote.spawn`; of use once `start` has returned."""
+
+    def __init__(
+        self,
+        plan: JailPlan,
+        number: int,
+        group: SessionGroup | None,
+        directory: str,
+        zygote_wire: Wire,
+        *,
+        why_no_zygote: Callable[[], Exception],
+    ) -> None:
+        self.plan = plan
+        self._why_no_zygote = why_no_zygote
+        self.number = number
+        self.group = group
+        self.directory = directory
+        self.state = State.STARTING
+        self.meter: Meter | None = None
+        self.layers: tuple[str, ...] = ()
+        self.session_pid = 0
+        """Pid of the session process, as its own pid namespace numbers it."""
+        self.directories: tuple[int, ...] = ()
+        """Descriptors of the workspace and of the temporary file systems."""
+        self.start_s = 0.0
+        self.on_guest: Callable[[Message], None] | None = None
+        self.on_fault: Callable[[str | None], None] | None = None
+        self.on_exit: Callable[[int], None] | None = None
+        """Called with the wait status when the session process has ended."""
+        self.on_gone: Callable[[], None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._started = time.monotonic()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._pidfd = -1
+        self._kills_asked = 0
+        self._is_killed = asyncio.Event()
+        self._ask_for_fork(zygote_wire)
+        inherited.add(self)
+
+    def _ask_for_fork(self, zygote_wire: Wire) -> None:
+        control_host, control_guest = socket.socketpair()
+        guest_host, guest_guest = socket.socketpair()
+        self.stdout, stdout_write = _pipe()
+        self.stderr, stderr_write = _pipe()
+        cgroup_fds = self.group.join_fds() if self.group is not None else []
+        passed = (control_guest.fileno(), guest_guest.fileno(), stdout_write, stderr_write)
+        self._control = Wire(
+            control_host,
+            "from_init",
+            TRUSTED_CAP_BYTES,
+            on_message=self._on_control,
+            on_end=self._on_control_end,
+            trusted=True,
+        )
+        self.guest = self.open_guest_wire(guest_host)
+        try:
+            zygote_wire.send(
+                Spawn(self.number, len(cgroup_fds), self.directory), (*passed, *cgroup_fds)
+            )
+        finally:
+            control_guest.close()
+            guest_guest.close()
+            for fd in (stdout_write, stderr_write, *cgroup_fds):
+                os.close(fd)
+
+    def open_guest_wire(self, end: socket.socket) -> Wire:
+        """A wire to a process of this session, whose messages go where `guest`'s go."""
+        wire = Wire(
+            end,
+            "from_guest",
+            TO_HOST_CAP_BYTES,
+            on_message=lambda message: self._on_guest(wire, message),
+            on_end=lambda fault: self._on_guest_end(wire, fault),
+        )
+        return wire
+
+    async def start(self) -> None:
+        """Wait until the jail holds. Raises LayerUnavailable, ZygoteDied or EngineTimeout."""
+        try:
+            async with asyncio.timeout(START_WITHIN_S):
+                await self._ready
+        except TimeoutError:
+            await self.close()
+            raise EngineTimeout("the start of a worker", START_WITHIN_S) from None
+        except BaseException:
+            await self.close()
+            raise
+
+    def temporary_bytes(self) -> int:
+        """Bytes in the session's temporary file systems, where it has its own."""
+        return sum(_used_bytes(fd) for fd in self._own_filesystems())
+
+    def disk_used_bytes(self) -> int:
+        """Bytes in the fullest file system that the guest may write to."""
+        return max((_used_bytes(fd) for fd in self._own_filesystems()), default=0)
+
+    def is_disk_full(self) -> bool:
+        """Whether not one more page fits into one of them."""
+        return any(os.fstatvfs(fd).f_bfree == 0 for fd in self._own_filesystems())
+
+    def _own_filesystems(self) -> tuple[int, ...]:
+        return self.directories if self.plan.asks_for("mount_namespace") else ()
+
+    @property
+    def is_live(self) -> bool:
+        return self.state not in (State.DEAD, State.KILLING)
+
+    def happen(self, event: Event) -> None:
+        """Move to the state that `event` leads to."""
+        self.state = after(self.state, event)
+
+    def interrupt(self) -> None:
+        """SIGINT to the session process."""
+        self._control.send(Interrupt(self.session_pid))
+
+    def kill_snippet(self, spare: list[int]) -> None:
+        """End every process of the session but init and those in `spare`; see `killed`."""
+        self._kills_asked += 1
+        self._is_killed.clear()
+        self._control.send(Kill(spare))
+
+    async def killed(self) -> None:
+        """Wait until init has done every kill that it was asked for."""
+        await self._is_killed.wait()
+
+    def pause(self, *, stopped: bool) -> None:
+        """Stop every process of the session but init, or let them all go on."""
+        self._control.send(Pause(stopped))
+
+    def adopt(self, wire: Wire, pid: int) -> None:
+        """From now on the session process is `pid`, heard on `wire`."""
+        self.guest.close()
+        self.guest = wire
+        self.session_pid = pid
+        self._control.send(Watch(pid))
+
+    def kill(self) -> None:
+        """SIGKILL to init, and with it to every process of the session. Does not wait."""
+        if self.is_live:
+            self.happen(Event.KILL)
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        else:
+            self._control.close()
+
+    async def close(self) -> None:
+        """Kill, wait until nothing is left, and give back what the host holds."""
+        self.kill()
+        if self._pidfd >= 0:
+            try:
+                async with asyncio.timeout(GONE_WITHIN_S):
+                    await asyncio.shield(self._gone)
+            except TimeoutError:
+                raise EngineTimeout("the end of a worker", GONE_WITHIN_S) from None
+        self.state = State.DEAD
+        self._control.close()
+        self.guest.close()
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+        for fd in (self.stdout, self.stderr, *self.directories):
+            self._loop.remove_reader(fd)
+            os.close(fd)
+        self.directories = ()
+        self.stdout = self.stderr = -1
+        if self.group is not None:
+            self.group.close()
+            self.group = None
+        if self.directory:
+            shutil.rmtree(self.directory, ignore_errors=True)
+        inherited.discard(self)
+
+    def abandon(self) -> None:
+        """Close the descriptors without a word to the loop: for a forked child."""
+        wires = (self._control.fileno(), self.guest.fileno())
+        for fd in (self.stdout, self.stderr, self._pidfd, *self.directories, *wires):
+            if fd >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+        inherited.discard(self)
+
+    def _on_control(self, message: Message) -> None:
+        if isinstance(message, Ready):
+            self._become_ready(message)
+        elif isinstance(message, Exited):
+            if message.pid == self.session_pid and self.on_exit is not None:
+                self.on_exit(message.status)
+        elif isinstance(message, Killed):
+            self._kills_asked -= 1
+            if not self._kills_asked:
+                self._is_killed.set()
+        elif isinstance(message, Failed) and not self._ready.done():
+            self._ready.set_exception(
+                LayerUnavailable(
+                    message.step, message.message, "Run `cellblock doctor` for the remedy"
+                )
+            )
+
+    def _become_ready(self, message: Ready) -> None:
+        pid = self._control.sender_pid
+        assert pid is not None
+        self._pidfd = os.pidfd_open(pid)
+        self._loop.add_reader(self._pidfd, self._on_init_gone)
+        self.directories = tuple(self._control.descriptors)
+        self._control.descriptors.clear()
+        self.session_pid = message.pid
+        self.layers = tuple(message.layers)
+        if self.group is None:
+            self.meter = Meter(pid)
+            self.meter.set_baseline()
+        self.start_s = time.monotonic() - self._started
+        self.happen(Event.READY)
+        if not self._ready.done():
+            self._ready.set_result(None)
+
+    def _on_control_end(self, _fault: str | None) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(self._why_no_zygote())
+        elif self.is_live:
+            self.kill()
+
+    def _on_init_gone(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        self.state = State.DEAD
+        self._is_killed.set()
+        if not self._gone.done():
+            self._gone.set_result(None)
+        if self.on_gone is not None:
+            self.on_gone()
+
+    def _on_guest(self, wire: Wire, message: Message) -> None:
+        if isinstance(message, Parked):
+            wire.parked = message.pid
+        elif wire.answer is not None:
+            if not wire.answer.done():
+                wire.answer.set_result(message)
+        elif wire is self.guest:
+            if self.on_guest is not None:
+                self.on_guest(message)
+        else:
+            wire.close()  # A copy that waits has nothing to say: it is of no more use.
+
+    def _on_guest_end(self, wire: Wire, fault: str | None) -> None:
+        if wire.answer is not None and not wire.answer.done():
+            wire.answer.set_exception(GuestFault(fault or "a copy of the session ended"))
+        if wire is self.guest and self.on_fault is not None:
+            self.on_fault(fault)
+
+
+def _pipe() -> tuple[int, int]:
+    """A pipe whose read end, the host's, does not block."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    with contextlib.suppress(PermissionError):
+        # Past the user's share of pipe memory the default size stays; only speed suffers.
+        fcntl.fcntl(read, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return read, write
+
+
+def _used_bytes(fd: int) -> int:
+    usage = os.fstatvfs(fd)
+    return (usage.f_blocks - usage.f_bfree) * usage.f_frsize

@@ -56,9 +56,8 @@ def find() -> Hierarchies | None:
     """Writable control groups of this process, found by making and removing one in each."""
     own = _own_paths()
     if "" in own:
-        parent = _mount_point("cgroup2") + own[""].rstrip("/")
-        offered = _read_words(f"{parent}/cgroup.subtree_control")
-        if set(V2_CONTROLLERS) <= set(offered) and _can_make(parent):
+        parent = _delegated(_mount_point("cgroup2"), own[""])
+        if parent is not None:
             return Hierarchies(2, {"all": parent})
     parents = {}
     for name in V1_CONTROLLERS:
@@ -204,6 +203,25 @@ class SessionGroup:
     def _count(self, controller: str, name: str, key: str) -> int:
         with open(f"{self._path(controller)}/{name}", "rb") as stream:
             return _fields(stream.read()).get(key, 0)
+
+
+def _delegated(mount_point: str, own: str) -> str | None:
+    """The nearest group at or above `own` that hands controllers on and that is ours to use.
+
+    A group that holds processes cannot hand any on (cgroup v2, "no internal processes"), so it is
+    most often the one above. Moving a process needs its `cgroup.procs` to be writable too.
+    """
+    path = mount_point + own.rstrip("/")
+    while path.startswith(mount_point):
+        offered = _read_words(f"{path}/cgroup.subtree_control")
+        if (
+            set(V2_CONTROLLERS) <= set(offered)
+            and os.access(f"{path}/cgroup.procs", os.W_OK)
+            and _can_make(path)
+        ):
+            return path
+        path = path.rpartition("/")[0]
+    return None
 
 
 def _fields(content: bytes) -> dict[str, int]:

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 from typing import Self
 
-from sandbox import cgroup, events
+from sandbox import cgroup, events, features
 from sandbox.environment import Environment, discover
-from sandbox.errors import PolicyError, SessionClosed, StaleProcess
+from sandbox.errors import LayerUnavailable, PolicyError, SessionClosed, StaleProcess
 from sandbox.limits import Limits
 from sandbox.lowering import lower
 from sandbox.outcome import Outcome
@@ -182,7 +182,16 @@ class AsyncSandbox:
             self._environment = await asyncio.to_thread(discover, self.policy.environment)
             self._hierarchies = await asyncio.to_thread(_find_hierarchies)
         plan = lower(self.policy, self._environment)
-        self._zygote = await Zygote.start(plan, self._environment.interpreter, self._hierarchies)
+        try:
+            self._zygote = await Zygote.start(
+                plan, self._environment.interpreter, self._hierarchies
+            )
+        except LayerUnavailable as error:
+            missing = (await asyncio.to_thread(features.probe)).missing_for(self.policy.tier)
+            if not missing:
+                raise
+            first = missing[0]
+            raise LayerUnavailable(first.layer, first.seen, first.remedy) from error
 
     async def _make_worker(self) -> Worker:
         assert self._zygote is not None

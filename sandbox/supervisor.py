@@ -21,6 +21,7 @@ descriptors to these processes are closed at once (`inherited`).
 
 import asyncio
 import contextlib
+import itertools
 import os
 import select
 import shutil
@@ -54,6 +55,10 @@ GONE_WITHIN_S = 10.0
 WORDS_KEPT = 8192
 
 
+_numbers = itertools.count(1)
+"""Of sessions, in this process: the host id of a session follows from its number."""
+
+
 class Zygote:
     """A warmed process that forks workers for one plan. Made by `start`."""
 
@@ -66,7 +71,6 @@ class Zygote:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._failure: Failed | None = None
         self._said: deque[bytes] = deque(maxlen=16)
-        self._numbers = 0
         self._groups: cgroup.ZygoteGroups | None = None
         self._directory = ""
 
@@ -104,8 +108,7 @@ class Zygote:
         """A worker on its way; await its `start`. Raises ZygoteDied if there is no zygote."""
         if not self.is_alive:
             raise self.death()
-        self._numbers += 1
-        number = self._numbers
+        number = next(_numbers)
         group = None
         if self._groups is not None:
             group = self._groups.make(

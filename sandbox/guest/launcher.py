@@ -17,7 +17,7 @@ import signal
 import sys
 from typing import NamedTuple, NoReturn
 
-from sandbox.guest import root, sysapi, zygote
+from sandbox.guest import reach, root, sysapi, zygote
 from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.jail import JailError, step
 from sandbox.protocol.messages import TO_HOST_CAP_BYTES, Failed, Plan
@@ -121,6 +121,9 @@ def _make(plan: JailPlan, channel: Channel, parent: Parent) -> NoReturn:
             with step("namespaces"):
                 sysapi.unshare(NAMESPACES)
                 sysapi.syscall("sethostname", HOSTNAME.encode(), len(HOSTNAME))
+        elif plan.host_id_base is not None:
+            with step("reachable interpreter"):
+                reach.open_ways([bind.source for bind in plan.binds])
         if os.fork() == 0:
             parent.wait_for_maker()
             # The launcher has one thread, so this means the end of the process, not of a thread.

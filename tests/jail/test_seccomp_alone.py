@@ -20,16 +20,16 @@ from functools import cache
 import pytest
 
 from sandbox.guest import seccomp, sysapi
-from sandbox.guest.callrules import ALLOW, refuse, rules_for
+from sandbox.guest.callrules import ALLOW, Rule, refuse, rules_for
 from sandbox.guest.syscalls import NUMBERS, X32_BIT
-from sandbox.protocol.plan import Tier
 from tests.jail.forked import Ended, Said, call, errno_of, run
 from tests.unit.calls import expected
 
-TABLES: dict[str, tuple[Tier, int]] = {
-    "namespaces": ("namespaces", 0),
-    "landlock-7": ("landlock", 7),
-    "landlock-1": ("landlock", 1),
+TABLES: dict[str, tuple[Rule, ...]] = {
+    "namespaces": rules_for("namespaces"),
+    "landlock-7 own id": rules_for("landlock", 7, own_id=True),
+    "landlock-7": rules_for("landlock", 7),
+    "landlock-1": rules_for("landlock", 1),
 }
 NOWHERE = -1
 """As a descriptor EBADF, as a pointer EFAULT, as flags or a size EINVAL."""
@@ -127,9 +127,16 @@ ON_A_SHARED_HOST: list[Probe] = [
     ("socket", (2, 1 | BAD_SOCKET_FLAGS), errno.EINVAL, errno.EACCES),
     ("socketpair", (1, 2 | BAD_SOCKET_FLAGS), errno.EINVAL, errno.EACCES),
     ("connect", (NOWHERE,), errno.EBADF, errno.EACCES),
-    ("fchmod", (NOWHERE, 0), errno.EBADF, errno.EPERM),
     ("fsetxattr", (NOWHERE, NOWHERE), errno.EFAULT, errno.EPERM),
     ("inotify_add_watch", (NOWHERE, NOWHERE, 1), errno.EBADF, errno.EACCES),
+]
+WITH_AN_OWN_ID: list[Probe] = [
+    ("fchmod", (NOWHERE, 0), errno.EBADF, errno.EBADF),
+    ("setpriority", (1, 0, 0), 0, 0),
+    ("kill", (0, 0), 0, 0),
+]
+WITH_A_SHARED_ID: list[Probe] = [
+    ("fchmod", (NOWHERE, 0), errno.EBADF, errno.EPERM),
     ("sched_setaffinity", (0, 8, NOWHERE), errno.EFAULT, errno.EFAULT),
     ("setpriority", (0, 0, 0), 0, 0),
     ("setpriority", (1, 0, 0), 0, errno.EPERM),
@@ -146,8 +153,9 @@ ON_AN_OLD_KERNEL: list[Probe] = [
 ]
 PROBES = {
     "namespaces": IN_EVERY_TIER + IN_NAMESPACES,
-    "landlock-7": IN_EVERY_TIER + ON_A_SHARED_HOST,
-    "landlock-1": IN_EVERY_TIER + ON_A_SHARED_HOST + ON_AN_OLD_KERNEL,
+    "landlock-7 own id": IN_EVERY_TIER + ON_A_SHARED_HOST + WITH_AN_OWN_ID,
+    "landlock-7": IN_EVERY_TIER + ON_A_SHARED_HOST + WITH_A_SHARED_ID,
+    "landlock-1": IN_EVERY_TIER + ON_A_SHARED_HOST + WITH_A_SHARED_ID + ON_AN_OLD_KERNEL,
 }
 
 each_table = pytest.mark.parametrize("table", TABLES)
@@ -155,7 +163,7 @@ each_table = pytest.mark.parametrize("table", TABLES)
 
 @cache
 def program(table: str) -> bytes:
-    return seccomp.compile_filter(rules_for(*TABLES[table]), sysapi.ARCH)
+    return seccomp.compile_filter(TABLES[table], sysapi.ARCH)
 
 
 def filtered(table: str, body: Callable[[], Said]) -> Said:
@@ -198,7 +206,7 @@ def test_every_plain_call_reaches_the_kernel(table: str) -> None:
 
 @each_table
 def test_every_other_call_is_refused_with_the_errno_of_its_row(table: str) -> None:
-    rules = rules_for(*TABLES[table])
+    rules = TABLES[table]
     names = _calls(table, lambda action: action != ALLOW)
     assigned = set(NUMBERS[sysapi.ARCH].values())
     unassigned = [number for number in range(HIGHEST_NUMBER) if number not in assigned]
@@ -397,7 +405,7 @@ def _listed(said: Said) -> list[int]:
 
 def _calls(table: str, wanted: Callable[[int], bool]) -> list[str]:
     """Calls that are answered without a look at their arguments, by an action that is `wanted`."""
-    rules = rules_for(*TABLES[table])
+    rules = TABLES[table]
     looked_at = {name for rule in rules if rule.when for name in rule.calls.split()}
     return [
         name

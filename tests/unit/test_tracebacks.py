@@ -116,7 +116,7 @@ def test_frames_of_libraries_are_kept(session: Snippets) -> None:
         "display(1, raw=True)",
         "import asyncio\nawait asyncio.sleep('x')",
         "try:\n    display(1, raw=True)\nexcept TypeError as e:\n    raise ValueError from e",
-        "try:\n    display(1, raw=True)\nexcept TypeError as e:\n    raise ExceptionGroup('g', [e])",
+        "try: display(1, raw=True)\nexcept TypeError as e: raise ExceptionGroup('g', [e])",
         "class Foo:\n    def __repr__(self): raise SystemExit(1)\nFoo()",
     ],
 )
@@ -144,8 +144,8 @@ def test_recursion_of_several_functions_is_cut_in_the_middle(session: Snippets) 
 
 def test_a_very_deep_stack_is_read_from_its_end(session: Snippets) -> None:
     own = sys.getrecursionlimit()
-    code = "import sys\nsys.setrecursionlimit(6000)\ndef f(n):\n    if n == 0: 1 / 0\n    f(n - 1)\n"
-    text = session.traceback(code + "f(4000)")
+    session.run("import sys\nsys.setrecursionlimit(6000)")
+    text = session.traceback("def f(n):\n    if n == 0: 1 / 0\n    f(n - 1)\nf(4000)")
     session.run(f"sys.setrecursionlimit({own})")
     assert text.startswith("Traceback (most recent call last):\n  [2002 frames left out]\n")
     assert text.endswith("ZeroDivisionError: division by zero\n")

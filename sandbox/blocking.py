@@ -19,11 +19,12 @@ from sandbox import events
 from sandbox.copies import Checkpoint, CheckpointState
 from sandbox.engine import POOL_SIZE, SESSIONS_CAP, WAITING_CAP, AsyncSandbox
 from sandbox.errors import StaleProcess
+from sandbox.lifetime import RETENTION_S
 from sandbox.limits import Limits
 from sandbox.outcome import Outcome
 from sandbox.policy import Policy
 from sandbox.protocol.messages import Checked
-from sandbox.session import AsyncSession
+from sandbox.session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT, AsyncSession
 
 T = TypeVar("T")
 
@@ -114,9 +115,22 @@ class Sandbox:
         """Events of one snippet in a fresh jail, as they happen."""
         return self._iterate(self._box.stream(code, limits=limits, stdin=stdin))
 
-    def session(self) -> "Session":
+    def session(
+        self,
+        *,
+        ttl_s: float | None = None,
+        retention_s: float = RETENTION_S,
+        checkpoints: int = CHECKPOINTS_KEPT,
+        checkpoint_bytes: int = CHECKPOINT_BYTES,
+    ) -> "Session":
         """A session, open already. Close it, or use it as a context manager."""
-        return Session(self, self._call(self._box.session().__aenter__()))
+        session = self._box.session(
+            ttl_s=ttl_s,
+            retention_s=retention_s,
+            checkpoints=checkpoints,
+            checkpoint_bytes=checkpoint_bytes,
+        )
+        return Session(self, self._call(session.__aenter__()))
 
     def check(self, code: str) -> Checked:
         """What `code` would need and what the policy would refuse. Runs nothing of it."""
@@ -203,6 +217,15 @@ class Session:
     def files(self) -> list[str]:
         """Paths of the regular files of the workspace, sorted."""
         return self._box._call(self._session.files())
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the session expires, in seconds since the epoch; None for never."""
+        return self._session.expires_at
+
+    def extend(self, ttl_s: float) -> None:
+        """Let the session expire `ttl_s` seconds from now, and not before."""
+        self._box._call(self._session.extend(ttl_s))
 
     def checkpoint(self, name: str | None = None) -> Checkpoint:
         """A handle to the variables as they are now, for `rollback`."""

@@ -9,13 +9,14 @@ from typing import Self
 from sandbox import cgroup, events, features
 from sandbox.environment import Environment, discover
 from sandbox.errors import LayerUnavailable, PolicyError, SessionClosed, StaleProcess
+from sandbox.lifetime import RETENTION_S
 from sandbox.limits import Limits
 from sandbox.lowering import lower
 from sandbox.outcome import Outcome
 from sandbox.policy import Policy
 from sandbox.pool import Pool
 from sandbox.protocol.messages import Checked
-from sandbox.session import AsyncSession
+from sandbox.session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT, AsyncSession
 from sandbox.supervisor import Zygote
 from sandbox.worker import Worker
 
@@ -87,9 +88,26 @@ class AsyncSandbox:
             async for event in session.stream(code, limits=limits, stdin=stdin):
                 yield event
 
-    def session(self) -> AsyncSession:
-        """A session; await it or enter it to open it."""
-        return AsyncSession(self)
+    def session(
+        self,
+        *,
+        ttl_s: float | None = None,
+        retention_s: float = RETENTION_S,
+        checkpoints: int = CHECKPOINTS_KEPT,
+        checkpoint_bytes: int = CHECKPOINT_BYTES,
+    ) -> AsyncSession:
+        """A session; await it or enter it to open it.
+
+        It expires after `ttl_s` seconds, or never; its files can be fetched for `retention_s`
+        more. It keeps at most so many checkpoints, and so much memory that only they hold.
+        """
+        return AsyncSession(
+            self,
+            ttl_s=ttl_s,
+            retention_s=retention_s,
+            checkpoints=checkpoints,
+            checkpoint_bytes=checkpoint_bytes,
+        )
 
     async def check(self, code: str) -> Checked:
         """What `code` would need and what the policy would refuse. Runs nothing of it."""

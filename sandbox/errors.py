@@ -189,7 +189,7 @@ class SessionExpired(SessionError):
         super().__init__(
             _sentences(
                 f"The session expired at {_clock(self.when)}: {why}",
-                "Its variables and files are gone; open a new session",
+                "Its variables are gone, its files stay for the retention time; open a new session",
             )
         )
 

@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING, Self
 from sandbox import events
 from sandbox.conclusion import conclude
 from sandbox.copies import Checkpoint, CheckpointState, Copies
-from sandbox.errors import GuestFault, PolicyError, SessionClosed, SessionLost, StaleProcess
+from sandbox.errors import (
+    GuestFault,
+    PolicyError,
+    SessionClosed,
+    SessionError,
+    SessionExpired,
+    SessionLost,
+    StaleProcess,
+)
+from sandbox.lifetime import RETENTION_S, Lifetime
 from sandbox.limits import Limits, merged
 from sandbox.outcome import Artifact, Outcome
 from sandbox.protocol.messages import Check, Checked, Message
 from sandbox.protocol.plan import CHECKPOINTS_CAP
 from sandbox.run import Gone, Ran, Sink, SnippetRun
+from sandbox.snapshots import Snapshot, Snapshots
 from sandbox.worker import Worker
 from sandbox.workspace import Listing, Workspace, changes, deleted
 
@@ -46,6 +56,8 @@ class AsyncSession:
         survive: bool | None = None,
         checkpoints: int = CHECKPOINTS_KEPT,
         checkpoint_bytes: int = CHECKPOINT_BYTES,
+        ttl_s: float | None = None,
+        retention_s: float = RETENTION_S,
     ) -> None:
         if not 1 <= checkpoints <= CHECKPOINTS_CAP:
             raise PolicyError(
@@ -64,7 +76,18 @@ class AsyncSession:
         self._copies: Copies | None = None
         self._number = 0
         self._is_closed = False
-        self._loss: SessionLost | None = None
+        self._loss: SessionError | None = None
+        self._takes_files_back = box.policy.files == "rollback"
+        self._snapshots: Snapshots | None = None
+        self._marked_files: dict[int, Snapshot] = {}
+        self._lifetime = Lifetime(
+            ttl_s=ttl_s,
+            retention_s=retention_s,
+            freeze=lambda: self._pause(stopped=True),
+            thaw=lambda: self._pause(stopped=False),
+            expire=self._expire,
+            forget=self._forget_files,
+        )
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -126,12 +149,25 @@ class AsyncSession:
         self._listing = None
 
     async def get(self, path: str) -> bytes:
-        """The content of the regular file `path` of the workspace. Raises FileRefused."""
-        return self._workspace().get(path)
+        """The content of the regular file `path` of the workspace. Raises FileRefused.
+
+        Works for the retention time after the session expired, too.
+        """
+        return self._kept_files().get(path)
 
     async def files(self) -> list[str]:
-        """Paths of the regular files of the workspace, sorted."""
-        return list(self._workspace().listing())
+        """Paths of the regular files of the workspace, sorted. As `get` after an expiry."""
+        return list(self._kept_files().listing())
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the session expires, in seconds since the epoch; None for never."""
+        return self._lifetime.expires_at
+
+    async def extend(self, ttl_s: float) -> None:
+        """Let the session expire `ttl_s` seconds from now, and not before."""
+        self._live_worker()
+        self._lifetime.extend(ttl_s)
 
     async def checkpoint(self, name: str | None = None) -> Checkpoint:
         """A handle to the variables as they are now, for `rollback`.
@@ -140,7 +176,10 @@ class AsyncSession:
         live threads or child processes forbid a faithful copy.
         """
         async with self._turn, self._exchange() as copies:
-            return await copies.add(name, self._number)
+            checkpoint = await copies.add(name, self._number)
+            if self._snapshots is not None:
+                self._marked_files[checkpoint.id] = await asyncio.to_thread(self._snapshots.take)
+            return checkpoint
 
     async def rollback(self, checkpoint: Checkpoint) -> None:
         """Put the variables back to what they were at `checkpoint`, which stays.
@@ -150,6 +189,9 @@ class AsyncSession:
         """
         async with self._turn, self._exchange() as copies:
             await copies.restore(checkpoint)
+            if self._snapshots is not None:
+                files = self._marked_files[checkpoint.id]
+                self._listing = await asyncio.to_thread(self._snapshots.restore, files)
 
     async def checkpoints(self) -> list[CheckpointState]:
         """The checkpoints that can be rolled back to, oldest first, with the memory of each."""
@@ -199,18 +241,16 @@ class AsyncSession:
         if self._is_closed or os.getpid() != self._made_in:
             return
         self._is_closed = True
-        if self._copies is not None:
-            self._copies.close()
-        if self._worker is not None:
-            worker, self._worker = self._worker, None
-            self._files = None
-            await self._box.give_back(worker)
+        self._lifetime.end()
+        await self._end_worker()
+        self._forget_files()
 
     # ---- running --------------------------------------------------------------------------------
 
     async def _open(self) -> None:
         if self._worker is None and not self._is_closed:
             self._adopt(await self._box.take())
+            self._lifetime.begin()
 
     def _adopt(self, worker: Worker) -> None:
         plan = worker.plan
@@ -221,6 +261,8 @@ class AsyncSession:
             bytes_cap=plan.workspace_bytes,
             files_cap=plan.workspace_files,
         )
+        if self._takes_files_back:
+            self._snapshots = Snapshots(self._files)
         self._copies = Copies(worker, most=self._checkpoints, bytes_cap=self._checkpoint_bytes)
         self._rest(worker)
 
@@ -229,17 +271,19 @@ class AsyncSession:
         """Talk to the session's processes between snippets; the caller holds the turn."""
         worker = self._live_worker()
         assert self._copies is not None
+        self._lifetime.work()
         try:
             yield self._copies
         finally:
             if worker.is_live:
                 self._rest(worker)
+            self._lifetime.rest()
 
     async def _run(
         self, code: str, limits: Limits | None, stdin: str | None, sink: Sink | None
     ) -> Outcome:
         allowed = merged(self._limits, limits)
-        async with self._turn:
+        async with self._turn, self._exchange():
             worker = self._live_worker()
             files = self._workspace()
             before = files.listing() if self._listing is None else self._listing
@@ -256,10 +300,15 @@ class AsyncSession:
             )
             if worker.group is not None and allowed.memory_bytes != self._limits.memory_bytes:
                 worker.group.limit_memory(allowed.memory_bytes)
+            taken = None
+            if self._snapshots is not None:
+                taken = await asyncio.to_thread(self._snapshots.take)
             ran = await run.run()
             if worker.group is not None and allowed.memory_bytes != self._limits.memory_bytes:
                 worker.group.limit_memory(self._limits.memory_bytes)
             self._rest(worker)
+            if taken is not None and self._snapshots is not None and ran.state == "rolled_back":
+                before = await asyncio.to_thread(self._snapshots.restore, taken)
             artifacts = await self._artifacts(files, before, ran)
             if ran.state == "lost":
                 await self._lose(ran)
@@ -292,10 +341,38 @@ class AsyncSession:
         if isinstance(ran.end, Gone):
             why = "its processes were ended from outside"
         self._loss = SessionLost(why)
+        await self._end_worker()
+
+    async def _end_worker(self) -> None:
+        if self._copies is not None:
+            self._copies.close()
         if self._worker is not None:
             worker, self._worker = self._worker, None
-            self._files = None
             await self._box.give_back(worker)
+
+    def _pause(self, *, stopped: bool) -> None:
+        if self._worker is not None and self._worker.is_live:
+            self._worker.pause(stopped=stopped)
+
+    def _expire(self) -> None:
+        """End the processes; the files stay for the retention time."""
+        if self._loss is None and not self._is_closed:
+            self._loss = SessionExpired("its time to live was over")
+            self._ending = asyncio.ensure_future(self._end_worker())
+            self._lifetime.retain()
+
+    def _forget_files(self) -> None:
+        if self._snapshots is not None:
+            self._snapshots.close()
+        if self._files is not None:
+            self._files.close()
+            self._files = None
+
+    def _kept_files(self) -> Workspace:
+        """The workspace of a live session, or of one that expired not long ago."""
+        if isinstance(self._loss, SessionExpired) and self._files is not None:
+            return self._files
+        return self._workspace()
 
     def _rest(self, worker: Worker) -> None:
         """Between snippets the guest has nothing to say; whatever comes ends the session."""

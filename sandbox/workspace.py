@@ -77,6 +77,26 @@ class Workspace:
         finally:
             os.close(fd)
 
+    def remove(self, path: str) -> None:
+        """Remove the file `path`; nothing if it is not there. Raises FileRefused."""
+        parts = _parts(path)
+        try:
+            with self._as_owner():
+                parent = self._open_parent(parts)
+                try:
+                    if _exists(parts[-1], parent):
+                        os.unlink(parts[-1], dir_fd=parent)
+                finally:
+                    os.close(parent)
+        except OSError as error:
+            raise FileRefused(path, _reason(error)) from error
+
+    def close(self) -> None:
+        """Give the descriptor back; without one the files end with the session's processes."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def listing(self) -> Listing:
         """Every regular file by its path, sorted; links, FIFOs and the like are left out."""
         found: Listing = {}

@@ -181,7 +181,9 @@ class _Forms:
 
     def take(self, mime: str, item: object, metadata: object = None) -> None:
         """Take one form, encoded; a note instead if it is too long or not what it says."""
-        if item is None or len(mime) > MIME_CAP or len(self._data) >= TYPES_CAP:
+        if item is None or len(mime) > MIME_CAP:
+            return
+        if len(self._data) + len(self._notes) >= TYPES_CAP:
             return
         try:
             text = _encode(mime, item)

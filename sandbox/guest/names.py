@@ -6,10 +6,10 @@ small immutable ones: a variable that the snippet drops is freed at that moment.
 """
 
 import sys
-import time
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Sized
 from itertools import islice
+from time import perf_counter
 from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
@@ -64,7 +64,7 @@ class Names:
                 known.setdefault(name, (UNSEEN, ""))
                 continue
             if seen % CHECK_EVERY == 0:
-                now = time.perf_counter()
+                now = perf_counter()
                 deadline = deadline or now + BUDGET_S
                 is_over = now > deadline
             before = known.get(name)

@@ -74,7 +74,7 @@ CASES = [
         errors.SessionExpired("idle for 20 min", NOON),
         {"why": "idle for 20 min", "when": NOON},
         "The session expired at 2030-01-02 12:00:00+00:00: idle for 20 min."
-        " Its variables and files are gone; open a new session.",
+        " Its variables are gone, its files stay for the retention time; open a new session.",
     ),
     (
         errors.GuestFault("kind 9 is no message"),

@@ -1,0 +1,109 @@
+"""How long a session lives: frozen while idle, expired at its deadline, its files kept a while."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from sandbox.errors import PolicyError
+
+FREEZE_AFTER_S = 1.0
+RETENTION_S = 600.0
+
+
+class Lifetime:
+    """Timers of one session. The session says when it works and rests; this calls back.
+
+    `freeze` is called once `FREEZE_AFTER_S` after work ended, `thaw` before the next; `expire` at
+    the deadline, or when the work that is under way then has ended; `forget` after `retention_s`
+    more.
+    """
+
+    def __init__(
+        self,
+        *,
+        ttl_s: float | None,
+        retention_s: float,
+        freeze: Callable[[], None],
+        thaw: Callable[[], None],
+        expire: Callable[[], None],
+        forget: Callable[[], None],
+    ) -> None:
+        for name, value in (("ttl_s", ttl_s), ("retention_s", retention_s)):
+            if value is not None and not 0 <= value < float("inf"):
+                raise PolicyError(name, f"is {value}", "It must be a number of seconds")
+        self._retention_s = retention_s
+        self._freeze = freeze
+        self._thaw = thaw
+        self._expire = expire
+        self._forget = forget
+        self._ttl_s = ttl_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._is_frozen = False
+        self._is_at_work = False
+        self._is_overdue = False
+        self.expires_at: float | None = None
+        """Seconds since the epoch; None for a session without a deadline."""
+
+    def begin(self) -> None:
+        """Start the clock: the session is open."""
+        self._loop = asyncio.get_running_loop()
+        if self._ttl_s is not None:
+            self.extend(self._ttl_s)
+        self.rest()
+
+    def extend(self, ttl_s: float) -> None:
+        """Put the deadline `ttl_s` seconds from now."""
+        if not 0 <= ttl_s < float("inf"):
+            raise PolicyError("ttl_s", f"is {ttl_s}", "It must be a number of seconds")
+        self._ttl_s = ttl_s
+        self._is_overdue = False
+        self.expires_at = time.time() + ttl_s
+        self._after("expire", ttl_s, self._on_deadline)
+
+    def work(self) -> None:
+        """The session is about to do something: let its processes go on."""
+        self._is_at_work = True
+        self._cancel("freeze")
+        if self._is_frozen:
+            self._is_frozen = False
+            self._thaw()
+
+    def rest(self) -> None:
+        """The session has done what it was asked."""
+        self._is_at_work = False
+        if self._is_overdue:
+            self._on_deadline()
+        else:
+            self._after("freeze", FREEZE_AFTER_S, self._on_idle)
+
+    def retain(self) -> None:
+        """The session is over; its files stay for the retention time."""
+        self._cancel("freeze")
+        self._cancel("expire")
+        self._after("forget", self._retention_s, self._forget)
+
+    def end(self) -> None:
+        """Stop all timers: the session is closed."""
+        for name in list(self._timers):
+            self._cancel(name)
+
+    def _on_idle(self) -> None:
+        self._is_frozen = True
+        self._freeze()
+
+    def _on_deadline(self) -> None:
+        if self._is_at_work:
+            self._is_overdue = True
+        else:
+            self._expire()
+
+    def _after(self, name: str, delay_s: float, callback: Callable[[], None]) -> None:
+        self._cancel(name)
+        if self._loop is not None:
+            self._timers[name] = self._loop.call_later(delay_s, callback)
+
+    def _cancel(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()

@@ -16,6 +16,8 @@ V1_CONTROLLERS = ("memory", "pids", "cpuacct")
 V2_CONTROLLERS = ("memory", "pids", "cpu")
 PREFIX = "cellblock-"
 REMOVE_WITHIN_S = 2.0
+MOST_BYTES = 2**63
+"""More than any group holds: the limit of a new one."""
 COPYING = 1
 """A copy is made by a process that lives for a moment beside it."""
 
@@ -123,6 +125,7 @@ class SessionGroup:
         self._paths = {name: f"{zygote.directory(name)}/s{number}" for name in names}
         for path in self._paths.values():
             os.mkdir(path)
+        self._memory_bytes = MOST_BYTES
         self.limit_memory(memory_bytes)
         self._processes = processes
         self.make_room(0)
@@ -139,10 +142,16 @@ class SessionGroup:
     def limit_memory(self, memory_bytes: int) -> None:
         """Cap the memory of the group, swap included, at `memory_bytes`."""
         memory = self._path("memory")
-        swap_file = f"{memory}/{self._files.swap_limit}"
-        _write(f"{memory}/{self._files.memory_limit}", str(memory_bytes))
-        if os.path.exists(swap_file):
-            _write(swap_file, str(memory_bytes if self._is_v1 else 0))
+        limits = [(f"{memory}/{self._files.memory_limit}", memory_bytes)]
+        swap = f"{memory}/{self._files.swap_limit}"
+        if os.path.exists(swap):
+            limits.append((swap, memory_bytes if self._is_v1 else 0))
+        # Version 1 refuses a limit of memory above that of memory and swap at every moment.
+        if self._is_v1 and memory_bytes > self._memory_bytes:
+            limits.reverse()
+        for path, value in limits:
+            _write(path, str(value))
+        self._memory_bytes = memory_bytes
 
     def make_room(self, copies: int) -> None:
         """Let `copies` parked processes live beside those of the snippet."""

@@ -85,7 +85,7 @@ class Copies:
         fresh = await self.copy(source)
         assert fresh.parked is not None
         ended = asyncio.Event()
-        worker.on_fault = None
+        worker.on_fault = lambda _said: None  # Its process is about to end, by order.
         worker.on_exit = lambda _status: ended.set()
         worker.on_gone = ended.set
         worker.happen(Event.LOSE)

@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 
-from sandbox.errors import PoolFull
+from sandbox.errors import PoolFull, SessionClosed
 from sandbox.worker import Worker
 
 RETRY_FLOOR_S = 0.05
@@ -56,7 +56,7 @@ class Pool:
             await asyncio.wait(set(self._tasks), return_when=asyncio.FIRST_COMPLETED)
 
     async def take(self) -> Worker:
-        """A fresh worker. Raises PoolFull if too many wait already."""
+        """A fresh worker. Raises PoolFull if too many wait already, SessionClosed at the end."""
         await self._enter()
         try:
             worker = None
@@ -68,6 +68,9 @@ class Pool:
                     self._end_later(candidate)
             if worker is None:
                 worker = await self._make()
+            if self._is_closed:
+                self._end_later(worker)
+                raise SessionClosed("sandbox")
         except BaseException:
             self._leave()
             raise
@@ -88,7 +91,7 @@ class Pool:
         self._is_closed = True
         for waiter in self._queue:
             if not waiter.done():
-                waiter.cancel()
+                waiter.set_exception(SessionClosed("sandbox"))
         for worker in (*self._ready, *self._out):
             self._end_later(worker)
         self._ready.clear()

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from sandbox import events
-from sandbox.cgroup import CpuTime
+from sandbox.cgroup import COPYING, CpuTime
 from sandbox.lifecycle import Event
 from sandbox.lifecycle import State as WorkerState
 from sandbox.limits import Limits
@@ -25,6 +25,7 @@ from sandbox.meter import TICK_S
 from sandbox.outcome import Denial, Limit, State, Usage
 from sandbox.output import OutputKeeper, StreamDecoder
 from sandbox.protocol.messages import Denied, Display, Done, Message, Run
+from sandbox.protocol.plan import ENGINE_PROCESSES
 from sandbox.wire import Wire
 from sandbox.worker import Worker
 
@@ -234,10 +235,14 @@ class SnippetRun:
         return max(CPU_CHECK_S, left_s / (os.cpu_count() or 1))
 
     def _read_meter(self) -> None:
-        reading = self._meter_reading()
-        memory = reading
+        memory = self._meter_reading()
         if memory > self._limits.memory_bytes:
             self._exceed("memory_bytes", self._limits.memory_bytes, memory)
+            return
+        own = self._peak_processes - ENGINE_PROCESSES - COPYING - len(self._spare)
+        if own > self._worker.plan.processes:
+            # Where sessions share the user's id there is no limit on forks but this one.
+            self._exceed("processes", self._worker.plan.processes, own)
             return
         used = sum(self._cpu_used())
         if used >= self._limits.cpu_s:
@@ -257,11 +262,11 @@ class SnippetRun:
         return memory
 
     def _exceed(self, limit: Limit, allowed: float, observed: float) -> None:
-        """Take note of the first breach and end the snippet: softly, or at once for memory."""
+        """Take note of the first breach and end the snippet: softly, or at once what still grows."""
         if self._breach is not None or self._end.done():
             return
         self._breach = Breach(limit, allowed, observed)
-        if limit == "memory_bytes":
+        if limit in ("memory_bytes", "processes"):
             self._stop_hard()
         else:
             self._stop_softly()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from sandbox import inherited
 from sandbox.cgroup import SessionGroup
-from sandbox.errors import EngineTimeout, GuestFault, LayerUnavailable
+from sandbox.errors import EngineTimeout, GuestFault, LayerUnavailable, SessionLost
 from sandbox.lifecycle import Event, State, after
 from sandbox.meter import Meter
 from sandbox.protocol.messages import (
@@ -181,14 +181,21 @@ class Worker:
         self._control.send(Watch(pid))
 
     def kill(self) -> None:
-        """SIGKILL to init, and with it to every process of the session. Does not wait."""
+        """SIGKILL to every process of the session. Does not wait.
+
+        A pid namespace ends with its init. Without one the end of init would set the others free:
+        it ends them first, and itself, when its channel closes.
+        """
         if self.is_live:
             self.happen(Event.KILL)
-        if self._pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        if self._pidfd >= 0 and self.plan.asks_for("pid_namespace"):
+            self._kill_init()
         else:
             self._control.close()
+
+    def _kill_init(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     async def close(self) -> None:
         """Kill, wait until nothing is left, and give back what the host holds."""
@@ -198,6 +205,7 @@ class Worker:
                 async with asyncio.timeout(GONE_WITHIN_S):
                     await asyncio.shield(self._gone)
             except TimeoutError:
+                self._kill_init()
                 raise EngineTimeout("the end of a worker", GONE_WITHIN_S) from None
         self.state = State.DEAD
         self._control.close()
@@ -258,8 +266,12 @@ class Worker:
             self.meter.set_baseline()
         self.start_s = time.monotonic() - self._started
         self.happen(Event.READY)
-        if not self._ready.done():
+        if self._ready.done():
+            return
+        if self.guest.is_open:
             self._ready.set_result(None)
+        else:
+            self._ready.set_exception(SessionLost("its process ended while it started"))
 
     def _on_control_end(self, _fault: str | None) -> None:
         if not self._ready.done():
@@ -291,8 +303,12 @@ class Worker:
     def _on_guest_end(self, wire: Wire, fault: str | None) -> None:
         if wire.answer is not None and not wire.answer.done():
             wire.answer.set_exception(GuestFault(fault or "a copy of the session ended"))
-        if wire is self.guest and self.on_fault is not None:
+        if wire is not self.guest:
+            return
+        if self.on_fault is not None:
             self.on_fault(fault)
+        elif self.state is State.IDLE:
+            self.kill()  # It waits for its first session, and cannot serve one any more.
 
 
 def _pipe() -> tuple[int, int]:

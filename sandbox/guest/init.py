@@ -79,7 +79,11 @@ def serve(
     os.close(guest_fd)
     for fd in (0, 1, 2):
         os.close(fd)
-    control.send(Ready(pid, list(plan.layers)), tuple(entry.directories))
+    try:
+        control.send(Ready(pid, list(plan.layers)), tuple(entry.directories))
+    except ConnectionError:
+        children.end()
+        os._exit(0)
     for fd in entry.directories:
         os.close(fd)
     children.watch(pid)
@@ -115,7 +119,7 @@ def _attend(control: Channel, children: "Children") -> NoReturn:
                 while control.has_more:
                     _obey(control, children)
             except (ChannelClosed, ConnectionError):
-                children.kill_all_but([])
+                children.end()
                 os._exit(0)
 
 
@@ -177,6 +181,15 @@ class Children:
         else:
             for pid in _descendants(os.getpid()):
                 _signal(pid, number)
+
+    def end(self) -> None:
+        """End every process of the session but init, and reap them all."""
+        while True:
+            self.kill_all_but([])
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                return
 
     def kill_all_but(self, spare: list[int]) -> int:
         """End every process of the session but init and `spare`; how many there were.

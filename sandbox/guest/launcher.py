@@ -32,6 +32,8 @@ NAMESPACES = (
     | sysapi.CLONE_NEWCGROUP
 )
 ID_COUNT = IDS_PER_ZYGOTE + 100
+WORD_BYTES = 64
+MAP_IDS = b"x"
 
 
 def main(channel_fd: int) -> NoReturn:
@@ -66,31 +68,51 @@ def _launch(plan: JailPlan, channel: Channel, janitor: "Janitor") -> int:
     channel.close()
     os.close(ask)
     os.close(told)
-    if os.read(asked, 1):
+    word = os.read(asked, WORD_BYTES)
+    if word == MAP_IDS:
         assert plan.host_id_base is not None
         for name in ("uid_map", "gid_map"):
             with open(f"/proc/{maker}/{name}", "w") as stream:
                 stream.write(f"0 {plan.host_id_base} {ID_COUNT}")
         os.write(tell, b"m")
+        word = os.read(asked, WORD_BYTES)
     _pid, status = os.waitpid(maker, 0)
     if status:
         return 1  # It has said why.
     os.write(tell, b"z")
-    _pid, status = os.wait()
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
+    return _wait_for(int(word))
+
+
+def _wait_for(zygote_pid: int) -> int:
+    """The exit code of the zygote, 128 plus the signal if one killed it; reaps others meanwhile.
+
+    Without a pid namespace, processes of sessions that lost their init become children of this
+    process: their end is not the zygote's.
+    """
+    while True:
+        pid, status = os.wait()
+        if pid == zygote_pid:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
 
 
 class Parent(NamedTuple):
-    """Pipe ends to the launcher: `ask` for a map of ids, then be `told` that it is there."""
+    """Pipe ends to the launcher: `ask` for a map of ids, then be `told` that it is there.
+
+    The maker's last word is the zygote's pid.
+    """
 
     ask: int
     told: int
 
     def map_ids(self) -> None:
-        os.write(self.ask, b"x")
+        os.write(self.ask, MAP_IDS)
         if os.read(self.told, 1) != b"m":
             raise OSError("the launcher could not write the map of host ids")
+
+    def name_zygote(self, pid: int) -> None:
+        """`pid` is the zygote's as the launcher numbers it: the maker never left its namespace."""
+        os.write(self.ask, str(pid).encode())
 
     def wait_for_maker(self) -> None:
         """Return once the maker is gone and the launcher is the parent of this process."""
@@ -124,11 +146,13 @@ def _make(plan: JailPlan, channel: Channel, parent: Parent) -> NoReturn:
         elif plan.host_id_base is not None:
             with step("reachable interpreter"):
                 reach.open_ways([bind.source for bind in plan.binds])
-        if os.fork() == 0:
+        pid = os.fork()
+        if pid == 0:
             parent.wait_for_maker()
             # The launcher has one thread, so this means the end of the process, not of a thread.
             sysapi.prctl(sysapi.PR_SET_PDEATHSIG, signal.SIGKILL)
             zygote.serve(plan, channel)
+        parent.name_zygote(pid)
     except JailError as error:
         channel.send(Failed(error.step, error.detail))
         os._exit(1)

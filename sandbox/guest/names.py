@@ -13,10 +13,13 @@ from time import perf_counter
 from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
+from sandbox.guest.texts import clean
+
 Row = list[str | int]
 
 BUDGET_S = 0.002
 CHECK_EVERY = 64
+NAMES_CAP = 5_000
 ROWS_CAP = 500
 NAME_CAP = 1_000
 SAMPLE = 16
@@ -48,8 +51,11 @@ class Names:
         """Rows (change, name, type, size text, size in bytes) since the last call.
 
         Names that start with an underscore are not variables of the caller. When the budget is
-        spent, further new variables count as known and further changes go unnoticed.
+        spent, further new variables count as known and further changes go unnoticed; while
+        there are more than `NAMES_CAP`, no row is given at all.
         """
+        if len(self._namespace) > NAMES_CAP:
+            return []
         known = self._known
         rows: list[Row] = []
         seen = 0
@@ -76,7 +82,7 @@ class Names:
             if len(rows) < ROWS_CAP and (before is None or before[0] is not UNSEEN):
                 size_text, size_bytes = _size(value)
                 change = "added" if before is None else "changed"
-                rows.append([change, name[:NAME_CAP], kind, size_text, size_bytes])
+                rows.append([change, _short(name), kind, size_text, size_bytes])
         if len(known) > seen:
             self._drop_removed(rows)
         return rows
@@ -87,7 +93,7 @@ class Names:
         for name in sorted(self._known.keys() - present):
             kind = self._known.pop(name)[1]
             if len(rows) < ROWS_CAP:
-                rows.append(["removed", name[:NAME_CAP], kind, "", 0])
+                rows.append(["removed", _short(name), kind, "", 0])
 
 
 def type_name(kind: type) -> str:
@@ -98,16 +104,20 @@ def type_name(kind: type) -> str:
     try:
         module = _module_of(kind)
     except AttributeError:
-        return name[:NAME_CAP]
+        return _short(name)
     if type(module) is not str or module in ("builtins", "__main__"):
-        return name[:NAME_CAP]
-    return f"{module}.{name}"[:NAME_CAP]
+        return _short(name)
+    return _short(f"{module}.{name}")
 
 
 def short_type_name(kind: type) -> str:
     """The bare name of a class, read without asking its metaclass."""
     name = _name_of(kind)
-    return name[:NAME_CAP] if type(name) is str else "object"
+    return _short(name) if type(name) is str else "object"
+
+
+def _short(name: str) -> str:
+    return clean(name[:NAME_CAP])[:NAME_CAP]
 
 
 def type_text(value: object) -> str:
@@ -276,7 +286,8 @@ def _container_bytes(value: Any) -> int:
         else object.__sizeof__(each)
         for each in few
     ]
-    return own + sum(sizes) * len(value) * width // len(sizes)
+    usual = sorted(sizes)[len(sizes) // 2]
+    return own + sum(sizes) + usual * (len(value) * width - len(sizes))
 
 
 def _table_size(value: Any) -> tuple[str, int]:

@@ -10,6 +10,7 @@ The keeper is a grandchild whose parent has exited, so init adopts it. As a chil
 """
 
 import contextlib
+import errno
 import io
 import os
 import random
@@ -91,10 +92,8 @@ class Worker:
         in_place = ""
         if message.survive:
             fd = self._channel.take_descriptors(1)[0]
-            in_place = _what_cannot_be_copied()
-            if in_place:
-                os.close(fd)
-            elif self._park(fd):
+            in_place, is_copy = self._try_to_park(fd)
+            if is_copy:
                 return  # The keeper, on its own channel: it is for `serve` to go on.
         self._feed_stdin(message.stdin)
         self._is_running = True
@@ -108,32 +107,55 @@ class Worker:
 
     def _copy(self, message: Park) -> None:
         fd = self._channel.take_descriptors(1)[0]
-        refusal = _what_cannot_be_copied()
-        if refusal:
-            os.close(fd)
-        elif self._park(fd):
+        refusal, is_copy = self._try_to_park(fd)
+        if is_copy:
             return  # The copy, on its own channel: it is for `serve` to go on.
         self._channel.send(Copied(message.nonce, refusal))
 
+    def _try_to_park(self, fd: int) -> tuple[str, bool]:
+        """Why there is no copy, empty if there is one; and whether this process is the copy."""
+        refusal = _what_cannot_be_copied()
+        if refusal:
+            os.close(fd)
+            return refusal, False
+        try:
+            return "", self._park(fd)
+        except OSError as error:
+            return f"no process could be made for a copy ({error.strerror})", False
+
     def _park(self, fd: int) -> bool:
-        """Fork a copy that waits on channel `fd`. True in the copy, False in the original."""
+        """Fork a copy that waits on channel `fd`. True in the copy, False in the original.
+
+        Raises OSError if no process could be made for it.
+        """
         chance = random.getstate()
-        middle = os.fork()
+        try:
+            middle = os.fork()
+        except OSError:
+            os.close(fd)
+            raise
         if middle:
             os.close(fd)
-            os.waitpid(middle, 0)
+            _pid, status = os.waitpid(middle, 0)
+            if status:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             return False
-        if os.fork():
+        channel = Channel(fd, "to_guest", TO_GUEST_CAP_BYTES)
+        try:
+            copy = os.fork()
+            if copy:
+                # The parent says it, and is waited for: a snippet that dies at once finds the
+                # copy announced, however late the copy itself gets to run.
+                channel.send(Parked(copy))
+        except OSError:
+            os._exit(1)
+        if copy:
             os._exit(0)
         # `random` reseeds itself in a forked child; this copy is the session as it was.
         random.setstate(chance)
         self._channel.close()
-        self._channel = Channel(fd, "to_guest", TO_GUEST_CAP_BYTES)
+        self._channel = channel
         self._pid = os.getpid()
-        try:
-            self._channel.send(Parked(self._pid))
-        except ConnectionError:
-            os._exit(0)  # The snippet is over already, and this copy with it.
         return True
 
     def _check(self, message: Check) -> None:

@@ -20,6 +20,7 @@ several ways; `*` stands for any text. Comment lines below it may add:
     # fresh: CODE -> TEXT          what a session must echo that starts afterwards
     # sibling: CODE -> TEXT        what a session must echo that lived beside it
     # get: PATH -> ANSWER          what reading a file back must give: its text, `refused`, `any`
+    # put: PATH -> ANSWER          what writing a file must come to: `written`, `refused`
     # needs: PATH or MACHINE       where it can be tried at all
 
 An ordinary use says what it `uses`, then what it must print (`out`), echo (`text`), show
@@ -103,7 +104,8 @@ class Attack:
     limits: Mapping[str, float]
     fresh: tuple[Echo, ...]
     sibling: tuple[Echo, ...]
-    files: tuple[tuple[str, str], ...]
+    written: tuple[tuple[str, str], ...]
+    read: tuple[tuple[str, str], ...]
 
     @property
     def category(self) -> str:
@@ -187,7 +189,7 @@ def _attack(name: str, source: str) -> Attack:
         raise CorpusError(f"{name}: the first line must speak of {', '.join(TIERS)}")
     rest_of = _directives(name, source)[1:]
     unknown = {key for key, _ in rest_of} - {
-        "bare", "limits", "fresh", "sibling", "get", "needs"
+        "bare", "limits", "fresh", "sibling", "put", "get", "needs"
     }
     if unknown:
         raise CorpusError(f"{name}: unknown directives {sorted(unknown)}")
@@ -201,7 +203,8 @@ def _attack(name: str, source: str) -> Attack:
         ),
         fresh=tuple(_echo(name, value) for value in _all(rest_of, "fresh")),
         sibling=tuple(_echo(name, value) for value in _all(rest_of, "sibling")),
-        files=tuple(_pair(name, value) for value in _all(rest_of, "get")),
+        written=tuple(_pair(name, value) for value in _all(rest_of, "put")),
+        read=tuple(_pair(name, value) for value in _all(rest_of, "get")),
     )
 
 

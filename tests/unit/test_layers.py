@@ -61,11 +61,13 @@ GUEST_ORDER = (
     ("sandbox.guest.probe",),
 )
 RUNNER_ORDER = (
-    ("runner.errors",),
-    ("runner.transcript",),
+    ("runner.errors", "runner.terminal"),
+    ("runner.config",),
+    ("runner.transcript", "runner.events"),
     ("runner.models.*", "runner.tools.*", "runner.dialects.*"),
     ("runner.loop", "runner.doctor"),
     ("runner.server.*", "runner.evals.*", "runner.faces.*"),
+    ("runner.commands.*", "runner.demo"),
     ("runner.cli", "runner.__main__"),
 )
 ORDERS = (("sandbox.guest.*", GUEST_ORDER), ("sandbox.*", HOST_ORDER), ("runner.*", RUNNER_ORDER))

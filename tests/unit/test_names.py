@@ -235,8 +235,9 @@ def test_values_are_not_kept_alive() -> None:
 def test_rows_and_names_are_bounded() -> None:
     namespace: dict[str, Any] = {}
     known = Names(namespace)
-    namespace["a" * 5000] = type("b" * 5000, (), {})()
+    namespace["\ud800" * 5000] = type("b" * 5000, (), {})()
     ((_, name, kind, _, _),) = known.changes()
+    assert str(name).startswith("\\ud800\\ud800")
     assert (len(str(name)), len(str(kind))) == (names.NAME_CAP, names.NAME_CAP)
     namespace.update({f"v{i}": i for i in range(names.ROWS_CAP + 100)})
     assert len(known.changes()) <= names.ROWS_CAP
@@ -257,6 +258,22 @@ def test_beyond_the_budget_new_names_count_as_known(monkeypatch: pytest.MonkeyPa
     namespace["v900"] = "new"
     del namespace["v901"]
     assert [row[:2] for row in known.changes()] == [["changed", "v900"], ["removed", "v901"]]
+
+
+def test_a_namespace_of_thousands_of_names_is_left_alone_until_it_shrinks() -> None:
+    namespace: dict[str, Any] = {"a": 1}
+    known = Names(namespace)
+    namespace.update({f"v{i}": i for i in range(names.NAMES_CAP)})
+    assert known.changes() == []
+    namespace.clear()
+    namespace["b"] = 1
+    assert [row[:2] for row in known.changes()] == [["added", "b"], ["removed", "a"]]
+
+
+def test_one_large_item_does_not_count_for_all() -> None:
+    size_bytes = changed("", "x = ['a' * 1_000_000] + ['a'] * 9_999")[0][4]
+    assert isinstance(size_bytes, int)
+    assert 1_000_000 < size_bytes < 2_000_000
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.floats()

@@ -5,7 +5,9 @@ SHOWN_TO_NOBODY = {"kcore", "kallsyms", "sysrq-trigger", "sys", "keys"}
 
 def listed(fd):
     def read():
-        names = os.listdir(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd))
+        directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+        names = os.listdir(directory)
+        os.close(directory)
         return names if SHOWN_TO_NOBODY & set(names) else HARMLESS
 
     return read

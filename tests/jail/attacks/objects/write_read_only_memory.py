@@ -1,4 +1,4 @@
-# any tier: mount_namespace -> completed, own copy
+# any tier: zygote -> completed, own copy
 # Private pages of a shared library, made writable and changed: the change stays in this process.
 # fresh: __import__("zlib").crc32(b"a") -> 3904355907
 # sibling: __import__("zlib").crc32(b"a") -> 3904355907

@@ -1,4 +1,5 @@
 # uses: copy_file_range, sendfile, xattrs, times and modes
+# tiers: namespaces
 # out: ['t/x', 't/x/1', 't/y'] 3 True
 import glob
 import os

@@ -1,4 +1,5 @@
 # uses: small databases of the standard library
+# tiers: namespaces
 # out: {'a': [1, 2]} b'v'
 import dbm.dumb
 import shelve

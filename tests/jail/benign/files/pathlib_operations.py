@@ -1,4 +1,5 @@
 # uses: stat, rename, glob, chmod, utime, links, resolve
+# tiers: namespaces
 # out: ['a/one.txt', 'a/two.txt'] 0o600 True two.txt 2
 import os
 from pathlib import Path

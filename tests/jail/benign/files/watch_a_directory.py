@@ -1,4 +1,5 @@
 # uses: inotify by way of ctypes
+# tiers: namespaces
 # out: True
 import ctypes
 import os

@@ -1,0 +1,48 @@
+"""`--require-jail`: what a missing layer does to the tests that need it.
+
+Without the option such a test is skipped with the layer's remedy; with it the test fails.
+"""
+
+from collections.abc import Generator
+
+import pytest
+
+from sandbox import LayerUnavailable, probe
+from sandbox.features import PROBED, FeatureReport
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-jail",
+        action="store_true",
+        help="fail a test whose layer is missing on this machine, instead of skipping it",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and call.excinfo is not None and call.excinfo.errisinstance(LayerUnavailable):
+        missing = explanation(probe())
+        if missing and not item.config.getoption("--require-jail"):
+            report.outcome = "skipped"
+            report.longrepr = (str(item.path), item.reportinfo()[1] or 0, f"Skipped: {missing}")
+    elif report.skipped and item.config.getoption("--require-jail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        if names_a_layer(reason):
+            report.outcome = "failed"
+            report.longrepr = f"A layer is missing, and --require-jail was given. {reason}"
+    return report
+
+
+def explanation(report: FeatureReport) -> str:
+    """The layers that some tier needs and that do not hold, with remedies; empty if all hold."""
+    missing = report.missing_for("namespaces")
+    return " ".join(f"{found.layer}: {found.seen}. {found.remedy}." for found in missing)
+
+
+def names_a_layer(reason: str) -> bool:
+    """Whether the reason of a skip is a missing layer: it starts with the layer's name."""
+    return reason.removeprefix("Skipped: ").partition(":")[0] in PROBED

@@ -1,0 +1,7 @@
+# any tier: supervisor -> completed or died *, next snippet
+# The next snippet comes with a descriptor; there is no room for one.
+import resource
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(channels()) + 3,) * 2)
+# %%
+contained("next snippet")

@@ -1,0 +1,190 @@
+"""The host's end of a channel: order, backlog, faults, descriptors. Both ends are in this process."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sandbox.protocol.frames import HEADER
+from sandbox.protocol.messages import (
+    TO_HOST_CAP_BYTES,
+    Direction,
+    Interrupt,
+    Measured,
+    Message,
+    Parked,
+    Ready,
+    Run,
+    pack,
+)
+from sandbox.wire import Wire
+
+
+class Ends:
+    """A wire, its other end, and what the wire has told."""
+
+    def __init__(
+        self, incoming: Direction = "from_guest", *, cap: int = 4096, trusted: bool = False
+    ) -> None:
+        mine, self.other = socket.socketpair()
+        self.messages: list[Message] = []
+        self.ends: list[str | None] = []
+        self.wire = Wire(
+            mine,
+            incoming,
+            cap,
+            on_message=self.messages.append,
+            on_end=self.ends.append,
+            trusted=trusted,
+        )
+
+    def close(self) -> None:
+        self.wire.close()
+        self.other.close()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(2):
+        while not holds():
+            await asyncio.sleep(0)
+
+
+async def test_messages_arrive_in_order_however_they_are_split() -> None:
+    ends = Ends()
+    data = b"".join(pack(Parked(pid)) for pid in (1, 2, 3))
+    for byte in data:
+        ends.other.send(bytes([byte]))
+        ends.wire.read_now()
+    assert ends.messages == [Parked(1), Parked(2), Parked(3)]
+    assert ends.ends == []
+    ends.close()
+
+
+async def test_the_end_of_the_other_side_is_told_once_and_without_a_fault() -> None:
+    ends = Ends()
+    ends.other.sendall(pack(Parked(1)))
+    ends.other.close()
+    await until(lambda: bool(ends.ends))
+    assert (ends.messages, ends.ends) == ([Parked(1)], [None])
+    assert not ends.wire.is_open
+    ends.wire.read_now()
+    ends.wire.send(Interrupt(2))
+    assert ends.ends == [None]
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (HEADER.pack(30, 4097), "frame 30 claims 4097 bytes, the cap is 4096"),
+        (HEADER.pack(99, 0), "kind 99 is no message from guest"),
+        (HEADER.pack(30, 2) + b"{}", "Parked: fields are missing or unknown"),
+        (HEADER.pack(30, 9) + b'{"pid":0}', "Parked.pid: out of bounds"),
+        (HEADER.pack(30, 1) + b"\xff", "Parked: body is not JSON (UnicodeDecodeError)"),
+        (pack(Interrupt(1)), "kind 12 is no message from guest"),
+    ],
+)
+async def test_a_fault_ends_the_wire_and_says_what_came(data: bytes, fault: str) -> None:
+    ends = Ends()
+    ends.other.sendall(pack(Parked(1)))
+    ends.wire.read_now()
+    ends.other.sendall(data + pack(Parked(2)))
+    await until(lambda: bool(ends.ends))
+    assert ends.messages == [Parked(1)]
+    assert ends.ends == [fault]
+    assert not ends.wire.is_open
+    ends.close()
+
+
+async def test_nothing_is_told_after_a_message_that_made_the_reader_close() -> None:
+    ends = Ends()
+    ends.wire._on_message = lambda _message: ends.wire.close()
+    ends.other.sendall(pack(Parked(1)) * 3)
+    await until(lambda: not ends.wire.is_open)
+    assert ends.ends == []
+    ends.close()
+
+
+async def test_what_the_socket_does_not_take_waits_and_follows_in_order() -> None:
+    ends = Ends("from_guest")
+    message = Run("n", 1, "x" * 3_000_000, None, False)
+    last = Run("n", 2, "y", None, False)
+    ends.wire.send(message)
+    ends.wire.send(last)
+    expected = pack(message) + pack(last)
+    ends.other.setblocking(False)
+    received = bytearray()
+
+    def take() -> bool:
+        try:
+            received.extend(ends.other.recv(1 << 18))
+        except BlockingIOError:
+            pass
+        return len(received) >= len(expected)
+
+    await until(take)
+    assert bytes(received) == expected
+    ends.close()
+
+
+async def test_descriptors_cannot_wait_behind_a_backlog() -> None:
+    ends = Ends()
+    ends.wire.send(Run("n", 1, "x" * 3_000_000, None, False))
+    with pytest.raises(BlockingIOError, match="behind unsent messages"):
+        ends.wire.send(Run("n", 2, "y", None, True), (0,))
+    ends.close()
+
+
+async def test_only_a_trusted_side_hands_over_descriptors_and_its_pid() -> None:
+    read, write = os.pipe()
+    ready = pack(Ready(7, ["seccomp"]))
+    trusted, hostile = Ends("from_init", trusted=True), Ends("from_guest")
+    for ends in (trusted, hostile):
+        data = ready if ends is trusted else pack(Measured("n", 1))
+        socket.send_fds(ends.other, [data], [write])
+        await until(lambda ends=ends: bool(ends.messages))  # type: ignore[misc]
+    assert trusted.wire.sender_pid == os.getpid()
+    assert len(trusted.wire.descriptors) == 1
+    assert hostile.wire.sender_pid is None
+    assert hostile.wire.descriptors == []
+    os.close(write)
+    trusted.close()
+    # The wire owned the only copy that was left of the write end; the hostile one was dropped.
+    assert os.read(read, 1) == b""
+    os.close(read)
+    hostile.close()
+
+
+async def test_a_closed_wire_leaves_no_descriptor_behind() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        ends = Ends()
+        ends.wire.send(Run("n", 1, "x" * 3_000_000, None, False))
+        ends.close()
+        ends.wire.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(max_size=64), max_size=6), st.booleans())
+def test_no_bytes_of_a_guest_raise_in_the_host(chunks: list[bytes], starts_well: bool) -> None:
+    async def hear() -> None:
+        ends = Ends(cap=TO_HOST_CAP_BYTES)
+        if starts_well:
+            ends.other.sendall(pack(Parked(1)))
+            ends.wire.read_now()
+        for chunk in chunks:
+            if chunk and ends.wire.is_open:
+                ends.other.sendall(chunk)
+                ends.wire.read_now()
+        ends.other.close()
+        ends.wire.read_now()
+        ends.wire.read_now()
+        assert len(ends.ends) == 1
+        assert ends.messages[:1] == [Parked(1)][: int(starts_well)]
+        ends.close()
+
+    asyncio.run(hear())

@@ -8,6 +8,7 @@ mappings are added from the file systems and from the largest mapper.
 """
 
 import resource
+from collections.abc import Callable
 from typing import NamedTuple
 
 import psutil
@@ -38,8 +39,10 @@ class _Row(NamedTuple):
 class Meter:
     """Reads the tree below one init process."""
 
-    def __init__(self, init_pid: int) -> None:
+    def __init__(self, init_pid: int, foreign: Callable[[], set[int]]) -> None:
         self._init_pid = init_pid
+        self._foreign = foreign
+        """Gives pids below which the processes are another session's."""
         self._inherited: dict[int, int] = {}
         self._private: dict[int, int] = {}
         self._times: dict[int, tuple[float, float]] = {}
@@ -77,10 +80,21 @@ class Meter:
                 self._ended = (self._ended[0] + user, self._ended[1] + system)
         self._times = alive
 
+    def _tree(self, init: psutil.Process) -> list[psutil.Process]:
+        foreign = self._foreign()
+        if not foreign:
+            return [init, *init.children(recursive=True)]
+        tree = []
+        waiting = [init]
+        while waiting:
+            process = waiting.pop()
+            tree.append(process)
+            waiting += [child for child in process.children() if child.pid not in foreign]
+        return tree
+
     def _rows(self) -> list[_Row]:
         try:
-            init = psutil.Process(self._init_pid)
-            tree = [init, *init.children(recursive=True)]
+            tree = self._tree(psutil.Process(self._init_pid))
         except psutil.NoSuchProcess:
             return []
         rows = []

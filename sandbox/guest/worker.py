@@ -18,7 +18,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from sandbox.guest import check, imports
+from sandbox.guest import branch, check, imports
 from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.snippet import Ending, SnippetRunner
 from sandbox.protocol.frames import FrameError
@@ -28,6 +28,7 @@ from sandbox.protocol.messages import (
     Checked,
     Copied,
     Denied,
+    Depart,
     Display,
     Done,
     Measure,
@@ -40,6 +41,8 @@ from sandbox.protocol.messages import (
 from sandbox.protocol.plan import JailPlan
 
 TEXT_BUFFER_BYTES = 1 << 16
+Chance = tuple[object, ...]
+"""State of `random`."""
 WORKER_FAILED = 70
 """EX_SOFTWARE of sysexits.h."""
 
@@ -83,6 +86,8 @@ class Worker:
                 self._check(message)
             elif isinstance(message, Park):
                 self._copy(message)
+            elif isinstance(message, Depart):
+                self._depart(message)
             elif isinstance(message, Measure):
                 self._channel.send(Measured(message.nonce, _private_bytes()))
 
@@ -115,6 +120,49 @@ class Worker:
             return  # The copy, on its own channel: it is for `serve` to go on.
         self._channel.send(Copied(message.nonce, refusal))
 
+    def _depart(self, message: Depart) -> None:
+        """Fork a copy that goes on as a branch; see `branch` for how it gets there."""
+        taken = self._channel.take_descriptors(3 + message.namespaces + message.cgroups)
+        namespaces = taken[3 : 3 + message.namespaces]
+        cgroups = taken[3 + message.namespaces :]
+        refusal = _what_cannot_be_copied() or branch.what_stays_shared(
+            {self._channel.fileno(), *taken}
+        )
+        if not refusal:
+            chance = random.getstate()
+            traveller = os.fork()
+            if traveller == 0:
+                self._travel(taken[:3], namespaces, cgroups, chance)
+                return  # The branch's session process, on its own channel.
+            _pid, status = os.waitpid(traveller, 0)
+            if status:
+                refusal = "it could not enter the namespaces of the branch"
+        for fd in taken:
+            os.close(fd)
+        self._channel.send(Copied(message.nonce, refusal))
+
+    def _travel(
+        self, streams: list[int], namespaces: list[int], cgroups: list[int], chance: Chance
+    ) -> None:
+        """Return in the grandchild, which lives in the branch; parents of it exit."""
+        try:
+            branch.travel(namespaces, cgroups)
+            middle = os.fork()
+        except OSError:
+            os._exit(1)
+        if middle:
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(middle, 0)[1]))
+        if os.fork():
+            os._exit(0)
+        branch.settle()
+        channel_fd, stdout_fd, stderr_fd = streams
+        os.dup2(stdout_fd, 1)
+        os.dup2(stderr_fd, 2)
+        os.close(stdout_fd)
+        os.close(stderr_fd)
+        random.setstate(chance)
+        self._go_on_as_copy(channel_fd)
+
     def _park(self, fd: int) -> bool:
         """Fork a copy that waits on channel `fd`. True in the copy, False in the original."""
         chance = random.getstate()
@@ -127,6 +175,10 @@ class Worker:
             os._exit(0)
         # `random` reseeds itself in a forked child; this copy is the session as it was.
         random.setstate(chance)
+        self._go_on_as_copy(fd)
+        return True
+
+    def _go_on_as_copy(self, fd: int) -> None:
         self._channel.close()
         self._channel = Channel(fd, "to_guest", TO_GUEST_CAP_BYTES)
         self._pid = os.getpid()
@@ -134,7 +186,6 @@ class Worker:
             self._channel.send(Parked(self._pid))
         except ConnectionError:
             os._exit(0)  # The snippet is over already, and this copy with it.
-        return True
 
     def _check(self, message: Check) -> None:
         plan = self._plan

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sandbox.errors import CheckpointDropped, CopyRefused, EngineTimeout, SessionLost
 from sandbox.lifecycle import Event
-from sandbox.protocol.messages import Copied, Measure, Measured, Message, Park
+from sandbox.protocol.messages import Copied, Measure, Measured, Park
 from sandbox.wire import Wire
 from sandbox.worker import Worker
 
@@ -122,16 +122,12 @@ class Copies:
         wire = self._worker.open_guest_wire(host_end)
         try:
             with guest_end:
-                answer = await self._ask(source, Park(NONCE), (guest_end.fileno(),))
+                ends = (guest_end.fileno(),)
+                answer = await source.ask(Park(NONCE), ends, within_s=COPY_WITHIN_S)
             if not isinstance(answer, Copied) or answer.refusal:
                 refusal = answer.refusal if isinstance(answer, Copied) else "it answered nonsense"
                 raise CopyRefused(refusal)
-            async with asyncio.timeout(COPY_WITHIN_S):
-                # Its word may come after the original's answer; the loop hands it over.
-                while wire.is_open and wire.parked is None:
-                    await asyncio.sleep(0.0002)
-            if wire.parked is None:
-                raise CopyRefused("the copy ended at once")
+            await wire.has_parked(COPY_WITHIN_S)
         except TimeoutError:
             wire.close()
             raise EngineTimeout("a copy of the session", COPY_WITHIN_S) from None
@@ -167,16 +163,5 @@ class Copies:
         self.drop(oldest, why)
 
     async def _private_bytes(self, wire: Wire) -> int:
-        answer = await self._ask(wire, Measure(NONCE))
+        answer = await wire.ask(Measure(NONCE), within_s=COPY_WITHIN_S)
         return answer.private_bytes if isinstance(answer, Measured) else 0
-
-    async def _ask(
-        self, wire: Wire, question: Message, descriptors: tuple[int, ...] = ()
-    ) -> Message:
-        wire.answer = asyncio.get_running_loop().create_future()
-        wire.send(question, descriptors)
-        try:
-            async with asyncio.timeout(COPY_WITHIN_S):
-                return await wire.answer
-        finally:
-            wire.answer = None

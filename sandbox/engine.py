@@ -168,6 +168,13 @@ class AsyncSandbox:
         """A fresh worker, for a session. It comes back by `give_back`."""
         return await (await self._open()).take()
 
+    async def branch(self, origin: Worker, count: int) -> list[Worker]:
+        """Workers that go on from where `origin` is; each comes back by `give_back`."""
+        pool = await self._open()
+        assert self._zygote is not None
+        zygote = self._zygote
+        return await pool.admit(lambda: zygote.branch(origin, count), count)
+
     async def give_back(self, worker: Worker) -> None:
         """End `worker`; returns at once, its remains are cleared in the background."""
         if self._pool is not None and not self._is_closed:

@@ -8,6 +8,7 @@ mappings are added from the file systems and from the largest mapper.
 """
 
 import resource
+from collections.abc import Callable
 from typing import NamedTuple
 
 import psutil
@@ -15,7 +16,8 @@ import psutil
 TICK_S = 0.05
 PAGE_BYTES = resource.getpagesize()
 _MINOR_FAULTS = 7
-"""Field `minflt` of /proc/PID/stat behind the command name, counted from 0. Source: proc(5)."""
+_THREADS = 17
+"""Fields of /proc/PID/stat behind the command name, counted from 0. Source: proc(5)."""
 
 
 class Reading(NamedTuple):
@@ -23,6 +25,7 @@ class Reading(NamedTuple):
     cpu_user_s: float
     cpu_system_s: float
     processes: int
+    """Processes and threads, as a control group counts them."""
 
 
 class _Row(NamedTuple):
@@ -31,6 +34,7 @@ class _Row(NamedTuple):
     private_bytes: int
     shared_memory_bytes: int
     fault_bytes: int
+    threads: int
     user_s: float
     system_s: float
 
@@ -38,8 +42,10 @@ class _Row(NamedTuple):
 class Meter:
     """Reads the tree below one init process."""
 
-    def __init__(self, init_pid: int) -> None:
+    def __init__(self, init_pid: int, foreign: Callable[[], set[int]]) -> None:
         self._init_pid = init_pid
+        self._foreign = foreign
+        """Gives pids below which the processes are another session's."""
         self._inherited: dict[int, int] = {}
         self._private: dict[int, int] = {}
         self._times: dict[int, tuple[float, float]] = {}
@@ -63,7 +69,7 @@ class Meter:
             + max((row.shared_memory_bytes for row in rows), default=0),
             self._ended[0] + sum(row.user_s for row in rows),
             self._ended[1] + sum(row.system_s for row in rows),
-            len(rows),
+            sum(row.threads for row in rows),
         )
 
     def _own_bytes(self, row: _Row) -> int:
@@ -77,10 +83,21 @@ class Meter:
                 self._ended = (self._ended[0] + user, self._ended[1] + system)
         self._times = alive
 
+    def _tree(self, init: psutil.Process) -> list[psutil.Process]:
+        foreign = self._foreign()
+        if not foreign:
+            return [init, *init.children(recursive=True)]
+        tree = []
+        waiting = [init]
+        while waiting:
+            process = waiting.pop()
+            tree.append(process)
+            waiting += [child for child in process.children() if child.pid not in foreign]
+        return tree
+
     def _rows(self) -> list[_Row]:
         try:
-            init = psutil.Process(self._init_pid)
-            tree = [init, *init.children(recursive=True)]
+            tree = self._tree(psutil.Process(self._init_pid))
         except psutil.NoSuchProcess:
             return []
         rows = []
@@ -105,6 +122,7 @@ def _read_row(process: psutil.Process) -> _Row:
         memory.rss - memory.shared,
         _shared_memory_bytes(process.pid),
         int(fields[_MINOR_FAULTS]) * PAGE_BYTES,
+        int(fields[_THREADS]),
         times.user,
         times.system,
     )

@@ -25,7 +25,9 @@ from sandbox.errors import PolicyError
 from sandbox.limits import Limits
 from sandbox.presets import PRESETS, PresetName
 from sandbox.protocol.plan import (
+    TEMPORARY,
     WORKSPACE,
+    WORKSPACE_ALIAS,
     Access,
     ImportAction,
     ImportRule,
@@ -54,7 +56,8 @@ RESERVED_ENV = (  # pattern     why
 TARGETS_REFUSED = (  # path      beneath it too   why
     ("/", False, "it would replace the whole jail"),
     (WORKSPACE, True, "each session has its own workspace there"),
-    ("/mnt/data", True, "it is another name of the workspace"),
+    (WORKSPACE_ALIAS, True, "it is another name of the workspace"),
+    (TEMPORARY, True, "each session has its own temporary directory there"),
     ("/tmp", True, "each session has its own temporary directory there"),
     ("/var/tmp", True, "it is another name of the temporary directory"),
     ("/dev", True, "devices are the jail's"),

@@ -78,6 +78,27 @@ class Pool:
         self._refill()
         return worker
 
+    async def admit(
+        self, workers: Callable[[], Awaitable[list[Worker]]], count: int
+    ) -> list[Worker]:
+        """Workers that `workers` makes in another way, counted like those of `take`."""
+        for entered in range(count):
+            try:
+                await self._enter()
+            except BaseException:
+                for _ in range(entered):
+                    self._leave()
+                raise
+        try:
+            made = await workers()
+        except BaseException:
+            for _ in range(count):
+                self._leave()
+            raise
+        for worker in made:
+            self._out[worker] = self._loop.time()
+        return made
+
     def give_back(self, worker: Worker) -> asyncio.Task[None]:
         """End `worker` and let the next caller in; the task is done when nothing is left of it."""
         since = self._out.pop(worker)

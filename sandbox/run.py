@@ -33,6 +33,7 @@ READ_BYTES = 1 << 18
 DRAIN_BYTES = 1 << 21
 """More than a pipe holds: what was written before the end is read, a later flood is not."""
 TAKE_OVER_S = 2.0
+KEEPER_CHECK_S = 0.002
 SILENCE_S = 0.5
 """From the end of the guest channel to the word of init that the process has ended."""
 CPU_CHECK_S = 0.01
@@ -262,7 +263,7 @@ class SnippetRun:
         return memory
 
     def _exceed(self, limit: Limit, allowed: float, observed: float) -> None:
-        """Take note of the first breach and end the snippet: softly, or at once what still grows."""
+        """Take note of the first breach; end the snippet softly, or at once what still grows."""
         if self._breach is not None or self._end.done():
             return
         self._breach = Breach(limit, allowed, observed)
@@ -285,12 +286,19 @@ class SnippetRun:
         if self._end.done():
             return
         keeper_pid = self._keeper_pid()
-        if keeper_pid is None:
-            self._worker.kill()
-        else:
+        if keeper_pid is not None:
             self._was_killed = True
             self._worker.kill_snippet([keeper_pid, *self._spare])
             self._after(TAKE_OVER_S, "kill", self._worker.kill)
+        elif self._is_keeper_coming():
+            self._after(KEEPER_CHECK_S, "grace", self._stop_hard)
+        else:
+            self._worker.kill()
+
+    def _is_keeper_coming(self) -> bool:
+        """Whether a copy was asked for, has not come yet, and may still come."""
+        is_early = time.monotonic() < self._started + TAKE_OVER_S
+        return self._keeper is not None and self._keeper.is_open and is_early
 
     def _cpu_now(self) -> CpuTime:
         worker = self._worker
@@ -425,6 +433,10 @@ class SnippetRun:
         if isinstance(end, Fault):
             self._deny(Denial(layer="protocol", tried=end.said, rule="messages in their place"))
         keeper_pid = self._keeper_pid()
+        while keeper_pid is None and worker.is_live and self._is_keeper_coming():
+            # The snippet died so soon that its copy has not said yet that it waits.
+            await asyncio.sleep(KEEPER_CHECK_S)
+            keeper_pid = self._keeper_pid()
         if keeper_pid is None or isinstance(end, Gone) or not worker.is_live:
             worker.kill()
             if self._keeper is not None:

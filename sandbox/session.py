@@ -3,10 +3,10 @@
 import asyncio
 import os
 import posixpath
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from sandbox import events
 from sandbox.conclusion import conclude
@@ -40,6 +40,13 @@ CHECKPOINT_BYTES = 512 * 1024 * 1024
 CHECK_TIMEOUT_S = 30.0
 RAW_OUTPUT = ".output"
 """Directory of the workspace for the bytes of a stream that were no UTF-8."""
+
+
+class BestOf(NamedTuple):
+    """What `best_of` came to: the index of the winner, None if nothing completed."""
+
+    winner: int | None
+    outcomes: tuple[Outcome, ...]
 
 
 class AsyncSession:
@@ -198,6 +205,50 @@ class AsyncSession:
         async with self._turn, self._exchange() as copies:
             return await copies.list()
 
+    async def fork(self, n: int = 1) -> "list[AsyncSession]":
+        """`n` sessions that go on from here, each by itself, with a copy of the files.
+
+        A branch has its own jail, limits and bill; its deadline is that of a new session. Raises
+        CopyRefused where the session could not be told apart from its branch: live threads,
+        child processes, open sockets, pipes or workspace files, writable shared memory.
+        """
+        if n < 1:
+            raise PolicyError("n", f"is {n}", "Ask for at least one branch")
+        async with self._turn, self._exchange():
+            workers = await self._box.branch(self._live_worker(), n)
+            return [self._new_branch(worker) for worker in workers]
+
+    async def best_of(
+        self,
+        snippets: Sequence[str],
+        *,
+        key: Callable[[Outcome], float] | None = None,
+        limits: Limits | None = None,
+    ) -> BestOf:
+        """Run each of `snippets` in a branch of its own, all at once; the winner is the session.
+
+        The winner is the completed one with the highest `key`, the first of equals; without a
+        key, the first that completed. If none did, the session is what it was. Checkpoints of
+        the session are dropped when a branch takes its place.
+        """
+        branches = await self.fork(len(snippets))
+        try:
+            runs = (
+                branch.run(code, limits=limits)
+                for branch, code in zip(branches, snippets, strict=False)
+            )
+            outcomes = await asyncio.gather(*runs)
+            completed = [i for i, outcome in enumerate(outcomes) if outcome.status == "completed"]
+            if not completed:
+                return BestOf(None, tuple(outcomes))
+            scores = {i: key(outcomes[i]) if key is not None else 0.0 for i in completed}
+            winner = max(completed, key=lambda index: (scores[index], -index))
+            async with self._turn:
+                await self._become(branches[winner])
+            return BestOf(winner, tuple(outcomes))
+        finally:
+            await asyncio.gather(*(branch.close() for branch in branches))
+
     async def try_run(
         self, code: str, *, limits: Limits | None = None, stdin: str | None = None
     ) -> Outcome:
@@ -343,11 +394,39 @@ class AsyncSession:
         self._loss = SessionLost(why)
         await self._end_worker()
 
+    def _new_branch(self, worker: Worker) -> "AsyncSession":
+        branch = AsyncSession(
+            self._box,
+            survive=self._survive,
+            checkpoints=self._checkpoints,
+            checkpoint_bytes=self._checkpoint_bytes,
+        )
+        branch._number = self._number
+        branch._adopt(worker)
+        branch._listing = None
+        branch._lifetime.begin()
+        return branch
+
+    async def _become(self, branch: "AsyncSession") -> None:
+        """Go on as `branch`, which is closed by this; what this session was is ended."""
+        worker = branch._live_worker()
+        branch._worker = None
+        branch._lifetime.end()
+        branch._is_closed = True
+        branch._forget_files()
+        await self._end_worker()
+        self._forget_files()
+        self._marked_files.clear()
+        self._number = branch._number
+        self._adopt(worker)
+        self._listing = None
+
     async def _end_worker(self) -> None:
         if self._copies is not None:
             self._copies.close()
         if self._worker is not None:
             worker, self._worker = self._worker, None
+            worker.on_guest = worker.on_fault = worker.on_exit = worker.on_gone = None
             await self._box.give_back(worker)
 
     def _pause(self, *, stopped: bool) -> None:

@@ -52,6 +52,7 @@ LAUNCHER_ENV = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 ZYGOTE_START_S = 180.0
+BRANCH_WITHIN_S = 30.0
 GONE_WITHIN_S = 10.0
 WORDS_KEPT = 8192
 
@@ -109,6 +110,27 @@ class Zygote:
         """A worker on its way; await its `start`. Raises ZygoteDied if there is no zygote."""
         if not self.is_alive:
             raise self.death()
+        worker = self._new_worker()
+        worker.ask_zygote(self._wire)
+        return worker
+
+    async def branch(self, origin: Worker, count: int) -> list[Worker]:
+        """`count` branches of the session that `origin` is, at rest now. Raises CopyRefused."""
+        workers: list[Worker] = []
+        try:
+            for _ in range(count):
+                workers.append(self._new_worker())
+            await asyncio.gather(*(worker.ask_origin(origin) for worker in workers))
+            for worker in workers:
+                await worker.depart_from(origin)
+        except BaseException as error:
+            await asyncio.gather(*(worker.close() for worker in workers))
+            if isinstance(error, TimeoutError):
+                raise EngineTimeout("a branch of the session", BRANCH_WITHIN_S) from None
+            raise
+        return workers
+
+    def _new_worker(self) -> Worker:
         number = next(_numbers)
         group = None
         if self._groups is not None:
@@ -118,7 +140,7 @@ class Zygote:
                 processes=self.plan.processes,
             )
         directory = self._make_directory(number) if self._directory else ""
-        return Worker(self.plan, number, group, directory, self._wire, why_no_zygote=self.death)
+        return Worker(self.plan, number, group, directory, why_no_zygote=self.death)
 
     def death(self) -> Exception:
         """Why this zygote is of no more use, as the error to raise."""

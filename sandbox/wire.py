@@ -7,11 +7,13 @@ import socket
 import struct
 from collections.abc import Callable
 
+from sandbox.errors import CopyRefused
 from sandbox.protocol.frames import FrameError, FrameReader
 from sandbox.protocol.messages import Direction, Message, MessageError, pack, unpack
 
 READ_BYTES = 1 << 18
-DESCRIPTORS_CAP = 8
+DESCRIPTORS_CAP = 16
+POLL_S = 0.0002
 _CREDENTIALS = struct.Struct("iII")
 
 
@@ -73,6 +75,32 @@ class Wire:
 
     def fileno(self) -> int:
         return self._socket.fileno()
+
+    async def ask(
+        self, question: Message, descriptors: tuple[int, ...] = (), *, within_s: float
+    ) -> Message:
+        """The next message after `question`. Raises TimeoutError, or what `on_end` makes of it."""
+        self.answer = self._loop.create_future()
+        self.send(question, descriptors)
+        try:
+            async with asyncio.timeout(within_s):
+                return await self.answer
+        finally:
+            self.answer = None
+
+    async def has_parked(self, within_s: float) -> int:
+        """The pid that a copy gave, once it waits. Raises CopyRefused or TimeoutError."""
+        async with asyncio.timeout(within_s):
+            while self._is_open and self.parked is None:
+                await asyncio.sleep(POLL_S)
+        if self.parked is None:
+            raise CopyRefused("the copy ended at once")
+        return self.parked
+
+    def take_descriptors(self, count: int) -> list[int]:
+        """The `count` oldest descriptors that came; they are the caller's to close."""
+        taken, self.descriptors = self.descriptors[:count], self.descriptors[count:]
+        return taken
 
     def close(self) -> None:
         """Stop and close. `on_end` is not called."""

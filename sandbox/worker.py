@@ -13,15 +13,27 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from sandbox import inherited
 from sandbox.cgroup import SessionGroup
-from sandbox.errors import EngineTimeout, GuestFault, LayerUnavailable, SessionLost
+from sandbox.errors import (
+    CopyRefused,
+    EngineTimeout,
+    GuestFault,
+    LayerUnavailable,
+    SessionLost,
+)
 from sandbox.lifecycle import Event, State, after
 from sandbox.meter import Meter
 from sandbox.protocol.messages import (
     TO_HOST_CAP_BYTES,
     TRUSTED_CAP_BYTES,
+    Admit,
+    Branch,
+    Confirm,
+    Copied,
+    Depart,
     Exited,
     Failed,
     Interrupt,
@@ -30,6 +42,7 @@ from sandbox.protocol.messages import (
     Message,
     Parked,
     Pause,
+    Prepared,
     Ready,
     Spawn,
     Watch,
@@ -42,6 +55,23 @@ GONE_WITHIN_S = 10.0
 PIPE_BYTES = 1 << 18
 
 
+class HandedOver(NamedTuple):
+    """Descriptors that a worker's processes get, until they have them."""
+
+    control: int
+    guest: int
+    stdout: int
+    stderr: int
+    cgroups: tuple[int, ...]
+
+    @property
+    def streams(self) -> tuple[int, ...]:
+        return tuple(fd for fd in self[:4] if fd >= 0)
+
+
+NOTHING_HANDED_OVER = HandedOver(-1, -1, -1, -1, ())
+
+
 class Worker:
     """One session's processes. Made by `Zygote.spawn`; of use once `start` has returned."""
 
@@ -51,7 +81,6 @@ class Worker:
         number: int,
         group: SessionGroup | None,
         directory: str,
-        zygote_wire: Wire,
         *,
         why_no_zygote: Callable[[], Exception],
     ) -> None:
@@ -63,6 +92,8 @@ class Worker:
         self.state = State.STARTING
         self.meter: Meter | None = None
         self.layers: tuple[str, ...] = ()
+        self.init_pid = 0
+        """Host pid of init."""
         self.session_pid = 0
         """Pid of the session process, as its own pid namespace numbers it."""
         self.directories: tuple[int, ...] = ()
@@ -80,16 +111,28 @@ class Worker:
         self._pidfd = -1
         self._kills_asked = 0
         self._is_killed = asyncio.Event()
-        self._ask_for_fork(zygote_wire)
+        self._prepared: asyncio.Future[int] = self._loop.create_future()
+        self.branches: set[Worker] = set()
+        """Branches of this session that live; they end with its init."""
+        self.gatekeeper: Worker | None = None
+        """The worker whose init holds the gate of this branch; None for itself."""
+        self._origin: Worker | None = None
+        self._lingers = False
+        self._open_channels()
         inherited.add(self)
 
-    def _ask_for_fork(self, zygote_wire: Wire) -> None:
+    def _open_channels(self) -> None:
         control_host, control_guest = socket.socketpair()
         guest_host, guest_guest = socket.socketpair()
         self.stdout, stdout_write = _pipe()
         self.stderr, stderr_write = _pipe()
-        cgroup_fds = self.group.join_fds() if self.group is not None else []
-        passed = (control_guest.fileno(), guest_guest.fileno(), stdout_write, stderr_write)
+        self._handed_over = HandedOver(
+            control_guest.detach(),
+            guest_guest.detach(),
+            stdout_write,
+            stderr_write,
+            tuple(self.group.join_fds() if self.group is not None else ()),
+        )
         self._control = Wire(
             control_host,
             "from_init",
@@ -99,15 +142,63 @@ class Worker:
             trusted=True,
         )
         self.guest = self.open_guest_wire(guest_host)
+
+    def ask_zygote(self, zygote_wire: Wire) -> None:
+        """Have a fresh worker forked; await `start` after this."""
+        ends = self._handed_over
         try:
-            zygote_wire.send(
-                Spawn(self.number, len(cgroup_fds), self.directory), (*passed, *cgroup_fds)
+            spawn = Spawn(self.number, len(ends.cgroups), self.directory)
+            zygote_wire.send(spawn, (*ends.streams, *ends.cgroups))
+        finally:
+            self._close_handed_over()
+
+    async def ask_origin(self, origin: "Worker") -> None:
+        """Have the namespaces of a branch of `origin` made; `depart_from` comes after this."""
+        self._origin = origin
+        self.gatekeeper = origin.gatekeeper or origin
+        origin.branches.add(self)
+        ends = self._handed_over
+        try:
+            groups = ends.cgroups
+            origin._control.send(Branch(len(groups)), (ends.control, *groups))
+        except BaseException:
+            self._close_handed_over()
+            raise
+        async with asyncio.timeout(START_WITHIN_S):
+            await self._prepared
+
+    async def depart_from(self, origin: "Worker") -> None:
+        """Have the session process of `origin` fork into the namespaces that were made.
+
+        Raises CopyRefused where it must not, or did not get there.
+        """
+        count = self._prepared.result()
+        namespaces = self._control.take_descriptors(count)
+        ends = self._handed_over
+        assert self.gatekeeper is not None
+        self.gatekeeper._control.send(Admit(count))
+        try:
+            answer = await origin.guest.ask(
+                Depart("depart", count, len(ends.cgroups)),
+                (ends.guest, ends.stdout, ends.stderr, *namespaces, *ends.cgroups),
+                within_s=START_WITHIN_S,
             )
         finally:
-            control_guest.close()
-            guest_guest.close()
-            for fd in (stdout_write, stderr_write, *cgroup_fds):
+            self.gatekeeper._control.send(Admit(0))
+            for fd in namespaces:
                 os.close(fd)
+            self._close_handed_over()
+        if not isinstance(answer, Copied) or answer.refusal:
+            raise CopyRefused(answer.refusal if isinstance(answer, Copied) else "it said nonsense")
+        pid = await self.guest.has_parked(START_WITHIN_S)
+        self._control.send(Confirm(pid))
+        await self.start()
+
+    def _close_handed_over(self) -> None:
+        """Close the host's copies of what the worker holds itself by now."""
+        ends, self._handed_over = self._handed_over, NOTHING_HANDED_OVER
+        for fd in (*ends.streams, *ends.cgroups):
+            os.close(fd)
 
     def open_guest_wire(self, end: socket.socket) -> Wire:
         """A wire to a process of this session, whose messages go where `guest`'s go."""
@@ -188,7 +279,9 @@ class Worker:
         """
         if self.is_live:
             self.happen(Event.KILL)
-        if self._pidfd >= 0 and self.plan.asks_for("pid_namespace"):
+        if self.branches and self._control.is_open:
+            self.kill_snippet([])  # Init stays: the branches would end with it.
+        elif self._pidfd >= 0 and self.plan.asks_for("pid_namespace"):
             self._kill_init()
         else:
             self._control.close()
@@ -200,6 +293,9 @@ class Worker:
     async def close(self) -> None:
         """Kill, wait until nothing is left, and give back what the host holds."""
         self.kill()
+        if self.branches and self._control.is_open:
+            self._lingers = True
+            return
         if self._pidfd >= 0:
             try:
                 async with asyncio.timeout(GONE_WITHIN_S):
@@ -224,7 +320,13 @@ class Worker:
             self.group = None
         if self.directory:
             shutil.rmtree(self.directory, ignore_errors=True)
+        self._close_handed_over()
         inherited.discard(self)
+        origin, self._origin = self._origin, None
+        if origin is not None:
+            origin.branches.discard(self)
+            if origin._lingers and not origin.branches:
+                await origin.close()
 
     def abandon(self) -> None:
         """Close the descriptors without a word to the loop: for a forked child."""
@@ -245,7 +347,13 @@ class Worker:
             self._kills_asked -= 1
             if not self._kills_asked:
                 self._is_killed.set()
+        elif isinstance(message, Prepared):
+            if not self._prepared.done():
+                self._prepared.set_result(message.namespaces)
         elif isinstance(message, Failed) and not self._ready.done():
+            if self._origin is not None:
+                self._give_up(CopyRefused(f"{message.step}: {message.message}"))
+                return
             self._ready.set_exception(
                 LayerUnavailable(
                     message.step, message.message, "Run `cellblock doctor` for the remedy"
@@ -255,6 +363,7 @@ class Worker:
     def _become_ready(self, message: Ready) -> None:
         pid = self._control.sender_pid
         assert pid is not None
+        self.init_pid = pid
         self._pidfd = os.pidfd_open(pid)
         self._loop.add_reader(self._pidfd, self._on_init_gone)
         self.directories = tuple(self._control.descriptors)
@@ -262,7 +371,7 @@ class Worker:
         self.session_pid = message.pid
         self.layers = tuple(message.layers)
         if self.group is None:
-            self.meter = Meter(pid)
+            self.meter = Meter(pid, self._branch_pids)
             self.meter.set_baseline()
         self.start_s = time.monotonic() - self._started
         self.happen(Event.READY)
@@ -273,11 +382,24 @@ class Worker:
         else:
             self._ready.set_exception(SessionLost("its process ended while it started"))
 
+    def _branch_pids(self) -> set[int]:
+        """Host pids of the inits of branches: what is below them is not this session's."""
+        return {branch.init_pid for branch in self.branches}
+
     def _on_control_end(self, _fault: str | None) -> None:
-        if not self._ready.done():
+        if self._origin is not None and not self._ready.done():
+            self._give_up(CopyRefused("the branch's first process ended"))
+        elif not self._ready.done():
             self._ready.set_exception(self._why_no_zygote())
         elif self.is_live:
             self.kill()
+
+    def _give_up(self, error: CopyRefused) -> None:
+        """The branch does not come to be; whoever waits for it is told why."""
+        for future in (self._prepared, self._ready):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # Not every one of them is awaited.
 
     def _on_init_gone(self) -> None:
         self._loop.remove_reader(self._pidfd)

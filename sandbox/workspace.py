@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from sandbox.errors import FileRefused
 from sandbox.outcome import Artifact
-from sandbox.protocol.plan import WORKSPACE
+from sandbox.protocol.plan import WORKSPACE, WORKSPACE_ALIAS
 
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
@@ -238,7 +238,7 @@ def _parts(path: str) -> list[str]:
     """The names of a relative path; a path below the workspace's own is accepted too."""
     if "\0" in path or not path:
         raise FileRefused(path, "it is no file name")
-    for root in (WORKSPACE, "/mnt/data"):
+    for root in (WORKSPACE, WORKSPACE_ALIAS):
         if path.startswith(root + "/"):
             path = path[len(root) + 1 :]
     if path.startswith("/"):

@@ -38,6 +38,8 @@ from sandbox.protocol.plan import Tier
 # What a filter answers. Source: seccomp(2).
 ALLOW: Final = 0x7FFF0000
 KILL_PROCESS: Final = 0x80000000
+NOTIFY: Final = 0x7FC00000
+"""The call waits for the word of init, which holds the filter's listener."""
 _ERRNO: Final = 0x00050000
 
 
@@ -428,6 +430,11 @@ SHARED: Final = (
     ),
 )
 
+OWN_NAMESPACES: Final = (
+    Rule("setns", NOTIFY, "how a branch leaves; init lets one process through, when asked to"),
+    Rule("capset", ALLOW, "a branch gives up what its namespaces gave it; none can be taken"),
+)
+
 OWN_NETWORK: Final = (
     Rule(
         "socket",
@@ -545,7 +552,7 @@ def rules_for(tier: Tier, landlock_abi: int = 0, *, own_id: bool = False) -> tup
     takes `kill` away, for init has the session's uid; that filter is not for init itself.
     """
     if tier == "namespaces":
-        return OWN_NETWORK + SHARED
+        return OWN_NAMESPACES + OWN_NETWORK + SHARED
     if tier == "process":
         raise ValueError("the tier process has no filter: its code is trusted")
     rules: tuple[Rule, ...] = NO_NETWORK + SHARED_HOST + SHARED

@@ -6,30 +6,38 @@ inside). The supervisor believes what it says on the control channel, which the 
 does not hold.
 """
 
+import dataclasses
 import os
 import select
 import signal
 import socket
+import time
 from collections import OrderedDict
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-from sandbox.guest import jail, sysapi, worker
+from sandbox.guest import branch, jail, sysapi, worker
 from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.jail import HOME, JailError
 from sandbox.protocol.messages import (
     TO_GUEST_CAP_BYTES,
+    Admit,
+    Branch,
+    Confirm,
     Exited,
     Failed,
     Interrupt,
     Kill,
     Killed,
     Pause,
+    Prepared,
     Ready,
     Spawn,
     Watch,
 )
 from sandbox.protocol.plan import WORKSPACE, JailPlan
 
+LOOK_AGAIN_S = 0.0002
 ENDS_KEPT = 1024
 """How many ends of unwatched processes are remembered for a later Watch."""
 
@@ -56,25 +64,16 @@ def serve(
     if request.directory:
         os.environ.update(HOME=f"{scratch}/{HOME}", TMPDIR=scratch)
     children = Children(entry.proc_fd)
-    confined_read, confined_write = os.pipe()
+    here, there = socket.socketpair()
     pid = os.fork()
     if pid == 0:
-        for fd in (*entry.directories, confined_read):
-            os.close(fd)
-        children.forget()
-        try:
-            jail.confine_session_process(entry)
-        except JailError as error:
-            control.send(Failed(error.step, error.detail))
-            os._exit(1)
-        control.close()
-        os.write(confined_write, b"x")
-        os.close(confined_write)
-        worker.serve(plan, guest_fd, workspace)
-    os.close(confined_write)
-    if not os.read(confined_read, 1):
-        os._exit(1)
-    os.close(confined_read)
+        here.close()
+        _become_session_process(entry, control, children, there, guest_fd)
+    there.close()
+    _word, listeners, _flags, _address = socket.recv_fds(here, 1, 1)
+    if not _word:
+        os._exit(1)  # The session process has said why.
+    here.close()
     jail.filter_init(entry)
     os.close(guest_fd)
     for fd in (0, 1, 2):
@@ -87,7 +86,27 @@ def serve(
     for fd in entry.directories:
         os.close(fd)
     children.watch(pid)
-    _attend(control, children)
+    gate = branch.Gate(listeners[0]) if listeners else None
+    Init(entry, control, children, gate).attend()
+
+
+def _become_session_process(
+    entry: jail.Entry, control: Channel, children: "Children", parent: socket.socket, guest_fd: int
+) -> NoReturn:
+    for fd in entry.directories:
+        os.close(fd)
+    children.forget()
+    try:
+        listener = jail.confine_session_process(entry)
+    except JailError as error:
+        control.send(Failed(error.step, error.detail))
+        os._exit(1)
+    control.close()
+    socket.send_fds(parent, [b"x"], [listener] if listener >= 0 else [])
+    parent.close()
+    if listener >= 0:
+        os.close(listener)
+    worker.serve(entry.plan, guest_fd, entry.workspace)
 
 
 def _wire_standard_streams(stdout_fd: int, stderr_fd: int) -> None:
@@ -97,42 +116,113 @@ def _wire_standard_streams(stdout_fd: int, stderr_fd: int) -> None:
         os.close(fd)
 
 
-def _attend(control: Channel, children: "Children") -> NoReturn:
-    """Answer the supervisor and reap, until the supervisor closes the channel."""
-    wake_read, wake_write = socket.socketpair()
-    for end in (wake_read, wake_write):
-        end.setblocking(False)
-    signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    poll = select.poll()
-    poll.register(control.fileno(), select.POLLIN)
-    poll.register(wake_read.fileno(), select.POLLIN)
-    while True:
-        for pid, status in children.reap():
-            control.send(Exited(pid, status))
-        for fd, _events in poll.poll():
-            if fd == wake_read.fileno():
-                wake_read.recv(4096)
-                continue
-            try:
-                _obey(control, children)
-                while control.has_more:
-                    _obey(control, children)
-            except (ChannelClosed, ConnectionError):
-                children.end()
-                os._exit(0)
+class Init:
+    """The loop of an init: obeys the supervisor, reaps, keeps the gate of branches."""
+
+    def __init__(
+        self,
+        entry: jail.Entry,
+        control: Channel,
+        children: "Children",
+        gate: branch.Gate | None,
+    ) -> None:
+        self._entry = entry
+        self._control = control
+        self._children = children
+        self._gate = gate
+        self._orders: dict[type, Callable[[Any], None]] = {
+            Interrupt: self._interrupt,
+            Kill: self._kill,
+            Watch: self._watch,
+            Pause: self._pause,
+            Branch: self._branch,
+            Admit: self._admit,
+            Confirm: self._confirm,
+        }
+
+    def attend(self) -> NoReturn:
+        """Answer the supervisor and reap, until the supervisor closes the channel."""
+        wake_read, wake_write = socket.socketpair()
+        for end in (wake_read, wake_write):
+            end.setblocking(False)
+        signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        poll = select.poll()
+        for source in (self._control, wake_read, self._gate):
+            if source is not None:
+                poll.register(source.fileno(), select.POLLIN)
+        while True:
+            for pid, status in self._children.reap():
+                self._control.send(Exited(pid, status))
+            for fd, _events in poll.poll():
+                if fd == wake_read.fileno():
+                    wake_read.recv(4096)
+                elif fd == self._control.fileno():
+                    self._obey()
+                elif self._gate is not None:
+                    self._gate.answer()
+
+    def _obey(self) -> None:
+        try:
+            while True:
+                message = self._control.receive()
+                self._orders[type(message)](message)
+                if not self._control.has_more:
+                    return
+        except (ChannelClosed, ConnectionError):
+            self._children.end()
+            os._exit(0)
+
+    def _interrupt(self, message: Interrupt) -> None:
+        self._children.interrupt(message.pid)
+
+    def _kill(self, message: Kill) -> None:
+        self._control.send(Killed(self._children.kill_all_but(message.spare)))
+
+    def _watch(self, message: Watch) -> None:
+        self._children.watch(message.pid)
+
+    def _pause(self, message: Pause) -> None:
+        self._children.pause(stopped=message.stopped)
+
+    def _admit(self, message: Admit) -> None:
+        if self._gate is not None:
+            self._gate.open([kind for _name, kind in branch.KINDS[: message.namespaces]])
+
+    def _branch(self, message: Branch) -> None:
+        control_fd, *cgroup_fds = self._control.take_descriptors(1 + message.cgroups)
+        self._children.has_branches = True
+        if os.fork() == 0:
+            _become_branch_init(self._entry, control_fd, cgroup_fds)
+        for fd in (control_fd, *cgroup_fds):
+            os.close(fd)
+
+    def _confirm(self, message: Confirm) -> None:
+        try:
+            branch.confirm(message.pid, self._entry.proc_fd)
+        except (JailError, OSError) as error:
+            self._control.send(Failed("branch", str(error)))
+        else:
+            self._children.watch(message.pid)
+            self._control.send(Ready(message.pid, list(self._entry.plan.layers)))
 
 
-def _obey(control: Channel, children: "Children") -> None:
-    message = control.receive()
-    if isinstance(message, Interrupt):
-        children.interrupt(message.pid)
-    elif isinstance(message, Kill):
-        control.send(Killed(children.kill_all_but(message.spare)))
-    elif isinstance(message, Watch):
-        children.watch(message.pid)
-    elif isinstance(message, Pause):
-        children.pause(stopped=message.stopped)
+def _become_branch_init(entry: jail.Entry, control_fd: int, cgroup_fds: list[int]) -> NoReturn:
+    """In a fork of an init: make the namespaces of a branch and be its init."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    sysapi.close_all_but((control_fd, *cgroup_fds))
+    control = Channel(control_fd, "to_init", TO_GUEST_CAP_BYTES)
+    own = dataclasses.replace(entry, cgroup_fds=cgroup_fds, directories=[], proc_fd=-1)
+    try:
+        made = branch.make(own)
+    except JailError as error:
+        control.send(Failed(error.step, error.detail))
+        os._exit(1)
+    control.send(Prepared(len(made.namespaces)), (*made.namespaces, *made.directories))
+    for fd in (*made.namespaces, *made.directories):
+        os.close(fd)
+    Init(own, control, Children(made.proc_fd), None).attend()
 
 
 class Children:
@@ -142,6 +232,8 @@ class Children:
         self._proc_fd = proc_fd
         self._watched: set[int] = set()
         self._ends: OrderedDict[int, int] = OrderedDict()
+        self.has_branches = False
+        """Whether pid namespaces of branches may be below this one."""
 
     def forget(self) -> None:
         """Close what the session process must not hold."""
@@ -176,11 +268,14 @@ class Children:
     def pause(self, *, stopped: bool) -> None:
         """Stop every process of the session but init, or let them all go on."""
         number = signal.SIGSTOP if stopped else signal.SIGCONT
-        if self._proc_fd >= 0:
-            _signal(-1, number)
-        else:
+        if self._proc_fd < 0:
             for pid in _descendants(os.getpid()):
                 _signal(pid, number)
+        elif self.has_branches:
+            for pid in self._own_pids():
+                _signal(pid, number)
+        else:
+            _signal(-1, number)
 
     def end(self) -> None:
         """End every process of the session but init, and reap them all."""
@@ -194,36 +289,86 @@ class Children:
     def kill_all_but(self, spare: list[int]) -> int:
         """End every process of the session but init and `spare`; how many there were.
 
-        In a pid namespace `kill(-1, SIGSTOP)` reaches all of them in one step (kill(2)): a fork
-        under way either finished before, and its child is stopped too, or sees the signal and
-        starts over. Nothing runs while the stopped ones are killed one by one, so no chain of
-        forks can outrun the walk.
+        `kill(-1, SIGSTOP)` reaches every process of the pid namespace in one step. A fork that is
+        under way goes on, but its child is born with the signal (signals to many processes are
+        taken to come after such a fork, see copy_process in kernel/fork.c). So nothing new can
+        start, and what appears late appears stopped: looking again until nothing is left ends
+        after one or two rounds, and no chain of forks can outrun it. Branches below are stopped
+        for that moment and go on.
         """
         if self._proc_fd < 0:
             return self._kill_tree(spare)
-        if not spare:
+        if not spare and not self.has_branches:
             return _signal(-1, signal.SIGKILL)
         _signal(-1, signal.SIGSTOP)
-        names = os.listdir(self._proc_fd)
-        doomed = [int(name) for name in names if name.isdigit()]
-        doomed = [pid for pid in doomed if pid != os.getpid() and pid not in spare]
-        count = sum(_signal(pid, signal.SIGKILL) for pid in doomed)
-        for pid in spare:
-            _signal(pid, signal.SIGCONT)
-        return count
+        killed: set[int] = set()
+        while doomed := self._own_pids() - set(spare):
+            for pid in doomed:
+                _signal(pid, signal.SIGKILL)
+            killed |= doomed
+            time.sleep(LOOK_AGAIN_S)
+        _signal(-1, signal.SIGCONT)
+        return len(killed)
+
+    def _own_pids(self) -> set[int]:
+        """Live processes of this pid namespace but init; those of branches below it not."""
+        found = set()
+        for name in os.listdir(self._proc_fd):
+            if name.isdigit() and int(name) != os.getpid() and self._is_own(name):
+                found.add(int(name))
+        return found
+
+    def _is_own(self, pid: str) -> bool:
+        try:
+            fd = os.open(f"{pid}/status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc_fd)
+            with open(fd) as stream:
+                text = stream.read()
+        except OSError:
+            return False  # It has ended.
+        return _is_live(text) and len(_field(text, "NSpid").split()) == 1
 
     def _kill_tree(self, spare: list[int]) -> int:
-        """The same without a pid namespace: walk the children of this subreaper until none is new.
+        """The same without a pid namespace: walk the descendants of this subreaper.
 
-        Each round stops what it finds, so a process that forks faster than the walk must do so
-        between two looks at it; the supervisor's pid limit bounds how often it can.
+        All are stopped first; what a fork that was under way brings forth is found by looking
+        again. The supervisor's limit on processes bounds how often that can go on.
         """
-        stopped: set[int] = set()
-        while fresh := _descendants(os.getpid()) - stopped - set(spare):
-            for pid in fresh:
-                _signal(pid, signal.SIGSTOP)
-            stopped |= fresh
-        return sum(_signal(pid, signal.SIGKILL) for pid in stopped)
+        killed: set[int] = set()
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            while doomed := _live_descendants(os.getpid()) - set(spare):
+                fresh = doomed - killed if number is signal.SIGSTOP else doomed
+                if not fresh:
+                    break
+                for pid in fresh:
+                    _signal(pid, number)
+                killed |= fresh
+                if number is signal.SIGKILL:
+                    time.sleep(LOOK_AGAIN_S)
+        return len(killed)
+
+
+def _is_live(status: str) -> bool:
+    """Whether a process with this /proc/PID/status has neither ended nor been waited for."""
+    return _field(status, "State")[:1] not in ("Z", "X")
+
+
+def _field(status: str, name: str) -> str:
+    for line in status.splitlines():
+        if line.startswith(name + ":"):
+            return line.partition(":")[2].strip()
+    return ""
+
+
+def _live_descendants(pid: int) -> set[int]:
+    found = set()
+    for child in _descendants(pid):
+        try:
+            with open(f"/proc/{child}/status") as stream:
+                if _is_live(stream.read()):
+                    found.add(child)
+        except OSError:
+            continue  # It has ended.
+    return found
 
 
 def _signal(pid: int, number: signal.Signals) -> int:

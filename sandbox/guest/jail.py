@@ -35,7 +35,7 @@ from typing import NamedTuple
 
 from sandbox.guest import landlock, seccomp, sysapi
 from sandbox.guest.root import is_hidden_by_session
-from sandbox.protocol.plan import GUEST_ID, WORKSPACE, JailPlan
+from sandbox.protocol.plan import GUEST_ID, SHARED_MEMORY, TEMPORARY, WORKSPACE, JailPlan
 
 HOME = "home"
 SESSION_NAMESPACES = (
@@ -47,7 +47,10 @@ SESSION_NAMESPACES = (
 )
 MOUNT_ATTRIBUTES = sysapi.MOUNT_ATTR_NOSUID | sysapi.MOUNT_ATTR_NODEV
 SIGNALS_QUEUED = 256
+DETAIL_CAP = 2_000
 LOCKED_BYTES = 64 * 1024
+ABOVE_MOUNTS = ("/mnt", "/dev")
+"""Directories below which sessions and branches mount what they may write."""
 
 
 class JailError(Exception):
@@ -56,7 +59,7 @@ class JailError(Exception):
     def __init__(self, step: str, detail: str) -> None:
         super().__init__(f"{step}: {detail}")
         self.step = step
-        self.detail = detail
+        self.detail = detail[:DETAIL_CAP]
 
 
 @contextmanager
@@ -98,23 +101,29 @@ class Entry:
     """A listing of this pid namespace for init; the guest's own /proc hides processes."""
 
 
-def confine_session_process(entry: Entry) -> None:
-    """The last steps of the landlock tier, for the session process alone.
+def confine_session_process(entry: Entry) -> int:
+    """The last steps, for the session process alone: Landlock and the call filter.
 
-    Without a pid namespace init must read the host's /proc to find the processes that it is to
-    kill, so it stays outside of the ruleset; the scope on signals keeps the guest off it.
+    Init stays outside of both. It makes the namespaces of a branch, and without a pid namespace
+    it reads the host's /proc to find what it is to kill; it runs no guest code. Returns the
+    filter's listener for init, or -1.
     """
-    if entry.plan.tier == "landlock":
+    listener = -1
+    plan = entry.plan
+    if plan.asks_for("landlock"):
         with step("restrict paths"):
-            _restrict(entry, [entry.workspace, entry.scratch])
+            _restrict_paths(entry)
+    if plan.asks_for("seccomp"):
         with step("filter calls"):
-            seccomp.install(entry.prepared.seccomp_program)
-        with step("verify"):
-            verify(entry.plan)
+            listens = plan.tier == "namespaces"
+            listener = seccomp.install(entry.prepared.seccomp_program, listen=listens)
+    with step("verify"):
+        verify(plan, FINAL_LAYERS)
+    return listener
 
 
 def filter_init(entry: Entry) -> None:
-    """The call filter, where it is not one of `SESSION_STEPS`: init puts it on after its fork."""
+    """Init's own filter, in the tier where it makes no namespaces."""
     if entry.plan.tier == "landlock":
         with step("filter calls"):
             seccomp.install(entry.prepared.init_program)
@@ -140,12 +149,11 @@ def enter(entry: Entry) -> None:
         if row.applies_to(entry.plan):
             with step(row.apply.__name__.strip("_").replace("_", " ")):
                 row.apply(entry)
-    if entry.plan.tier == "namespaces":
-        with step("verify"):
-            verify(entry.plan)
+    with step("verify"):
+        verify(entry.plan, FIRST_LAYERS)
 
 
-def _join_cgroups(entry: Entry) -> None:
+def join_cgroups(entry: Entry) -> None:
     for fd in entry.cgroup_fds:
         # "0" to a file of *threads* moves the caller alone, without the global lock that makes
         # a write to cgroup.procs wait for an RCU grace period: 0.4 ms against 15 ms, measured.
@@ -158,6 +166,14 @@ def _unshare_namespaces(entry: Entry) -> None:
 
 
 def _mount_workspace(entry: Entry) -> None:
+    mount_own_filesystems(entry, _host_id(entry))
+    owner = _host_id(entry)
+    os.mkdir(HOME, mode=0o700, dir_fd=entry.directories[1])
+    os.chown(HOME, owner, owner, dir_fd=entry.directories[1])
+
+
+def mount_own_filesystems(entry: Entry, owner: int) -> None:
+    """Fresh file systems for the workspace, /tmp and shared memory, over what is there."""
     plan = entry.plan
     covered = [
         (bind.target, sysapi.clone_tree(bind.target, recursive=True))
@@ -165,11 +181,11 @@ def _mount_workspace(entry: Entry) -> None:
         if is_hidden_by_session(bind)
     ]
     inodes = str(plan.workspace_files + 1)
-    uid = str(_host_id(entry))
+    uid = str(owner)
     for path, size, mode in (
         (WORKSPACE, plan.workspace_bytes, "0755"),
-        ("/tmp", plan.workspace_bytes, "1777"),
-        ("/dev/shm", plan.shm_bytes, "1777"),
+        (TEMPORARY, plan.workspace_bytes, "1777"),
+        (SHARED_MEMORY, plan.shm_bytes, "1777"),
     ):
         options = [("size", str(size)), ("nr_inodes", inodes), ("mode", mode)]
         fd = sysapi.new_filesystem(
@@ -181,8 +197,6 @@ def _mount_workspace(entry: Entry) -> None:
         os.makedirs(target, exist_ok=True)
         sysapi.attach_mount(fd, target)
         os.close(fd)
-    os.mkdir(HOME, mode=0o700, dir_fd=entry.directories[1])
-    os.chown(HOME, int(uid), int(uid), dir_fd=entry.directories[1])
 
 
 def _open_workspace(entry: Entry) -> None:
@@ -190,7 +204,7 @@ def _open_workspace(entry: Entry) -> None:
         entry.directories.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
-def _mount_proc(entry: Entry) -> None:
+def mount_proc(entry: Entry) -> None:
     attributes = MOUNT_ATTRIBUTES | sysapi.MS_NOEXEC
     listing = sysapi.new_filesystem("proc", [("subset", "pid")], attributes)
     # A mount that is attached nowhere cannot be opened by path; init lists it by descriptor.
@@ -220,10 +234,15 @@ def _enter_user_namespace(entry: Entry) -> None:
     sysapi.unshare(sysapi.CLONE_NEWUSER)
     # A change of ids made this process undumpable, and its map files root's.
     sysapi.prctl(sysapi.PR_SET_DUMPABLE, 1)
+    write_id_maps(host_id)
+
+
+def write_id_maps(outside: int) -> None:
+    """Map the guest's id to `outside`, the caller's own in the parent user namespace."""
     for name, line in (
         ("setgroups", "deny"),
-        ("uid_map", f"{GUEST_ID} {host_id} 1"),
-        ("gid_map", f"{GUEST_ID} {host_id} 1"),
+        ("uid_map", f"{GUEST_ID} {outside} 1"),
+        ("gid_map", f"{GUEST_ID} {outside} 1"),
     ):
         fd = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -275,26 +294,20 @@ def _become_undumpable(entry: Entry) -> None:
 
 
 def _restrict_paths(entry: Entry) -> None:
-    if entry.plan.tier == "namespaces":
-        _restrict(entry, [entry.workspace, entry.scratch, "/dev/shm"])
-
-
-def _restrict(entry: Entry, writable: Sequence[str]) -> None:
+    # Rules on the directories above the session's mounts: a branch mounts its own there, and
+    # nothing can be added to a ruleset that is in force. The directories are read-only.
+    own_mounts = entry.plan.asks_for("mount_namespace")
+    writable = ABOVE_MOUNTS if own_mounts else (entry.workspace, entry.scratch)
     assert entry.prepared.ruleset is not None
     entry.prepared.ruleset.restrict([landlock.PathRule(path, "rw") for path in writable])
 
 
-def _filter_calls(entry: Entry) -> None:
-    if entry.plan.tier == "namespaces":
-        seccomp.install(entry.prepared.seccomp_program)
-
-
 SESSION_STEPS = (
-    SessionStep("", _join_cgroups),
+    SessionStep("", join_cgroups),
     SessionStep("mount_namespace", _unshare_namespaces),
     SessionStep("mount_namespace", _mount_workspace),
     SessionStep("-mount_namespace", _open_workspace),
-    SessionStep("pid_namespace", _mount_proc),
+    SessionStep("pid_namespace", mount_proc),
     SessionStep("net_namespace", _bring_loopback_up),
     SessionStep("", _take_host_id),
     SessionStep("user_namespace", _enter_user_namespace),
@@ -303,21 +316,25 @@ SESSION_STEPS = (
     SessionStep("capabilities", _drop_capabilities),
     SessionStep("no_new_privs", _forbid_new_privileges),
     SessionStep("not_dumpable", _become_undumpable),
-    SessionStep("landlock", _restrict_paths),
-    SessionStep("seccomp", _filter_calls),
 )
 
 
-def verify(plan: JailPlan) -> None:
+FIRST_LAYERS: dict[str, Callable[[], bool]] = {
+    "no_new_privs": lambda: sysapi.prctl(sysapi.PR_GET_NO_NEW_PRIVS) == 1,
+    "not_dumpable": lambda: sysapi.prctl(sysapi.PR_GET_DUMPABLE) == 0,
+    "capabilities": sysapi.holds_no_capability,
+    "user_namespace": lambda: os.getresuid() == (GUEST_ID,) * 3,
+    "pid_namespace": lambda: os.getpid() == 1,
+}
+FINAL_LAYERS: dict[str, Callable[[], bool]] = {
+    "no_new_privs": lambda: sysapi.prctl(sysapi.PR_GET_NO_NEW_PRIVS) == 1,
+    "not_dumpable": lambda: sysapi.prctl(sysapi.PR_GET_DUMPABLE) == 0,
+    "seccomp": lambda: sysapi.prctl(sysapi.PR_GET_SECCOMP) == 2,
+}
+
+
+def verify(plan: JailPlan, facts: dict[str, Callable[[], bool]]) -> None:
     """Raise JailError unless the kernel confirms what can be asked of it."""
-    facts: dict[str, Callable[[], bool]] = {
-        "no_new_privs": lambda: sysapi.prctl(sysapi.PR_GET_NO_NEW_PRIVS) == 1,
-        "not_dumpable": lambda: sysapi.prctl(sysapi.PR_GET_DUMPABLE) == 0,
-        "seccomp": lambda: sysapi.prctl(sysapi.PR_GET_SECCOMP) == 2,
-        "capabilities": sysapi.holds_no_capability,
-        "user_namespace": lambda: os.getresuid() == (GUEST_ID,) * 3,
-        "pid_namespace": lambda: os.getpid() == 1,
-    }
     for layer, holds in facts.items():
         if plan.asks_for(layer) and not holds():
             raise JailError("verify", f"{layer} does not hold")

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import FrameType
 
-from sandbox.protocol.plan import WORKSPACE
+from sandbox.protocol.plan import SHARED_MEMORY, TEMPORARY, WORKSPACE, WORKSPACE_ALIAS
 
 SNIPPET_FILE = "<snippet "
 """How the file name of a snippet's code begins."""
-GUEST_ROOTS = (WORKSPACE, "/mnt/data", "/tmp", "/dev/shm")
+GUEST_ROOTS = (WORKSPACE, WORKSPACE_ALIAS, "/tmp", TEMPORARY, SHARED_MEMORY)
 """Directories whose modules are guest code, but for what was installed below them."""
 KEPT = 4096
 _HERE = os.path.dirname(__file__)

@@ -9,21 +9,30 @@ import os
 import stat
 
 from sandbox.guest import sysapi
-from sandbox.protocol.plan import GUEST_ID, WORKSPACE, Bind, JailPlan
+from sandbox.protocol.plan import (
+    GUEST_ID,
+    SHARED_MEMORY,
+    TEMPORARY,
+    WORKSPACE,
+    WORKSPACE_ALIAS,
+    Bind,
+    JailPlan,
+)
 
 STAGE = "/dev"
 """Where the new root is mounted until the pivot. Any directory does; this one always exists."""
 
 DEVICES = ("null", "zero", "full", "random", "urandom")
 LINKS = (  # path                target                  why
+    ("/tmp", "mnt/tmp"),  # relative: it is followed while the root is still a stage
+    ("/var/tmp", "/tmp"),
+    (WORKSPACE_ALIAS, WORKSPACE),
     ("/dev/fd", "/proc/self/fd"),  # shells and multiprocessing open it
     ("/dev/stdin", "/proc/self/fd/0"),
     ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"),
-    ("/var/tmp", "/tmp"),
-    ("/mnt/data", WORKSPACE),  # where hosted interpreters keep their files; models write it
 )
-MOUNT_POINTS = (WORKSPACE, "/tmp", "/dev/shm", "/proc", "/mnt", "/home", "/run", "/var")
+MOUNT_POINTS = (WORKSPACE, TEMPORARY, SHARED_MEMORY, "/proc", "/home", "/run", "/var")
 SYSTEM_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 """On a merged-/usr host these are links, and links they stay."""
 ETC_FILES = {
@@ -37,7 +46,7 @@ ETC_FILES = {
 ROOT_BYTES = 4 * 1024 * 1024
 PRELOAD_TMP_BYTES = 64 * 1024 * 1024
 """Packages write caches while they are imported; no session sees that /tmp."""
-OWN_TO_SESSIONS = (WORKSPACE, "/tmp", "/dev/shm")
+OWN_TO_SESSIONS = (WORKSPACE, TEMPORARY, "/tmp", SHARED_MEMORY)
 """Where each session mounts its own; a bind below them has to be brought back then."""
 
 
@@ -63,7 +72,7 @@ def build(plan: JailPlan) -> None:
     _write_etc()
     options = f"mode=1777,size={PRELOAD_TMP_BYTES}"
     flags = sysapi.MS_NOSUID | sysapi.MS_NODEV
-    sysapi.mount("tmpfs", STAGE + "/tmp", "tmpfs", flags, options)
+    sysapi.mount("tmpfs", STAGE + TEMPORARY, "tmpfs", flags, options)
     for name, fd in devices:
         _place(fd, f"/dev/{name}", is_directory=False)
     for bind, fd in binds:

@@ -108,6 +108,7 @@ def _search(ranges: Sequence[tuple[int, Code]]) -> Code:
 
 _SET_MODE_FILTER: Final = 1
 _FILTER_FLAG_TSYNC: Final = 1
+_FILTER_FLAG_NEW_LISTENER: Final = 1 << 3
 _MODE_FILTER: Final = 2
 
 
@@ -117,16 +118,20 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def install(program: bytes) -> None:
+def install(program: bytes, *, listen: bool = False) -> int:
     """Filter the calls of this process, its threads and its future children; never undone.
 
-    Raises OSError if a step fails or the kernel does not confirm. Source: seccomp(2).
+    With `listen` the answer is a descriptor that tells of calls which the program answers with
+    NOTIFY; the process must have one thread then. Else it is -1. Raises OSError if a step fails
+    or the kernel does not confirm. Source: seccomp(2), seccomp_unotify(2).
     """
     # First: without it seccomp(2) gives EACCES to a caller that lacks CAP_SYS_ADMIN.
     sysapi.prctl(sysapi.PR_SET_NO_NEW_PRIVS, 1)
     structure = _Program(len(program) // _SOCK_FILTER.size, program)
-    thread = sysapi.syscall("seccomp", _SET_MODE_FILTER, _FILTER_FLAG_TSYNC, structure)
-    if thread:
-        raise OSError(EBUSY, f"seccomp: thread {thread} has a filter of its own")
+    flags = _FILTER_FLAG_NEW_LISTENER if listen else _FILTER_FLAG_TSYNC
+    answer = sysapi.syscall("seccomp", _SET_MODE_FILTER, flags, structure)
+    if answer and not listen:
+        raise OSError(EBUSY, f"seccomp: thread {answer} has a filter of its own")
     if sysapi.prctl(sysapi.PR_GET_SECCOMP) != _MODE_FILTER:
         raise OSError(EINVAL, "seccomp: the kernel does not report a filter")
+    return answer if listen else -1

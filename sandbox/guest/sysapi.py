@@ -188,8 +188,12 @@ def drop_capabilities() -> None:
             # EINVAL: past the last capability that this kernel knows. EPERM: the caller holds
             # no CAP_SETPCAP, so it has nothing in its sets that could come back.
             break
-    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
-    syscall("capset", header, bytes(24))
+    clear_capability_sets()
+
+
+def clear_capability_sets() -> None:
+    """Empty the effective, permitted and inheritable sets. Source: capset(2)."""
+    syscall("capset", struct.pack("Ii", _CAPABILITY_VERSION_3, 0), bytes(24))
 
 
 def holds_no_capability() -> bool:

@@ -19,7 +19,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from sandbox.guest import check, imports
+from sandbox.guest import branch, check, imports
 from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.snippet import Ending, SnippetRunner
 from sandbox.protocol.frames import FrameError
@@ -29,6 +29,7 @@ from sandbox.protocol.messages import (
     Checked,
     Copied,
     Denied,
+    Depart,
     Display,
     Done,
     Measure,
@@ -41,6 +42,8 @@ from sandbox.protocol.messages import (
 from sandbox.protocol.plan import JailPlan
 
 TEXT_BUFFER_BYTES = 1 << 16
+Chance = tuple[object, ...]
+"""State of `random`."""
 WORKER_FAILED = 70
 """EX_SOFTWARE of sysexits.h."""
 
@@ -84,6 +87,8 @@ class Worker:
                 self._check(message)
             elif isinstance(message, Park):
                 self._copy(message)
+            elif isinstance(message, Depart):
+                self._depart(message)
             elif isinstance(message, Measure):
                 self._channel.send(Measured(message.nonce, _private_bytes()))
 
@@ -91,8 +96,7 @@ class Worker:
         self._nonce = message.nonce
         in_place = ""
         if message.survive:
-            fd = self._channel.take_descriptors(1)[0]
-            in_place, is_copy = self._try_to_park(fd)
+            in_place, is_copy = self._try_to_park()
             if is_copy:
                 return  # The keeper, on its own channel: it is for `serve` to go on.
         self._feed_stdin(message.stdin)
@@ -106,14 +110,18 @@ class Worker:
         self._channel.send(_done(message.nonce, ending, in_place))
 
     def _copy(self, message: Park) -> None:
-        fd = self._channel.take_descriptors(1)[0]
-        refusal, is_copy = self._try_to_park(fd)
+        refusal, is_copy = self._try_to_park()
         if is_copy:
             return  # The copy, on its own channel: it is for `serve` to go on.
         self._channel.send(Copied(message.nonce, refusal))
 
-    def _try_to_park(self, fd: int) -> tuple[str, bool]:
+    def _try_to_park(self) -> tuple[str, bool]:
         """Why there is no copy, empty if there is one; and whether this process is the copy."""
+        try:
+            fd = self._channel.take_descriptors(1)[0]
+        except ValueError:
+            # The kernel drops descriptors that come to a process at its limit (unix(7)).
+            return "the session has as many open files as it may have", False
         refusal = _what_cannot_be_copied()
         if refusal:
             os.close(fd)
@@ -122,6 +130,48 @@ class Worker:
             return "", self._park(fd)
         except OSError as error:
             return f"no process could be made for a copy ({error.strerror})", False
+
+    def _depart(self, message: Depart) -> None:
+        """Fork a copy that goes on as a branch; see `branch` for how it gets there."""
+        taken = self._channel.take_descriptors(3 + message.namespaces + message.cgroups)
+        namespaces = taken[3 : 3 + message.namespaces]
+        cgroups = taken[3 + message.namespaces :]
+        refusal = _what_cannot_be_copied() or branch.what_stays_shared(
+            {self._channel.fileno(), *taken}
+        )
+        if not refusal:
+            chance = random.getstate()
+            traveller = os.fork()
+            if traveller == 0:
+                self._travel(taken[:3], namespaces, cgroups, chance)
+                return  # The branch's session process, on its own channel.
+            _pid, status = os.waitpid(traveller, 0)
+            if status:
+                refusal = "it could not enter the namespaces of the branch"
+        for fd in taken:
+            os.close(fd)
+        self._channel.send(Copied(message.nonce, refusal))
+
+    def _travel(
+        self, streams: list[int], namespaces: list[int], cgroups: list[int], chance: Chance
+    ) -> None:
+        """Return in the grandchild, which lives in the branch; parents of it exit."""
+        try:
+            branch.travel(namespaces, cgroups)
+            middle = os.fork()
+        except OSError:
+            os._exit(1)
+        if middle:
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(middle, 0)[1]))
+        channel_fd, stdout_fd, stderr_fd = streams
+        channel = Channel(channel_fd, "to_guest", TO_GUEST_CAP_BYTES)
+        _announce_copy(channel)
+        branch.settle()
+        os.dup2(stdout_fd, 1)
+        os.dup2(stderr_fd, 2)
+        os.close(stdout_fd)
+        os.close(stderr_fd)
+        self._go_on_as_copy(channel, chance)
 
     def _park(self, fd: int) -> bool:
         """Fork a copy that waits on channel `fd`. True in the copy, False in the original.
@@ -141,22 +191,16 @@ class Worker:
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             return False
         channel = Channel(fd, "to_guest", TO_GUEST_CAP_BYTES)
-        try:
-            copy = os.fork()
-            if copy:
-                # The parent says it, and is waited for: a snippet that dies at once finds the
-                # copy announced, however late the copy itself gets to run.
-                channel.send(Parked(copy))
-        except OSError:
-            os._exit(1)
-        if copy:
-            os._exit(0)
+        _announce_copy(channel)
+        self._go_on_as_copy(channel, chance)
+        return True
+
+    def _go_on_as_copy(self, channel: Channel, chance: Chance) -> None:
         # `random` reseeds itself in a forked child; this copy is the session as it was.
         random.setstate(chance)
         self._channel.close()
         self._channel = channel
         self._pid = os.getpid()
-        return True
 
     def _check(self, message: Check) -> None:
         plan = self._plan
@@ -199,6 +243,22 @@ class Worker:
         # An interrupt that arrives late must not hit the worker's own code.
         if self._is_running:
             raise KeyboardInterrupt
+
+
+def _announce_copy(channel: Channel) -> None:
+    """Fork and return in the child, the copy; the parent says so on its channel and exits.
+
+    The parent is waited for: a snippet that dies at once finds the copy announced, however late
+    the copy itself gets to run.
+    """
+    try:
+        copy = os.fork()
+        if copy:
+            channel.send(Parked(copy))
+    except OSError:
+        os._exit(1)
+    if copy:
+        os._exit(0)
 
 
 def _done(nonce: str, ending: Ending, in_place: str) -> Done:

@@ -80,10 +80,14 @@ class Kind(IntEnum):
     WATCH = 14
     KILLED = 15
     PAUSE = 16
+    BRANCH = 17
+    ADMIT = 18
+    CONFIRM = 19
     RUN = 20
     PARK = 21
     CHECK = 22
     MEASURE = 23
+    DEPART = 24
     PARKED = 30
     DISPLAY = 31
     DONE = 32
@@ -91,6 +95,7 @@ class Kind(IntEnum):
     DENIED = 34
     COPIED = 35
     MEASURED = 36
+    PREPARED = 37
 
 
 Direction = Literal["to_zygote", "from_zygote", "to_init", "from_init", "to_guest", "from_guest"]
@@ -191,6 +196,34 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """Make the namespaces of a branch. Descriptors: its control channel, then `cgroups`."""
+
+    cgroups: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """First word of a branch init. Descriptors: its namespaces, then its directories."""
+
+    namespaces: int
+
+
+@dataclass(frozen=True)
+class Admit:
+    """Let the next process that asks enter `namespaces` in the order agreed; 0 lets nobody."""
+
+    namespaces: int
+
+
+@dataclass(frozen=True)
+class Confirm:
+    """Answer with Ready if `pid` is bound and alone in the branch, else with Failed."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
 class Watch:
     """Report the end of `pid`; at once when it is over already."""
 
@@ -224,6 +257,15 @@ class Check:
 
     nonce: str
     code: str
+
+
+@dataclass(frozen=True)
+class Depart:
+    """Fork a copy into a branch. Descriptors: channel, stdout, stderr, namespaces, cgroups."""
+
+    nonce: str
+    namespaces: int
+    cgroups: int
 
 
 @dataclass(frozen=True)
@@ -327,6 +369,11 @@ Message = (
     | Checked
     | Copied
     | Measured
+    | Branch
+    | Prepared
+    | Admit
+    | Confirm
+    | Depart
 )
 
 
@@ -380,6 +427,16 @@ SPECS = (
     Spec(Kind.KILLED, Killed, "from_init", {"count": SIZE}),
     Spec(Kind.INTERRUPT, Interrupt, "to_init", {"pid": PID}),
     Spec(Kind.KILL, Kill, "to_init", {"spare": items(PID, 256)}),
+    Spec(Kind.BRANCH, Branch, "to_init", {"cgroups": whole(0, 8)}),
+    Spec(Kind.PREPARED, Prepared, "from_init", {"namespaces": whole(0, 16)}),
+    Spec(Kind.ADMIT, Admit, "to_init", {"namespaces": whole(0, 16)}),
+    Spec(Kind.CONFIRM, Confirm, "to_init", {"pid": PID}),
+    Spec(
+        Kind.DEPART,
+        Depart,
+        "to_guest",
+        {"nonce": NONCE, "namespaces": whole(0, 16), "cgroups": whole(0, 8)},
+    ),
     Spec(Kind.PAUSE, Pause, "to_init", {"stopped": flag()}),
     Spec(Kind.WATCH, Watch, "to_init", {"pid": PID}),
     Spec(

@@ -14,7 +14,13 @@ Access = Literal["ro", "rw"]
 Language = Literal["full", "restricted"]
 ImportAction = Literal["allow", "refuse", "log", "kill"]
 
-WORKSPACE = "/workspace"
+WORKSPACE = "/mnt/data"
+"""Where a session keeps its files; hosted interpreters have them there, and models write it."""
+WORKSPACE_ALIAS = "/workspace"
+TEMPORARY = "/mnt/tmp"
+"""What `/tmp` leads to. Both are mounted below one directory that stays, so that a rule on it
+covers what a branch of the session mounts there later (see guest/branch.py)."""
+SHARED_MEMORY = "/dev/shm"
 HOSTNAME = "cellblock"
 GUEST_ID = 1000
 """The uid and gid that a snippet sees as its own."""

@@ -1,0 +1,238 @@
+"""Branches: a fork of a session that goes on in namespaces, files and limits of its own.
+
+Theory of operation
+===================
+
+A fork inherits the namespaces of its parent, and only a process with capabilities over other
+namespaces can enter them. Guest processes have none, and the kernel has no call that moves
+another process. What it does have: a user namespace gives every capability in it to a process of
+its parent namespace whose id made it (user_namespaces(7)), and a guest shares that id with init.
+
+1. Init, which no filter binds, forks a *maker*. The maker makes a user namespace below the
+   session's own, then all other namespaces, owned by that one, and forks the *branch init*, pid 1
+   of the new pid namespace. It mounts the branch's own file systems, copies the files, brings
+   loopback up, gives up its capabilities, and hands descriptors of the namespaces to the host.
+2. The session process forks a *traveller*. It enters the user namespace, then the pid namespace,
+   then the others, joins the branch's control groups, and forks twice: the grandchild lives in
+   the new pid namespace, is adopted by the branch init, gives up its capabilities and waits for
+   the host like any copy.
+3. The branch init confirms what the kernel says of it: no capability, a filter, and nobody else in
+   the pid namespace. Then the branch is a session like others.
+
+The call filter answers setns(2) with a question to init (`Gate`). Init lets exactly one process
+through, the first that asks after the host opened the gate, with exactly the calls of the list
+in their order. The pid namespace comes second, so whatever else the traveller might fork before
+it is through is seen in step 3; the traveller itself must have ended by then. A session that
+keeps descriptors of its branch's namespaces can do nothing with them: the gate is shut.
+
+A branch shares with its origin only what the origin had made before: open pipes and sockets, and
+memory mapped shared. A session that has some is not branched (`what_stays_shared`).
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sandbox.guest import jail, sysapi
+from sandbox.guest.jail import JailError, step
+from sandbox.protocol.plan import GUEST_ID, SHARED_MEMORY, TEMPORARY, WORKSPACE
+
+KINDS = (  # in this order: see the module's docstring
+    ("user", sysapi.CLONE_NEWUSER),
+    ("pid", sysapi.CLONE_NEWPID),
+    ("mnt", sysapi.CLONE_NEWNS),
+    ("net", sysapi.CLONE_NEWNET),
+    ("ipc", sysapi.CLONE_NEWIPC),
+    ("uts", sysapi.CLONE_NEWUTS),
+    ("cgroup", sysapi.CLONE_NEWCGROUP),
+)
+NAMESPACES = (
+    sysapi.CLONE_NEWNS
+    | sysapi.CLONE_NEWPID
+    | sysapi.CLONE_NEWNET
+    | sysapi.CLONE_NEWIPC
+    | sysapi.CLONE_NEWUTS
+    | sysapi.CLONE_NEWCGROUP
+)
+OWN_FILESYSTEMS = (WORKSPACE, TEMPORARY, SHARED_MEMORY)
+STANDARD_DESCRIPTORS = 3
+
+
+# ---- the gate, in init ------------------------------------------------------------------------
+
+_NOTIFICATION = struct.Struct("=QIIiIQ6Q")
+"""struct seccomp_notif: id, pid, flags, then struct seccomp_data. Source: seccomp_unotify(2)."""
+_ANSWER = struct.Struct("=QqiI")
+_RECEIVE = 0xC0502100
+_SEND = 0xC0182101
+_CONTINUE = 1
+
+
+class Gate:
+    """Answers the setns(2) calls of a session: refused, but for one process at the right time."""
+
+    def __init__(self, listener: int) -> None:
+        self._listener = listener
+        self._expected: list[int] = []
+        self._pid = 0
+
+    def fileno(self) -> int:
+        return self._listener
+
+    def open(self, kinds: Sequence[int]) -> None:
+        """Let the next process that asks make these calls, in this order; empty lets nobody."""
+        self._expected = list(kinds)
+        self._pid = 0
+
+    def answer(self) -> None:
+        """Take one call and answer it."""
+        notification = bytearray(_NOTIFICATION.size)
+        try:
+            fcntl.ioctl(self._listener, _RECEIVE, notification)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return  # The caller was killed while it waited.
+            raise
+        call, pid, _flags, _number, _arch, _pointer, *arguments = _NOTIFICATION.unpack(notification)
+        kind = arguments[1] & 0xFFFFFFFF
+        is_let_in = bool(self._expected) and kind == self._expected[0] and self._pid in (0, pid)
+        if is_let_in:
+            self._pid = pid
+            self._expected.pop(0)
+        # Both arguments are in registers, so what was looked at is what will be carried out.
+        answer = (0, 0, _CONTINUE) if is_let_in else (0, -errno.EPERM, 0)
+        try:
+            fcntl.ioctl(self._listener, _SEND, _ANSWER.pack(call, *answer))
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+
+# ---- the maker and the branch init ------------------------------------------------------------
+
+
+class Prepared(NamedTuple):
+    """What the branch init holds when its namespaces are ready."""
+
+    namespaces: list[int]
+    directories: list[int]
+    proc_fd: int
+
+
+def make(entry: jail.Entry) -> Prepared:
+    """Return in the branch init, its namespaces made; the maker, which calls this, exits.
+
+    Raises JailError in either.
+    """
+    with step("control groups"):
+        jail.join_cgroups(entry)
+    with step("user namespace"):
+        # Undumpable, this process could not open its own map files.
+        sysapi.prctl(sysapi.PR_SET_DUMPABLE, 1)
+        sysapi.unshare(sysapi.CLONE_NEWUSER)
+        jail.write_id_maps(GUEST_ID)
+    with step("namespaces"):
+        old = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in OWN_FILESYSTEMS]
+        sysapi.unshare(NAMESPACES)
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    with step("file systems"):
+        jail.mount_own_filesystems(entry, GUEST_ID)
+        for source, target in zip(old, entry.directories, strict=True):
+            _copy_tree(source, target)
+            os.close(source)
+        jail.mount_proc(entry)
+    with step("loopback"):
+        sysapi.bring_loopback_up()
+    with step("namespace descriptors"):
+        namespaces = [
+            os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name, _kind in KINDS
+        ]
+    with step("capabilities"):
+        sysapi.drop_capabilities()
+        sysapi.prctl(sysapi.PR_SET_DUMPABLE, 0)
+        jail.verify(entry.plan, jail.FIRST_LAYERS)
+    return Prepared(namespaces, entry.directories, entry.proc_fd)
+
+
+def _copy_tree(source_fd: int, target_fd: int) -> None:
+    """Copy what is in one directory into another, both ours, links and times included."""
+    shutil.copytree(
+        f"/proc/self/fd/{source_fd}",
+        f"/proc/self/fd/{target_fd}",
+        symlinks=True,
+        dirs_exist_ok=True,
+        ignore=_what_is_not_copied,
+    )
+
+
+def _what_is_not_copied(directory: str, names: list[str]) -> set[str]:
+    """FIFOs and sockets, which lead to processes of the origin, and what is mounted below."""
+    left_out = set()
+    device = os.stat(directory).st_dev
+    for name in names:
+        status = os.lstat(os.path.join(directory, name))
+        kind = stat.S_IFMT(status.st_mode)
+        if status.st_dev != device or kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+            left_out.add(name)
+    return left_out
+
+
+def confirm(pid: int, proc_fd: int) -> None:
+    """Raise JailError unless process `pid` of this pid namespace is bound, and alone with us."""
+    with open(os.open(f"{pid}/status", os.O_RDONLY, dir_fd=proc_fd)) as stream:
+        fields = dict(line.rstrip("\n").split(":\t", 1) for line in stream if ":\t" in line)
+    wanted = {"Seccomp": "2", "NoNewPrivs": "1"}
+    wanted |= {name: "0" * 16 for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")}
+    for name, value in wanted.items():
+        if fields.get(name) != value:
+            raise JailError("branch", f"{name} of the session process is {fields.get(name)}")
+    pids = {int(name) for name in os.listdir(proc_fd) if name.isdigit()}
+    if pids != {os.getpid(), pid}:
+        raise JailError("branch", f"{len(pids)} processes are in it instead of two")
+
+
+# ---- the traveller, in the session process ----------------------------------------------------
+
+
+def what_stays_shared(except_fds: set[int]) -> str:
+    """What of this process a branch would go on sharing with it; empty if there is nothing."""
+    with open("/proc/self/maps") as stream:
+        for line in stream:
+            if line.split(None, 2)[1].startswith("rw") and line[line.index(" ") + 4] == "s":
+                return "the session has writable shared memory"
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) < STANDARD_DESCRIPTORS or int(name) in except_fds:
+            continue
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue  # The listing's own descriptor.
+        if target.startswith(OWN_FILESYSTEMS):
+            return f"the session has the file {target} open"
+        if not target.startswith("/"):
+            return f"the session has an open {target.partition(':')[0]}"
+    return ""
+
+
+def travel(namespaces: Sequence[int], cgroups: Sequence[int]) -> None:
+    """Enter the branch's namespaces and groups; the caller forks twice after this."""
+    for fd, (_name, kind) in zip(namespaces, KINDS, strict=True):
+        sysapi.setns(fd, kind)
+        os.close(fd)
+    for fd in cgroups:
+        os.write(fd, b"0")
+        os.close(fd)
+
+
+def settle() -> None:
+    """In the grandchild: give up what entering the user namespace gave, and look at own files."""
+    sysapi.clear_capability_sets()
+    sysapi.prctl(sysapi.PR_SET_DUMPABLE, 0)
+    os.chdir(WORKSPACE)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sandbox.blocking import Sandbox, Session
+    from sandbox.copies import Checkpoint, CheckpointState
     from sandbox.engine import AsyncSandbox
     from sandbox.errors import (
         CheckpointDropped,
+        CopyRefused,
         EngineTimeout,
         EnvironmentFailed,
         FileRefused,
@@ -62,13 +64,14 @@ if TYPE_CHECKING:
     )
     from sandbox.policy import ImportPolicy, Mount, Policy
     from sandbox.protocol.messages import Checked
-    from sandbox.session import AsyncSession
+    from sandbox.session import AsyncSession, BestOf
 
 _NAMES = {  # module: what users may import of it
     "sandbox.blocking": "Sandbox Session",
+    "sandbox.copies": "Checkpoint CheckpointState",
     "sandbox.engine": "AsyncSandbox",
     "sandbox.errors": (
-        "CheckpointDropped EngineTimeout EnvironmentFailed FileRefused GuestFault"
+        "CheckpointDropped CopyRefused EngineTimeout EnvironmentFailed FileRefused GuestFault"
         " LayerUnavailable PolicyError PoolFull SandboxError SessionClosed SessionError"
         " SessionExpired SessionLost StaleProcess ZygoteDied"
     ),
@@ -81,7 +84,7 @@ _NAMES = {  # module: what users may import of it
     ),
     "sandbox.policy": "ImportPolicy Mount Policy",
     "sandbox.protocol.messages": "Checked",
-    "sandbox.session": "AsyncSession",
+    "sandbox.session": "AsyncSession BestOf",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 
@@ -90,9 +93,13 @@ __all__ = [
     "ArtifactMade",
     "AsyncSandbox",
     "AsyncSession",
+    "BestOf",
     "Checked",
+    "Checkpoint",
     "CheckpointDropped",
+    "CheckpointState",
     "Completed",
+    "CopyRefused",
     "Denial",
     "Died",
     "Displayed",

@@ -40,9 +40,12 @@ def pytest_runtest_makereport(
 def explanation(report: FeatureReport) -> str:
     """The layers that some tier needs and that do not hold, with remedies; empty if all hold."""
     missing = report.missing_for("namespaces")
-    return " ".join(f"{found.layer}: {found.seen}. {found.remedy}." for found in missing)
+    names = ", ".join(found.layer for found in missing)
+    remedies = dict.fromkeys(f"{found.seen}. {found.remedy}." for found in missing)
+    return f"{names}: {' '.join(remedies)}" if missing else ""
 
 
 def names_a_layer(reason: str) -> bool:
     """Whether the reason of a skip is a missing layer: it starts with the layer's name."""
-    return reason.removeprefix("Skipped: ").partition(":")[0] in PROBED
+    first = reason.removeprefix("Skipped: ").partition(":")[0].partition(",")[0]
+    return first in PROBED

@@ -369,7 +369,7 @@ SHARED: Final = (
     Rule("personality", refuse(EPERM), "turns off address randomisation"),
     # ---- refused ------------------------------------------------------------------------------
     Rule(
-        "mount umount2 pivot_root chroot unshare setns open_tree open_tree_attr move_mount fsopen "
+        "mount umount2 pivot_root chroot unshare open_tree open_tree_attr move_mount fsopen "
         "fsconfig fsmount fspick mount_setattr statmount listmount",
         refuse(EPERM),
         "the jail is made of mounts and namespaces",
@@ -381,7 +381,7 @@ SHARED: Final = (
         "no snippet reaches into another process",
     ),
     Rule(
-        "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capset",
+        "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups",
         refuse(EPERM),
         "the session has one identity and no capability",
     ),
@@ -489,6 +489,8 @@ NO_NETWORK: Final = (
 )
 
 SHARED_HOST: Final = (
+    Rule("setns", refuse(EPERM), "the namespaces are the host's"),
+    Rule("capset", refuse(EPERM), "the session has no capability to give up"),
     Rule(
         "setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr "
         "removexattrat",

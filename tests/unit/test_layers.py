@@ -52,6 +52,7 @@ GUEST_ORDER = (
     ("sandbox.guest.snippet",),
     ("sandbox.guest.root", "sandbox.guest.reach"),
     ("sandbox.guest.jail",),
+    ("sandbox.guest.branch",),
     ("sandbox.guest.worker",),
     ("sandbox.guest.init",),
     ("sandbox.guest.zygote",),

@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.guest import seccomp
-from sandbox.guest.callrules import ALLOW, DEFAULT, KILL_PROCESS, Rule, arg, refuse, rules_for
+from sandbox.guest.callrules import (
+    ALLOW,
+    DEFAULT,
+    KILL_PROCESS,
+    NOTIFY,
+    Rule,
+    arg,
+    refuse,
+    rules_for,
+)
 from sandbox.guest.syscalls import AUDIT_ARCH, NUMBERS, X32_BIT
 from tests.unit import bpf
 from tests.unit.calls import JUNK, WORD, Arguments, expected, samples
@@ -106,6 +115,11 @@ REFUSED_OR_LOOKED_AT = {
     "landlock-4": NOT_ON_A_SHARED_HOST | NOT_WITH_A_SHARED_ID | SIGNALS,
     "landlock-1": NOT_ON_A_SHARED_HOST | NOT_WITH_A_SHARED_ID | SIGNALS | TRUNCATES,
 }
+GIVEN_UP = {
+    table: names_in("capset") if table == "namespaces" else frozenset[str]()
+    for table in REFUSED_OR_LOOKED_AT
+}
+"""How a branch gives up what entering its user namespace gave it."""
 UNKNOWN_OR_TOO_RICH = names_in(
     "clone3 io_uring_setup io_uring_enter io_uring_register io_setup io_submit io_getevents "
     "io_pgetevents vmsplice splice tee memfd_secret remap_file_pages landlock_create_ruleset "
@@ -114,10 +128,10 @@ UNKNOWN_OR_TOO_RICH = names_in(
     "file_setattr lookup_dcookie"
 )
 PRIVILEGED = names_in(
-    "mount umount2 pivot_root chroot unshare setns open_tree open_tree_attr move_mount fsopen "
+    "mount umount2 pivot_root chroot unshare open_tree open_tree_attr move_mount fsopen "
     "fsconfig fsmount fspick mount_setattr statmount listmount ptrace process_vm_readv "
     "process_vm_writev process_madvise process_mrelease pidfd_getfd kcmp migrate_pages move_pages "
-    "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capset keyctl "
+    "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups keyctl "
     "add_key request_key name_to_handle_at open_by_handle_at bpf perf_event_open userfaultfd "
     "seccomp fanotify_init fanotify_mark mbind set_mempolicy get_mempolicy sched_setscheduler "
     "sched_setparam sched_setattr ioprio_set sync syncfs reboot kexec_load kexec_file_load "
@@ -300,7 +314,18 @@ def test_nothing_is_allowed_unseen_but_the_plain_calls(table: str, arch: str) ->
         for name in NUMBERS[arch].keys() - looked_at
         if answer(table, arch, name, (0,) * 6) == ALLOW
     }
-    assert unseen == (PLAIN - REFUSED_OR_LOOKED_AT[table]) & NUMBERS[arch].keys()
+    assert unseen == (PLAIN - REFUSED_OR_LOOKED_AT[table] | GIVEN_UP[table]) & NUMBERS[arch].keys()
+
+
+@each_arch
+def test_entering_a_namespace_is_a_question_to_init_where_sessions_have_their_own(
+    arch: str,
+) -> None:
+    for table in TABLES:
+        wanted = NOTIFY if table == "namespaces" else refuse(errno.EPERM)
+        assert answer(table, arch, "setns", (3, 0x10000000)) == wanted
+        if table != "namespaces":
+            assert answer(table, arch, "capset", (0, 0)) == refuse(errno.EPERM)
 
 
 @each_table

@@ -1,0 +1,128 @@
+"""Verdicts equal the reference harnesses' on published programs, each and every one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpora import (
+    BIGCODEBENCH,
+    CLASSEVAL,
+    COMPLETIONS,
+    CRUXEVAL,
+    HUMANEVAL,
+    HUMANEVAL_PLUS,
+    MBPP,
+    PACK,
+    rows,
+)
+from runner.evals import SUITES, Report, evaluate, files
+
+EVERY = 8
+"""One task of so many; the full sets run in benchmarks."""
+NOT_HERE = {"ClassEval_30": "numpy", "ClassEval_45": "PIL"}
+"""Tasks whose own solution needs what may not be installed."""
+KNOWN = {"ClassEval_35": "its own solution walks at random and may never end"}
+
+
+def canonical(suite: str, data: Path, field: str = "solution") -> list[dict[str, Any]]:
+    """Samples that answer each task by the solution that comes with it."""
+    kind = SUITES[suite]()
+    tasks = kind.load(files.read(data).rows)
+    return [{"task_id": task.task_id, field: kind.canonical(task)} for task in tasks.values()]
+
+
+def not_passed(report: Report) -> dict[str, str]:
+    pairs = zip(report.samples, report.verdicts, strict=True)
+    return {sample.task_id: verdict.result for sample, verdict in pairs if not verdict.passed}
+
+
+def test_published_completions_get_their_known_verdicts() -> None:
+    expected = rows(COMPLETIONS / "expected.jsonl")
+    report = evaluate("humaneval", COMPLETIONS / "samples.jsonl", data=HUMANEVAL, timeout_s=5)
+    got = [
+        {
+            "task_id": sample.task_id,
+            "passed": verdict.passed,
+            "result": verdict.result.partition(":")[0],
+            "exc": verdict.error or None,
+        }
+        for sample, verdict in zip(report.samples, report.verdicts, strict=True)
+    ]
+    assert got == [{key: row[key] for key in got[0]} for row in expected]
+    assert report.score.pass_at[1] == pytest.approx(0.4125)
+    assert report.score.pass_at[10] == pytest.approx(0.7961, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("suite", "data"),
+    [
+        ("humaneval", HUMANEVAL),
+        ("humaneval-plus", HUMANEVAL_PLUS),
+        ("mbpp", MBPP),
+        ("bigcodebench", BIGCODEBENCH),
+    ],
+)
+def test_canonical_solutions_pass(suite: str, data: Path) -> None:
+    samples = canonical(suite, data)[1::EVERY]
+    assert not_passed(evaluate(suite, samples, data=data, timeout_s=20)) == {}
+
+
+def test_classes_of_the_corpus_pass() -> None:
+    samples = [
+        sample
+        for sample in canonical("classeval", CLASSEVAL)
+        if sample["task_id"] not in NOT_HERE | KNOWN
+    ]
+    report = evaluate("classeval", samples, data=CLASSEVAL, timeout_s=10)
+    assert not_passed(report) == {}
+    assert report.verdicts[0].details["unseen"] == 0
+    assert int(str(report.verdicts[0].details["rechecked"])) > 0
+
+
+def test_predictions_of_outputs_and_inputs_hold() -> None:
+    samples = []
+    for row in rows(CRUXEVAL)[::EVERY]:
+        samples.append({"task_id": row["id"], "prediction": row["output"]})
+        samples.append({"task_id": row["id"], "prediction": row["input"], "mode": "input"})
+        samples.append(
+            {"task_id": row["id"], "prediction": f"f({row['input']})", "mode": "input"}
+        )
+    assert not_passed(evaluate("cruxeval", samples, data=CRUXEVAL)) == {}
+
+
+def test_a_prediction_that_repeats_the_question_fails() -> None:
+    row = rows(CRUXEVAL)[0]
+    samples = [
+        {"task_id": row["id"], "prediction": f"f({row['input']})"},
+        {"task_id": row["id"], "prediction": "type('Yes', (), {'__eq__': lambda *_: True})()"},
+        {"task_id": row["id"], "prediction": "[(", "mode": "input"},
+        {"task_id": row["id"], "prediction": "1 + 1 or f", "mode": "input"},
+    ]
+    report = evaluate("cruxeval", samples, data=CRUXEVAL)
+    assert [verdict.outcome for verdict in report.verdicts] == ["failed"] * 4
+
+
+def test_known_bugs_fail_and_their_mended_twins_pass(tmp_path: Path) -> None:
+    found = rows(PACK)[::4]
+    data = tmp_path / "pack.jsonl"
+    keys = ("task_id", "test", "entry_point")
+    data.write_text(
+        "".join(
+            json.dumps(
+                {key: row[key] for key in keys} | {"helpers": row["prompt"] + "\n    pass\n"}
+            )
+            + "\n"
+            for row in found
+        )
+    )
+    samples = [
+        {"task_id": row["task_id"], "solution": row["prompt"] + row[field]}
+        for field in ("canonical_solution", "buggy_solution")
+        for row in found
+    ]
+    report = evaluate("custom", samples, data=data, timeout_s=2)
+    passed = [verdict.passed for verdict in report.verdicts]
+    assert passed == [True] * len(found) + [False] * len(found)
+    assert report.score.excluded == 0

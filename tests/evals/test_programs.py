@@ -1,0 +1,86 @@
+"""Contests and data questions: the host compares what a program printed."""
+
+import json
+from pathlib import Path
+
+from corpora import CONTESTS, DABENCH, rows
+from runner.evals import evaluate
+
+SLACK_TIMEOUT_S = 10.0
+
+
+def test_a_contest_program_passes_and_a_slow_or_wrong_one_does_not(tmp_path: Path) -> None:
+    task = next(row for row in rows(CONTESTS) if json.loads(row["labels"])["name"] == "a3")
+    read = "import sys\nwords = iter(sys.stdin.read().split())\n"
+    samples = [
+        {"task_id": str(task["id"]), "solution": read + "print('wrong')"},
+        {"task_id": str(task["id"]), "solution": "while True: pass"},
+        {"task_id": str(task["id"]), "solution": "print(input("},
+    ]
+    report = evaluate("stdio", samples, data=CONTESTS, timeout_s=0.5, recheck=False)
+    assert [verdict.outcome for verdict in report.verdicts] == ["failed", "timed_out", "failed"]
+    assert report.verdicts[0].result == "failed: wrong answer in case 1"
+
+
+def test_floats_may_differ_a_little_and_whole_numbers_may_not(tmp_path: Path) -> None:
+    data = tmp_path / "tasks.jsonl"
+    cases = {"inputs": ["3\n"], "outputs": ["1.7320508 3\n"]}
+    data.write_text(json.dumps({"task_id": "root", "input_output": json.dumps(cases)}) + "\n")
+    programs = (
+        "x = int(input())\nprint(x ** 0.5, x)",
+        "x = int(input())\nprint(x ** 0.5)\nprint(x)",
+        "print('1.7320508 3.00001')",
+        "print('1.74 3')",
+        "import os\nos.write(1, b'1.7320508 3  \\n\\n')\nos._exit(0)",
+    )
+    report = evaluate(
+        "stdio", [{"task_id": "root", "solution": code} for code in programs], data=data
+    )
+    assert [verdict.passed for verdict in report.verdicts] == [True, False, True, False, True]
+
+
+def test_a_question_about_a_table_is_answered_by_a_program_or_in_words() -> None:
+    by_hand = (
+        "import csv\n"
+        "with open('GODREJIND.csv') as stream:\n"
+        "    values = [float(row['Close Price']) for row in csv.DictReader(stream)]\n"
+        "print(f'The mean is @mean_close_price[{sum(values) / len(values):.2f}]')\n"
+    )
+    samples = [
+        {"task_id": "9", "completion": by_hand},
+        {"task_id": "9", "response": "I think @mean_close_price[570.680]."},
+        {"task_id": "9", "response": "@mean_close_price[570.69]"},
+        {"task_id": "9", "completion": "print('570.68')"},
+    ]
+    report = evaluate("dabench", samples, data=DABENCH, timeout_s=SLACK_TIMEOUT_S)
+    assert [verdict.passed for verdict in report.verdicts] == [True, True, False, False]
+
+
+def test_a_solution_in_its_context_is_run_and_compared(tmp_path: Path) -> None:
+    context = (
+        "import copy\n"
+        "def generate_test_case(test_case_id):\n    return [3, 1, 2], [1, 2, 3]\n"
+        "def exec_test(result, ans):\n    assert result == ans\n    return 1\n"
+        "exec_context = 'x = test_input\\n[insert]\\n'\n"
+        "def test_execution(solution):\n"
+        "    code = exec_context.replace('[insert]', solution)\n"
+        "    test_input, expected = generate_test_case(1)\n"
+        "    env = {'test_input': test_input}\n"
+        "    exec(code, env)\n"
+        "    assert exec_test(env['result'], expected)\n"
+        "def test_string(solution):\n    assert 'for' not in solution\n"
+    )
+    data = tmp_path / "tasks.jsonl"
+    data.write_text(json.dumps({"task_id": 0, "code_context": context}) + "\n")
+    codes = (
+        "result = sorted(x)",
+        "result = [one for one in (1, 2, 3)]",
+        "result = x",
+        "class Yes:\n    def __eq__(self, other): return True\nresult = Yes()",
+        "import builtins\nbuiltins.AssertionError = KeyError\nresult = 1",
+        "import sys\nsys.exit(0)",
+    )
+    report = evaluate("ds1000", [{"task_id": 0, "completion": code} for code in codes], data=data)
+    outcomes = [verdict.outcome for verdict in report.verdicts]
+    # The fourth is what this suite's method cannot tell: the comparison is the candidate's.
+    assert outcomes == ["passed", "failed", "failed", "passed", "failed", "failed"]

@@ -1,0 +1,179 @@
+"""A session keeps variables, imports, classes and streams from one snippet to the next."""
+
+import asyncio
+
+import pytest
+
+from sandbox import AsyncSandbox, Policy, Sandbox, Session, SessionClosed, SessionLost
+from sandbox.outcome import Completed, Died, Raised
+from tests.jail.corpus import Tier
+
+
+def test_variables_imports_functions_and_files_persist(session: Session) -> None:
+    session.run("import math\nx = 2\ndef double(n): return n * x\nopen('a.txt', 'w').write('a')")
+    outcome = session.run("double(4), math.pi > 3, open('a.txt').read()")
+    assert isinstance(outcome, Completed)
+    assert outcome.text == "(8, True, 'a')"
+
+
+def test_a_one_shot_run_sees_nothing_of_another(box: Sandbox) -> None:
+    assert box.run("x = 1\nopen('a.txt', 'w').write('a')").status == "completed"
+    outcome = box.run("import os\n'x' in globals(), os.listdir('.')")
+    assert outcome.text == "(False, [])"
+
+
+def test_two_sessions_share_neither_variables_nor_files(box: Sandbox) -> None:
+    with box.session() as one, box.session() as other:
+        one.run("x = 1\nopen('a.txt', 'w').write('a')\nopen('/tmp/b', 'w').write('b')")
+        outcome = other.run("import os\n'x' in globals(), os.listdir('.'), os.path.exists('/tmp/b')")
+        assert outcome.text == "(False, [], False)"
+        assert one.run("x, open('/tmp/b').read() if False else 0").text == "(1, 0)"
+
+
+def test_an_exception_keeps_what_was_done_before_it(session: Session) -> None:
+    outcome = session.run("x = 5\n1 / 0\nx = 6")
+    assert isinstance(outcome, Raised)
+    assert (outcome.error.type, outcome.error.message) == ("ZeroDivisionError", "division by zero")
+    assert outcome.state == "kept"
+    assert session.run("x").text == "5"
+
+
+def test_a_traceback_shows_the_lines_of_the_guest_and_nothing_of_the_engine(
+    session: Session,
+) -> None:
+    session.run("def fail():\n    raise KeyError('no')")
+    outcome = session.run("y = 1\nfail()")
+    assert isinstance(outcome, Raised)
+    assert "    fail()" in outcome.error.traceback
+    assert "    raise KeyError('no')" in outcome.error.traceback
+    assert "guest" not in outcome.error.traceback
+
+
+def test_streams_come_back_apart_and_in_full(session: Session) -> None:
+    outcome = session.run("import sys\nprint('out')\nprint('err', file=sys.stderr)\n'echo'")
+    assert (outcome.stdout, outcome.stderr, outcome.text) == ("out\n", "err\n", "'echo'")
+    assert session.run("2").stdout == ""
+
+
+def test_what_c_code_and_child_processes_write_is_captured(session: Session) -> None:
+    outcome = session.run("import os\nos.write(1, b'raw ')\npid = os.fork()\n"
+                          "if pid == 0:\n    os.write(1, b'child ')\n    os._exit(0)\n"
+                          "os.waitpid(pid, 0)\nprint('python')")
+    assert outcome.stdout == "raw child python\n"
+
+
+def test_input_reads_what_the_caller_gave_and_then_the_end(session: Session) -> None:
+    outcome = session.run("input(), input()", stdin="one\ntwo\n")
+    assert outcome.text == "('one', 'two')"
+    ended = session.run("input()")
+    assert isinstance(ended, Raised)
+    assert ended.error.type == "EOFError"
+
+
+def test_top_level_await_runs_and_is_measured(session: Session) -> None:
+    assert session.run("import asyncio\nawait asyncio.sleep(0.01)\nx = await asyncio.sleep(0, 7)"
+                       "\nx").text == "7"
+
+
+def test_an_exit_without_a_code_completes_and_one_with_a_code_raises(session: Session) -> None:
+    assert session.run("x = 1\nexit()").status == "completed"
+    outcome = session.run("import sys\nsys.exit(3)")
+    assert isinstance(outcome, Raised)
+    assert (outcome.error.type, outcome.error.message) == ("SystemExit", "3")
+    assert session.run("x").text == "1"
+
+
+def test_a_forked_child_that_runs_off_the_end_does_not_answer_twice(session: Session) -> None:
+    outcome = session.run("import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\n'done'")
+    assert (outcome.status, outcome.text) == ("completed", "'done'")
+    assert session.run("1").text == "1"
+
+
+def test_names_tell_what_a_snippet_changed(session: Session) -> None:
+    session.run("a, b = 1, [1]")
+    outcome = session.run("a = 2\ndel b\nc = 'new'")
+    changes = {name.name: (name.change, name.type) for name in outcome.names}
+    assert changes == {"a": ("changed", "int"), "b": ("removed", "list"), "c": ("added", "str")}
+
+
+def test_usage_is_measured(session: Session) -> None:
+    outcome = session.run("kept = b'x' * (20 << 20)\nprint('12345')")
+    assert outcome.usage.wall_s > 0
+    assert outcome.usage.peak_memory_bytes >= 20 << 20
+    assert outcome.usage.written_bytes == 6
+    assert outcome.usage.processes >= 1
+
+
+def test_a_closed_session_says_so_and_can_be_closed_again(box: Sandbox) -> None:
+    session = box.session()
+    session.close()
+    session.close()
+    for use in (lambda: session.run("1"), session.files, lambda: session.get("a")):
+        with pytest.raises(SessionClosed, match="session is closed"):
+            use()
+
+
+def test_the_end_of_the_sandbox_ends_its_sessions(tier: Tier) -> None:
+    box = Sandbox(Policy(tier=tier), pool_size=0)
+    session = box.session()
+    assert session.run("1").text == "1"
+    box.close()
+    with pytest.raises((SessionLost, SessionClosed)):
+        session.run("1")
+    with pytest.raises(SessionClosed, match="sandbox is closed"):
+        box.run("1")
+    session.close()
+
+
+async def test_snippets_of_one_session_wait_their_turn(tier: Tier) -> None:
+    async with AsyncSandbox(Policy(tier=tier), pool_size=0) as box, box.session() as session:
+        await session.run("import time\nlog = []")
+        calls = (
+            session.run(f"log.append({n}); time.sleep(0.01); log.append({n})") for n in range(4)
+        )
+        await asyncio.gather(*calls)
+        assert (await session.run("log")).text == "[0, 0, 1, 1, 2, 2, 3, 3]"
+
+
+async def test_a_cancelled_call_interrupts_the_snippet_and_keeps_the_session(tier: Tier) -> None:
+    async with AsyncSandbox(Policy(tier=tier), pool_size=0) as box, box.session() as session:
+        await session.run("import time\nx = 0")
+        began = asyncio.Event()
+        task = asyncio.ensure_future(_run_and_tell(session.stream(
+            "try:\n    print('on', flush=True)\n    time.sleep(60)\nfinally: x = 1"
+        ), began))
+        async with asyncio.timeout(10):
+            await began.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert (await session.run("x")).text == "1"
+
+
+async def _run_and_tell(events: object, began: asyncio.Event) -> None:
+    async for event in events:  # type: ignore[attr-defined]
+        if type(event).__name__ == "Stdout":
+            began.set()
+
+
+async def test_a_call_that_is_cancelled_twice_leaves_the_session_usable(tier: Tier) -> None:
+    async with AsyncSandbox(Policy(tier=tier), pool_size=0) as box, box.session() as session:
+        await session.run("import time\nx = 1")
+        task = asyncio.ensure_future(
+            session.run("try: time.sleep(60)\nexcept BaseException: time.sleep(60)")
+        )
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        async with asyncio.timeout(10):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert (await session.run("x")).text == "1"
+
+
+def test_a_death_in_a_one_shot_run_is_an_outcome_and_the_next_run_is_fine(box: Sandbox) -> None:
+    outcome = box.run("import os\nos._exit(3)")
+    assert isinstance(outcome, Died)
+    assert (outcome.exit_code, outcome.state) == (3, "lost")
+    assert box.run("1").text == "1"

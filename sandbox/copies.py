@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from sandbox.errors import CheckpointDropped, CopyRefused, EngineTimeout, SessionLost
 from sandbox.lifecycle import Event
+from sandbox.meter import private_bytes
 from sandbox.protocol.messages import Copied, Measure, Measured, Park
 from sandbox.wire import Wire
 from sandbox.worker import Worker
@@ -163,5 +164,8 @@ class Copies:
         self.drop(oldest, why)
 
     async def _private_bytes(self, wire: Wire) -> int:
+        if not self._worker.plan.asks_for("pid_namespace"):
+            # There its pid is the host's, and its own files of /proc are closed to it.
+            return private_bytes(wire.parked) if wire.parked else 0
         answer = await wire.ask(Measure(NONCE), within_s=COPY_WITHIN_S)
         return answer.private_bytes if isinstance(answer, Measured) else 0

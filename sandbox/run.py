@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sandbox import events
 from sandbox.cgroup import COPYING, CpuTime
@@ -42,6 +42,7 @@ DISPLAYED_CAP_BYTES = 64 * 1024 * 1024
 DENIALS_CAP = 200
 
 Sink = Callable[[events.Event], None]
+T = TypeVar("T")
 
 
 class Breach(NamedTuple):
@@ -140,19 +141,13 @@ class SnippetRun:
         self._begin()
         handed_over = time.monotonic()
         self._started = handed_over
-        try:
-            end = await asyncio.shield(self._end)
-        except asyncio.CancelledError:
-            self._is_cancelled = True
-            self._stop_softly()
-            end = await self._end
-        finally:
-            for timer in self._timers.values():
-                timer.cancel()
+        end = await self._wait_out(self._end)
+        for timer in self._timers.values():
+            timer.cancel()
         wall_s = time.monotonic() - handed_over
         cpu = self._cpu_used()
         self._note_what_was_hit()
-        state = await self._settle(end)
+        state = await self._wait_out(asyncio.ensure_future(self._settle(end)))
         self._finish_streams()
         worker.on_exit = worker.on_gone = None
         in_place = end.in_place if isinstance(end, Done) else self._in_place()
@@ -179,6 +174,17 @@ class SnippetRun:
             usage,
             self._was_refused_forks(),
         )
+
+    async def _wait_out(self, future: asyncio.Future[T]) -> T:
+        """The result of `future`, however often the caller is cancelled before it is there."""
+        while True:
+            try:
+                return await asyncio.shield(future)
+            except asyncio.CancelledError:
+                if future.cancelled():
+                    raise
+                self._is_cancelled = True
+                self._stop_softly()
 
     # ---- the start ------------------------------------------------------------------------------
 

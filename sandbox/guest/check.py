@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sandbox.guest.imports import ImportPolicy, Verdict, in_force
 from sandbox.guest.origins import Origins
+from sandbox.guest.sources import without_first_indent
 from sandbox.protocol.bounds import NAME_CAP
 from sandbox.protocol.messages import ROWS_CAP, TEXT_CAP
 from sandbox.protocol.plan import ImportAction, ImportRule, Language
@@ -124,6 +125,7 @@ def _reason(module: str, verdict: Verdict) -> str:
 
 def _parse(code: str) -> ast.Module:
     """The tree of `code`, once it is known to compile whole: some errors show no earlier."""
+    code = without_first_indent(code)
     compile(code, FILENAME, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     tree = compile(code, FILENAME, "exec", flags, dont_inherit=True)

@@ -10,6 +10,7 @@ from typing import Any
 from sandbox.guest.hooks import ImportHooks
 from sandbox.guest.origins import SNIPPET_FILE
 
+FIRST_INDENT = re.compile(r"(?:[ \t\f]*(?:#.*)?\n)*([ \t]+)[^\s#]")
 SNIPPETS_KEPT = 500
 CHARACTERS_KEPT = 32 * 1024 * 1024
 
@@ -29,6 +30,7 @@ class Sources:
         text = code.removeprefix("\ufeff")
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
+        text = without_first_indent(text)
         lines = io.StringIO(text).readlines()
         if lines and not lines[-1].endswith("\n"):
             lines[-1] += "\n"
@@ -91,3 +93,14 @@ class Sources:
             if any(map(definition.match, entry[2])):
                 return file
         return None
+
+
+def without_first_indent(text: str) -> str:
+    """`text` with the indentation of its first statement taken off each line that has it.
+
+    Such a text is no program; notebooks run it, and models write it.
+    """
+    found = FIRST_INDENT.match(text)
+    if found is None:
+        return text
+    return re.sub(rf"^{found[1]}", "", text, flags=re.MULTILINE)

@@ -382,3 +382,18 @@ def test_a_tracer_ends_with_its_snippet(session: Snippets) -> None:
     before = sys.gettrace(), sys.getprofile()
     session.run("import sys\nsys.settrace(lambda *a: None)\nsys.setprofile(lambda *a: None)")
     assert (sys.gettrace(), sys.getprofile()) == before
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (" x = 1\nx + 1", "2"),
+        ("\n    x = 20\n    if x:\n        x += 1\n    x", "21"),
+        ("  # a comment first\n  'a\\n  b'", "'a\\n  b'"),
+        ("\tlen('''\n\tab''')", "3"),
+    ],
+)
+def test_an_indented_first_line_sets_the_margin_as_in_a_notebook(
+    session: Snippets, code: str, text: str
+) -> None:
+    assert session.run(code).text == text

@@ -1,4 +1,4 @@
-# any tier: rlimits -> completed, EAGAIN
+# any tier: rlimits -> completed or limit_exceeded processes, EAGAIN
 # Dead children that nobody waits for keep their numbers.
 def flood():
     for _ in range(300):

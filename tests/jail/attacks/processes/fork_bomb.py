@@ -1,4 +1,4 @@
-# any tier: rlimits -> completed, EAGAIN
+# any tier: rlimits -> completed or limit_exceeded processes, EAGAIN
 # Two hundred children that wait, against a limit of 48 processes.
 import signal
 

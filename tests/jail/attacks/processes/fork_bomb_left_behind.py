@@ -1,4 +1,4 @@
-# any tier: rlimits -> completed, EAGAIN
+# any tier: rlimits -> completed or limit_exceeded processes or limit_exceeded memory_bytes, EAGAIN
 # Exponential, and nobody waits for the children: their end is the session's end. Seven
 # generations are 128 processes, if nothing stops them at 48.
 import time

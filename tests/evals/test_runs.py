@@ -1,0 +1,211 @@
+"""Runs as a user starts them: the command, killed and resumed, and when the machine fails."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from corpora import COMPLETIONS, HUMANEVAL, rows
+from runner.commands.eval import eval_command
+from runner.evals import Settings, evaluate
+from runner.evals.files import read
+from runner.evals.grader import Grader, decide
+from runner.evals.records import Sample, Task, Verdict
+from runner.evals.run import prepare
+from sandbox import SessionLost
+
+ROOT = Path(__file__).parents[2]
+TASK = {"task_id": "inc", "test": "assert inc(1) == 2"}
+GOOD, BAD = "def inc(x): return x + 1", "def inc(x): return x"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(json.dumps(TASK) + "\n")
+    return path
+
+
+def write(path: Path, *codes: str) -> Path:
+    records = [{"task_id": "inc", "completion": code} for code in codes]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def test_the_command_grades_and_prints_figures_as_json(tmp_path: Path, data: Path) -> None:
+    samples = write(tmp_path / "samples.jsonl", GOOD, BAD, GOOD)
+    out = tmp_path / "out.jsonl"
+    result = CliRunner().invoke(
+        eval_command,
+        ["custom", str(samples), "--data", str(data), "--out", str(out), "--k", "1,2,10", "--json"],
+    )
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert figures["pass_at"] == {"pass@1": pytest.approx(2 / 3), "pass@2": 1.0}
+    assert figures["outcomes"] == {"passed": 2, "failed": 1}
+    assert [row["passed"] for row in rows(out)] == [True, False, True]
+    assert [row["completion"] for row in rows(out)] == [GOOD, BAD, GOOD]
+    manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())
+    assert manifest["speed"] > 0
+    assert manifest["policy"]["tier"] == "namespaces"
+
+
+def test_the_command_prints_a_table_and_progress_for_a_log(tmp_path: Path, data: Path) -> None:
+    samples = write(tmp_path / "samples.jsonl", GOOD)
+    result = CliRunner().invoke(eval_command, ["custom", str(samples), "--data", str(data)])
+    assert result.exit_code == 0
+    assert "pass@1" in result.stdout
+    assert "1/1 (100%)" in result.stderr
+    assert "pass@1 1.0000" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["custom", "nowhere.jsonl"], "cannot be read"),
+        (["nonsense", "SAMPLES"], "there is no suite"),
+        (["custom", "SAMPLES"], "nothing is downloaded"),
+        (["custom", "SAMPLES", "--data", "DATA", "--k", "0"], "at least 1"),
+        (["custom", "SAMPLES", "--data", "DATA", "--resume"], "--out"),
+        (["custom", "SAMPLES", "--data", "DATA", "--engine", "cloud"], "local, ray"),
+    ],
+)
+def test_bad_input_is_told_and_exits_with_2(
+    tmp_path: Path, data: Path, arguments: list[str], said: str
+) -> None:
+    samples = write(tmp_path / "samples.jsonl", GOOD)
+    places = {"SAMPLES": str(samples), "DATA": str(data)}
+    result = CliRunner().invoke(eval_command, [places.get(one, one) for one in arguments])
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_odd_completions_get_verdicts_too(tmp_path: Path, data: Path) -> None:
+    codes = (
+        GOOD + "\n#" + "x" * 5_000_000,
+        "\x00\x01\x02",
+        "\ud800 = 1",
+        "def inc(x): return '\\ud800'",
+        "(" * 100_000,
+        "",
+        "def inc(x): return [x] * 10_000_000",
+        "print('x' * 100_000_000)\n" + GOOD,
+    )
+    report = evaluate("custom", write(tmp_path / "s.jsonl", *codes), data=data, recheck=False)
+    outcomes = [verdict.outcome for verdict in report.verdicts]
+    assert outcomes[0] == "passed"
+    assert outcomes[7] == "passed"
+    assert set(outcomes[1:7]) <= {"failed", "crashed", "out_of_memory", "timed_out"}
+    assert report.score.excluded == 0
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    samples, out = COMPLETIONS / "samples.jsonl", tmp_path / "out.jsonl"
+    few = tmp_path / "few.jsonl"
+    few.write_text("".join(samples.read_text().splitlines(keepends=True)[:60]))
+    program = (
+        "import sys; from runner.evals import evaluate; evaluate('humaneval', sys.argv[1],"
+        " data=sys.argv[2], out=sys.argv[3], timeout_s=5, jobs=2)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(few), str(HUMANEVAL), str(out)],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    part = tmp_path / "out.jsonl.part"
+    deadline = time.monotonic() + 60
+    while not part.exists() or part.read_bytes().count(b"\n") < 10:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = part.read_bytes().count(b"\n")
+    counted: list[int] = []
+    report = evaluate(
+        "humaneval", few, data=HUMANEVAL, out=out, timeout_s=5, jobs=2, resume=True,
+        progress=lambda done, _total, _sample, _verdict: counted.append(done),
+    )
+    assert len(counted) == 60 - before
+    assert not part.exists()
+    expected = [row["passed"] for row in rows(COMPLETIONS / "expected.jsonl")[:60]]
+    assert [row["passed"] for row in rows(out)] == expected
+    assert [verdict.passed for verdict in report.verdicts] == expected
+
+
+class Failing(Grader):
+    """A grader whose engine fails a number of times."""
+
+    failures = 0
+
+    async def grade(self, task: Task, sample: Sample, *, slack: float = 1.0) -> Verdict:
+        if self.failures:
+            self.failures -= 1
+            raise SessionLost("somebody pulled the plug")
+        return await super().grade(task, sample, slack=slack)
+
+
+@pytest.mark.parametrize(("failures", "outcome"), [(2, "passed"), (3, "infrastructure")])
+def test_a_failure_of_the_engine_is_tried_again_and_never_scored(
+    tmp_path: Path, data: Path, failures: int, outcome: str
+) -> None:
+    job = prepare("custom", read(write(tmp_path / "s.jsonl", GOOD)), data)
+
+    async def go() -> Verdict:
+        async with Failing(job.suite, Settings(jobs=1)) as grader:
+            grader.failures = failures
+            return await decide(grader, job.tasks["inc"], job.samples[0], recheck=True)
+
+    verdict = asyncio.run(go())
+    assert (verdict.outcome, verdict.attempts) == (outcome, 3)
+    assert verdict.passed == (outcome == "passed")
+
+
+def test_a_test_whose_library_is_not_here_is_infrastructure_and_exits_with_3(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "tasks.jsonl"
+    task = {"task_id": "inc", "test": "import no_such_library\nassert inc(1) == 2"}
+    data.write_text(json.dumps(task) + "\n")
+    samples = write(tmp_path / "s.jsonl", GOOD)
+    result = CliRunner().invoke(eval_command, ["custom", str(samples), "--data", str(data)])
+    assert result.exit_code == 3
+    assert "NO VERDICT FOR 1 OF 1 SAMPLES" in result.stdout
+
+
+def test_what_ends_near_its_limit_is_run_again_and_named(tmp_path: Path, data: Path) -> None:
+    slow = (
+        "import time\ndef inc(x):\n    began = time.process_time()\n"
+        "    while time.process_time() - began < {}: pass\n    return x + 1\n"
+    )
+    job = prepare("custom", read(write(tmp_path / "s.jsonl", slow.format(0.46), GOOD)), data)
+
+    async def go() -> list[Verdict]:
+        settings = Settings(jobs=1, timeout_s=0.5, speed=1.0)
+        async with Grader(job.suite, settings) as grader:
+            return [
+                await decide(grader, job.tasks["inc"], sample, recheck=True)
+                for sample in job.samples
+            ]
+
+    near, far = asyncio.run(go())
+    assert near.attempts >= 2
+    assert near.flaky
+    assert (far.outcome, far.attempts, far.flaky) == ("passed", 1, "")
+
+
+def test_two_runs_give_the_same_verdicts_and_the_same_chance(tmp_path: Path) -> None:
+    data = tmp_path / "tasks.jsonl"
+    data.write_text(json.dumps({"task_id": "r", "test": "assert draw() == first()"}) + "\n")
+    code = "import random\nFIRST = random.random()\ndef draw(): return FIRST\n"
+    probe = code + "def first(): raise ValueError(repr(FIRST))\n"
+    samples: list[dict[str, Any]] = [{"task_id": "r", "solution": probe}] * 3
+    results = {verdict.result for verdict in evaluate("custom", samples, data=data).verdicts}
+    assert len(results) == 1
+    assert next(iter(results)).startswith("failed: 0.")

@@ -1,0 +1,149 @@
+"""Whoever dies, nothing is left: no process, no control group, no file, no mount."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sandbox import Policy, Sandbox, Session, SessionLost, ZygoteDied, cgroup
+from tests.jail.corpus import Tier
+from tests.jail.hosts import descendants, kill, live_host, wait_until, wait_until_gone
+
+BUSY_HOST = """
+import json, sys
+from sandbox import Limits, Policy, Sandbox
+box = Sandbox(Policy(tier={tier!r}))
+session = box.session()
+session.run(
+    "import os, time\\n"
+    "if os.fork() == 0:\\n    os.setsid()\\n    if os.fork() == 0:\\n        time.sleep(600)\\n"
+    "    os._exit(0)\\nopen('file', 'w').write('x')"
+)
+other = box.session()
+print(json.dumps(box._box._zygote.pid), flush=True)
+{then}
+"""
+WAIT = "sys.stdin.read()"
+RUN_ON = "other.run('while True: pass', limits=Limits(wall_s=600, cpu_s=600))"
+
+
+def groups_of(pid: int) -> list[str]:
+    """Control groups that a host process has made and not removed."""
+    found = cgroup.find()
+    parents = found.parents.values() if found is not None else ()
+    return [
+        name
+        for parent in parents
+        for name in os.listdir(parent)
+        if name.startswith(f"{cgroup.PREFIX}{pid}-")
+    ]
+
+
+def directories(folder: Path) -> list[str]:
+    return [name for name in os.listdir(folder) if name.startswith("cellblock-")]
+
+
+@pytest.mark.parametrize("then", [WAIT, RUN_ON], ids=["idle", "running a snippet"])
+def test_a_killed_host_leaves_nothing(tier: Tier, then: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o711)
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with live_host(BUSY_HOST.format(tier=tier, then=then), environment) as (host, _launcher):
+        below = descendants(host.pid)
+        # Launcher, zygote, two sessions of two processes each, and what one of them left behind.
+        assert len(below) >= 7
+        host.kill()
+        host.wait()
+        wait_until_gone(below)
+        wait_until(lambda: not groups_of(host.pid), "control groups are left")
+        wait_until(lambda: not directories(tmp_path), "directories are left")
+
+
+def test_a_killed_launcher_leaves_no_process_of_the_full_tier(tmp_path: Path) -> None:
+    script = BUSY_HOST.format(tier="namespaces", then=WAIT)
+    with live_host(script) as (host, launcher):
+        assert isinstance(launcher, int)
+        below = descendants(host.pid)
+        kill(launcher)
+        wait_until_gone(below)
+        assert host.poll() is None
+
+
+def zygote_pid(box: Sandbox) -> int:
+    assert box._box._zygote is not None
+    [zygote] = psutil.Process(box._box._zygote.pid).children()
+    return zygote.pid
+
+
+def launcher_pid(box: Sandbox) -> int:
+    assert box._box._zygote is not None
+    return box._box._zygote.pid
+
+
+@pytest.mark.parametrize("whom", [zygote_pid, launcher_pid], ids=["zygote", "launcher"])
+def test_a_dead_zygote_is_replaced_and_its_sessions_say_that_they_are_lost(
+    tier: Tier, whom: Callable[[Sandbox], int]
+) -> None:
+    with Sandbox(Policy(tier=tier), pool_size=1) as box, box.session() as session:
+        session.run("x = 1")
+        below = descendants(os.getpid())
+        kill(whom(box))
+        wait_until(lambda: box._box._zygote is not None and not box._box._zygote.is_alive, "alive")
+        if tier == "namespaces":
+            wait_until_gone(below)
+        # Without a pid namespace sessions outlive a killed zygote until they are asked.
+        try:
+            assert session.run("x").text == "1"
+            assert tier == "landlock"
+        except (SessionLost, ZygoteDied):
+            pass
+        assert box.run("6 * 7").text == "42"
+        with box.session() as fresh:
+            assert fresh.run("'x' in globals()").text == "False"
+
+
+def test_a_session_whose_init_was_killed_says_that_it_is_lost(session: Session) -> None:
+    session.run("x = 1")
+    worker = session._session._worker
+    assert worker is not None
+    init = worker._control.sender_pid
+    assert init is not None
+    kill(init)
+    with pytest.raises(SessionLost):
+        session.run("while True: pass")
+    with pytest.raises(SessionLost):
+        session.run("x")
+
+
+def test_a_warm_worker_that_died_is_not_handed_out(box: Sandbox) -> None:
+    box.run("1")
+    box.__enter__()
+    assert box._box._pool is not None
+    worker = box._box._pool._ready[0]
+    assert worker._control.sender_pid is not None
+    [process] = psutil.Process(worker._control.sender_pid).children()
+    process.kill()
+    wait_until(lambda: not worker.is_live, "the pool did not notice")
+    assert box.run("6 * 7").text == "42"
+
+
+def test_many_sessions_leave_no_descriptor_process_or_mount(box: Sandbox) -> None:
+    for number in range(10):
+        with box.session() as session:
+            session.run(f"x = {number}\nopen('a', 'w').write('a')")
+            if number % 2:
+                session.checkpoint()
+                session.run("import os\nos._exit(1)")
+
+
+def test_close_ends_processes_that_a_session_hid(box: Sandbox) -> None:
+    with box.session() as session:
+        before = set(descendants(os.getpid()))
+        session.run(
+            "import os, time\nfor _ in range(3):\n    if os.fork() == 0:\n        os.setsid()\n"
+            "        if os.fork() == 0: time.sleep(600)\n        os._exit(0)"
+        )
+        hidden = [process for process in descendants(os.getpid()) if process not in before]
+        assert len(hidden) >= 3
+    wait_until_gone(hidden)

@@ -1,0 +1,221 @@
+"""The engine serves every kind of host: plain user, threads, event loops, forks, xdist workers."""
+
+import asyncio
+import json
+import os
+import shutil
+import site
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import uvloop
+
+from sandbox import AsyncSandbox, Policy, Sandbox, Session, StaleProcess
+from tests.jail.corpus import Tier
+from tests.jail.hosts import ROOT, descendants, live_host, run_host, wait_until_gone
+
+PLAIN_USER = 61_234
+SYSTEM_PYTHON = "/usr/bin/python3"
+NEEDED = ("pydantic", "pydantic_core", "annotated_types", "typing_extensions.py", "psutil",
+          "typing_inspection", "RestrictedPython")
+
+
+@pytest.fixture(scope="module")
+def readable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The engine and what it needs, where every user can read them."""
+    folder = tmp_path_factory.mktemp("readable")
+    for above in (folder, *folder.parents):
+        if above.stat().st_uid == os.geteuid() and above != Path("/"):
+            above.chmod(above.stat().st_mode | 0o055)
+    packages = [Path(entry) for entry in (*site.getsitepackages(), *sys.path) if entry]
+    for name in NEEDED:
+        source = next(base / name for base in packages if (base / name).exists())
+        if source.is_dir():
+            shutil.copytree(source, folder / name)
+        else:
+            shutil.copy(source, folder / name)
+    shutil.copytree(ROOT / "sandbox", folder / "sandbox")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def as_user() -> tuple[str, ...]:
+    """What stands before a command to run it as a plain user."""
+    if os.geteuid() != 0:
+        return ()
+    user = str(PLAIN_USER)
+    return ("setpriv", "--reuid", user, "--regid", user, "--clear-groups")
+
+
+USER_SCRIPT = """
+import json, os
+from sandbox import Limits, Policy, Sandbox
+with Sandbox(Policy(tier={tier!r}, limits=Limits(grace_s=0.1))) as box, box.session() as session:
+    first = session.run("import os\\nx = 1\\nos.getuid()")
+    killed = session.run("x = 2\\nos._exit(1)")
+    slow = session.run("while True: pass", limits=Limits(wall_s=0.2))
+    session.put("a.txt", "put")
+    after = session.run("x, open('a.txt').read()")
+    hidden = session.run("open('/proc/1/environ', 'rb').read()")
+    mark = session.checkpoint()
+    session.run("x = 5")
+    session.rollback(mark)
+    back = session.run("x")
+    known = [state.checkpoint == mark for state in session.checkpoints()]
+    print(json.dumps([os.getuid(), first.text, killed.state, slow.status, after.text,
+                      hidden.status, back.text, known, list(session.get("a.txt"))]))
+"""
+
+
+def test_a_plain_user_has_every_feature_in_both_tiers(
+    tier: Tier, readable: Path, as_user: tuple[str, ...]
+) -> None:
+    uid = PLAIN_USER if as_user else os.geteuid()
+    seen = 1000 if tier == "namespaces" else uid
+    assert run_host(
+        USER_SCRIPT.format(tier=tier),
+        interpreter=SYSTEM_PYTHON,
+        path=str(readable),
+        wrapper=as_user,
+    ) == [uid, str(seen), "rolled_back", "limit_exceeded", "(1, 'put')", "raised", "1", [True],
+          list(b"put")]
+
+
+def test_threads_of_a_host_share_one_sandbox(box: Sandbox) -> None:
+    texts: dict[int, str | None] = {}
+
+    def use(number: int) -> None:
+        with box.session() as session:
+            session.run(f"x = {number}")
+            texts[number] = session.run("x * x").text
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert texts == {number: str(number * number) for number in range(6)}
+
+
+async def test_the_blocking_face_works_inside_a_running_loop(session: Session) -> None:
+    assert session.run("6 * 7").text == "42"
+    assert (await asyncio.to_thread(session.run, "1")).text == "1"
+
+
+def test_uvloop_drives_the_engine(tier: Tier) -> None:
+    async def use() -> tuple[str | None, str, str | None]:
+        async with AsyncSandbox(Policy(tier=tier), pool_size=1) as box, box.session() as session:
+            assert type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+            await session.run("x = 41")
+            died = await session.run("import os\nos._exit(1)")
+            return (await session.run("x + 1")).text, died.state, (await box.run("1")).text
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(use()) == ("42", "rolled_back", "1")
+
+
+def test_workers_of_xdist_each_have_their_own(tmp_path: Path) -> None:
+    (tmp_path / "test_inside.py").write_text(
+        "import pytest\nfrom sandbox import Sandbox\n\n"
+        "@pytest.mark.parametrize('n', range(4))\n"
+        "def test_a_run(n):\n    with Sandbox(pool_size=0) as box:\n"
+        "        assert box.run(f'{n} * 2').text == str(n * 2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert "4 passed" in done.stdout, done.stdout + done.stderr
+
+
+# ---- a host that forks --------------------------------------------------------------------------
+
+
+def in_a_fork(work: Callable[[], object]) -> object:
+    """What `work` gives in a forked child of this process, as JSON."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(write, json.dumps(work()).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read, "rb") as stream:
+        said = stream.read()
+    os.waitpid(child, 0)
+    assert said, "the child failed"
+    result: object = json.loads(said)
+    return result
+
+
+def test_a_forked_child_is_told_that_the_sandbox_is_not_its_own(
+    box: Sandbox, session: Session
+) -> None:
+    session.run("x = 1")
+
+    def use_both() -> list[str]:
+        told = []
+        for call in (lambda: box.run("1"), lambda: session.run("x"), box.session):
+            try:
+                call()
+            except StaleProcess as error:
+                told.append(type(error).__name__)
+        session.close()
+        box.close()
+        return told
+
+    assert in_a_fork(use_both) == ["StaleProcess"] * 3
+    assert session.run("x").text == "1"
+    assert box.run("1").text == "1"
+
+
+def test_a_forked_child_makes_a_sandbox_of_its_own(box: Sandbox, tier: Tier) -> None:
+    assert box.run("1").text == "1"
+
+    def make_one() -> str | None:
+        with Sandbox(Policy(tier=tier), pool_size=0) as own, own.session() as session:
+            session.run("x = 20")
+            return session.run("x + 1").text
+
+    assert in_a_fork(make_one) == "21"
+    assert box.run("2").text == "2"
+
+
+FORKING_HOST = """
+import json, os, sys, time
+from sandbox import Policy, Sandbox
+box = Sandbox(Policy(tier={tier!r}))
+session = box.session()
+session.run("import os, time\\nif os.fork() == 0: time.sleep(600)")
+child = os.fork()
+if child == 0:
+    time.sleep(600)
+print(json.dumps(child), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_workers_end_with_their_host_although_a_fork_of_it_lives(tier: Tier) -> None:
+    with live_host(FORKING_HOST.format(tier=tier)) as (host, child):
+        assert isinstance(child, int)
+        below = [process for process in descendants(host.pid) if process.pid != child]
+        assert len(below) >= 4
+        host.kill()
+        host.wait()
+        wait_until_gone(below)
+        heir = psutil.Process(child)
+        assert heir.is_running()
+        heir.kill()
+        wait_until_gone([heir])

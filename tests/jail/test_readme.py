@@ -1,0 +1,142 @@
+"""README keeps its word: its Python, its commands and its policy are run, their output compared.
+
+A `python` block must print what its comments after `print(...)` say, or the `text` block below it.
+A `console` block is commands after `$` and what they print. `...` stands for any text. `sh` blocks
+set up a checkout or run these very tests.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from sandbox import Limits, Policy, probe
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PROMISE = re.compile(r"print\(.*\)\s+# (.*)$")
+ENDS_WITHIN_S = 60.0
+
+
+class Block(NamedTuple):
+    line: int
+    language: str
+    text: str
+
+
+def blocks(*languages: str) -> list[Block]:
+    found = [
+        Block(README.count("\n", 0, match.start()) + 1, match[1], match[2])
+        for match in BLOCK.finditer(README)
+    ]
+    return [block for block in found if not languages or block.language in languages]
+
+
+def promised(block: Block) -> list[str]:
+    """What a Python block must print."""
+    following = next((other for other in blocks() if other.line > block.line), None)
+    if following is not None and following.language == "text":
+        return following.text.splitlines()
+    return [found[1] for line in block.text.splitlines() if (found := PROMISE.search(line))]
+
+
+def commands(block: Block) -> Iterator[tuple[str, list[str]]]:
+    """Each command of a console block with the lines that it must print."""
+    for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        command, *lines = part.splitlines()
+        yield command, lines
+
+
+def fits(said: list[str], wanted: list[str]) -> bool:
+    """Whether the lines are the wanted ones; `...` may stand for more than one line."""
+    parts = "\n".join(wanted).split("...")
+    pattern = "(?:.|\n)*".join(re.escape(part.rstrip(" ")) for part in parts)
+    return re.fullmatch(pattern, "\n".join(said)) is not None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def possible() -> None:
+    """README speaks of the default tier."""
+    for missing in probe().missing_for("namespaces"):
+        pytest.skip(f"{missing.layer}: {missing.seen}. {missing.remedy}")
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with README's policy and a `cellblock` command in it."""
+    directory = tmp_path_factory.mktemp("readme")
+    (directory / "policy.toml").write_text(blocks("toml")[0].text)
+    command = directory / "bin" / "cellblock"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m runner "$@"\n')
+    command.chmod(0o755)
+    return directory
+
+
+def run(desk: Path, arguments: list[str]) -> str:
+    environment = {
+        **os.environ,
+        "PATH": f"{desk / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "100",
+    }
+    ran = subprocess.run(
+        arguments,
+        cwd=desk,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=ENDS_WITHIN_S,
+    )
+    return ran.stdout
+
+
+def test_readme_has_what_is_tested_here() -> None:
+    assert len(blocks("python")) >= 5
+    assert sum(len(list(commands(block))) for block in blocks("console")) >= 8
+    assert {block.language for block in blocks()} == {"python", "text", "console", "toml", "sh"}
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: f"line {block.line}")
+def test_the_python_of_readme_prints_what_it_says(desk: Path, block: Block) -> None:
+    assert promised(block)
+    said = run(desk, [sys.executable, "-c", block.text])
+    assert said.splitlines() == promised(block)
+
+
+@pytest.mark.parametrize("block", blocks("console"), ids=lambda block: f"line {block.line}")
+def test_the_commands_of_readme_print_what_it_says(desk: Path, block: Block) -> None:
+    for command, wanted in commands(block):
+        said = run(desk, ["bash", "-c", command])
+        assert fits(said.splitlines(), wanted), f"$ {command}\n{said}"
+
+
+def test_the_policy_of_readme_is_the_default_but_for_what_it_says() -> None:
+    policy = Policy.from_toml_text(blocks("toml")[0].text)
+    assert policy == Policy(imports="data", env={"REGION": "eu"})
+    assert policy.limits.model_fields_set == set(Limits.model_fields)
+
+
+def test_what_readme_leaves_out_of_the_policy_is_right_too(tmp_path: Path) -> None:
+    (tmp_path / "datasets").mkdir()
+    text = re.sub(r"^# (?=\w+ = )", "", blocks("toml")[0].text, flags=re.MULTILINE)
+    policy = Policy.from_toml_text(text, directory=str(tmp_path))
+    assert policy.tier == "landlock"
+    assert policy.environment == str(tmp_path / ".venv/bin/python")
+    assert [mount.host for mount in policy.mounts] == [str(tmp_path / "datasets")]
+
+
+def test_any_text_may_stand_for_three_dots_and_nothing_else() -> None:
+    assert fits(["a b c", "x"], ["a ...", "x"])
+    assert fits(["a b", "more", "x"], ["a ...", "x"])
+    assert not fits(["a b", "x"], ["a", "x"])
+    assert not fits(["a.b"], ["a+b"])

@@ -16,6 +16,7 @@ import os
 import random
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import NoReturn
 
@@ -66,6 +67,10 @@ class Worker:
         self._channel = Channel(guest_fd, "to_guest", TO_GUEST_CAP_BYTES)
         self._nonce = ""
         self._is_running = False
+        self._is_sending = False
+        self._is_interrupted = False
+        self._sending = threading.Lock()
+        self._main_thread = threading.get_ident()
         self._has_stdin = False
         self._pid = os.getpid()
         _replace_standard_streams()
@@ -228,10 +233,28 @@ class Worker:
     def _emit(
         self, bundle: dict[str, str], metadata: dict[str, str | int | float | bool | None]
     ) -> None:
-        self._channel.send(Display(self._nonce, bundle, metadata))
+        self._say(Display(self._nonce, bundle, metadata))
 
     def _report(self, action: str, tried: str, rule: str, hint: str) -> None:
-        self._channel.send(Denied(self._nonce, "import_policy", tried, f"{rule} -> {action}", hint))
+        self._say(Denied(self._nonce, "import_policy", tried, f"{rule} -> {action}", hint))
+
+    def _say(self, message: Display | Denied) -> None:
+        """Send what the running snippet has to show; any of its threads may.
+
+        After its end, and in children that it forked, there is nobody to show it to. An interrupt
+        waits until the frame is out whole: half a frame would end the session.
+        """
+        if not self._is_running or os.getpid() != self._pid:
+            return
+        with self._sending:
+            self._is_sending = threading.get_ident() == self._main_thread
+            try:
+                self._channel.send(message)
+            finally:
+                self._is_sending = False
+        if self._is_interrupted:
+            self._is_interrupted = False
+            raise KeyboardInterrupt
 
     def _leave_if_forked(self) -> None:
         """End a child that the snippet forked and that ran off the end of the snippet."""
@@ -241,7 +264,9 @@ class Worker:
 
     def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
         # An interrupt that arrives late must not hit the worker's own code.
-        if self._is_running:
+        if self._is_sending:
+            self._is_interrupted = True
+        elif self._is_running:
             raise KeyboardInterrupt
 
 

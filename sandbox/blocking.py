@@ -251,7 +251,8 @@ class Session:
 
     def close(self) -> None:
         """End the session's processes and throw its files away. May be called again."""
-        self._box._call(self._session.close())
+        if self._box._made_in == os.getpid():
+            self._box._call(self._session.close())
 
 
 async def _next(source: AsyncIterator[T]) -> T:

@@ -1,6 +1,7 @@
 """Session: state that persists over snippets, on one worker, with the files beside it."""
 
 import asyncio
+import json
 import os
 import posixpath
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
@@ -23,7 +24,7 @@ from sandbox.errors import (
 from sandbox.lifetime import RETENTION_S, Lifetime
 from sandbox.limits import Limits, merged
 from sandbox.outcome import Artifact, Outcome
-from sandbox.protocol.messages import Check, Checked, Message
+from sandbox.protocol.messages import CODE_CAP_BYTES, TO_GUEST_CAP_BYTES, Check, Checked, Message
 from sandbox.protocol.plan import CHECKPOINTS_CAP
 from sandbox.run import Gone, Ran, Sink, SnippetRun
 from sandbox.snapshots import Snapshot, Snapshots
@@ -334,6 +335,8 @@ class AsyncSession:
         self, code: str, limits: Limits | None, stdin: str | None, sink: Sink | None
     ) -> Outcome:
         allowed = merged(self._limits, limits)
+        _check_length("code", code)
+        _check_length("stdin", stdin or "")
         async with self._turn, self._exchange():
             worker = self._live_worker()
             files = self._workspace()
@@ -490,6 +493,19 @@ class AsyncSession:
         self._live_worker()
         assert self._files is not None
         return self._files
+
+
+def _check_length(name: str, text: str) -> None:
+    """Raise PolicyError for a text that its half of a frame to the guest could not hold."""
+    size = len(text)
+    if TO_GUEST_CAP_BYTES // 24 < size <= CODE_CAP_BYTES:
+        size = len(json.dumps(text)) // 2  # Escaped, a character takes up to 12 bytes.
+    if size > CODE_CAP_BYTES:
+        raise PolicyError(
+            name,
+            f"has {len(text)} characters, about {CODE_CAP_BYTES} fit",
+            "Put it into a file of the workspace",
+        )
 
 
 def _describe(files: Workspace, found: dict[str, str]) -> tuple[Artifact, ...]:

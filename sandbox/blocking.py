@@ -11,9 +11,9 @@ import concurrent.futures
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, overload
 
 from sandbox import events
 from sandbox.copies import Checkpoint, CheckpointState
@@ -24,7 +24,7 @@ from sandbox.limits import Limits
 from sandbox.outcome import Outcome
 from sandbox.policy import Policy
 from sandbox.protocol.messages import Checked
-from sandbox.session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT, AsyncSession
+from sandbox.session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT, AsyncSession, BestOf
 
 T = TypeVar("T")
 
@@ -94,7 +94,11 @@ class Sandbox:
         return self._box.policy
 
     def __enter__(self) -> Self:
-        self._call(self._box.__aenter__())
+        try:
+            self._call(self._box.__aenter__())
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -238,6 +242,32 @@ class Session:
     def checkpoints(self) -> list[CheckpointState]:
         """The checkpoints that can be rolled back to, oldest first, with the memory of each."""
         return self._box._call(self._session.checkpoints())
+
+    @overload
+    def fork(self) -> "Session": ...
+
+    @overload
+    def fork(self, n: int) -> "list[Session]": ...
+
+    def fork(self, n: int | None = None) -> "Session | list[Session]":
+        """A session that goes on from here by itself, with a copy of the files; or `n` of them."""
+        if n is None:
+            return Session(self._box, self._box._call(self._session.fork()))
+        branches = self._box._call(self._session.fork(n))
+        return [Session(self._box, branch) for branch in branches]
+
+    def best_of(
+        self,
+        snippets: Sequence[str],
+        *,
+        key: Callable[[Outcome], float] | None = None,
+        limits: Limits | None = None,
+    ) -> BestOf:
+        """Run each of `snippets` in a branch of its own, all at once; the winner is the session.
+
+        `key` is called on the thread of the event loop.
+        """
+        return self._box._call(self._session.best_of(snippets, key=key, limits=limits))
 
     def try_run(
         self, code: str, *, limits: Limits | None = None, stdin: str | None = None

@@ -128,7 +128,7 @@ def lower(policy: Policy, environment: Environment, host: Host | None = None) ->
     return JailPlan(
         tier=policy.tier,
         layers=tuple(layer for layer in LAYERS if layer in layers),
-        binds=_binds(policy, environment),
+        binds=_binds(policy, environment, host.is_root),
         preload=policy.preload,
         import_rules=imports.rules,
         import_default=imports.default,
@@ -183,12 +183,12 @@ def _env(policy: Policy, environment: Environment, host: Host) -> tuple[tuple[st
 # ---- paths --------------------------------------------------------------------------------------
 
 
-def _binds(policy: Policy, environment: Environment) -> tuple[Bind, ...]:
+def _binds(policy: Policy, environment: Environment, is_root: bool) -> tuple[Bind, ...]:
     """Host paths that the jail shows: parents first, nothing twice."""
     system = _without_nested([*_system_binds(), *_environment_binds(environment)])
     mounts = _mount_binds(policy, system)
-    if policy.tier == "process":
-        return ()  # Nothing is hidden there, so there is nothing to show.
+    if policy.tier == "process" and not is_root:
+        return ()  # Nothing is hidden there from the user's own id, so there is nothing to show.
     return tuple(sorted([*system, *mounts], key=_by_depth))
 
 

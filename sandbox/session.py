@@ -1,4 +1,7 @@
-"""Session: state that persists over snippets, on one worker, with the files beside it."""
+"""Session: state that persists over snippets, on one worker, with the files beside it.
+
+The module is longer than others: one object is all that its user sees of a session.
+"""
 
 import asyncio
 import json
@@ -7,7 +10,7 @@ import posixpath
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, overload
 
 from sandbox import events
 from sandbox.conclusion import conclude
@@ -206,13 +209,22 @@ class AsyncSession:
         async with self._turn, self._exchange() as copies:
             return await copies.list()
 
-    async def fork(self, n: int = 1) -> "list[AsyncSession]":
-        """`n` sessions that go on from here, each by itself, with a copy of the files.
+    @overload
+    async def fork(self) -> "AsyncSession": ...
+
+    @overload
+    async def fork(self, n: int) -> "list[AsyncSession]": ...
+
+    async def fork(self, n: int | None = None) -> "AsyncSession | list[AsyncSession]":
+        """A session that goes on from here by itself, with a copy of the files; or `n` of them.
 
         A branch has its own jail, limits and bill; its deadline is that of a new session. Raises
         CopyRefused where the session could not be told apart from its branch: live threads,
         child processes, open sockets, pipes or workspace files, writable shared memory.
         """
+        if n is None:
+            [branch] = await self.fork(1)
+            return branch
         if n < 1:
             raise PolicyError("n", f"is {n}", "Ask for at least one branch")
         async with self._turn, self._exchange():

@@ -29,11 +29,13 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import weakref
 from collections import deque
 from pathlib import Path
 
 from sandbox import cgroup, inherited
 from sandbox.errors import EngineTimeout, EnvironmentFailed, LayerUnavailable, ZygoteDied
+from sandbox.lifecycle import State
 from sandbox.protocol.messages import TRUSTED_CAP_BYTES, Failed, Message, Plan, ZygoteReady
 from sandbox.protocol.plan import JailPlan
 from sandbox.wire import Wire
@@ -44,7 +46,8 @@ BOOTSTRAP = (
     "import sys; sys.path.insert(0, sys.argv[2]); from sandbox.guest.launcher import main;"
     " main(int(sys.argv[1]))"
 )
-LAUNCHER_FLAGS = ("-I", "-S", "-B", "-X", "utf8", "-c", BOOTSTRAP)
+LAUNCHER_FLAGS = ("-s", "-P", "-S", "-B", "-X", "utf8", "-c", BOOTSTRAP)
+"""Isolated, but for the environment: -I would have PYTHONMALLOC below ignored."""
 LAUNCHER_ENV = {
     "LC_ALL": "C.UTF-8",
     # One fork copies the page tables of the whole heap: huge pages make it ten times smaller.
@@ -75,6 +78,7 @@ class Zygote:
         self._said: deque[bytes] = deque(maxlen=16)
         self._groups: cgroup.ZygoteGroups | None = None
         self._directory = ""
+        self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
     @classmethod
     async def start(
@@ -116,14 +120,30 @@ class Zygote:
 
     async def branch(self, origin: Worker, count: int) -> list[Worker]:
         """`count` branches of the session that `origin` is, at rest now. Raises CopyRefused."""
+        work = asyncio.ensure_future(self._branch(origin, count))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # Half way the session would have an answer on its way that nobody waits for.
+            for worker in await work:
+                await worker.close()
+            raise
+
+    async def _branch(self, origin: Worker, count: int) -> list[Worker]:
         workers: list[Worker] = []
+        arrivals: list[asyncio.Task[None]] = []
         try:
             for _ in range(count):
                 workers.append(self._new_worker())
-            await asyncio.gather(*(worker.ask_origin(origin) for worker in workers))
             for worker in workers:
-                await worker.depart_from(origin)
+                worker.ask_origin(origin)
+            for worker in workers:
+                departure = await worker.depart_from(origin)
+                # It finds its way while the next one departs.
+                arrivals.append(asyncio.ensure_future(worker.arrive(departure)))
+            await asyncio.gather(*arrivals)
         except BaseException as error:
+            await asyncio.gather(*arrivals, return_exceptions=True)
             await asyncio.gather(*(worker.close() for worker in workers))
             if isinstance(error, TimeoutError):
                 raise EngineTimeout("a branch of the session", BRANCH_WITHIN_S) from None
@@ -140,7 +160,9 @@ class Zygote:
                 processes=self.plan.processes,
             )
         directory = self._make_directory(number) if self._directory else ""
-        return Worker(self.plan, number, group, directory, why_no_zygote=self.death)
+        worker = Worker(self.plan, number, group, directory, why_no_zygote=self.death)
+        self._workers.add(worker)
+        return worker
 
     def death(self) -> Exception:
         """Why this zygote is of no more use, as the error to raise."""
@@ -170,6 +192,8 @@ class Zygote:
             except TimeoutError:
                 self._process.kill()
                 await self._ended
+        for worker in list(self._workers):
+            await worker.gone(GONE_WITHIN_S)
         self._forget()
         if self._groups is not None:
             self._groups.remove()
@@ -269,6 +293,10 @@ class Zygote:
 
     def _fail(self) -> None:
         self._wire.close()
+        for worker in list(self._workers):
+            # Without a pid namespace the kernel does not end them with the zygote.
+            if worker.state is not State.STARTING:
+                worker.kill()
         if not self._ready.done():
             self._on_words_left()
             self._ready.set_exception(self.death())

@@ -13,7 +13,6 @@ from sandbox.protocol.messages import Direction, Message, MessageError, pack, un
 
 READ_BYTES = 1 << 18
 DESCRIPTORS_CAP = 16
-POLL_S = 0.0002
 _CREDENTIALS = struct.Struct("iII")
 
 
@@ -49,6 +48,7 @@ class Wire:
         """Waits for the next message of a copy that was asked something."""
         self.parked: int | None = None
         """Pid that a copy of a session process gave as its own, once it waits on this wire."""
+        self._is_parked_or_over = asyncio.Event()
         self.sender_pid: int | None = None
         end.setblocking(False)
         if trusted:
@@ -91,11 +91,15 @@ class Wire:
     async def has_parked(self, within_s: float) -> int:
         """The pid that a copy gave, once it waits. Raises CopyRefused or TimeoutError."""
         async with asyncio.timeout(within_s):
-            while self._is_open and self.parked is None:
-                await asyncio.sleep(POLL_S)
+            await self._is_parked_or_over.wait()
         if self.parked is None:
             raise CopyRefused("the copy ended at once")
         return self.parked
+
+    def park(self, pid: int) -> None:
+        """Take note that a copy, `pid` as it says, waits on this wire."""
+        self.parked = pid
+        self._is_parked_or_over.set()
 
     def take_descriptors(self, count: int) -> list[int]:
         """The `count` oldest descriptors that came; they are the caller's to close."""
@@ -106,6 +110,7 @@ class Wire:
         """Stop and close. `on_end` is not called."""
         if self._is_open:
             self._is_open = False
+            self._is_parked_or_over.set()
             self._loop.remove_reader(self._socket.fileno())
             if self._unsent:
                 self._loop.remove_writer(self._socket.fileno())

@@ -12,7 +12,9 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sandbox import inherited
@@ -44,6 +46,7 @@ from sandbox.protocol.messages import (
     Pause,
     Prepared,
     Ready,
+    Shut,
     Spawn,
     Watch,
 )
@@ -67,6 +70,21 @@ class HandedOver(NamedTuple):
     @property
     def streams(self) -> tuple[int, ...]:
         return tuple(fd for fd in self[:4] if fd >= 0)
+
+
+@dataclass
+class Passage:
+    """One opening of the gate that a session's init keeps."""
+
+    passed: int = 0
+    """How many namespaces were entered, once it is shut."""
+
+
+class Departure(NamedTuple):
+    """What a session process said of a copy that it sent off, and how the gate was used."""
+
+    answer: Message
+    passage: Passage
 
 
 NOTHING_HANDED_OVER = HandedOver(-1, -1, -1, -1, ())
@@ -112,6 +130,8 @@ class Worker:
         self._kills_asked = 0
         self._is_killed = asyncio.Event()
         self._prepared: asyncio.Future[int] = self._loop.create_future()
+        self._gate = asyncio.Lock()
+        self._is_shut: asyncio.Future[int] = self._loop.create_future()
         self.branches: set[Worker] = set()
         """Branches of this session that live; they end with its init."""
         self.gatekeeper: Worker | None = None
@@ -152,7 +172,7 @@ class Worker:
         finally:
             self._close_handed_over()
 
-    async def ask_origin(self, origin: "Worker") -> None:
+    def ask_origin(self, origin: "Worker") -> None:
         """Have the namespaces of a branch of `origin` made; `depart_from` comes after this."""
         self._origin = origin
         self.gatekeeper = origin.gatekeeper or origin
@@ -164,35 +184,57 @@ class Worker:
         except BaseException:
             self._close_handed_over()
             raise
+
+    async def depart_from(self, origin: "Worker") -> Departure:
+        """Have the session process of `origin` fork into the namespaces; `arrive` comes next."""
         async with asyncio.timeout(START_WITHIN_S):
-            await self._prepared
-
-    async def depart_from(self, origin: "Worker") -> None:
-        """Have the session process of `origin` fork into the namespaces that were made.
-
-        Raises CopyRefused where it must not, or did not get there.
-        """
-        count = self._prepared.result()
+            count = await self._prepared
         namespaces = self._control.take_descriptors(count)
         ends = self._handed_over
         assert self.gatekeeper is not None
-        self.gatekeeper._control.send(Admit(count))
         try:
-            answer = await origin.guest.ask(
-                Depart("depart", count, len(ends.cgroups)),
-                (ends.guest, ends.stdout, ends.stderr, *namespaces, *ends.cgroups),
-                within_s=START_WITHIN_S,
-            )
+            async with self.gatekeeper._open_gate(count) as passage:
+                answer = await origin.guest.ask(
+                    Depart("depart", count, len(ends.cgroups)),
+                    (ends.guest, ends.stdout, ends.stderr, *namespaces, *ends.cgroups),
+                    within_s=START_WITHIN_S,
+                )
         finally:
-            self.gatekeeper._control.send(Admit(0))
             for fd in namespaces:
                 os.close(fd)
             self._close_handed_over()
-        if not isinstance(answer, Copied) or answer.refusal:
-            raise CopyRefused(answer.refusal if isinstance(answer, Copied) else "it said nonsense")
-        pid = await self.guest.has_parked(START_WITHIN_S)
-        self._control.send(Confirm(pid))
-        await self.start()
+        return Departure(answer, passage)
+
+    async def arrive(self, departure: Departure) -> None:
+        """Wait for the one who departed, and until the branch's jail holds. Raises CopyRefused."""
+        answer, passage = departure
+        assert self.gatekeeper is not None
+        try:
+            if not isinstance(answer, Copied) or answer.refusal:
+                why = answer.refusal if isinstance(answer, Copied) else "it said nonsense"
+                raise CopyRefused(why)
+            pid = await self.guest.has_parked(START_WITHIN_S)
+            self._control.send(Confirm(pid))
+            await self.start()
+        except BaseException:
+            if passage.passed:
+                # Whoever went through is not where it should be: see `guest/branch`.
+                self.gatekeeper._kill_init()
+            raise
+
+    @asynccontextmanager
+    async def _open_gate(self, namespaces: int) -> AsyncIterator[Passage]:
+        """Open the gate that this worker's init keeps, for one process; one at a time."""
+        passage = Passage()
+        async with self._gate:
+            self._control.send(Admit(namespaces))
+            try:
+                yield passage
+            finally:
+                self._is_shut = self._loop.create_future()
+                self._control.send(Admit(0))
+                async with asyncio.timeout(START_WITHIN_S):
+                    passage.passed = await self._is_shut
 
     def _close_handed_over(self) -> None:
         """Close the host's copies of what the worker holds itself by now."""
@@ -286,6 +328,16 @@ class Worker:
         else:
             self._control.close()
 
+    async def gone(self, within_s: float) -> bool:
+        """Wait until nothing of it runs; whether that was so in time."""
+        if self._pidfd >= 0:
+            try:
+                async with asyncio.timeout(within_s):
+                    await asyncio.shield(self._gone)
+            except TimeoutError:
+                return False
+        return True
+
     def _kill_init(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
@@ -296,13 +348,9 @@ class Worker:
         if self.branches and self._control.is_open:
             self._lingers = True
             return
-        if self._pidfd >= 0:
-            try:
-                async with asyncio.timeout(GONE_WITHIN_S):
-                    await asyncio.shield(self._gone)
-            except TimeoutError:
-                self._kill_init()
-                raise EngineTimeout("the end of a worker", GONE_WITHIN_S) from None
+        if not await self.gone(GONE_WITHIN_S):
+            self._kill_init()
+            raise EngineTimeout("the end of a worker", GONE_WITHIN_S)
         self.state = State.DEAD
         self._control.close()
         self.guest.close()
@@ -347,6 +395,9 @@ class Worker:
             self._kills_asked -= 1
             if not self._kills_asked:
                 self._is_killed.set()
+        elif isinstance(message, Shut):
+            if not self._is_shut.done():
+                self._is_shut.set_result(message.passed)
         elif isinstance(message, Prepared):
             if not self._prepared.done():
                 self._prepared.set_result(message.namespaces)
@@ -405,6 +456,8 @@ class Worker:
         self._loop.remove_reader(self._pidfd)
         self.state = State.DEAD
         self._is_killed.set()
+        if not self._is_shut.done():
+            self._is_shut.set_result(0)
         if not self._gone.done():
             self._gone.set_result(None)
         if self.on_gone is not None:
@@ -412,7 +465,7 @@ class Worker:
 
     def _on_guest(self, wire: Wire, message: Message) -> None:
         if isinstance(message, Parked):
-            wire.parked = message.pid
+            wire.park(message.pid)
         elif wire.answer is not None:
             if not wire.answer.done():
                 wire.answer.set_result(message)

@@ -8,34 +8,45 @@ namespaces can enter them. Guest processes have none, and the kernel has no call
 another process. What it does have: a user namespace gives every capability in it to a process of
 its parent namespace whose id made it (user_namespaces(7)), and a guest shares that id with init.
 
-1. Init, which no filter binds, forks a *maker*. The maker makes a user namespace below the
-   session's own, then all other namespaces, owned by that one, and forks the *branch init*, pid 1
-   of the new pid namespace. It mounts the branch's own file systems, copies the files, brings
-   loopback up, gives up its capabilities, and hands descriptors of the namespaces to the host.
+1. Init, which no filter binds, forks the *branch init* into a user namespace below the session's
+   own and into all other namespaces, owned by that one: it is pid 1 of the new pid namespace. It
+   mounts the branch's own file systems, copies the files, brings loopback up, gives up its
+   capabilities, and hands descriptors of the namespaces to the host.
 2. The session process forks a *traveller*. It enters the user namespace, then the pid namespace,
-   then the others, joins the branch's control groups, and forks twice: the grandchild lives in
-   the new pid namespace, is adopted by the branch init, gives up its capabilities and waits for
-   the host like any copy.
-3. The branch init confirms what the kernel says of it: no capability, a filter, and nobody else in
-   the pid namespace. Then the branch is a session like others.
+   then the others, joins the branch's control groups, forks and exits: its child lives in the
+   new pid namespace, is adopted by the branch init, starts a process group of its own, gives up
+   its capabilities and waits for the host like any copy.
+3. The branch init confirms what the kernel says of it: no capability, a filter, no process group
+   from outside, and nobody else in the pid namespace. Then the branch is a session like others.
 
 The call filter answers setns(2) with a question to init (`Gate`). Init lets exactly one process
 through, the first that asks after the host opened the gate, with exactly the calls of the list
 in their order. The pid namespace comes second, so whatever else the traveller might fork before
-it is through is seen in step 3; the traveller itself must have ended by then. A session that
-keeps descriptors of its branch's namespaces can do nothing with them: the gate is shut.
+it is through is seen in step 3; the traveller itself is ended when the gate shuts, before that. A
+session that keeps descriptors of its branch's namespaces can do nothing with them: the gate is
+shut. If somebody went through and no branch came of it, the host ends the session and all of its
+branches: somebody used the moment when the gate was open for another.
 
 A branch shares with its origin only what the origin had made before: open pipes and sockets, and
-memory mapped shared. A session that has some is not branched (`what_stays_shared`).
+memory mapped shared. A session that has some is not branched (`what_stays_shared`). Whether it
+has some, and that it gives up what it held, is its own word: a session that was hostile before
+it was branched may go on talking to its branches.
+
+What the kernel cannot give: a pid namespace hides those above it from those below, not the other
+way round. A branch can neither see nor signal its origin or its siblings; its origin can end it
+by a signal to every process, or to a number that it guesses, and no more than that.
 """
 
 import errno
 import fcntl
 import os
+import select
 import shutil
+import signal
 import stat
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from sandbox.guest import jail, sysapi
@@ -52,13 +63,14 @@ KINDS = (  # in this order: see the module's docstring
     ("cgroup", sysapi.CLONE_NEWCGROUP),
 )
 NAMESPACES = (
-    sysapi.CLONE_NEWNS
+    sysapi.CLONE_NEWUSER
+    | sysapi.CLONE_NEWNS
     | sysapi.CLONE_NEWPID
     | sysapi.CLONE_NEWNET
     | sysapi.CLONE_NEWIPC
     | sysapi.CLONE_NEWUTS
-    | sysapi.CLONE_NEWCGROUP
 )
+"""All but the one for control groups, whose root is the group that its maker is in."""
 OWN_FILESYSTEMS = (WORKSPACE, TEMPORARY, SHARED_MEMORY)
 STANDARD_DESCRIPTORS = 3
 
@@ -80,14 +92,28 @@ class Gate:
         self._listener = listener
         self._expected: list[int] = []
         self._pid = 0
+        self._pidfd = -1
+        self._passed = 0
 
     def fileno(self) -> int:
         return self._listener
 
     def open(self, kinds: Sequence[int]) -> None:
-        """Let the next process that asks make these calls, in this order; empty lets nobody."""
+        """Let the next process that asks make these calls, in this order."""
         self._expected = list(kinds)
         self._pid = 0
+        self._passed = 0
+
+    def shut(self) -> int:
+        """Let nobody through, and end who was; how many of the calls that one made."""
+        self._expected.clear()
+        if self._pidfd >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            select.select([self._pidfd], [], [])
+            os.close(self._pidfd)
+            self._pidfd = -1
+        return self._passed
 
     def answer(self) -> None:
         """Take one call and answer it."""
@@ -102,8 +128,11 @@ class Gate:
         kind = arguments[1] & 0xFFFFFFFF
         is_let_in = bool(self._expected) and kind == self._expected[0] and self._pid in (0, pid)
         if is_let_in:
-            self._pid = pid
+            if not self._pid:
+                # It waits for the answer, so the number is still its own.
+                self._pid, self._pidfd = pid, os.pidfd_open(pid)
             self._expected.pop(0)
+            self._passed += 1
         # Both arguments are in registers, so what was looked at is what will be carried out.
         answer = (0, 0, _CONTINUE) if is_let_in else (0, -errno.EPERM, 0)
         try:
@@ -113,7 +142,7 @@ class Gate:
                 raise
 
 
-# ---- the maker and the branch init ------------------------------------------------------------
+# ---- the branch init --------------------------------------------------------------------------
 
 
 class Prepared(NamedTuple):
@@ -124,25 +153,18 @@ class Prepared(NamedTuple):
     proc_fd: int
 
 
-def make(entry: jail.Entry) -> Prepared:
-    """Return in the branch init, its namespaces made; the maker, which calls this, exits.
-
-    Raises JailError in either.
-    """
+def furnish(entry: jail.Entry) -> Prepared:
+    """Make the inside of the new namespaces; called by their first process. Raises JailError."""
+    os.setsid()
     with step("control groups"):
         jail.join_cgroups(entry)
     with step("user namespace"):
         # Undumpable, this process could not open its own map files.
         sysapi.prctl(sysapi.PR_SET_DUMPABLE, 1)
-        sysapi.unshare(sysapi.CLONE_NEWUSER)
         jail.write_id_maps(GUEST_ID)
-    with step("namespaces"):
-        old = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in OWN_FILESYSTEMS]
-        sysapi.unshare(NAMESPACES)
-    if os.fork():
-        os._exit(0)
-    os.setsid()
+        sysapi.unshare(sysapi.CLONE_NEWCGROUP)
     with step("file systems"):
+        old = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in OWN_FILESYSTEMS]
         jail.mount_own_filesystems(entry, GUEST_ID)
         for source, target in zip(old, entry.directories, strict=True):
             _copy_tree(source, target)
@@ -163,6 +185,8 @@ def make(entry: jail.Entry) -> Prepared:
 
 def _copy_tree(source_fd: int, target_fd: int) -> None:
     """Copy what is in one directory into another, both ours, links and times included."""
+    if not os.listdir(source_fd):
+        return
     shutil.copytree(
         f"/proc/self/fd/{source_fd}",
         f"/proc/self/fd/{target_fd}",
@@ -188,6 +212,9 @@ def confirm(pid: int, proc_fd: int) -> None:
     """Raise JailError unless process `pid` of this pid namespace is bound, and alone with us."""
     with open(os.open(f"{pid}/status", os.O_RDONLY, dir_fd=proc_fd)) as stream:
         fields = dict(line.rstrip("\n").split(":\t", 1) for line in stream if ":\t" in line)
+    if fields.get("NSpgid") != str(pid) or fields.get("NSsid") != str(pid):
+        # A group from outside could be signalled whole, its members outside included.
+        raise JailError("branch", "the session process is in a process group from outside")
     wanted = {"Seccomp": "2", "NoNewPrivs": "1"}
     wanted |= {name: "0" * 16 for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")}
     for name, value in wanted.items():
@@ -214,6 +241,8 @@ def what_stays_shared(except_fds: set[int]) -> str:
             target = os.readlink(f"/proc/self/fd/{name}")
         except FileNotFoundError:
             continue  # The listing's own descriptor.
+        if target.startswith("/memfd:"):
+            return "the session has an open memory file"
         if target.startswith(OWN_FILESYSTEMS):
             return f"the session has the file {target} open"
         if not target.startswith("/"):
@@ -222,7 +251,7 @@ def what_stays_shared(except_fds: set[int]) -> str:
 
 
 def travel(namespaces: Sequence[int], cgroups: Sequence[int]) -> None:
-    """Enter the branch's namespaces and groups; the caller forks twice after this."""
+    """Enter the branch's namespaces and groups; the caller's next child is in them."""
     for fd, (_name, kind) in zip(namespaces, KINDS, strict=True):
         sysapi.setns(fd, kind)
         os.close(fd)
@@ -232,7 +261,8 @@ def travel(namespaces: Sequence[int], cgroups: Sequence[int]) -> None:
 
 
 def settle() -> None:
-    """In the grandchild: give up what entering the user namespace gave, and look at own files."""
+    """In that child: give up what entering the user namespace gave, and look at own files."""
+    os.setsid()
     sysapi.clear_capability_sets()
     sysapi.prctl(sysapi.PR_SET_DUMPABLE, 0)
     os.chdir(WORKSPACE)

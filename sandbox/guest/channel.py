@@ -62,6 +62,12 @@ class Channel:
             os.set_inheritable(fd, False)
         return taken
 
+    def drop_descriptors(self) -> None:
+        """Close every descriptor that came and was not taken."""
+        for fd in self._descriptors:
+            os.close(fd)
+        self._descriptors.clear()
+
     def close(self) -> None:
         """Close this end; the channel is over once every copy of it is closed."""
         self._socket.close()

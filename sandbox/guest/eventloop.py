@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
+    import selectors
 
 UNWIND_S = 0.05
 """How long a task that was interrupted may take to unwind; the host's grace is longer."""
@@ -24,6 +25,20 @@ class EventLoop:
     def __init__(self) -> None:
         self._loop: asyncio.SelectorEventLoop | None = None
         self._pid = 0
+        self._watched: list[selectors.SelectorKey] | None = None
+        """What the loop watched, while it holds no descriptor of its own."""
+
+    def let_go(self) -> None:
+        """Close the descriptors of the loop, which does not run, until `take_up`."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._watched = _take_apart(self._loop)
+
+    def take_up(self) -> None:
+        """Give the loop descriptors again, here or in a copy."""
+        if self._watched is not None:
+            _put_together(self._loop, self._watched)
+            self._watched = None
+            self._pid = os.getpid()
 
     def run(self, coroutine: Coroutine[Any, Any, object], context: Context) -> object:
         """What `coroutine` returns; raises what it raises.
@@ -53,7 +68,9 @@ class EventLoop:
         if self._loop is None or self._loop.is_closed():
             self._loop = asyncio.SelectorEventLoop()
         elif self._pid != os.getpid():
-            _detach(self._loop)
+            # Both copies hold the same epoll instance and the same socket: a thread that wakes one
+            # loop could wake the other, and a change to one registration would change both.
+            _put_together(self._loop, _take_apart(self._loop))
         self._pid = os.getpid()
         return self._loop
 
@@ -103,23 +120,27 @@ def _place_of(
     return None
 
 
-def _detach(loop: Any) -> None:
-    """Give `loop`, copied by a fork, a selector and a wake-up socket of its own.
+def _take_apart(loop: Any) -> "list[selectors.SelectorKey]":
+    """Close the selector and the wake-up socket of `loop`; gives back what else it watched.
 
-    Both copies hold the same epoll instance and the same socket: a thread that wakes one loop
-    could wake the other, and a change to one registration would change both.
+    In a copy this leaves the descriptors and registrations of the original as they are.
     """
-    import selectors
-
-    shared = loop._selector
-    own = selectors.DefaultSelector()
-    for key in shared.get_map().values():
-        if key.fd != loop._ssock.fileno():
-            own.register(key.fileobj, key.events, key.data)
-    # Closing these leaves the other copy's descriptors and registrations as they are.
+    watched = [
+        key for key in loop._selector.get_map().values() if key.fd != loop._ssock.fileno()
+    ]
     loop._ssock.close()
     loop._csock.close()
-    shared.close()
-    loop._selector = own
+    loop._ssock = loop._csock = None
     loop._internal_fds -= 1
+    loop._selector.close()
+    return watched
+
+
+def _put_together(loop: Any, watched: "list[selectors.SelectorKey]") -> None:
+    """Give `loop` a selector and a wake-up socket of its own."""
+    import selectors
+
+    loop._selector = selectors.DefaultSelector()
+    for key in watched:
+        loop._selector.register(key.fileobj, key.events, key.data)
     loop._make_self_pipe()

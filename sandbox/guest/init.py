@@ -32,6 +32,7 @@ from sandbox.protocol.messages import (
     Pause,
     Prepared,
     Ready,
+    Shut,
     Spawn,
     Watch,
 )
@@ -43,7 +44,11 @@ ENDS_KEPT = 1024
 
 
 def serve(
-    plan: JailPlan, prepared: jail.Prepared, request: Spawn, descriptors: list[int]
+    plan: JailPlan,
+    prepared: jail.Prepared,
+    session: worker.Worker,
+    request: Spawn,
+    descriptors: list[int],
 ) -> NoReturn:
     """Enter the jail, fork the session process, and serve the supervisor until it goes."""
     control_fd, guest_fd, stdout_fd, stderr_fd, *cgroup_fds = descriptors
@@ -68,7 +73,8 @@ def serve(
     pid = os.fork()
     if pid == 0:
         here.close()
-        _become_session_process(entry, control, children, there, guest_fd)
+        _become_session_process(entry, control, children, there)
+        worker.serve(session, guest_fd)
     there.close()
     _word, listeners, _flags, _address = socket.recv_fds(here, 1, 1)
     if not _word:
@@ -91,8 +97,9 @@ def serve(
 
 
 def _become_session_process(
-    entry: jail.Entry, control: Channel, children: "Children", parent: socket.socket, guest_fd: int
-) -> NoReturn:
+    entry: jail.Entry, control: Channel, children: "Children", parent: socket.socket
+) -> None:
+    """Put the last layers on, and tell the parent."""
     for fd in entry.directories:
         os.close(fd)
     children.forget()
@@ -106,7 +113,6 @@ def _become_session_process(
     parent.close()
     if listener >= 0:
         os.close(listener)
-    worker.serve(entry.plan, guest_fd, entry.workspace)
 
 
 def _wire_standard_streams(stdout_fd: int, stderr_fd: int) -> None:
@@ -186,14 +192,19 @@ class Init:
         self._children.pause(stopped=message.stopped)
 
     def _admit(self, message: Admit) -> None:
-        if self._gate is not None:
+        if self._gate is not None and message.namespaces:
             self._gate.open([kind for _name, kind in branch.KINDS[: message.namespaces]])
+        else:
+            self._control.send(Shut(self._gate.shut() if self._gate is not None else 0))
 
     def _branch(self, message: Branch) -> None:
         control_fd, *cgroup_fds = self._control.take_descriptors(1 + message.cgroups)
         self._children.has_branches = True
-        if os.fork() == 0:
-            _become_branch_init(self._entry, control_fd, cgroup_fds)
+        try:
+            if sysapi.fork_into(branch.NAMESPACES) == 0:
+                _become_branch_init(self._entry, control_fd, cgroup_fds)
+        except OSError:
+            pass  # The host sees the channel end before a word came.
         for fd in (control_fd, *cgroup_fds):
             os.close(fd)
 
@@ -208,14 +219,14 @@ class Init:
 
 
 def _become_branch_init(entry: jail.Entry, control_fd: int, cgroup_fds: list[int]) -> NoReturn:
-    """In a fork of an init: make the namespaces of a branch and be its init."""
+    """The first process in the namespaces of a branch: furnish them and be its init."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     sysapi.close_all_but((control_fd, *cgroup_fds))
     control = Channel(control_fd, "to_init", TO_GUEST_CAP_BYTES)
     own = dataclasses.replace(entry, cgroup_fds=cgroup_fds, directories=[], proc_fd=-1)
     try:
-        made = branch.make(own)
+        made = branch.furnish(own)
     except JailError as error:
         control.send(Failed(error.step, error.detail))
         os._exit(1)

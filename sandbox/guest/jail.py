@@ -38,13 +38,13 @@ from sandbox.guest.root import is_hidden_by_session
 from sandbox.protocol.plan import GUEST_ID, SHARED_MEMORY, TEMPORARY, WORKSPACE, JailPlan
 
 HOME = "home"
-SESSION_NAMESPACES = (
-    sysapi.CLONE_NEWNS
-    | sysapi.CLONE_NEWNET
-    | sysapi.CLONE_NEWIPC
-    | sysapi.CLONE_NEWUTS
-    | sysapi.CLONE_NEWCGROUP
-)
+SESSION_NAMESPACES = {
+    "mount_namespace": sysapi.CLONE_NEWNS,
+    "net_namespace": sysapi.CLONE_NEWNET,
+    "ipc_namespace": sysapi.CLONE_NEWIPC,
+    "uts_namespace": sysapi.CLONE_NEWUTS,
+    "cgroup_namespace": sysapi.CLONE_NEWCGROUP,
+}
 MOUNT_ATTRIBUTES = sysapi.MOUNT_ATTR_NOSUID | sysapi.MOUNT_ATTR_NODEV
 SIGNALS_QUEUED = 256
 DETAIL_CAP = 2_000
@@ -124,7 +124,7 @@ def confine_session_process(entry: Entry) -> int:
 
 def filter_init(entry: Entry) -> None:
     """Init's own filter, in the tier where it makes no namespaces."""
-    if entry.plan.tier == "landlock":
+    if entry.plan.tier == "landlock" and entry.plan.asks_for("seccomp"):
         with step("filter calls"):
             seccomp.install(entry.prepared.init_program)
 
@@ -162,7 +162,12 @@ def join_cgroups(entry: Entry) -> None:
 
 
 def _unshare_namespaces(entry: Entry) -> None:
-    sysapi.unshare(SESSION_NAMESPACES)
+    flags = 0
+    for layer, flag in SESSION_NAMESPACES.items():
+        if entry.plan.asks_for(layer):
+            flags |= flag
+    if flags:
+        sysapi.unshare(flags)
 
 
 def _mount_workspace(entry: Entry) -> None:
@@ -304,7 +309,7 @@ def _restrict_paths(entry: Entry) -> None:
 
 SESSION_STEPS = (
     SessionStep("", join_cgroups),
-    SessionStep("mount_namespace", _unshare_namespaces),
+    SessionStep("", _unshare_namespaces),
     SessionStep("mount_namespace", _mount_workspace),
     SessionStep("-mount_namespace", _open_workspace),
     SessionStep("pid_namespace", mount_proc),

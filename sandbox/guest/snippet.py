@@ -58,7 +58,7 @@ class SnippetRunner:
         self._sources = Sources(hooks)
         self._displays = Displays(emit, hooks)
         self._compiler = Compiler(language)
-        self._loop = EventLoop()
+        self.loop = EventLoop()
         self._context = copy_context()
         self._recursion_limit = self._guest_recursion_limit = sys.getrecursionlimit()
         self._text: str | None = None
@@ -150,7 +150,7 @@ class SnippetRunner:
         # All of a session runs in one context, so that a variable that one snippet sets, in a
         # coroutine or not, is what the next one finds. Numpy's print options are such variables.
         if any(code is not None and code.co_flags & CO_COROUTINE for code in compiled[:2]):
-            value = self._loop.run(self._await(compiled), self._context)
+            value = self.loop.run(self._await(compiled), self._context)
         else:
             value = self._context.run(self._call, compiled)
         if value is not None and not compiled.is_silent:

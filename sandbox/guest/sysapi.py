@@ -7,6 +7,7 @@ import ctypes
 import fcntl
 import os
 import platform
+import signal
 import socket
 import struct
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ ARCH = platform.machine()
 _NUMBERS = NUMBERS[ARCH]
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_locked_libc = ctypes.PyDLL(None, use_errno=True)
+_locked_libc.syscall.restype = ctypes.c_long
+"""Calls through it keep the interpreter's lock, as `os.fork` does."""
 
 # clone(2), unshare(2), setns(2)
 CLONE_NEWNS = 0x00020000
@@ -98,6 +102,19 @@ def syscall(name: str, *arguments: Argument) -> int:
     return result
 
 
+def fork() -> int:
+    """`os.fork` without the functions that modules registered to be called in the child.
+
+    For a child that runs none of their code, and would pay for each page that they touch. Only
+    in a process of one Python thread: then there is no lock that another thread could hold.
+    """
+    pid: int = _locked_libc.fork()
+    if pid < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"fork: {os.strerror(number)}")
+    return pid
+
+
 def unshare(flags: int) -> None:
     """Leave the namespaces in `flags` for new ones. Source: unshare(2)."""
     syscall("unshare", flags)
@@ -106,6 +123,25 @@ def unshare(flags: int) -> None:
 def setns(fd: int, kind: int) -> None:
     """Join the namespace that `fd` refers to. Source: setns(2)."""
     syscall("setns", fd, kind)
+
+
+def fork_into(flags: int) -> int:
+    """As `os.fork`, the child being in new namespaces; for a process with one thread.
+
+    One fork where unshare(2) and then a fork for the pid namespace would be two. The C library
+    does not see it: the child must start no thread. Source: clone(2).
+    """
+    arguments = [ctypes.c_long(value) for value in (flags | signal.SIGCHLD, 0, 0, 0, 0)]
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid: int = _locked_libc.syscall(ctypes.c_long(_NUMBERS["clone"]), *arguments)
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+    else:
+        ctypes.pythonapi.PyOS_AfterFork_Parent()
+    if pid < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"clone: {os.strerror(number)}")
+    return pid
 
 
 def prctl(option: int, value: int = 0) -> int:

@@ -49,10 +49,11 @@ WORKER_FAILED = 70
 """EX_SOFTWARE of sysexits.h."""
 
 
-def serve(plan: JailPlan, guest_fd: int, workspace: str) -> NoReturn:
+def serve(worker: "Worker", guest_fd: int) -> NoReturn:
     """Be the session process until the supervisor closes the channel."""
     try:
-        Worker(plan, guest_fd, workspace).serve()
+        worker.start(guest_fd)
+        worker.serve()
     finally:
         # An error of the worker itself must not unwind into the zygote's frames and tell the
         # guest about them; the supervisor sees the exit status.
@@ -60,11 +61,16 @@ def serve(plan: JailPlan, guest_fd: int, workspace: str) -> NoReturn:
 
 
 class Worker:
-    """What the session process knows between snippets."""
+    """What the session process knows between snippets.
 
-    def __init__(self, plan: JailPlan, guest_fd: int, workspace: str) -> None:
+    The zygote makes it once, and each session starts its copy: what is made before the fork is
+    made once and shared, what is made after it touches pages that must then be copied.
+    """
+
+    _channel: Channel
+
+    def __init__(self, plan: JailPlan) -> None:
         self._plan = plan
-        self._channel = Channel(guest_fd, "to_guest", TO_GUEST_CAP_BYTES)
         self._nonce = ""
         self._is_running = False
         self._is_sending = False
@@ -72,12 +78,17 @@ class Worker:
         self._sending = threading.Lock()
         self._main_thread = threading.get_ident()
         self._has_stdin = False
-        self._pid = os.getpid()
+        self._pid = 0
         _replace_standard_streams()
-        _reseed()
-        signal.signal(signal.SIGINT, self._on_interrupt)
         self._snippets = SnippetRunner(language=plan.language, emit=self._emit)
         imports.install(plan.import_rules, plan.import_default, self._report)
+
+    def start(self, guest_fd: int) -> None:
+        """Begin a session in this process, heard on `guest_fd`."""
+        self._channel = Channel(guest_fd, "to_guest", TO_GUEST_CAP_BYTES)
+        self._pid = os.getpid()
+        _reseed()
+        signal.signal(signal.SIGINT, self._on_interrupt)
 
     def serve(self) -> NoReturn:
         """Answer messages in order. Ends the process when the channel ends or is broken."""
@@ -138,44 +149,53 @@ class Worker:
 
     def _depart(self, message: Depart) -> None:
         """Fork a copy that goes on as a branch; see `branch` for how it gets there."""
-        taken = self._channel.take_descriptors(3 + message.namespaces + message.cgroups)
-        namespaces = taken[3 : 3 + message.namespaces]
-        cgroups = taken[3 + message.namespaces :]
+        try:
+            taken = self._channel.take_descriptors(3 + message.namespaces + message.cgroups)
+        except ValueError:
+            self._channel.drop_descriptors()
+            refusal = "the session has as many open files as it may have"
+            self._channel.send(Copied(message.nonce, refusal))
+            return
+        self._snippets.loop.let_go()
         refusal = _what_cannot_be_copied() or branch.what_stays_shared(
             {self._channel.fileno(), *taken}
         )
+        chance = random.getstate()
         if not refusal:
-            chance = random.getstate()
-            traveller = os.fork()
-            if traveller == 0:
-                self._travel(taken[:3], namespaces, cgroups, chance)
-                return  # The branch's session process, on its own channel.
-            _pid, status = os.waitpid(traveller, 0)
-            if status:
-                refusal = "it could not enter the namespaces of the branch"
+            try:
+                traveller = os.fork()
+            except OSError as error:
+                refusal = f"no process could be made for a copy ({error.strerror})"
+            else:
+                if traveller == 0:
+                    self._travel(taken, message.namespaces, chance)
+                    return  # The branch's session process, on its own channel.
+                if os.waitpid(traveller, 0)[1]:
+                    refusal = "it could not enter the namespaces of the branch"
         for fd in taken:
             os.close(fd)
+        self._snippets.loop.take_up()
         self._channel.send(Copied(message.nonce, refusal))
 
-    def _travel(
-        self, streams: list[int], namespaces: list[int], cgroups: list[int], chance: Chance
-    ) -> None:
-        """Return in the grandchild, which lives in the branch; parents of it exit."""
+    def _travel(self, taken: list[int], namespaces: int, chance: Chance) -> None:
+        """Return in the child of this process, which lives in the branch; this one exits."""
         try:
-            branch.travel(namespaces, cgroups)
-            middle = os.fork()
+            branch.travel(taken[3 : 3 + namespaces], taken[3 + namespaces :])
+            if os.fork():
+                os._exit(0)
         except OSError:
             os._exit(1)
-        if middle:
-            os._exit(os.waitstatus_to_exitcode(os.waitpid(middle, 0)[1]))
-        channel_fd, stdout_fd, stderr_fd = streams
-        channel = Channel(channel_fd, "to_guest", TO_GUEST_CAP_BYTES)
-        _announce_copy(channel)
         branch.settle()
+        channel_fd, stdout_fd, stderr_fd = taken[:3]
+        channel = Channel(channel_fd, "to_guest", TO_GUEST_CAP_BYTES)
+        channel.send(Parked(os.getpid()))
         os.dup2(stdout_fd, 1)
         os.dup2(stderr_fd, 2)
         os.close(stdout_fd)
         os.close(stderr_fd)
+        self._has_stdin = True  # Whatever is there now, the origin has it too.
+        self._feed_stdin(None)
+        self._snippets.loop.take_up()
         self._go_on_as_copy(channel, chance)
 
     def _park(self, fd: int) -> bool:
@@ -359,7 +379,6 @@ def _reseed() -> None:
 
     `random` reseeds itself after a fork; numpy's global generator does not.
     """
-    random.seed()
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed(int.from_bytes(os.urandom(4), "little"))

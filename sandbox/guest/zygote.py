@@ -4,7 +4,6 @@ It runs no snippet and reads nothing that a snippet wrote. It is pid 1 of its pi
 the full tier), so its end is the end of everything below it.
 """
 
-import gc
 import importlib
 import os
 import platform
@@ -14,7 +13,7 @@ import sys
 import time
 from typing import NoReturn
 
-from sandbox.guest import callrules, init, jail, landlock, seccomp, sysapi
+from sandbox.guest import callrules, init, jail, landlock, memory, seccomp, sysapi, worker
 from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.jail import JailError, step
 from sandbox.protocol.messages import Failed, Spawn, ZygoteReady
@@ -33,7 +32,7 @@ def serve(plan: JailPlan, channel: Channel) -> NoReturn:
                 _mount_own_proc()
         # Workers that end are nobody's to wait for: the supervisor holds their pidfds.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        _preload(plan)
+        session = warm(plan)
         prepared = _prepare(plan)
     except JailError as error:
         channel.send(Failed(error.step, error.detail))
@@ -46,13 +45,19 @@ def serve(plan: JailPlan, channel: Channel) -> NoReturn:
             prepared.data_bytes,
         )
     )
-    _fork_workers(plan, channel, prepared)
+    _fork_workers(plan, channel, prepared, session)
 
 
 def _mount_own_proc() -> None:
     """Cover the host's /proc, which was kept in the tree so that the kernel allows this mount."""
     flags = sysapi.MS_NOSUID | sysapi.MS_NODEV | sysapi.MS_NOEXEC
     sysapi.mount("proc", "/proc", "proc", flags)
+
+
+def warm(plan: JailPlan) -> worker.Worker:
+    """Import the preloads, and make what every session starts a copy of."""
+    _preload(plan)
+    return worker.Worker(plan)
 
 
 def _preload(plan: JailPlan) -> None:
@@ -84,10 +89,7 @@ def _prepare(plan: JailPlan) -> jail.Prepared:
         ruleset = (
             landlock.prepare(_readable(plan), tier=plan.tier) if plan.asks_for("landlock") else None
         )
-    # Objects made so far are never garbage: the collector must not touch their pages after a
-    # fork, for each page touched is a page copied.
-    gc.collect()
-    gc.freeze()
+    memory.settle()
     return jail.Prepared(program, init_program, ruleset, _data_bytes())
 
 
@@ -120,7 +122,9 @@ def _data_bytes() -> int:
     raise JailError("memory", "/proc/self/status has no line VmData")
 
 
-def _fork_workers(plan: JailPlan, channel: Channel, prepared: jail.Prepared) -> NoReturn:
+def _fork_workers(
+    plan: JailPlan, channel: Channel, prepared: jail.Prepared, session: worker.Worker
+) -> NoReturn:
     own_pid_namespace = (
         os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         if plan.asks_for("pid_namespace")
@@ -135,11 +139,11 @@ def _fork_workers(plan: JailPlan, channel: Channel, prepared: jail.Prepared) -> 
         descriptors = channel.take_descriptors(SPAWN_DESCRIPTORS + request.cgroups)
         if own_pid_namespace >= 0:
             sysapi.unshare(sysapi.CLONE_NEWPID)
-        if os.fork() == 0:
+        if sysapi.fork() == 0:
             channel.close()
             if own_pid_namespace >= 0:
                 os.close(own_pid_namespace)
-            init.serve(plan, prepared, request, descriptors)
+            init.serve(plan, prepared, session, request, descriptors)
         if own_pid_namespace >= 0:
             # unshare(CLONE_NEWPID) works once for each return to the own pid namespace.
             sysapi.setns(own_pid_namespace, sysapi.CLONE_NEWPID)

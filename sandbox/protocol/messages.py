@@ -96,6 +96,7 @@ class Kind(IntEnum):
     COPIED = 35
     MEASURED = 36
     PREPARED = 37
+    SHUT = 38
 
 
 Direction = Literal["to_zygote", "from_zygote", "to_init", "from_init", "to_guest", "from_guest"]
@@ -211,9 +212,19 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Admit:
-    """Let the next process that asks enter `namespaces` in the order agreed; 0 lets nobody."""
+    """Let the next process that asks enter `namespaces` in the order agreed.
+
+    With 0 nobody is let in any more, and who was is ended; the answer is Shut.
+    """
 
     namespaces: int
+
+
+@dataclass(frozen=True)
+class Shut:
+    """The gate is shut, and who went through it has ended, `passed` namespaces entered."""
+
+    passed: int
 
 
 @dataclass(frozen=True)
@@ -372,6 +383,7 @@ Message = (
     | Branch
     | Prepared
     | Admit
+    | Shut
     | Confirm
     | Depart
 )
@@ -430,6 +442,7 @@ SPECS = (
     Spec(Kind.BRANCH, Branch, "to_init", {"cgroups": whole(0, 8)}),
     Spec(Kind.PREPARED, Prepared, "from_init", {"namespaces": whole(0, 16)}),
     Spec(Kind.ADMIT, Admit, "to_init", {"namespaces": whole(0, 16)}),
+    Spec(Kind.SHUT, Shut, "from_init", {"passed": whole(0, 16)}),
     Spec(Kind.CONFIRM, Confirm, "to_init", {"pid": PID}),
     Spec(
         Kind.DEPART,

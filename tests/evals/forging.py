@@ -15,8 +15,8 @@ FUNCTION_TASK = {
     "task_id": "double",
     "prompt": "",
     "entry_point": "double",
-    "test": "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate('a') == 'aa'\n"
-    "    assert candidate([1]) == [1, 1]\n",
+    "test": "def check(candidate):\n    assert candidate(2) == 4\n"
+    "    assert candidate('a') == 'aa'\n    assert candidate([1]) == [1, 1]\n",
 }
 
 FUNCTION_FORGERIES = (

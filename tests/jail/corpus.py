@@ -213,7 +213,8 @@ def _expected(name: str, text: str) -> Expected:
     if not arrow or layer not in DEFENCES:
         raise CorpusError(f"{name}: {layer!r} is no layer")
     endings, _, reasons = rest.partition(", ")
-    return Expected(layer, tuple(endings.split(" or ")), frozenset(filter(None, reasons.split("/"))))
+    known = frozenset(filter(None, reasons.split("/")))
+    return Expected(layer, tuple(endings.split(" or ")), known)
 
 
 def _use(name: str, source: str) -> Use:

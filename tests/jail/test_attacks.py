@@ -19,7 +19,7 @@ from sandbox.errors import FileRefused, SessionError
 from sandbox.outcome import Died, LimitExceeded, Outcome, Raised, outcome_to_json
 from tests.jail import corpus
 from tests.jail.bait import Bait
-from tests.jail.corpus import TIERS, Attack, Expected, Tier
+from tests.jail.corpus import Attack, Expected, Tier
 
 MiB = 1024 * 1024
 LIMITS = Limits(
@@ -101,9 +101,9 @@ def bait() -> Iterator[Bait]:
         yield laid
 
 
-@pytest.fixture(scope="module", params=TIERS)
-def arena(request: pytest.FixtureRequest, bait: Bait) -> Iterator[Arena]:
-    entered = Arena(request.param, bait)
+@pytest.fixture(scope="module")
+def arena(tier: Tier, bait: Bait) -> Iterator[Arena]:
+    entered = Arena(tier, bait)
     yield entered
     entered.close()
 
@@ -137,17 +137,6 @@ def test_the_attack_escapes_where_there_is_no_jail(attack: Attack) -> None:
     assert "ESCAPED:" in said
 
 
-def test_the_attacks_left_nothing_open_in_the_host_process(arena: Arena) -> None:
-    with arena.box.session() as session:
-        assert session.run("1 + 1").text == "2"
-    open_before = len(os.listdir("/proc/self/fd"))
-    foul = corpus.armed("import os\nos.closerange(0, 256)", {})
-    for _ in range(20):
-        with arena.box.session() as session:
-            session.run(foul)
-    assert abs(len(os.listdir("/proc/self/fd")) - open_before) <= 8
-
-
 # ---- one attack ---------------------------------------------------------------------------------
 
 
@@ -165,7 +154,8 @@ def assert_ended_as(outcome: Outcome, expected: Expected) -> None:
     assert any(fnmatchcase(ending, pattern) for pattern in expected.endings), outcome
     if expected.layer in corpus.LAYERS:
         assert expected.layer in outcome.layers
-    assert reasons_of(outcome) <= expected.reasons, outcome.stdout
+    for reason in reasons_of(outcome):
+        assert any(fnmatchcase(reason, known) for known in expected.reasons), outcome.stdout
     if expected.reasons and outcome.status == "completed" and expected.layer != "protocol":
         # A forged end may overtake what was printed before it.
         assert reasons_of(outcome), outcome.stdout

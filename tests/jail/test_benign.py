@@ -7,26 +7,18 @@ import pytest
 from sandbox import Policy, Sandbox
 from sandbox.outcome import Outcome, Raised
 from tests.jail import corpus
-from tests.jail.corpus import TIERS, Tier, Use
+from tests.jail.corpus import Tier, Use
 
 USES = corpus.uses()
 PRELOAD = ("numpy", "pandas", "matplotlib.pyplot")
 DRAW = "import numpy\n(numpy.random.random(), numpy.random.default_rng().random())"
 
 
-class Room:
-    """One sandbox of a tier, its libraries loaded before any session."""
-
-    def __init__(self, tier: Tier) -> None:
-        self.tier = tier
-        self.box = Sandbox(Policy(tier=tier, preload=PRELOAD), pool_size=2)
-
-
-@pytest.fixture(scope="module", params=TIERS)
-def room(request: pytest.FixtureRequest) -> Iterator[Room]:
-    opened = Room(request.param)
-    yield opened
-    opened.box.close()
+@pytest.fixture(scope="module")
+def room(tier: Tier) -> Iterator[Sandbox]:
+    """A sandbox of the tier with its libraries loaded before any session."""
+    with Sandbox(Policy(tier=tier, preload=PRELOAD), pool_size=2) as opened:
+        yield opened
 
 
 def test_the_corpus_is_large_enough() -> None:
@@ -35,11 +27,11 @@ def test_the_corpus_is_large_enough() -> None:
 
 
 @pytest.mark.parametrize("use", USES, ids=lambda use: use.name)
-def test_the_program_runs_as_it_would_without_a_jail(room: Room, use: Use) -> None:
-    if room.tier not in use.tiers:
+def test_the_program_runs_as_it_would_without_a_jail(room: Sandbox, use: Use) -> None:
+    if room.policy.tier not in use.tiers:
         return assert_is_refused_politely(room, use)
     stdout, shown = "", set[str]()
-    with room.box.session() as session:
+    with room.session() as session:
         for snippet in use.snippets:
             outcome = session.run(snippet, stdin=use.stdin)
             assert outcome.status == "completed", told(outcome)
@@ -53,15 +45,15 @@ def test_the_program_runs_as_it_would_without_a_jail(room: Room, use: Use) -> No
     assert set(left) >= set(use.files)
 
 
-def assert_is_refused_politely(room: Room, use: Use) -> None:
+def assert_is_refused_politely(room: Sandbox, use: Use) -> None:
     """What a tier does not promise must fail as a Python error, not as a crash or a hang."""
-    with room.box.session() as session:
+    with room.session() as session:
         outcomes = [session.run(snippet, stdin=use.stdin) for snippet in use.snippets]
     assert {outcome.status for outcome in outcomes} <= {"completed", "raised"}
 
 
-def test_two_sessions_draw_different_numbers(room: Room) -> None:
-    with room.box.session() as one, room.box.session() as other:
+def test_two_sessions_draw_different_numbers(room: Sandbox) -> None:
+    with room.session() as one, room.session() as other:
         drawn = {one.run(DRAW).text, other.run(DRAW).text}
     assert len(drawn) == 2
     assert None not in drawn

@@ -49,7 +49,9 @@ def test_a_checkpoint_outlives_deaths_of_the_session_process(session: Session) -
 def test_a_rollback_ends_the_processes_that_were_started_since(session: Session) -> None:
     session.run("import os, time")
     mark = session.checkpoint()
-    session.run("if os.fork() == 0:\n    while True:\n        open('alive', 'w'); time.sleep(0.001)")
+    session.run(
+        "if os.fork() == 0:\n    while True:\n        open('alive', 'w'); time.sleep(0.001)"
+    )
     session.rollback(mark)
     session.run("[os.remove(name) for name in os.listdir('.')]; time.sleep(0.02)")
     assert session.files() == []
@@ -113,8 +115,10 @@ def test_a_checkpoint_of_another_session_is_refused(box: Sandbox, session: Sessi
 
 
 def test_live_threads_and_children_refuse_a_checkpoint(session: Session) -> None:
-    session.run("import os, threading\nstop = threading.Event()\n"
-                "t = threading.Thread(target=stop.wait); t.start()")
+    session.run(
+        "import os, threading\nstop = threading.Event()\n"
+        "t = threading.Thread(target=stop.wait); t.start()"
+    )
     with pytest.raises(CopyRefused, match="live Python threads"):
         session.checkpoint()
     session.run("stop.set(); t.join()\nchild = os.fork()\nif not child: os._exit(0)")

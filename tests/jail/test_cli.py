@@ -254,16 +254,16 @@ def test_json_keeps_what_a_snippet_shows(here: Path) -> None:
     assert outcome.displays == ({"text/plain": "x", "text/html": "<b>x</b>"},)
 
 
-def test_the_text_of_what_is_shown_comes_in_its_place_and_the_echo_once(here: Path) -> None:
+def test_the_text_of_what_is_shown_comes_out_and_that_of_the_echo_once(here: Path) -> None:
     code = "\n".join(
         [
             "class Table:",
             "    def __repr__(self): return 'table'",
             "    def _repr_html_(self): return '<table>'",
-            "print('a'); display(Table()); print('b'); Table()",
+            "display({'text/plain': 'shown'}, raw=True); Table()",
         ]
     )
-    assert run(here, code).stdout == "a\ntable\nb\ntable\n"
+    assert run(here, code).stdout == "shown\ntable\n"
 
 
 def test_the_account_names_what_was_refused(here: Path) -> None:

@@ -36,8 +36,10 @@ def test_a_table_comes_as_text_and_html(session: Session) -> None:
 
 
 def test_a_repr_that_raises_or_floods_does_not_harm_the_session(session: Session) -> None:
-    session.run("class Bad:\n    def __repr__(self): raise ValueError('no')\n"
-                "class Flood:\n    def _repr_html_(self): return 'x' * 50_000_000")
+    session.run(
+        "class Bad:\n    def __repr__(self): raise ValueError('no')\n"
+        "class Flood:\n    def _repr_html_(self): return 'x' * 50_000_000"
+    )
     assert session.run("Bad()").status in ("completed", "raised")
     flood = session.run("Flood()")
     assert sum(len(item) for bundle in flood.displays for item in bundle.values()) < 50_000_000

@@ -27,8 +27,10 @@ def test_what_is_put_is_read_by_the_guest_and_got_back(session: Session) -> None
 
 def test_the_guest_owns_what_was_put(session: Session) -> None:
     session.put("a.txt", "a")
-    outcome = session.run("import os\nopen('a.txt', 'a').write('b')\nos.rename('a.txt', 'b.txt')\n"
-                          "os.stat('b.txt').st_uid == os.getuid()")
+    outcome = session.run(
+        "import os\nopen('a.txt', 'a').write('b')\nos.rename('a.txt', 'b.txt')\n"
+        "os.stat('b.txt').st_uid == os.getuid()"
+    )
     assert outcome.text == "True"
     assert session.get("b.txt") == b"ab"
 
@@ -36,8 +38,10 @@ def test_the_guest_owns_what_was_put(session: Session) -> None:
 def test_artifacts_tell_what_was_made_changed_and_deleted(session: Session) -> None:
     session.put("old.csv", "a,b\n")
     session.put("gone.txt", "x")
-    outcome = session.run("import os\nopen('old.csv', 'a').write('1,2\\n')\nos.remove('gone.txt')\n"
-                          "os.mkdir('plots')\nopen('plots/p.png', 'wb').write(b'png')")
+    outcome = session.run(
+        "import os\nopen('old.csv', 'a').write('1,2\\n')\nos.remove('gone.txt')\n"
+        "os.mkdir('plots')\nopen('plots/p.png', 'wb').write(b'png')"
+    )
     found = {item.path: (item.change, item.size_bytes, item.mime) for item in outcome.artifacts}
     assert found == {
         "gone.txt": ("deleted", 0, "text/plain"),
@@ -85,8 +89,10 @@ def test_a_put_goes_around_links_and_pipes_that_the_guest_laid(session: Session)
     session.run("import os\nos.symlink('/tmp/elsewhere', 'a')\nos.mkfifo('b')")
     session.put("a", "data")
     session.put("b", "data")
-    assert session.run("os.path.islink('a'), open('b').read(), os.path.exists('/tmp/elsewhere')"
-                       ).text == "(False, 'data', False)"
+    assert (
+        session.run("os.path.islink('a'), open('b').read(), os.path.exists('/tmp/elsewhere')").text
+        == "(False, 'data', False)"
+    )
 
 
 def test_a_put_below_a_link_is_refused(session: Session) -> None:
@@ -97,7 +103,9 @@ def test_a_put_below_a_link_is_refused(session: Session) -> None:
 
 
 def test_odd_names_are_listed_and_read(session: Session) -> None:
-    session.run("for name in (' a', 'new\\nline', '-rf', 'ü', '.hidden'): open(name, 'w').write(name)")
+    session.run(
+        "for name in (' a', 'new\\nline', '-rf', 'ü', '.hidden'): open(name, 'w').write(name)"
+    )
     assert session.files() == [" a", "-rf", ".hidden", "new\nline", "ü"]
     for name in session.files():
         assert session.get(name) == name.encode()
@@ -118,7 +126,9 @@ def test_the_bytes_of_a_stream_that_was_no_text_are_kept(session: Session) -> No
 
 def test_the_workspace_has_its_usual_names_in_the_full_tier() -> None:
     with Sandbox(pool_size=0) as box:
-        outcome = box.run("import os\nos.getcwd(), os.path.realpath('/workspace'), os.environ['HOME']")
+        outcome = box.run(
+            "import os\nos.getcwd(), os.path.realpath('/workspace'), os.environ['HOME']"
+        )
         assert outcome.text == "('/mnt/data', '/mnt/data', '/tmp/home')"
 
 
@@ -148,7 +158,8 @@ def test_a_policy_may_take_files_back_with_the_variables(tier: Tier) -> None:
     policy = Policy(tier=tier, files="rollback")
     with Sandbox(policy, pool_size=0) as box, box.session() as session:
         session.put("a.txt", "before")
-        outcome = session.run("open('a.txt', 'w').write('half'); open('b', 'w')\n"
-                              "import os\nos._exit(1)")
+        outcome = session.run(
+            "open('a.txt', 'w').write('half'); open('b', 'w')\nimport os\nos._exit(1)"
+        )
         assert (outcome.state, outcome.artifacts) == ("rolled_back", ())
         assert (session.files(), session.get("a.txt")) == (["a.txt"], b"before")

@@ -13,25 +13,30 @@ from pathlib import Path
 
 import psutil
 import pytest
-import uvloop
 
-from sandbox import AsyncSandbox, Policy, Sandbox, Session, StaleProcess
+from sandbox import Policy, Sandbox, Session, StaleProcess
 from tests.jail.corpus import Tier
 from tests.jail.hosts import ROOT, descendants, live_host, run_host, wait_until_gone
 
 PLAIN_USER = 61_234
 SYSTEM_PYTHON = "/usr/bin/python3"
-NEEDED = ("pydantic", "pydantic_core", "annotated_types", "typing_extensions.py", "psutil",
-          "typing_inspection", "RestrictedPython")
+NEEDED = (
+    "pydantic",
+    "pydantic_core",
+    "annotated_types",
+    "typing_extensions.py",
+    "psutil",
+    "typing_inspection",
+    "RestrictedPython",
+)
 
 
 @pytest.fixture(scope="module")
-def readable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def readable(own_temporary_directory: Path) -> Iterator[Path]:
     """The engine and what it needs, where every user can read them."""
-    folder = tmp_path_factory.mktemp("readable")
-    for above in (folder, *folder.parents):
-        if above.stat().st_uid == os.geteuid() and above != Path("/"):
-            above.chmod(above.stat().st_mode | 0o055)
+    folder = own_temporary_directory / "readable"
+    folder.mkdir()
+    folder.chmod(0o755)
     packages = [Path(entry) for entry in (*site.getsitepackages(), *sys.path) if entry]
     for name in NEEDED:
         source = next(base / name for base in packages if (base / name).exists())
@@ -83,8 +88,17 @@ def test_a_plain_user_has_every_feature_in_both_tiers(
         interpreter=SYSTEM_PYTHON,
         path=str(readable),
         wrapper=as_user,
-    ) == [uid, str(seen), "rolled_back", "limit_exceeded", "(1, 'put')", "raised", "1", [True],
-          list(b"put")]
+    ) == [
+        uid,
+        str(seen),
+        "rolled_back",
+        "limit_exceeded",
+        "(1, 'put')",
+        "raised",
+        "1",
+        [True],
+        list(b"put"),
+    ]
 
 
 def test_threads_of_a_host_share_one_sandbox(box: Sandbox) -> None:
@@ -108,16 +122,24 @@ async def test_the_blocking_face_works_inside_a_running_loop(session: Session) -
     assert (await asyncio.to_thread(session.run, "1")).text == "1"
 
 
-def test_uvloop_drives_the_engine(tier: Tier) -> None:
-    async def use() -> tuple[str | None, str, str | None]:
-        async with AsyncSandbox(Policy(tier=tier), pool_size=1) as box, box.session() as session:
-            assert type(asyncio.get_running_loop()).__module__.startswith("uvloop")
-            await session.run("x = 41")
-            died = await session.run("import os\nos._exit(1)")
-            return (await session.run("x + 1")).text, died.state, (await box.run("1")).text
+UVLOOP_HOST = """
+import asyncio, json, uvloop
+from sandbox import AsyncSandbox, Policy
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(use()) == ("42", "rolled_back", "1")
+async def use():
+    async with AsyncSandbox(Policy(tier={tier!r}), pool_size=1) as box, box.session() as session:
+        await session.run("x = 41")
+        died = await session.run("import os; os._exit(1)")
+        loop = type(asyncio.get_running_loop()).__module__
+        return [loop, (await session.run("x + 1")).text, died.state, (await box.run("1")).text]
+
+with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    print(json.dumps(runner.run(use())))
+"""
+
+
+def test_uvloop_drives_the_engine(tier: Tier) -> None:
+    assert run_host(UVLOOP_HOST.format(tier=tier)) == ["uvloop", "42", "rolled_back", "1"]
 
 
 def test_workers_of_xdist_each_have_their_own(tmp_path: Path) -> None:
@@ -128,12 +150,12 @@ def test_workers_of_xdist_each_have_their_own(tmp_path: Path) -> None:
         "        assert box.run(f'{n} * 2').text == str(n * 2)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", str(tmp_path)],
+        [*(sys.executable, "-m", "pytest", "-q", "-p", "xdist", "-n", "2"), str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=120,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         check=False,
     )
     assert "4 passed" in done.stdout, done.stdout + done.stderr

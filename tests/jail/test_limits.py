@@ -114,10 +114,15 @@ def test_a_snippet_that_does_not_heed_the_interrupt_is_killed_after_the_grace(
 BURNERS = (
     ("itself", "while True: pass"),
     ("children", "for _ in range(2): os.fork()\nwhile True: pass"),
-    ("short children", "while True:\n    if not os.fork(): sum(range(10 ** 5)); os._exit(0)\n"
-     "    os.wait()"),
-    ("threads", "def burn():\n    while True: pass\n"
-     "for _ in range(2): threading.Thread(target=burn, daemon=True).start()\nburn()"),
+    (
+        "short children",
+        "while True:\n    if not os.fork(): sum(range(10 ** 5)); os._exit(0)\n    os.wait()",
+    ),
+    (
+        "threads",
+        "def burn():\n    while True: pass\n"
+        "for _ in range(2): threading.Thread(target=burn, daemon=True).start()\nburn()",
+    ),
 )
 
 
@@ -146,14 +151,20 @@ def test_sleeping_takes_no_cpu_time(session: Session) -> None:
 # ---- memory -------------------------------------------------------------------------------------
 
 EATERS = (
-    ("of private pages", "m = mmap.mmap(-1, 1 << 28, flags=mmap.MAP_PRIVATE)\n"
-     "for at in range(0, 1 << 28, 4096): m[at] = 1\ntime.sleep(60)"),
-    ("of shared pages", "m = mmap.mmap(-1, 1 << 28)\n"
-     "for at in range(0, 1 << 28, 4096): m[at] = 1\ntime.sleep(60)"),
-    ("multiplied by fork", "for _ in range(3): os.fork()\nkept = b'x' * (48 << 20)\n"
-     "signal.pause()"),
-    ("of anonymous files", "fd = os.memfd_create('m')\n"
-     "while True: os.write(fd, bytes(1 << 20))"),
+    (
+        "of private pages",
+        "m = mmap.mmap(-1, 1 << 28, flags=mmap.MAP_PRIVATE)\n"
+        "for at in range(0, 1 << 28, 4096): m[at] = 1\ntime.sleep(60)",
+    ),
+    (
+        "of shared pages",
+        "m = mmap.mmap(-1, 1 << 28)\nfor at in range(0, 1 << 28, 4096): m[at] = 1\ntime.sleep(60)",
+    ),
+    (
+        "multiplied by fork",
+        "for _ in range(3): os.fork()\nkept = b'x' * (48 << 20)\nsignal.pause()",
+    ),
+    ("of anonymous files", "fd = os.memfd_create('m')\nwhile True: os.write(fd, bytes(1 << 20))"),
 )
 
 

@@ -25,7 +25,9 @@ def test_a_one_shot_run_sees_nothing_of_another(box: Sandbox) -> None:
 def test_two_sessions_share_neither_variables_nor_files(box: Sandbox) -> None:
     with box.session() as one, box.session() as other:
         one.run("x = 1\nopen('a.txt', 'w').write('a')\nopen('/tmp/b', 'w').write('b')")
-        outcome = other.run("import os\n'x' in globals(), os.listdir('.'), os.path.exists('/tmp/b')")
+        outcome = other.run(
+            "import os\n'x' in globals(), os.listdir('.'), os.path.exists('/tmp/b')"
+        )
         assert outcome.text == "(False, [], False)"
         assert one.run("x, open('/tmp/b').read() if False else 0").text == "(1, 0)"
 
@@ -56,9 +58,11 @@ def test_streams_come_back_apart_and_in_full(session: Session) -> None:
 
 
 def test_what_c_code_and_child_processes_write_is_captured(session: Session) -> None:
-    outcome = session.run("import os\nos.write(1, b'raw ')\npid = os.fork()\n"
-                          "if pid == 0:\n    os.write(1, b'child ')\n    os._exit(0)\n"
-                          "os.waitpid(pid, 0)\nprint('python')")
+    outcome = session.run(
+        "import os\nos.write(1, b'raw ')\npid = os.fork()\n"
+        "if pid == 0:\n    os.write(1, b'child ')\n    os._exit(0)\n"
+        "os.waitpid(pid, 0)\nprint('python')"
+    )
     assert outcome.stdout == "raw child python\n"
 
 
@@ -71,8 +75,12 @@ def test_input_reads_what_the_caller_gave_and_then_the_end(session: Session) -> 
 
 
 def test_top_level_await_runs_and_is_measured(session: Session) -> None:
-    assert session.run("import asyncio\nawait asyncio.sleep(0.01)\nx = await asyncio.sleep(0, 7)"
-                       "\nx").text == "7"
+    assert (
+        session.run(
+            "import asyncio\nawait asyncio.sleep(0.01)\nx = await asyncio.sleep(0, 7)\nx"
+        ).text
+        == "7"
+    )
 
 
 def test_an_exit_without_a_code_completes_and_one_with_a_code_raises(session: Session) -> None:
@@ -139,9 +147,14 @@ async def test_a_cancelled_call_interrupts_the_snippet_and_keeps_the_session(tie
     async with AsyncSandbox(Policy(tier=tier), pool_size=0) as box, box.session() as session:
         await session.run("import time\nx = 0")
         began = asyncio.Event()
-        task = asyncio.ensure_future(_run_and_tell(session.stream(
-            "try:\n    print('on', flush=True)\n    time.sleep(60)\nfinally: x = 1"
-        ), began))
+        task = asyncio.ensure_future(
+            _run_and_tell(
+                session.stream(
+                    "try:\n    print('on', flush=True)\n    time.sleep(60)\nfinally: x = 1"
+                ),
+                began,
+            )
+        )
         async with asyncio.timeout(10):
             await began.wait()
             task.cancel()

@@ -98,10 +98,11 @@ def test_bytes_that_are_no_text_are_wrong_usage(tmp_path: Path) -> None:
 
 def test_every_command_is_listed_with_its_help() -> None:
     listed = invoke("--help").stdout
-    assert set(commands.commands) == {"run", "check", "doctor", "repl"}
+    assert {"run", "check", "doctor", "repl"} <= set(commands.commands)
     for name in commands.commands:
         assert f"  {name} " in listed
-        assert "Exit status:" in invoke(name, "--help").stdout or name == "repl"
+    for name in ("run", "check", "doctor"):
+        assert "Exit status:" in invoke(name, "--help").stdout
 
 
 def test_help_loads_neither_the_engine_nor_what_it_needs() -> None:

@@ -394,11 +394,11 @@ def test_without_a_policy_nothing_is_reported(jail: Jail) -> None:
 
 
 def test_the_longest_root_decides_whose_a_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", ["/tmp/environment/site-packages", "", "/workspace/lib"])
-    origins = Origins(["/workspace", "/tmp"])
+    monkeypatch.setattr(sys, "path", ["/tmp/environment/site-packages", "", "/mnt/data/lib"])
+    origins = Origins(["/mnt/data", "/tmp"])
     assert not origins.is_guest_file("/tmp/environment/site-packages/pandas/__init__.py")
     assert origins.is_guest_file("/tmp/made_up.py")
-    assert origins.is_guest_file("/workspace/lib/helper.py")
+    assert origins.is_guest_file("/mnt/data/lib/helper.py")
     assert origins.is_guest_file("helper.py")
     assert not origins.is_guest_file(os.__file__)
     assert not origins.is_guest_file(imports.__file__)

@@ -349,7 +349,12 @@ def test_the_landlock_tier_shows_paths_where_they_are(tmp_path):
 def test_the_process_tier_has_no_paths_of_its_own(tmp_path):
     error = refused_mount(Mount(host=tmp_path, target="/data"), tier="process")
     assert error.problem == "tier 'process' has no paths of its own"
-    assert lower(Policy(tier="process"), discover()).binds == ()
+    assert lower(Policy(tier="process"), discover(), USER).binds == ()
+
+
+def test_sessions_of_root_reach_the_interpreter_in_the_process_tier_too():
+    # They run under an id of their own, which may be unable to walk to root's interpreter.
+    assert "/usr" in shown(lower(Policy(tier="process"), discover(), ROOT))
 
 
 # ---- stricter is never wider --------------------------------------------------------------------

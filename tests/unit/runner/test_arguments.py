@@ -67,4 +67,5 @@ def test_no_text_makes_the_reader_fail(text):
 def test_an_object_that_begins_with_another_key_gives_out_nothing():
     stream = StringStream("code")
     assert stream.feed('{"note": "x", "code": "y"}') == ""
-    assert stream.has_ended and not stream.has_begun
+    assert stream.has_ended
+    assert not stream.has_begun

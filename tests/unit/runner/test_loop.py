@@ -232,7 +232,9 @@ async def test_a_function_of_the_client_ends_the_loop_with_its_call():
 
 
 async def test_usage_is_estimated_until_the_upstream_counts_it():
-    loop = Loop(ScriptedModel([*think("x" * 50), *say("y" * 25), spent(7, 30, 0), STOPPED]), request())
+    loop = Loop(
+        ScriptedModel([*think("x" * 50), *say("y" * 25), spent(7, 30, 0), STOPPED]), request()
+    )
     seen = []
     async for event in loop.run():
         seen.append((type(event).__name__, loop.usage))

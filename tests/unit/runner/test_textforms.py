@@ -70,7 +70,7 @@ def test_without_tools_nothing_is_a_call():
     assert split(CALL, tools=()) == (CALL, "", [])
 
 
-@given(st.text(alphabet="<>/`think tool_cal\n{}\":py", max_size=60), st.integers(1, 5))
+@given(st.text(alphabet='<>/`think tool_cal\n{}":py', max_size=60), st.integers(1, 5))
 def test_no_piece_of_text_is_lost_or_made_up_without_a_call(text, size):
     splitter, parts = Splitter(TOOLS), []
     for at in range(0, len(text), size):

@@ -71,8 +71,8 @@ async def test_a_turn_with_thinking_text_and_a_call_is_read():
             chunk({"role": "assistant", "content": None, "reasoning_content": "hm"}),
             chunk({"reasoning": " well"}),
             chunk({"content": "So: "}),
-            chunk({"tool_calls": [{"index": 0, "id": "c1", "type": "function",
-                                   "function": {"name": "code_interpreter", "arguments": '{"co'}}]}),
+            chunk({"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {
+                "name": "code_interpreter", "arguments": '{"co'}}]}),
             chunk({"tool_calls": [{"index": 0, "function": {"arguments": 'de":"1"}'}}]}),
             chunk({}, "tool_calls"),
             chunk(usage={"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14,
@@ -155,7 +155,7 @@ async def test_thinking_is_asked_for_as_the_endpoint_wants_it(field, wanted):
         (sse(end=""), "garbled"),
         (sse(chunk({"content": "half"}), end=""), "cut"),
         ('data: {"choices": 7}\n\n', "garbled"),
-        ('data: [1, 2]\n\n', "garbled"),
+        ("data: [1, 2]\n\n", "garbled"),
     ],
 )
 async def test_each_way_to_fail_has_its_name(reply, fault):
@@ -246,7 +246,9 @@ async def test_equal_requests_get_their_answers_in_turn(tmp_path):
     assert [(await everything(replay))[0].text for _ in range(3)] == ["a", "b", "a"]
 
 
-@pytest.mark.parametrize("line", ["nonsense", '{"request": {}}', '{"request":{},"events":[["x",{}]]}'])
+@pytest.mark.parametrize(
+    "line", ["nonsense", '{"request": {}}', '{"request":{},"events":[["x",{}]]}']
+)
 def test_a_broken_recording_is_named_with_its_line(tmp_path, line):
     path = tmp_path / "exchanges.jsonl"
     path.write_text(f"{line}\n")

@@ -1,4 +1,4 @@
-# namespaces: mount_namespace -> completed, ENOENT/EACCES | landlock: landlock -> completed, EACCES/ENOENT
+# namespaces: mount_namespace -> completed, ENOENT | landlock: landlock -> completed, EACCES/ENOENT
 # core_pattern and modprobe name programs that the kernel runs as root on the host.
 names = """sys/kernel/core_pattern sys/kernel/modprobe sys/kernel/hotplug sysrq-trigger
 sys/kernel/hostname sys/vm/overcommit_memory sys/net/ipv4/ip_forward acpi/wakeup

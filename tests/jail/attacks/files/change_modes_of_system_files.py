@@ -1,4 +1,4 @@
-# namespaces: user_namespace -> completed, EPERM/EROFS/ENOENT | landlock: capabilities -> completed, EPERM/ENOENT
+# namespaces: mount_namespace -> completed, EROFS | landlock: capabilities -> completed, EPERM
 # Neither owner nor mode nor times of a shared file may change.
 targets = (sys.executable, os.__file__, "/etc", "/usr", "/usr/bin/env")
 attempt(

@@ -1,4 +1,4 @@
-# namespaces: pid_namespace -> completed, nothing | landlock: landlock -> completed, EACCES/ENOENT/nothing
+# namespaces: pid_namespace -> completed, nothing | landlock: landlock -> completed, nothing
 # /proc/PID/exe and map_files open files of a process whatever its mounts are.
 import glob
 

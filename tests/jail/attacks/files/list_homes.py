@@ -1,8 +1,8 @@
-# namespaces: mount_namespace -> completed, ENOENT/nothing | landlock: landlock -> completed, EACCES/ENOENT
+# namespaces: mount_namespace -> completed, ENOENT/empty | landlock: landlock -> completed, EACCES/ENOENT
 # Keys, tokens and histories live in home directories.
 def listed(path):
     return lambda: os.listdir(path) or HARMLESS
 
 
 homes = ["/root/.ssh", "/home", "/Users", "/var/lib", "/var/log", "/srv", "/boot", "/var/spool"]
-attempt(*map(listed, homes), harmless="nothing")
+attempt(*map(listed, homes), harmless="empty")

@@ -1,4 +1,4 @@
-# any tier: capabilities -> completed, EPERM/EACCES
+# any tier: capabilities -> completed, EPERM
 # Device numbers of the first disks, of memory and of the kernel log.
 import stat
 

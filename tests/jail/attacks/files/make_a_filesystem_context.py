@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, EPERM/ENOSYS
+# any tier: seccomp -> completed, EPERM
 # The newer mount calls need no path: a filter that knows only mount(2) misses them.
 OPEN_TREE_CLONE = 1
 attempt(

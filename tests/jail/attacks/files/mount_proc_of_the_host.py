@@ -1,4 +1,4 @@
-# any tier: capabilities -> completed, EPERM/ENOSYS
+# any tier: capabilities -> completed, EPERM
 # A second /proc without the options that hide processes; a sysfs; the host's first disk.
 os.mkdir("mine")
 kinds = [(b"proc", b"proc"), (b"sysfs", b"sysfs"), (b"/dev/vda", b"ext4"), (b"c", b"cgroup2")]

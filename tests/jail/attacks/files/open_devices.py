@@ -1,4 +1,4 @@
-# namespaces: mount_namespace -> completed, ENOENT | landlock: landlock -> completed, EACCES/ENOENT/ENXIO
+# namespaces: mount_namespace -> completed, ENOENT | landlock: landlock -> completed, EACCES/ENOENT
 # Memory, kernel log, disks, hypervisor, terminals, consoles, input and loop devices.
 names = """mem kmem port kmsg sda vda nvme0n1 kvm fuse net/tun loop-control loop0 tty console ptmx
 tty0 tty1 vcs hpet rtc0 vhost-net vsock userfaultfd mapper/control cuse snapshot uinput

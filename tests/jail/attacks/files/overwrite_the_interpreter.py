@@ -1,4 +1,4 @@
-# namespaces: mount_namespace -> completed, EACCES/EROFS/ETXTBSY | landlock: landlock -> completed, EACCES
+# namespaces: mount_namespace -> completed, EACCES/EROFS | landlock: landlock -> completed, EACCES
 # Every session of the host maps these files: one write would reach all of them.
 import json
 

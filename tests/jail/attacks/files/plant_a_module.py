@@ -1,4 +1,4 @@
-# namespaces: mount_namespace -> completed, EACCES/ENOENT/EROFS | landlock: landlock -> completed, EACCES
+# namespaces: mount_namespace -> completed, E* | landlock: landlock -> completed, EACCES
 # A .pth file, a sitecustomize or a shadowing module runs in whoever starts Python next.
 import site
 import sysconfig

@@ -1,4 +1,4 @@
-# namespaces: mount_namespace -> completed, ENOENT | landlock: landlock -> completed, EACCES/EPERM/ENOENT/EAFNOSUPPORT
+# namespaces: mount_namespace -> completed, ENOENT | landlock: seccomp -> completed, EACCES
 # The sockets of Docker, containerd, systemd and D-Bus obey whoever can connect.
 import socket
 

@@ -1,4 +1,4 @@
-# namespaces: mount_namespace -> completed, ENOENT | landlock: landlock -> completed, EACCES/ENOENT
+# namespaces: mount_namespace -> completed, ENOENT | landlock: landlock -> completed, ENOENT
 # POSIX shared memory is a file below /dev/shm, and its name is known here.
 from multiprocessing.shared_memory import SharedMemory
 

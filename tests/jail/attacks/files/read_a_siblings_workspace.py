@@ -1,4 +1,4 @@
-# namespaces: mount_namespace -> completed, ENOENT | landlock: landlock -> completed, EACCES/ENOENT
+# namespaces: mount_namespace -> completed, ENOENT | landlock: landlock -> completed, EACCES
 # Another session of the same sandbox keeps a file under a known name.
 attempt(
     lambda: open(f"{SIBLING_DIRECTORY}/secret.txt").read(),

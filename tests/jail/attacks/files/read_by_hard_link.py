@@ -1,4 +1,4 @@
-# namespaces: mount_namespace -> completed, ENOENT | landlock: landlock -> completed, EACCES/EXDEV/EPERM
+# namespaces: mount_namespace -> completed, ENOENT | landlock: landlock -> completed, EPERM/EXDEV
 # A second name for the host's file, inside the workspace.
 def link_and_read():
     os.link(CANARY_FILE, "innocent.txt")

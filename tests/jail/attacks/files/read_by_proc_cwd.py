@@ -1,4 +1,4 @@
-# namespaces: mount_namespace -> completed, ENOENT/EACCES/nothing | landlock: landlock -> completed, EACCES/nothing
+# namespaces: pid_namespace -> completed, ENOENT/nothing | landlock: landlock -> completed, nothing
 # The working directory and the open files of other processes are magic links in /proc.
 # bare: escapes
 import glob

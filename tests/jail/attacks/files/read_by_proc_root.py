@@ -1,4 +1,4 @@
-# namespaces: mount_namespace -> completed, ENOENT/EACCES | landlock: landlock -> completed, EACCES/ENOENT
+# namespaces: mount_namespace -> completed, ENOENT | landlock: landlock -> completed, EACCES
 # The root directory of other processes is a magic link in /proc.
 # bare: escapes
 import glob

@@ -1,4 +1,4 @@
-# any tier: capabilities -> completed, EPERM/ENOSYS
+# any tier: capabilities -> completed, EPERM
 # Take the read-only flag off the mounts that sessions share.
 MS_REMOUNT, MS_BIND = 32, 4096
 

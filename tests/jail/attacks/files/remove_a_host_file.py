@@ -1,4 +1,4 @@
-# namespaces: mount_namespace -> completed, ENOENT | landlock: landlock -> completed, EACCES/EXDEV
+# namespaces: mount_namespace -> completed, ENOENT | landlock: landlock -> completed, EACCES
 # Unlink, or move it into the workspace and read it there.
 # bare: escapes
 def move():

@@ -1,4 +1,4 @@
-# namespaces: mount_namespace -> completed, ENOENT/FileNotFoundError | landlock: landlock -> completed, EACCES
+# namespaces: mount_namespace -> completed, ENOENT | landlock: landlock -> completed, EACCES
 # A program of the host that is not part of the jail.
 # bare: escapes
 import subprocess

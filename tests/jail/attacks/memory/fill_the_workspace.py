@@ -1,4 +1,4 @@
-# namespaces: tmpfs_size -> limit_exceeded disk_bytes | landlock: rlimits -> raised OSError or limit_exceeded disk_bytes
+# any tier: rlimits -> limit_exceeded disk_bytes or raised OSError
 # One file that grows until something stops it.
 block = bytes(1 << 20)
 with open("hoard", "wb", buffering=0) as stream:

@@ -1,4 +1,4 @@
-# namespaces: tmpfs_size -> limit_exceeded disk_bytes | landlock: rlimits -> raised OSError or limit_exceeded disk_bytes
+# any tier: rlimits -> limit_exceeded disk_bytes or raised OSError
 # Files without a name: no listing shows what fills the disk.
 block = bytes(1 << 20)
 stream = open("hidden", "wb", buffering=0)

@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, ENOSYS/EPERM
+# any tier: seccomp -> completed, ENOSYS
 # Segments, semaphores and queues stay in the kernel when their processes are gone.
 IPC_PRIVATE, IPC_CREAT = 0, 0o1000
 attempt(

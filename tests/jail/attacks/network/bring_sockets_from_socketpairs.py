@@ -1,4 +1,4 @@
-# namespaces: seccomp -> completed, EAFNOSUPPORT/EOPNOTSUPP | landlock: seccomp -> completed, EAFNOSUPPORT/EOPNOTSUPP/EACCES/EPERM
+# any tier: seccomp -> completed, EAFNOSUPPORT
 # socketpair() is a second door to socket families: internet pairs, netlink pairs, TIPC pairs.
 import socket
 

@@ -1,4 +1,4 @@
-# namespaces: seccomp -> completed, EPERM/ENOTTY | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# namespaces: seccomp -> completed, ENOTTY | landlock: seccomp -> completed, EACCES
 # Take an interface down, give it an address, make a tunnel.
 import fcntl
 import socket

@@ -1,4 +1,4 @@
-# namespaces: net_namespace -> completed, ECONNREFUSED | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# namespaces: net_namespace -> completed, ECONNREFUSED | landlock: seccomp -> completed, EACCES
 # The C library directly: the socket module and its audit events are not involved.
 # bare: escapes
 import struct

@@ -1,4 +1,4 @@
-# namespaces: net_namespace -> completed, ECONNREFUSED | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# namespaces: net_namespace -> completed, ECONNREFUSED | landlock: seccomp -> completed, EACCES
 # Abstract names belong to the network namespace, not to the file system.
 # bare: escapes
 import socket

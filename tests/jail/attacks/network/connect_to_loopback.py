@@ -1,4 +1,4 @@
-# namespaces: net_namespace -> completed, ECONNREFUSED | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# namespaces: net_namespace -> completed, ECONNREFUSED | landlock: seccomp -> completed, EACCES
 # A service of the host that listens on 127.0.0.1 only.
 # bare: escapes
 import socket

@@ -1,4 +1,4 @@
-# namespaces: net_namespace -> completed, ECONNREFUSED/ENETUNREACH | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# namespaces: net_namespace -> completed, ECONNREFUSED | landlock: seccomp -> completed, EACCES
 # The same service by an IPv4 address inside an IPv6 socket.
 # bare: escapes
 import socket

@@ -1,4 +1,4 @@
-# namespaces: mount_namespace -> completed, ENOENT | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# namespaces: mount_namespace -> completed, ENOENT | landlock: seccomp -> completed, EACCES
 # A socket file of the host that anyone may use; Landlock rules it only since version 9.
 # bare: escapes
 import socket

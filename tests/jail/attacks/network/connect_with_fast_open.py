@@ -1,4 +1,4 @@
-# namespaces: net_namespace -> completed, ECONNREFUSED | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# namespaces: net_namespace -> completed, ECONNREFUSED | landlock: seccomp -> completed, EACCES
 # A connection that is made by sendto(), which rules about connect() do not see.
 # bare: escapes
 import socket

@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# any tier: seccomp -> completed, EAFNOSUPPORT
 # Names and addresses of the host's interfaces.
 import socket
 

@@ -1,4 +1,4 @@
-# namespaces: seccomp -> completed, EAFNOSUPPORT | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# any tier: seccomp -> completed, EAFNOSUPPORT
 # AF_ALG loads kernel modules on demand and has had holes of its own.
 import socket
 

@@ -1,4 +1,4 @@
-# namespaces: seccomp -> completed, EAFNOSUPPORT | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# any tier: seccomp -> completed, EAFNOSUPPORT
 # Routes, firewall, audit, sock_diag, crypto and generic netlink: large kernel surfaces.
 # bare: escapes
 import socket

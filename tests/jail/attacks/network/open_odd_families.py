@@ -1,4 +1,4 @@
-# namespaces: seccomp -> completed, EAFNOSUPPORT | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# any tier: seccomp -> completed, EAFNOSUPPORT
 # Every address family but those of ordinary programs; opening one may load a module.
 import socket
 

@@ -1,4 +1,4 @@
-# namespaces: seccomp -> completed, EPERM/EPROTONOSUPPORT/ESOCKTNOSUPPORT/EAFNOSUPPORT | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# namespaces: seccomp -> completed, E*NOSUPPORT | landlock: seccomp -> completed, EACCES
 # SCTP, DCCP, UDP-Lite, L2TP and SMC are large modules behind an ordinary family.
 import socket
 

@@ -1,4 +1,4 @@
-# namespaces: seccomp -> completed, EPERM/ESOCKTNOSUPPORT/EAFNOSUPPORT | landlock: seccomp -> completed, EPERM/EAFNOSUPPORT/EACCES/ESOCKTNOSUPPORT
+# namespaces: seccomp -> completed, E*NOSUPPORT | landlock: seccomp -> completed, EACCES/E*NOSUPPORT
 # Forge packets, or listen to those of others.
 import socket
 

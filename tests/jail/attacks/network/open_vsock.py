@@ -1,4 +1,4 @@
-# namespaces: seccomp -> completed, EAFNOSUPPORT | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# any tier: seccomp -> completed, EAFNOSUPPORT
 # vsock has no namespace: it leads to the hypervisor whatever the network is.
 AF_VSOCK, SOCK_STREAM, SOCK_DGRAM = 40, 1, 2
 import socket

@@ -1,4 +1,4 @@
-# namespaces: net_namespace -> completed, ECONNREFUSED | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# namespaces: net_namespace -> completed, ECONNREFUSED | landlock: seccomp -> completed, EACCES
 # Another session listens on an abstract name and on a loopback port.
 import socket
 

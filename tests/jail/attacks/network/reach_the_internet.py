@@ -1,4 +1,4 @@
-# namespaces: net_namespace -> completed, ENETUNREACH | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# namespaces: net_namespace -> completed, ENETUNREACH | landlock: seccomp -> completed, EACCES
 # Public addresses, by stream and by datagram.
 import socket
 

@@ -1,4 +1,4 @@
-# namespaces: net_namespace -> completed, own ports | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# namespaces: net_namespace -> completed, own ports | landlock: seccomp -> completed, EACCES
 # A port that is taken on the host is taken here too, if the network is shared.
 # bare: escapes
 import socket

@@ -1,4 +1,4 @@
-# namespaces: net_namespace -> completed, ECONNREFUSED/TimeoutError | landlock: seccomp -> completed, EAFNOSUPPORT/EACCES/EPERM
+# namespaces: net_namespace -> completed, ECONNREFUSED | landlock: seccomp -> completed, EACCES
 # UDP needs no connection, and Landlock has no rule for it.
 # bare: escapes
 import socket

@@ -5,6 +5,6 @@ def victim():
 
 
 LOAD_CONST, EXTENDED_ARG = 100, 144
-code = bytes([151, 0, EXTENDED_ARG, 255, EXTENDED_ARG, 255, EXTENDED_ARG, 255, LOAD_CONST, 255, 83, 0])
+code = bytes([*[EXTENDED_ARG, 255] * 3, LOAD_CONST, 255, 83, 0])
 victim.__code__ = victim.__code__.replace(co_code=code)
 print(victim())

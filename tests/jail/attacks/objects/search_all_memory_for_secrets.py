@@ -17,7 +17,9 @@ def spans():
 
 
 pattern = re.compile(b"CELLBLOCK" + b"_CANARY=[0-9a-z:-]{16,80}")
-found = [match for start, size in spans() for match in pattern.findall(ctypes.string_at(start, size))]
+found = []
+for start, size in spans():
+    found += pattern.findall(ctypes.string_at(start, size))
 if found:
     escaped(found)
 else:

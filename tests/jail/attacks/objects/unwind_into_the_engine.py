@@ -1,5 +1,6 @@
-# any tier: protocol -> died exit 70 or died exit 1 or completed or raised ZeroDivisionError
-# An exception that is thrown, by the C API, into the thread that runs the engine's loop.
+# any tier: protocol -> completed or raised ZeroDivisionError or died exit *
+# Exceptions that are thrown, by the C API, into the thread that runs the engine's loop: the session
+# may end of it, and no other one.
 import threading
 import time
 
@@ -7,13 +8,9 @@ target = ctypes.c_ulong(threading.main_thread().ident)
 
 
 def throw():
-    for _ in range(500):
+    for _ in range(200):
         time.sleep(0.001)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(target, ctypes.py_object(ZeroDivisionError))
 
 
 threading.Thread(target=throw, daemon=True).start()
-# %%
-import time
-
-time.sleep(0.1)

@@ -2,11 +2,9 @@
 # Private pages of a shared library, made writable and changed: the change stays in this process.
 # fresh: __import__("zlib").crc32(b"a") -> 3904355907
 # sibling: __import__("zlib").crc32(b"a") -> 3904355907
-import zlib
-
-PROT_READ, PROT_WRITE, PROT_EXEC, PAGE = 1, 2, 4, 4096
+PROT_ALL, PAGE = 1 | 2 | 4, 4096
 address = ctypes.cast(LIBC.getppid, ctypes.c_void_p).value & ~(PAGE - 1)
-done = LIBC.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(PAGE), PROT_READ | PROT_WRITE | PROT_EXEC)
+done = LIBC.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(PAGE), PROT_ALL)
 if done == 0:
     ctypes.memset(address, 0xC3, 1)
 contained("own copy")

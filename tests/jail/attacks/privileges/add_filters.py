@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, ENOSYS/EPERM/EINVAL
+# any tier: seccomp -> completed, ENOSYS/EPERM
 # A filter with a listener lets its owner answer the calls of children, and the engine is one step
 # away from being such a child; a Landlock set of one's own would be the next surface.
 # bare: escapes

@@ -1,4 +1,4 @@
-# namespaces: capabilities -> completed, EPERM/EINVAL | landlock: capabilities -> completed, EPERM
+# any tier: capabilities -> completed, EPERM
 # Every call that changes who a process is.
 attempt(
     lambda: os.setuid(0) or "setuid",

@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, EPERM/ENOSYS
+# any tier: seccomp -> completed, EPERM
 # Swap areas, process accounting and quotas, on paths that do not exist.
 path = b"/no/such/path"
 attempt(

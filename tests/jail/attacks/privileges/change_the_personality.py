@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, EPERM/ENOSYS
+# any tier: seccomp -> completed, EPERM
 # Without address randomization, with executable data, as another system.
 # bare: escapes
 ADDR_NO_RANDOMIZE, READ_IMPLIES_EXEC, UNAME26 = 0x40000, 0x400000, 0x20000

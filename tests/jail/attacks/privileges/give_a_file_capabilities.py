@@ -1,4 +1,4 @@
-# any tier: capabilities -> completed, EPERM/EOPNOTSUPP
+# any tier: capabilities -> completed, EPERM
 # A file attribute is the other way to a program with rights.
 import struct
 

@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, EPERM/ENOSYS
+# any tier: seccomp -> completed, EPERM
 # An empty module, a module from a file that is none, the removal of one that does not exist.
 attempt(
     lambda: call("init_module", b"", 0, b""),

@@ -1,4 +1,4 @@
-# namespaces: user_namespace -> completed, EPERM/EINVAL | landlock: capabilities -> completed, EPERM
+# namespaces: user_namespace -> completed, EINVAL | landlock: capabilities -> completed, EPERM
 # A copy of a program that belongs to root and has the set-uid bit.
 import shutil
 

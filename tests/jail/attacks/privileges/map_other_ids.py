@@ -1,4 +1,4 @@
-# namespaces: user_namespace -> completed, EPERM/EACCES/ENOENT | landlock: capabilities -> completed, EPERM/EACCES/ENOENT
+# namespaces: user_namespace -> completed, EACCES | landlock: capabilities -> completed, EACCES
 # The maps of the user namespace are written once; a second line would give other ids.
 attempt(
     *(

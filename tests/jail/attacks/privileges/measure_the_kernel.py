@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, EPERM/ENOSYS
+# any tier: seccomp -> completed, EPERM
 # Performance counters see other processes through shared hardware.
 attributes = ctypes.create_string_buffer(128)
 ctypes.c_uint32.from_buffer(attributes, 4).value = 128

@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, EPERM/ENOSYS
+# any tier: seccomp -> completed, ENOSYS/EPERM
 # Memory policies, page moves, gifts of pages to pipes: old holes, no ordinary user.
 reader, writer = os.pipe()
 span = (ctypes.c_size_t * 2)(id(reader), 16)

@@ -1,4 +1,4 @@
-# namespaces: user_namespace -> completed, EPERM/EACCES | landlock: landlock -> completed, EACCES/EPERM
+# namespaces: user_namespace -> completed, EACCES | landlock: landlock -> completed, EACCES
 # Below zero, the kernel would kill the host's processes first.
 def protect(name, value):
     def write():

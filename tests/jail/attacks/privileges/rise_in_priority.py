@@ -1,4 +1,4 @@
-# any tier: rlimits -> completed, EPERM/EACCES
+# any tier: rlimits -> completed, EACCES/EPERM
 # Real-time scheduling starves everything else on a processor.
 def real_time(policy):
     def change():

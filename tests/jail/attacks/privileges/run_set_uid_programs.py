@@ -1,4 +1,4 @@
-# namespaces: no_new_privs -> completed, own id/ENOENT | landlock: no_new_privs -> completed, own id/EACCES/ENOENT
+# namespaces: no_new_privs -> completed, ENOENT/own id | landlock: landlock -> completed, EACCES
 # Programs that run as root for whoever starts them.
 # needs: /usr/bin/su
 # bare: escapes

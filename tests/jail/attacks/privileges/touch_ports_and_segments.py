@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, EPERM/ENOSYS
+# any tier: seccomp -> completed, EPERM
 # I/O ports and descriptor tables of the processor.
 # needs: x86_64
 attempt(

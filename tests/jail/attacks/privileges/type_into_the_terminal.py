@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, ENOTTY/EPERM/EACCES
+# any tier: seccomp -> completed, EPERM
 # TIOCSTI puts characters into the keyboard of whoever started the program; the same request with
 # junk in the upper half, and its cousin for virtual consoles, passed filters of others.
 TIOCSTI, TIOCLINUX, TIOCSETD = 0x5412, 0x541C, 0x5423

@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, EPERM/EINVAL
+# any tier: seccomp -> completed, EINVAL/EPERM
 # What must not be switched back: new privileges, the bounding set, secure bits, the dumpable flag.
 PR_SET_DUMPABLE, PR_SET_SECUREBITS, PR_SET_MM, PR_SET_NO_NEW_PRIVS = 4, 28, 35, 38
 PR_SET_KEEPCAPS, PR_SET_PTRACER, PR_GET_NO_NEW_PRIVS = 8, 0x59616D61, 39

@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, EPERM/ENOSYS
+# any tier: seccomp -> completed, EPERM
 # Keys have no namespace of their own: what one session adds, another could find.
 KEYCTL_GET_KEYRING_ID, USER_KEYRING = 0, -4
 attempt(

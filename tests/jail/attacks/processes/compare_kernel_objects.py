@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, EPERM/ENOSYS
+# any tier: seccomp -> completed, EPERM
 # kcmp orders kernel pointers: a leak of the kernel's layout.
 # bare: escapes
 KCMP_VM = 1

@@ -1,4 +1,4 @@
-# namespaces: pid_namespace -> completed, few | landlock: landlock -> completed, EACCES/ENOENT
+# namespaces: pid_namespace -> completed, few | landlock: landlock -> completed, EACCES
 # Nothing but the session's own processes is listed.
 # bare: escapes
 def crowd():

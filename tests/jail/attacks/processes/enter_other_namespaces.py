@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, EPERM/ENOENT/EACCES
+# namespaces: seccomp -> completed, ENOENT/EPERM | landlock: seccomp -> completed, EACCES/EPERM
 # setns() by path and by pidfd, with every namespace that a process has.
 CLONE_NEWUSER = 0x10000000
 names = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time")

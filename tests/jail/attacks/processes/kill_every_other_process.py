@@ -1,4 +1,4 @@
-# namespaces: supervisor -> completed, ENOENT/ESRCH/signal sent/EPERM | landlock: landlock -> completed, EPERM/ESRCH
+# namespaces: supervisor -> completed, EPERM/ESRCH/sent | landlock: landlock -> completed, EPERM
 # Every number that a process of this session could have, the keeper of its state among them.
 import signal
 
@@ -13,4 +13,4 @@ def end(pid):
 
 own = os.getpid()
 numbers = [pid for pid in range(1, 64) if pid != own] if own < 64 else [os.getppid()]
-attempt(*map(end, numbers), harmless="signal sent")
+attempt(*map(end, numbers), harmless="sent")

@@ -1,4 +1,4 @@
-# namespaces: supervisor -> completed, signal sent/EPERM | landlock: landlock -> completed, EPERM
+# any tier: landlock -> completed, EPERM
 # What started this process: if that dies, who ends the session?
 import signal
 
@@ -8,4 +8,4 @@ def end_parent():
     return HARMLESS
 
 
-attempt(end_parent, harmless="signal sent")
+attempt(end_parent, harmless="sent")

@@ -1,4 +1,4 @@
-# namespaces: seccomp -> completed, EPERM/ESRCH | landlock: seccomp -> completed, EPERM
+# any tier: seccomp -> completed, EPERM
 # A victim with one open file and no CPU time is a dead victim.
 # bare: escapes
 import resource

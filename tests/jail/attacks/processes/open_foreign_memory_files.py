@@ -1,4 +1,4 @@
-# namespaces: pid_namespace -> completed, ENOENT/EACCES/EPERM | landlock: landlock -> completed, EACCES/ENOENT
+# namespaces: pid_namespace -> completed, ENOENT | landlock: landlock -> completed, EACCES/ENOENT
 # /proc/PID/mem is memory as a file; undumpable processes belong to root there.
 attempt(
     *(

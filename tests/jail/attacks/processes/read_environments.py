@@ -1,4 +1,4 @@
-# namespaces: pid_namespace -> completed, EACCES/nothing | landlock: landlock -> completed, EACCES/ENOENT/nothing
+# namespaces: pid_namespace -> completed, EACCES/nothing | landlock: landlock -> completed, nothing
 # Keys and passwords are in the environment of the process that embeds the engine.
 # bare: escapes
 import glob

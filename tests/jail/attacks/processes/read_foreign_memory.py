@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, EPERM/ENOSYS
+# any tier: seccomp -> completed, EPERM
 # process_vm_readv copies memory between processes without stopping either.
 # bare: escapes
 class Span(ctypes.Structure):

@@ -1,4 +1,4 @@
-# namespaces: pid_namespace -> completed, ENOENT/EACCES/EPERM/nothing | landlock: landlock -> completed, EACCES/ENOENT
+# namespaces: pid_namespace -> completed, EACCES/ENOENT | landlock: landlock -> completed, EACCES
 # The engine's own processes: launcher, zygote and init.
 def environment(pid):
     def read():

@@ -1,4 +1,4 @@
-# namespaces: pid_namespace -> completed, ESRCH/EINVAL | landlock: landlock -> completed, EPERM/ENOSYS
+# namespaces: pid_namespace -> completed, ESRCH | landlock: landlock -> completed, EPERM
 # A pidfd is a second way to send a signal.
 # bare: escapes
 import signal

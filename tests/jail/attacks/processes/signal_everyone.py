@@ -1,4 +1,4 @@
-# namespaces: pid_namespace -> completed, own processes/ESRCH | landlock: landlock -> completed, own processes/EPERM/ESRCH
+# any tier: landlock -> completed, own processes
 # kill(-1) reaches whatever the user may signal; SIGWINCH does no harm, and bait counts it.
 import signal
 

@@ -1,4 +1,4 @@
-# namespaces: seccomp -> completed, EPERM/ENOSYS/ESRCH | landlock: seccomp -> completed, EPERM/ENOSYS
+# namespaces: seccomp -> completed, ESRCH | landlock: seccomp -> completed, EPERM
 # Queued signals carry a forged sender and value.
 information = ctypes.create_string_buffer(128)
 ctypes.c_int.from_buffer(information, 8).value = -1

@@ -1,4 +1,4 @@
-# namespaces: seccomp -> completed, EPERM/ENOSYS/ESRCH | landlock: seccomp -> completed, EPERM/ENOSYS
+# namespaces: seccomp -> completed, ESRCH | landlock: seccomp -> completed, EPERM
 # pidfd_getfd duplicates an open file of another process.
 # bare: escapes
 def steal():

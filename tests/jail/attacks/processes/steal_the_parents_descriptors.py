@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, EPERM/ENOSYS
+# any tier: seccomp -> completed, EPERM
 # The control channel of init, by number.
 def steal(fd):
     return lambda: call("pidfd_getfd", os.pidfd_open(os.getppid()), fd, 0)

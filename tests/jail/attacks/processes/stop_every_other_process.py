@@ -1,4 +1,4 @@
-# namespaces: supervisor -> died SIGKILL | landlock: supervisor -> died SIGKILL
+# any tier: supervisor -> died SIGKILL
 # The copy to fall back on, stopped; then the original ends.
 import signal
 

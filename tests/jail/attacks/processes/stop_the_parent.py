@@ -1,4 +1,4 @@
-# namespaces: supervisor -> completed, signal sent/EPERM | landlock: landlock -> completed, EPERM
+# any tier: landlock -> completed, EPERM
 # A stopped init would neither reap nor report.
 import signal
 
@@ -8,4 +8,4 @@ def stop_parent():
     return HARMLESS
 
 
-attempt(stop_parent, harmless="signal sent")
+attempt(stop_parent, harmless="sent")

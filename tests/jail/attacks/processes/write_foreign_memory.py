@@ -1,4 +1,4 @@
-# any tier: seccomp -> completed, EPERM/ENOSYS
+# any tier: seccomp -> completed, EPERM
 # The same in the other direction: into the victim, into init and into the parent.
 class Span(ctypes.Structure):
     _fields_ = [("start", ctypes.c_void_p), ("length", ctypes.c_size_t)]

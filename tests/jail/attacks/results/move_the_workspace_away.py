@@ -1,4 +1,4 @@
-# namespaces: file_reader -> completed, EBUSY/EACCES/EROFS/EPERM/EXDEV | landlock: landlock -> completed, EACCES/EXDEV/EPERM/EBUSY
+# namespaces: mount_namespace -> completed, EROFS | landlock: landlock -> completed, EACCES
 # Another directory, or a link, under the name of the workspace.
 place = os.getcwd()
 

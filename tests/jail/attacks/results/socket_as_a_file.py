@@ -1,4 +1,4 @@
-# namespaces: file_reader -> completed, bound | landlock: file_reader -> completed, bound/EAFNOSUPPORT/EACCES/EPERM
+# namespaces: file_reader -> completed, bound | landlock: file_reader -> completed, EACCES
 # A name that cannot be opened at all.
 # get: socket.txt -> refused
 import socket

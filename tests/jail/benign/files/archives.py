@@ -13,10 +13,12 @@ with tarfile.open("a.tar.xz", "w:xz") as archive:
     archive.add("text.txt")
 with tarfile.open("a.tar.xz") as archive:
     archive.extractall("out")
-for module, name in ((gzip, "a.gz"), (bz2, "a.bz2"), (lzma, "a.xz")):
+packers = ((gzip, "a.gz"), (bz2, "a.bz2"), (lzma, "a.xz"))
+for module, name in packers:
     with module.open(name, "wb") as stream:
         stream.write(b"text")
 print(
-    zipfile.ZipFile("a.zip").read("text.txt"), open("out/text.txt", "rb").read(),
-    *(module.open(name).read() for module, name in ((gzip, "a.gz"), (bz2, "a.bz2"), (lzma, "a.xz"))),
+    zipfile.ZipFile("a.zip").read("text.txt"),
+    open("out/text.txt", "rb").read(),
+    *(module.open(name).read() for module, name in packers),
 )

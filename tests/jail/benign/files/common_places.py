@@ -4,5 +4,5 @@
 # file: note.txt
 import os
 
-open("/mnt/data/note.txt", "w").write("same file")
-print(open("/workspace/note.txt").read(), os.getcwd() == "/workspace")
+open("/workspace/note.txt", "w").write("same file")
+print(open("/mnt/data/note.txt").read(), os.getcwd() == "/mnt/data")

@@ -8,4 +8,5 @@ import pathlib
 cache = pathlib.Path.home() / ".cache" / "tool"
 cache.mkdir(parents=True)
 (cache / "x").write_text("x")
-print((cache / "x").exists(), getpass.getuser(), os.path.expanduser("~") == str(pathlib.Path.home()))
+home = str(pathlib.Path.home())
+print((cache / "x").exists(), getpass.getuser(), os.path.expanduser("~") == home)

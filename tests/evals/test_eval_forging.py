@@ -1,10 +1,9 @@
-"""No candidate passes by anything but right answers; what it does instead is told as what it is."""
+"""No candidate passes by anything but right answers; what else it does is told as it is."""
 
 import json
 from pathlib import Path
 
 import pytest
-
 from forging import (
     CLASS_FORGERIES,
     CLASS_TASK,
@@ -14,6 +13,7 @@ from forging import (
     PROGRAM_TASK,
     Forgery,
 )
+
 from runner.evals import Report, evaluate
 
 ALL = (

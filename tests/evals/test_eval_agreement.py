@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from corpora import (
     BIGCODEBENCH,
     CLASSEVAL,
@@ -17,6 +16,7 @@ from corpora import (
     PACK,
     rows,
 )
+
 from runner.evals import SUITES, Report, evaluate, files
 
 EVERY = 8

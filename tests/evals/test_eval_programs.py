@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from corpora import CONTESTS, DABENCH, rows
+
 from runner.evals import evaluate
 
 SLACK_TIMEOUT_S = 10.0

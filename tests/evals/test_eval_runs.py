@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-
 from corpora import COMPLETIONS, HUMANEVAL, rows
+
 from runner.commands.eval import eval_command
 from runner.evals import Settings, evaluate
 from runner.evals.files import read

@@ -86,7 +86,7 @@ class Items(list[int]):
 
 
 def test_a_subclass_arrives_as_its_base_with_its_true_content() -> None:
-    point = namedtuple("point", "x y")  # noqa: PYI024
+    point = namedtuple("point", "x y")
     assert same(loads(dumps(Liar("no"))), "no")
     assert same(loads(dumps(Items([1]))), [1])
     assert same(loads(dumps(point(1, 2))), (1, 2))
@@ -141,6 +141,8 @@ def test_garbage_is_refused(text: str) -> None:
 ))
 def test_any_json_is_a_value_or_an_error_that_the_judge_expects(data: Any) -> None:
     try:
-        loads(json.dumps(data))
-    except (ValueError, TypeError, ArithmeticError, RecursionError, AttributeError) as error:
-        assert str(error) or error.args is not None
+        value = loads(json.dumps(data))
+    except (ValueError, TypeError, ArithmeticError, RecursionError, AttributeError):
+        return
+    allowed = ("builtins", "collections", "datetime", "decimal", "fractions")
+    assert type(value).__module__ in allowed

@@ -1,0 +1,33 @@
+# make demo: sets up what it needs, then runs real snippets and shows what became of them.
+# make test: sets up what it needs, then runs every check: ruff, mypy, pytest.
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+# A missing layer skips the tests that need it, with its remedy; where CI is set it fails them.
+PYTEST_FLAGS ?= $(if $(CI),--require-jail)
+
+.PHONY: demo test clean
+
+demo: $(READY)
+	@$(VENV)/bin/python -m runner.demo
+
+test: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis cellblock-demo.png
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo 'On Debian and Ubuntu: sudo apt-get install python3-venv' >&2; exit 1; }
+
+# Made anew when the dependencies change; the marker is there only if everything was installed.
+$(READY): pyproject.toml | $(VENV)/bin/python
+	@echo 'Setting up $(VENV): once, about a minute.'
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@

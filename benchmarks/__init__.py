@@ -1,0 +1,1 @@
+"""Measures the promises in `budgets.toml`. Run `python -m benchmarks`."""

@@ -1,0 +1,162 @@
+"""`python -m benchmarks [NAME...] [--save a.json] [--compare a.json] [--list]`.
+
+Exits with 1 if a promise is missed, 0 if all that could be measured are kept.
+"""
+
+import argparse
+import asyncio
+import importlib
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.facts import facts
+from benchmarks.harness import REGISTERED, Result, quantile
+
+MODULES = ("bench_start", "bench_session", "bench_memory", "bench_output", "bench_deadline")
+COLUMNS = "{:<24} {:>16} {:>12} {:<10} {}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    for module in MODULES:
+        importlib.import_module(f"benchmarks.{module}")
+    unknown = [name for name in options.names if name not in REGISTERED]
+    if unknown:
+        print(f"no benchmark {', '.join(unknown)}; there are {', '.join(REGISTERED)}")
+        return 2
+    if options.list:
+        for name, entry in REGISTERED.items():
+            print(f"{name}\n    {entry.leaves_out.strip()}\n")
+        return 0
+    before = Saved.load(options.compare) if options.compare else None
+    print(COLUMNS.format("benchmark", "budget", "measured", "verdict", "medians, ms"))
+    began = time.perf_counter()
+    results = asyncio.run(_measure(options.names or list(REGISTERED), before))
+    missed = [result.name for result in results if result.verdict == "missed"]
+    measured = [result for result in results if result.verdict != "unmeasured"]
+    print(
+        f"{len(measured) - len(missed)} of {len(measured)} promises kept,"
+        f" {len(results) - len(measured)} unmeasured, {time.perf_counter() - began:.0f} s"
+    )
+    if before is not None:
+        _print_facts_that_differ(before)
+    if options.save:
+        _save(Path(options.save), results)
+    return 1 if missed else 0
+
+
+async def _measure(names: list[str], before: "Saved | None") -> list[Result]:
+    results = []
+    for name in names:
+        result = await REGISTERED[name].measure()
+        results.append(result)
+        print(_row(result), flush=True)
+        if before is not None:
+            print(before.against(result), flush=True)
+    return results
+
+
+def _row(result: Result) -> str:
+    if result.figure is None:
+        return COLUMNS.format(result.name, result.budget.text, "-", result.verdict, result.reason)
+    notes = [
+        f"{name} {statistics.median(samples) * 1e3:.3g}"
+        for name, samples in result.series.items()
+    ]
+    notes += [f"{name} {value:.4g}" for name, value in result.facts.items()]
+    return COLUMNS.format(
+        result.name,
+        result.budget.text,
+        f"{result.figure:.3g}",
+        result.verdict,
+        ", ".join(notes),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="run these only")
+    parser.add_argument("--save", metavar="FILE", help="write raw series and facts as JSON")
+    parser.add_argument("--compare", metavar="FILE", help="show figures of a saved run beside")
+    parser.add_argument("--list", action="store_true", help="say what each measures; run none")
+    return parser
+
+
+# ---- saved runs ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A run that was saved."""
+
+    facts: dict[str, str]
+    figures: dict[str, float | None]
+    series: dict[str, dict[str, list[float]]]
+
+    @classmethod
+    def load(cls, path: str) -> "Saved":
+        raw = json.loads(Path(path).read_text())
+        rows = raw["results"]
+        return cls(
+            raw["facts"],
+            {name: row["figure"] for name, row in rows.items()},
+            {name: row["series"] for name, row in rows.items()},
+        )
+
+    def against(self, result: Result) -> str:
+        """The saved figure beside the new one; a change is claimed only beyond the quartiles."""
+        figure = self.figures.get(result.name)
+        if figure is None or result.figure is None:
+            return COLUMNS.format("", "saved", "-", "", "")
+        words = []
+        for name, samples in result.series.items():
+            old = self.series.get(result.name, {}).get(name)
+            if old:
+                words.append(f"{name} {_change(old, samples)}")
+        change = f"{result.figure / figure:.2f} of it" if figure else ""
+        return COLUMNS.format("", "saved", f"{figure:.3g}", change, ", ".join(words))
+
+
+def _change(old: list[float], new: list[float]) -> str:
+    if quantile(new, 0.75) < quantile(old, 0.25):
+        return "lower"
+    if quantile(new, 0.25) > quantile(old, 0.75):
+        return "higher"
+    return "same"
+
+
+def _print_facts_that_differ(before: Saved) -> None:
+    for name, value in facts().items():
+        old = before.facts.get(name, "unknown")
+        if old != value and name != "load_average":
+            print(f"differs from the saved run: {name} {old} -> {value}")
+
+
+def _save(path: Path, results: list[Result]) -> None:
+    document = {
+        "facts": facts(),
+        "results": {
+            result.name: {
+                "figure": result.figure,
+                "unit": result.budget.unit,
+                "bound": result.budget.text,
+                "verdict": result.verdict,
+                "reason": result.reason,
+                "took_s": result.took_s,
+                "facts": result.facts,
+                "series": result.series,
+            }
+            for result in results
+        },
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

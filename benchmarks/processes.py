@@ -1,0 +1,33 @@
+"""The processes of a session as the host sees them, and the memory that they take."""
+
+from collections.abc import Iterable
+
+import psutil
+
+from sandbox import AsyncSession
+
+
+def session_processes(session: AsyncSession) -> list[int]:
+    """Host pids of the session's processes: init, the session process and what it started."""
+    worker = session._worker
+    assert worker is not None
+    init = _pid_behind(worker._pidfd)
+    return [init, *(child.pid for child in psutil.Process(init).children(recursive=True))]
+
+
+def memory_bytes(pids: Iterable[int]) -> int:
+    """Proportional set sizes together: private memory, and a share of what is shared."""
+    return sum(_row(f"/proc/{pid}/smaps_rollup", "Pss:") * 1024 for pid in pids)
+
+
+def _pid_behind(pidfd: int) -> int:
+    """Source: pidfd_open(2), proc_pid_fdinfo(5)."""
+    return _row(f"/proc/self/fdinfo/{pidfd}", "Pid:")
+
+
+def _row(path: str, key: str) -> int:
+    with open(path) as stream:
+        for line in stream:
+            if line.startswith(key):
+                return int(line.split()[1])
+    raise RuntimeError(f"{path} has no row {key}")

@@ -1,0 +1,157 @@
+"""What the engine is measured against: bare Python, a fork server, a Jupyter kernel."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from typing import Self
+
+from sandbox.environment import discover
+from sandbox.lowering import lower
+from sandbox.policy import Policy
+from sandbox.supervisor import BOOTSTRAP, INTERPRETER_FLAGS, LAUNCHER_ENV, PACKAGE_PARENT
+
+from benchmarks.harness import Unmeasured
+
+ANSWER_CAP = 1 << 16
+KERNEL_START_S = 60.0
+KERNEL_ANSWER_S = 30.0
+
+
+async def bare_python() -> None:
+    """Start this interpreter for one `print(1+1)` and read what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", "print(1+1)"], stdout=subprocess.PIPE, check=True
+    )
+    if done.stdout != b"2\n":
+        raise RuntimeError(f"bare python printed {done.stdout!r}")
+
+
+class ForkServer:
+    """A process with `preload` imported that answers by `os.fork`. Used as a context manager."""
+
+    def __init__(self, *preload: str) -> None:
+        policy = Policy(preload=preload)
+        plan = lower(policy, discover(policy.environment))
+        here, there = socket.socketpair()
+        self._socket = here
+        with there:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    *INTERPRETER_FLAGS,
+                    "-c",
+                    BOOTSTRAP.replace("sandbox.guest.launcher", "benchmarks.forkserver"),
+                    str(there.fileno()),
+                    PACKAGE_PARENT,
+                ],
+                env=LAUNCHER_ENV,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                pass_fds=[there.fileno()],
+            )
+        self._socket.sendall(plan.to_json() + b"\n")
+        if self._line() != b"ready":
+            raise RuntimeError("the fork server did not start")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._socket.close()
+        self._process.wait(10)
+
+    def run(self, code: str) -> str | None:
+        """The echo of `code`, run in a fork."""
+        self._ask({"do": "run", "code": code})
+        ended, text = json.loads(self._line())
+        if ended != "completed":
+            raise RuntimeError(f"the snippet {ended}")
+        return None if text is None else str(text)
+
+    def bare_fork_s(self) -> float:
+        """Seconds of one fork and wait, as the server measures it in its own process."""
+        self._ask({"do": "fork"})
+        return float(self._line())
+
+    def _ask(self, request: dict[str, str]) -> None:
+        self._socket.sendall(json.dumps(request).encode() + b"\n")
+
+    def _line(self) -> bytes:
+        data = b""
+        while not data.endswith(b"\n"):
+            chunk = self._socket.recv(ANSWER_CAP)
+            if not chunk:
+                raise RuntimeError("the fork server is gone")
+            data += chunk
+        return data[:-1]
+
+
+class JupyterKernel:
+    """A kernel of this interpreter, driven through jupyter_client."""
+
+    def __init__(self) -> None:
+        try:
+            from jupyter_client.kernelspec import KernelSpec
+            from jupyter_client.manager import AsyncKernelManager
+
+            import ipykernel as _ipykernel
+        except ImportError as error:
+            raise Unmeasured(f"needs {error.name}: pip install 'cellblock[bench]'") from None
+        self._manager = AsyncKernelManager()
+        self._manager._kernel_spec = KernelSpec(
+            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            display_name=_ipykernel.__name__,
+            language="python",
+        )
+
+    async def start(self) -> None:
+        """Return when the kernel answers."""
+        await self._manager.start_kernel(stderr=subprocess.DEVNULL)
+        self._client = self._manager.client()
+        self._client.start_channels()
+        await self._client.wait_for_ready(timeout=KERNEL_START_S)
+
+    async def run(self, code: str) -> str:
+        """Text that `code` printed or echoed; returns when the kernel is idle again."""
+        client = self._client
+        request = client.execute(code, store_history=False)
+        words = []
+        while True:
+            message = await client.get_iopub_msg(timeout=KERNEL_ANSWER_S)
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            if kind == "stream":
+                words.append(content["text"])
+            elif kind == "execute_result":
+                words.append(content["data"]["text/plain"])
+            elif kind == "status" and content["execution_state"] == "idle":
+                break
+        while True:
+            reply = await client.get_shell_msg(timeout=KERNEL_ANSWER_S)
+            if reply["parent_header"].get("msg_id") == request:
+                break
+        if reply["content"]["status"] != "ok":
+            raise RuntimeError(f"the kernel answered {reply['content']}")
+        return "".join(words)
+
+    async def close(self) -> None:
+        self._client.stop_channels()
+        await self._manager.shutdown_kernel(now=True)
+
+
+@contextlib.asynccontextmanager
+async def jupyter() -> AsyncIterator[JupyterKernel]:
+    """A started kernel, shut down at the end."""
+    kernel = JupyterKernel()
+    await kernel.start()
+    try:
+        yield kernel
+    finally:
+        await kernel.close()
+        await asyncio.sleep(0)
+

@@ -1,0 +1,244 @@
+"""The command line. Each command's body is imported when it is used: help comes at once."""
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from sandbox import Limits, Policy
+
+MiB = 1024 * 1024
+EXIT_WRONG_USAGE = 2
+EXIT_ENGINE_FAILED = 125
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_PIPE_CLOSED = 128 + signal.SIGPIPE
+
+EXISTING = click.Path(exists=True, dir_okay=False, readable=True)
+INPUT = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True)
+SECONDS = click.FloatRange(min=0, min_open=True)
+MEGABYTES = click.IntRange(min=16)
+POLICY = click.option(
+    "--policy", "policy_file", type=EXISTING, metavar="FILE.toml", help="What is allowed."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cellblock", prog_name="cellblock")
+def commands() -> None:
+    """Run Python in kernel-enforced jails: no Docker, no root, no KVM, no cloud."""
+
+
+@commands.command()
+@click.argument("file", type=INPUT, required=False)
+@click.option("-c", "code", metavar="CODE", help="The snippet itself, in place of a file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
+@click.option("--timeout", type=SECONDS, metavar="S", help="Seconds it may take.")
+@click.option("--memory", type=MEGABYTES, metavar="MB", help="Memory it may use.")
+@POLICY
+@click.option(
+    "--put",
+    "put",
+    multiple=True,
+    type=click.Path(exists=True, readable=True),
+    metavar="PATH",
+    help="A file or directory of yours that the snippet finds in its own. May be repeated.",
+)
+@click.option(
+    "--get",
+    "get",
+    multiple=True,
+    metavar="PATH",
+    help="A file that the snippet leaves, to be copied here. May be repeated.",
+)
+@click.option(
+    "--stdin",
+    type=INPUT,
+    metavar="FILE",
+    help="What the snippet reads as its standard input; - for this command's.",
+)
+@click.option("--explain", is_flag=True, help="Say on stderr what was tried and what held.")
+def run(
+    file: str | None,
+    code: str | None,
+    as_json: bool,
+    timeout: float | None,
+    memory: int | None,
+    policy_file: str | None,
+    put: tuple[str, ...],
+    get: tuple[str, ...],
+    stdin: str | None,
+    explain: bool,
+) -> None:
+    """Run one snippet: FILE, -c CODE, or - for standard input.
+
+    Exit status: 0 completed, 1 raised, 124 over a limit, 125 the engine failed or cannot isolate
+    here, 126 refused by the policy, 137 died.
+    """
+    if (file is None) == (code is None):
+        raise click.UsageError("Give one snippet: FILE, -c CODE, or - for standard input.")
+    if file == stdin == "-":
+        raise click.UsageError("Standard input cannot be both the snippet and what it reads.")
+    with engine_errors():
+        from runner.commands.run import Order, execute
+
+        order = Order(
+            code=code if code is not None else _source(str(file)),
+            policy=with_limits(_policy(policy_file), timeout_s=timeout, memory_mb=memory),
+            stdin=_bytes(stdin).decode(errors="replace") if stdin is not None else None,
+            put=put,
+            get=get,
+            as_json=as_json,
+            explain=explain,
+        )
+        _leave(execute(order))
+
+
+@commands.command()
+@click.argument("file", type=INPUT)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as one JSON object.")
+@POLICY
+def check(file: str, as_json: bool, policy_file: str | None) -> None:
+    """Say what the snippet FILE would import and what would be refused. Runs nothing of it.
+
+    Exit status: 0 nothing would be refused, 126 something would, 1 it is no Python.
+    """
+    with engine_errors():
+        from runner.commands.check import execute
+
+        _leave(execute(_source(file), _policy(policy_file), as_json=as_json))
+
+
+@commands.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def doctor(as_json: bool) -> None:
+    """Try which layers hold on this machine, and name the remedy for each gap.
+
+    Exit status: 0 if the default tier is possible, else 125.
+    """
+    with engine_errors():
+        from runner.doctor import exit_status, render, to_json
+        from sandbox import probe
+
+        report = probe()
+        click.echo(
+            f"{to_json(report)}\n" if as_json else render(report, colour=sys.stdout.isatty()),
+            nl=False,
+        )
+        _leave(exit_status(report))
+
+
+@commands.command()
+@POLICY
+@click.option(
+    "--save",
+    "directory",
+    type=click.Path(file_okay=False),
+    metavar="DIRECTORY",
+    help="Where tables and plots go; a temporary directory if not given.",
+)
+def repl(policy_file: str | None, directory: str | None) -> None:
+    """A session at the terminal: variables, imports and files persist."""
+    with engine_errors():
+        from runner.commands.repl import execute
+
+        _leave(execute(_policy(policy_file), directory))
+
+
+def main() -> NoReturn:
+    """What `cellblock` and `python -m runner` do."""
+    try:
+        status = commands.main(prog_name="cellblock", standalone_mode=False)
+    except click.exceptions.Abort:
+        status = EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except Exception:  # noqa: BLE001 - a fault of ours must not pose as the snippet's, status 1.
+        traceback.print_exc()
+        status = EXIT_ENGINE_FAILED
+    sys.exit(status)
+
+
+def with_limits(policy: "Policy", *, timeout_s: float | None, memory_mb: int | None) -> "Policy":
+    """`policy` with the limits of the command line over its own. Raises PolicyError."""
+    changes: dict[str, float] = {}
+    if timeout_s is not None:
+        changes["wall_s"] = timeout_s
+        # Who asks for more time means time to compute in, unless the policy says otherwise.
+        if "cpu_s" not in policy.limits.model_fields_set:
+            changes["cpu_s"] = max(timeout_s, policy.limits.cpu_s)
+    if memory_mb is not None:
+        changes["memory_bytes"] = memory_mb * MiB
+    if not changes:
+        return policy
+    limits: Limits = policy.limits.model_copy(update=changes)
+    return policy.model_copy(update={"limits": limits})
+
+
+@contextlib.contextmanager
+def engine_errors() -> Iterator[None]:
+    """Tell what the engine could not do in one line, and exit with its status."""
+    from sandbox import PolicyError, SandboxError
+
+    try:
+        yield
+    except PolicyError as error:
+        _fail(error, EXIT_WRONG_USAGE)
+    except SandboxError as error:
+        _fail(error, EXIT_ENGINE_FAILED)
+    except KeyboardInterrupt:
+        _leave(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        _drop_stdout()
+        _leave(EXIT_PIPE_CLOSED)
+
+
+def _policy(path: str | None) -> "Policy":
+    from sandbox import Policy
+
+    return Policy.from_toml(path) if path is not None else Policy()
+
+
+def _source(path: str) -> str:
+    """The text of the snippet in `path`, in the encoding that it declares."""
+    import io
+    import tokenize
+
+    data = _bytes(path)
+    try:
+        encoding, _lines = tokenize.detect_encoding(io.BytesIO(data).readline)
+        return data.decode(encoding)
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{click.format_filename(path)} is no Python: {error}") from error
+
+
+def _bytes(path: str) -> bytes:
+    """All of the file `path`; - is this command's standard input."""
+    if path == "-":
+        return sys.stdin.buffer.read()
+    with open(path, "rb") as stream:
+        return stream.read()
+
+
+def _fail(error: Exception, status: int) -> NoReturn:
+    from runner.terminal import escaped
+
+    click.echo(f"cellblock: {escaped(str(error))}", err=True)
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    raise click.exceptions.Exit(status)
+
+
+def _drop_stdout() -> None:
+    """Point stdout nowhere, or the interpreter would complain when it flushes at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

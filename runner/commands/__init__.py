@@ -1,0 +1,1 @@
+"""What the commands of `runner.cli` do, one a module."""

@@ -1,0 +1,175 @@
+"""`cellblock run`: one snippet, its output as it comes, its outcome as the exit status."""
+
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.commands import wording
+from runner.commands.displays import kinds, without_echo
+from runner.terminal import GuestWriter, escaped
+from sandbox import (
+    Displayed,
+    Event,
+    FileRefused,
+    Finished,
+    Outcome,
+    Policy,
+    Raised,
+    Sandbox,
+    Session,
+    SessionError,
+    Stderr,
+    Stdout,
+    exit_status,
+    outcome_to_json,
+)
+
+EXIT_FILE_MISSING = 125
+FILE_MODE = 0o666
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the command line asks for. `put` are paths of the host, `get` of the workspace."""
+
+    code: str
+    policy: Policy
+    stdin: str | None = None
+    put: tuple[str, ...] = ()
+    get: tuple[str, ...] = ()
+    as_json: bool = False
+    explain: bool = False
+
+
+def execute(order: Order) -> int:
+    """Run the snippet; the exit status."""
+    policy = order.policy
+    if not order.get:
+        # Nothing is asked of the session after its only snippet.
+        policy = policy.model_copy(update={"survive": False})
+    with Sandbox(policy, pool_size=0) as box, box.session() as session:
+        for path in order.put:
+            put(session, Path(path))
+        outcome = _run(session, order)
+        missing = [path for path in order.get if not get(session, path)]
+    if order.explain:
+        from runner.commands.consoles import console
+        from runner.commands.explain import explain
+
+        explain(outcome, console(stderr=True))
+    if order.as_json:
+        print(outcome_to_json(outcome), flush=True)
+    return exit_status(outcome) or (EXIT_FILE_MISSING if missing else 0)
+
+
+def put(session: Session, path: Path) -> None:
+    """Copy a file or a directory of the host into the workspace, under its own name.
+
+    Raises FileRefused, also for what cannot be read.
+    """
+    root = Path(os.path.abspath(path))
+    # Inside a directory a FIFO or a socket is passed by; reading one could wait for ever.
+    inside = (file for file in root.rglob("*") if file.is_file())
+    for file in sorted(inside) if root.is_dir() else [root]:
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise FileRefused(str(file), error.strerror or str(error)) from error
+        session.put(file.relative_to(root.parent).as_posix(), data)
+
+
+def get(session: Session, path: str) -> bool:
+    """Copy the file `path` of the workspace into this directory; False if it cannot be had."""
+    try:
+        _write_here(os.path.basename(path.rstrip("/")), session.get(path))
+    except (FileRefused, SessionError) as error:
+        tell(str(error))
+    except OSError as error:
+        tell(f"{path!r} cannot be written here: {error.strerror}")
+    else:
+        return True
+    return False
+
+
+def _write_here(name: str, data: bytes) -> None:
+    """A new file takes the place of `name`, whatever stood there: no link is written through."""
+    fd, temporary = tempfile.mkstemp(prefix=".cellblock-", dir=".")
+    try:
+        with open(fd, "wb") as stream:
+            stream.write(data)
+            os.fchmod(fd, FILE_MODE & ~_umask())
+        os.replace(temporary, name)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def tell(words: str) -> None:
+    """Say something of the engine's own on stderr."""
+    print(f"cellblock: {escaped(words)}", file=sys.stderr, flush=True)
+
+
+def _run(session: Session, order: Order) -> Outcome:
+    if order.as_json:
+        return session.run(order.code, stdin=order.stdin)
+    page = Page()
+    for event in session.stream(order.code, stdin=order.stdin):
+        page.take(event)
+    return page.outcome
+
+
+class Page:
+    """Writes the events of a snippet to this process's stdout and stderr as they come."""
+
+    outcome: Outcome
+    """Set when the snippet has finished."""
+
+    def __init__(self) -> None:
+        self._stdout = GuestWriter(sys.stdout)
+        self._stderr = GuestWriter(sys.stderr)
+        self._waiting: list[Displayed] = []
+
+    def take(self, event: Event) -> None:
+        """Write what `event` has to say."""
+        match event:
+            case Stdout():
+                self._show_waiting()
+                self._stdout.write(event.text)
+            case Stderr():
+                self._show_waiting()
+                self._stderr.write(event.text)
+            case Displayed():
+                # Which of the last ones is the echo is known at the end.
+                self._waiting.append(event)
+            case Finished():
+                self._finish(event.outcome)
+
+    def _show_waiting(self) -> None:
+        for shown in self._waiting:
+            self._stdout.write_line(shown.bundle.get("text/plain", ""))
+        self._waiting.clear()
+
+    def _finish(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self._waiting = without_echo(self._waiting, outcome.text)
+        self._show_waiting()
+        if outcome.text is not None:
+            self._stdout.write_line(outcome.text)
+        if isinstance(outcome, Raised):
+            self._stderr.write_line(outcome.error.traceback)
+        self._stdout.finish()
+        self._stderr.finish()
+        if outcome.status not in ("completed", "raised"):
+            tell(wording.ending(outcome))
+        pictures = [kind for kind in kinds(outcome.displays) if kind.startswith("image/")]
+        if pictures:
+            count = "1 picture was" if len(pictures) == 1 else f"{len(pictures)} pictures were"
+            tell(f"{count} shown; --json has it all, or save to a file and --get it")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

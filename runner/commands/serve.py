@@ -1,0 +1,103 @@
+"""`cellblock serve`: the HTTP server, until a signal ends it."""
+
+import ipaddress
+import logging
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from runner.commands.models_missing import NO_MODEL
+from runner.config import Config, KeySettings
+from runner.errors import ConfigError
+from runner.models.directory import Directory
+from runner.server.app import create_app, in_memory
+from runner.server.auth import make_key
+from runner.server.services import Services
+
+EXIT_NO_MODEL = 3
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the command line asks for; None leaves it to the config."""
+
+    config: Path | None = None
+    host: str | None = None
+    port: int | None = None
+    without_model: bool = False
+    """Serve the engine over REST alone."""
+
+
+class Server(uvicorn.Server):
+    """Lets open streams come to their end before the sockets close, within the bound."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._services.streams.drain(self._services.config.server.grace_s)
+        await super().shutdown(sockets)
+
+
+def execute(order: Order) -> int:
+    """Serve; the exit status. Raises ConfigError, PolicyError."""
+    config = configured(order)
+    directory = Directory(config.models)
+    if directory.is_empty and not order.without_model:
+        print(NO_MODEL, file=sys.stderr)
+        return EXIT_NO_MODEL
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    services = in_memory(config, directory=directory)
+    settings = uvicorn.Config(
+        create_app(services),
+        host=config.server.host,
+        port=config.server.port,
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=2,
+        server_header=False,
+        date_header=True,
+    )
+    Server(settings, services).run()
+    return 0
+
+
+def configured(order: Order) -> Config:
+    """The config with the flags over it and a key; says on stderr where it listens and with what.
+
+    Raises ConfigError for a public address without keys of the owner's own.
+    """
+    config = Config.load(order.config)
+    update: dict[str, object] = {}
+    if order.host is not None:
+        update["host"] = order.host
+    if order.port is not None:
+        update["port"] = order.port
+    config = config.model_copy(update={"server": config.server.model_copy(update=update)})
+    given = [key for key in config.keys if key.secret]
+    if not given and not is_loopback(config.server.host):
+        raise ConfigError(
+            "server.host",
+            f"{config.server.host} can be reached from outside, and there are no keys",
+            "Set CELLBLOCK_API_KEY or [[keys]] in the config, or listen on 127.0.0.1",
+        )
+    print(f"Listening on http://{config.server.host}:{config.server.port}", file=sys.stderr)
+    if not given:
+        key = make_key()
+        config = config.model_copy(update={"keys": (KeySettings(key=key),)})
+        print(f"API key, made for this run: {key}", file=sys.stderr)
+    return config
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

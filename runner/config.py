@@ -1,0 +1,147 @@
+"""Config: what the owner of a server or of a chat sets, from a TOML file and the environment.
+
+Flags win over the environment, the environment over the file. `CELLBLOCK_CONFIG` names the file,
+`CELLBLOCK_MODEL_URL`, `CELLBLOCK_MODEL` and `CELLBLOCK_MODEL_KEY` an endpoint for every model
+name, `CELLBLOCK_API_KEY` the key that clients must send.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from runner.errors import ConfigError
+from sandbox import Policy, PolicyError
+
+ANY = "*"
+MiB = 1024 * 1024
+Kind = Literal["openai", "fenced", "replay", "embedded"]
+
+
+class Section(BaseModel):
+    """Base of every table of the file: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSettings(Section):
+    """One upstream. `fenced` is an OpenAI-compatible one whose model cannot call tools."""
+
+    kind: Kind = "openai"
+    url: str = ""
+    model: str = ""
+    """The upstream's own name; empty for the one that was asked for."""
+    key: str = ""
+    key_env: str = ""
+    thinking_field: Literal[
+        "none", "enable_thinking", "chat_template_kwargs", "reasoning_effort"
+    ] = "none"
+    read_s: float = Field(default=300.0, gt=0)
+    retries: int = Field(default=2, ge=0, le=10)
+    extra: Mapping[str, JsonValue] = {}
+    headers: Mapping[str, str] = {}
+    path: str = ""
+    """The recording of a `replay`."""
+    pace_s: float = Field(default=0.0, ge=0)
+    record: str = ""
+    """A file to which every exchange is appended."""
+    system: str = ""
+    temperature: float | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    rounds: int | None = Field(default=None, ge=1)
+
+
+class KeySettings(Section):
+    """A key that clients send, whose it is, and what its owner may use."""
+
+    key: str = ""
+    key_env: str = ""
+    tenant: str = "default"
+    requests_per_minute: int = Field(default=600, ge=1)
+    concurrent_requests: int = Field(default=256, ge=1)
+    sessions: int = Field(default=32, ge=1)
+    stored_bytes: int = Field(default=1024 * MiB, ge=0)
+
+    @property
+    def secret(self) -> str:
+        return self.key or os.environ.get(self.key_env, "")
+
+
+class ServerSettings(Section):
+    """How the server listens and what one request may spend."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    body_bytes: int = Field(default=64 * MiB, ge=1024)
+    heartbeat_s: float = Field(default=12.0, gt=0)
+    grace_s: float = Field(default=10.0, ge=0)
+    """How long a stop waits for open streams before it cancels them."""
+    wall_s: float = Field(default=600.0, gt=0)
+    rounds: int = Field(default=24, ge=1)
+    shown_chars: int = Field(default=8000, ge=400)
+    strict_outputs: bool = False
+    """Show what code printed only to clients that ask by `include`."""
+    log_content: bool = False
+    """Put prompts and code into the log."""
+    warm_sessions: int = Field(default=2, ge=0)
+    max_sessions: int = Field(default=64, ge=1)
+    idle_minutes: int = Field(default=20, ge=1)
+    data_dir: str = ""
+
+
+class Config(Section):
+    """Everything. `models` maps a requested name to an upstream; "*" stands for any other."""
+
+    server: ServerSettings = ServerSettings()
+    models: Mapping[str, ModelSettings] = {}
+    keys: tuple[KeySettings, ...] = ()
+    policy: Mapping[str, JsonValue] = {}
+    search: Mapping[str, JsonValue] = {}
+
+    def sandbox_policy(self) -> Policy:
+        """The policy of every session. Raises PolicyError."""
+        try:
+            return Policy.model_validate(dict(self.policy))
+        except PolicyError as error:
+            raise error.in_source("policy") from None
+
+    @classmethod
+    def load(cls, path: Path | None, environ: Mapping[str, str] | None = None) -> Self:
+        """The config of this process. Raises ConfigError."""
+        env = os.environ if environ is None else environ
+        named = path or (Path(env["CELLBLOCK_CONFIG"]) if env.get("CELLBLOCK_CONFIG") else None)
+        config = cls() if named is None else cls.read(named)
+        return config.with_environment(env)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The config in the file `path`. Raises ConfigError."""
+        try:
+            with path.open("rb") as file:
+                data = tomllib.load(file)
+            return cls.model_validate(data)
+        except OSError as error:
+            raise ConfigError(path.name, error.strerror or "cannot be read") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(path.name, f"is no TOML: {error}") from error
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            raise ConfigError(place, first["msg"], f"Correct it in {path.name}") from error
+
+    def with_environment(self, environ: Mapping[str, str]) -> Self:
+        """This config with what the environment sets over it."""
+        update: dict[str, object] = {}
+        if url := environ.get("CELLBLOCK_MODEL_URL"):
+            endpoint = ModelSettings(
+                url=url,
+                model=environ.get("CELLBLOCK_MODEL", ""),
+                key=environ.get("CELLBLOCK_MODEL_KEY", ""),
+            )
+            update["models"] = {ANY: endpoint}
+        if key := environ.get("CELLBLOCK_API_KEY"):
+            update["keys"] = (KeySettings(key=key),)
+        return self.model_copy(update=update)

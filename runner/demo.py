@@ -1,0 +1,165 @@
+"""`make demo`: real snippets in a real jail, and what became of each. Under a minute.
+
+Every answer that is shown was computed by the run that shows it.
+"""
+
+import base64
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from runner.commands import wording
+from runner.terminal import escaped, one_line
+from sandbox import (
+    EnvironmentFailed,
+    Limits,
+    Outcome,
+    Policy,
+    Raised,
+    Sandbox,
+    SandboxError,
+)
+
+WIDTH: Final = 96
+PICTURE: Final = Path("cellblock-demo.png")
+PRELOAD: Final = ("numpy", "pandas", "matplotlib.pyplot")
+EXIT_ENGINE_FAILED: Final = 125
+
+BIG: Final = "123 ** 21"
+TABLE: Final = """\
+import pandas as pd
+sales = pd.read_csv("sales.csv")
+sales.groupby("region")["amount"].agg(["count", "sum", "mean"]).round(2)
+"""
+SALES: Final = """\
+region,amount
+North,120.50
+South,80.25
+North,99.90
+East,210.00
+South,45.75
+East,130.10
+"""
+PLOT: Final = """\
+import matplotlib.pyplot as plt
+totals = sales.groupby("region")["amount"].sum()
+totals.plot.bar(title="Sales by region", rot=0)
+"""
+COUNT: Final = """\
+rounds = 0
+while True:
+    rounds += 1
+"""
+STUBBORN: Final = """\
+sales = "gone?"
+while True:
+    try:
+        while True:
+            pass
+    except KeyboardInterrupt:
+        print("no, thank you")
+"""
+AFTER: Final = "type(sales).__name__, len(sales), rounds > 100_000"
+ATTACKS: Final = (  # what it goes for            the snippet
+    ("a file of yours", 'print(open("SECRET_FILE").read())'),
+    ("the password file", 'print(open("/etc/shadow").read())'),
+    ("the internet", 'import socket; socket.create_connection(("1.1.1.1", 53), 3)'),
+    ("this very process", "import os, signal; os.kill(DEMO_PID, signal.SIGKILL)"),
+    ("the rights of root", "import os; os.setuid(0)"),
+    ("all memory", 'hoard = []\nwhile True:\n    hoard.append(bytearray(b"x") * 10_000_000)'),
+    ("all processes", "import os\nwhile True:\n    os.fork()"),
+)
+
+
+def main() -> int:
+    """Run the demo; the exit status."""
+    console = Console(highlight=False)
+    if not console.is_terminal or console.width > WIDTH:
+        console = Console(highlight=False, width=WIDTH)
+    try:
+        show(console)
+    except EnvironmentFailed as error:
+        console.print(Text(escaped(str(error)), "red"))
+        console.print('The demo wants data packages: pip install "cellblock[data]"')
+        return EXIT_ENGINE_FAILED
+    except SandboxError as error:
+        console.print(Text(escaped(str(error)), "red"))
+        console.print("`cellblock doctor` tells what this machine lacks, and the remedy.")
+        return EXIT_ENGINE_FAILED
+    return 0
+
+
+def show(console: Console) -> None:
+    """One sandbox, one session, and a fresh jail for each attack."""
+    limits = Limits(wall_s=20, memory_bytes=256 * 1024 * 1024, processes=32)
+    policy = Policy(preload=PRELOAD, limits=limits)
+    console.print(Text("Cellblock: Python that models write, in jails that the kernel enforces."))
+    with Sandbox(policy) as box:
+        with box.session() as session:
+            step(console, "A big integer", BIG, session.run(BIG))
+            session.put("sales.csv", SALES)
+            step(console, "A table, from a file that was put in", TABLE, session.run(TABLE))
+            drawn = session.run(PLOT)
+            step(console, "A plot, handed out as a picture", PLOT, drawn, _saved(drawn))
+            stopped = session.run(COUNT, limits=Limits(wall_s=1))
+            step(console, "An endless loop, interrupted: its variables stay", COUNT, stopped)
+            killed = session.run(STUBBORN, limits=Limits(wall_s=1))
+            step(console, "One that will not be interrupted: killed", STUBBORN, killed)
+            step(console, "The session after that kill: all is there", AFTER, session.run(AFTER))
+        console.print(_attacks(box))
+
+
+def step(
+    console: Console, title: str, code: str, outcome: Outcome, note: RenderableType | None = None
+) -> None:
+    """Print a snippet and what became of it."""
+    parts: list[RenderableType] = [Syntax(code.rstrip(), "python", background_color="default")]
+    said = (outcome.stdout.rstrip(), outcome.text)
+    parts += [Text(escaped(text), "bold") for text in said if text]
+    if isinstance(outcome, Raised):
+        parts.append(Text(escaped(outcome.error.traceback.rstrip()), "red"))
+    if note is not None:
+        parts.append(note)
+    verdict = Text(f"{wording.ending(outcome)}; {wording.state(outcome)}", "dim")
+    verdict.append(f"\n{wording.bill(outcome)}")
+    console.print(Panel(Group(*parts, verdict), title=title, title_align="left"))
+
+
+def _saved(outcome: Outcome) -> RenderableType:
+    """Write the picture that the snippet showed, and say where it is."""
+    for bundle in outcome.displays:
+        if "image/png" in bundle:
+            data = base64.b64decode(bundle["image/png"])
+            PICTURE.write_bytes(data)
+            return Text(f"saved {PICTURE} ({wording.size(len(data))})", "bold")
+    return Text("no picture was shown", "red")
+
+
+def _attacks(box: Sandbox) -> RenderableType:
+    rows = Table("attack on", "what became of it", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    with tempfile.NamedTemporaryFile("w", prefix="secret-") as secret:
+        secret.write("a secret of the host")
+        secret.flush()
+        for target, code in ATTACKS:
+            aimed = code.replace("SECRET_FILE", secret.name).replace("DEMO_PID", str(os.getpid()))
+            rows.add_row(target, Text(_answer(box.run(aimed))))
+    return Panel(rows, title="Attacks, each in a jail of its own", title_align="left")
+
+
+def _answer(outcome: Outcome) -> str:
+    if isinstance(outcome, Raised):
+        return f"{outcome.error.type}: {one_line(outcome.error.message)}"
+    said = one_line(outcome.stdout.strip())
+    return f"{wording.ending(outcome)}{': it got ' + said if said else ''}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One HTTP API a module, both directions, no I/O."""

@@ -1,0 +1,65 @@
+"""Asked: what a request of any dialect wants of the loop, in neutral terms."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from runner.errors import RequestError
+from runner.models.port import ModelRequest, Sampling, ToolSpec
+from runner.transcript import Entry
+
+ServerTool = Literal["code_interpreter", "web_search", "web_extractor"]
+MUTUALLY_EXCLUSIVE = "The code interpreter and function tools cannot be used together."
+NEEDS_THINKING = "The code interpreter is only supported in thinking mode."
+NEEDS_STREAM = "parameter.enable_thinking must be set to false for non-streaming calls"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerAsked:
+    """The container that a request names: an id, or what an automatic one is made of."""
+
+    id: str = ""
+    file_ids: tuple[str, ...] = ()
+    memory_limit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, checked. `tools` are this server's own, `client_tools` the client's."""
+
+    model: str
+    entries: tuple[Entry, ...]
+    stream: bool
+    tools: frozenset[ServerTool] = frozenset()
+    client_tools: tuple[ToolSpec, ...] = ()
+    tool_choice: str = "auto"
+    parallel_calls: bool = True
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int | None = None
+    max_tool_calls: int | None = None
+    thinking: bool | None = None
+    thinking_budget: int | None = None
+    effort: str | None = None
+    container: ContainerAsked = field(default_factory=ContainerAsked)
+
+    @property
+    def has_interpreter(self) -> bool:
+        return "code_interpreter" in self.tools
+
+    def model_request(self, entries: tuple[Entry, ...] | None = None) -> ModelRequest:
+        """What the model is asked; `entries` replaces the conversation, the tools come later."""
+        return ModelRequest(
+            entries=self.entries if entries is None else entries,
+            tool_choice=self.tool_choice,
+            parallel_calls=self.parallel_calls,
+            sampling=self.sampling,
+            max_tokens=self.max_tokens,
+            thinking=self.thinking,
+            thinking_budget=self.thinking_budget,
+            effort=self.effort,
+        )
+
+
+def check_exclusive(*, has_interpreter: bool, has_functions: bool, param: str) -> None:
+    """The interpreter goes with no function of the client."""
+    if has_interpreter and has_functions:
+        raise RequestError("invalid", MUTUALLY_EXCLUSIVE, param=param)

@@ -1,0 +1,350 @@
+"""Chat Completions: requests in, chunks out. Code and its output never show, unless asked for."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from runner.dialects.asked import (
+    NEEDS_STREAM,
+    NEEDS_THINKING,
+    Asked,
+    ServerTool,
+    check_exclusive,
+)
+from runner.dialects.faults import DEADLINE, Fault, openai_body, openai_error
+from runner.dialects.fields import Fields, function_spec, model_name, sampling_of, text_of
+from runner.errors import RequestError
+from runner.events import (
+    CallBegan,
+    CallDone,
+    CallRunning,
+    CallWritten,
+    Ended,
+    Ending,
+    LoopEvent,
+    Said,
+    Thought,
+)
+from runner.models.port import ToolSpec
+from runner.tools.arguments import read
+from runner.transcript import (
+    CodeRun,
+    Entry,
+    FunctionResult,
+    Instruction,
+    Question,
+    ToolCall,
+    Turn,
+    Usage,
+    compact,
+)
+
+DONE = b"data: [DONE]\n\n"
+FINISH: dict[Ending, str] = {
+    "answered": "stop",
+    "client_calls": "tool_calls",
+    "length": "length",
+    "tokens": "length",
+    "rounds": "length",
+    "calls": "length",
+    "filter": "content_filter",
+}
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+error_body = openai_body
+
+
+class ChatOptions(NamedTuple):
+    """`stream_options`; the second one is this server's own."""
+
+    include_usage: bool = False
+    include_tool_info: bool = False
+
+
+def parse(body: JsonValue) -> tuple[Asked, ChatOptions]:
+    """The request in `body`. Raises RequestError."""
+    fields = Fields(body)
+    model = model_name(fields)
+    wants_code = fields.flag("enable_code_interpreter") or False
+    thinking = fields.flag("enable_thinking")
+    stream = fields.flag("stream") or False
+    functions = tuple(map(_function, fields.objects("tools")))
+    check_exclusive(has_interpreter=wants_code, has_functions=bool(functions), param="tools")
+    if wants_code and not thinking:
+        raise RequestError("invalid", NEEDS_THINKING, param="enable_thinking")
+    if wants_code and not stream:
+        raise RequestError("invalid", NEEDS_STREAM, param="enable_thinking")
+    sampling = sampling_of(fields)
+    if thinking and (sampling.response_format or {}).get("type") in ("json_object", "json_schema"):
+        raise RequestError(
+            "invalid",
+            "Json mode response is not supported when enable_thinking is true",
+            param="response_format",
+        )
+    if (fields.whole("n", least=1, most=4) or 1) != 1:
+        raise fields.wrong("n", "must be 1")
+    options = fields.object("stream_options") or Fields({})
+    asked = Asked(
+        model=model,
+        entries=entries_of(fields),
+        stream=stream,
+        tools=server_tools(fields, wants_code),
+        client_tools=functions,
+        tool_choice=tool_choice(fields),
+        parallel_calls=fields.flag("parallel_tool_calls") is not False,
+        sampling=sampling,
+        max_tokens=fields.whole("max_completion_tokens", least=1)
+        or fields.whole("max_tokens", least=1),
+        thinking=thinking,
+        thinking_budget=fields.whole("thinking_budget", least=1),
+        effort=fields.text("reasoning_effort"),
+    )
+    return asked, ChatOptions(
+        include_usage=options.flag("include_usage") or False,
+        include_tool_info=options.flag("include_tool_info") or False,
+    )
+
+
+def _function(tool: Fields) -> ToolSpec:
+    kind = tool.text("type")
+    if kind != "function":
+        raise tool.wrong("type", f"is {kind!r}; only 'function' is known here")
+    function = tool.object("function")
+    if function is None:
+        raise tool.wrong("function", "is missing")
+    return function_spec(function)
+
+
+def server_tools(fields: Fields, wants_code: bool) -> frozenset[ServerTool]:
+    """This server's tools that the switches of Chat and DashScope turn on."""
+    found: set[ServerTool] = {"code_interpreter"} if wants_code else set()
+    if fields.flag("enable_search"):
+        found.add("web_search")
+        options = fields.object("search_options")
+        if options is not None and options.text("search_strategy") == "agent_max":
+            found.add("web_extractor")
+    return frozenset(found)
+
+
+def tool_choice(fields: Fields) -> str:
+    """`tool_choice` as a word or the name of a function."""
+    choice = fields.data.get("tool_choice")
+    if choice is None:
+        return "auto"
+    if isinstance(choice, str):
+        if choice in ("auto", "none", "required"):
+            return choice
+        raise fields.wrong("tool_choice", "must be auto, none, required or an object")
+    chosen = Fields(choice, fields.name("tool_choice"))
+    named = chosen.object("function") or chosen
+    return named.text("name") or "auto"
+
+
+# ---- messages -----------------------------------------------------------------------------------
+
+
+def entries_of(fields: Fields) -> tuple[Entry, ...]:
+    """`messages` as a transcript. Earlier thinking is left out."""
+    if not fields.items("messages"):
+        raise fields.wrong("messages", "must be a non-empty array")
+    return tuple(map(_entry, fields.objects("messages")))
+
+
+def _entry(message: Fields) -> Entry:
+    role = message.text("role")
+    if role not in ROLES:
+        raise message.wrong("role", f"must be one of {', '.join(ROLES)}")
+    content = message.data.get("content")
+    if content is not None and not isinstance(content, str | list):
+        raise message.wrong("content", "must be a string or an array of parts")
+    if role in ("system", "developer"):
+        return Instruction(text=text_of(content))
+    if role == "user":
+        return Question(text=text_of(content), images=tuple(_images(message)))
+    if role == "assistant":
+        calls = tuple(map(_call, message.objects("tool_calls")))
+        return Turn(text=text_of(content), calls=calls)
+    call_id = message.text("tool_call_id") or message.text("name") or ""
+    return FunctionResult(call_id=call_id, text=text_of(content))
+
+
+def _images(message: Fields) -> Iterator[str]:
+    if not isinstance(message.data.get("content"), list):
+        return
+    for index, part in enumerate(message.items("content")):
+        if isinstance(part, str):
+            continue
+        fields = Fields(part, f"{message.name('content')}[{index}]")
+        url = fields.data.get("image_url", fields.data.get("image"))
+        if isinstance(url, dict):
+            url = url.get("url")
+        if isinstance(url, str):
+            yield url
+
+
+def _call(call: Fields) -> ToolCall:
+    function = call.object("function")
+    if function is None:
+        raise call.wrong("function", "is missing")
+    return ToolCall(
+        id=call.text("id") or "",
+        name=function.text("name") or "",
+        arguments=function.text("arguments") or "",
+    )
+
+
+# ---- answers ------------------------------------------------------------------------------------
+
+
+def usage_json(usage: Usage) -> dict[str, object]:
+    """The usage object, summed over rounds."""
+    found: dict[str, object] = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+    if usage.cached_tokens:
+        found["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+    return found
+
+
+class ChatWriter:
+    """Loop events into the frames of one stream."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        options: ChatOptions,
+        *,
+        completion_id: str,
+        created: int,
+        model: str,
+    ) -> None:
+        self._options = options
+        self._client_tools = {tool.name for tool in asked.client_tools}
+        self._calls: dict[str, int] = {}
+        self._tail = {
+            "created": created,
+            "system_fingerprint": None,
+            "model": model,
+            "id": completion_id,
+        }
+
+    def begin(self) -> Iterator[bytes]:
+        """The first chunk: the only one with a role."""
+        yield self._chunk({"content": None, "role": "assistant", "reasoning_content": ""})
+
+    def feed(self, event: LoopEvent) -> Iterator[bytes]:
+        """Frames for `event`; often none."""
+        if isinstance(event, Thought):
+            yield self._chunk({"content": None, "reasoning_content": event.text})
+        elif isinstance(event, Said):
+            yield self._chunk({"content": event.text, "reasoning_content": None})
+        elif isinstance(event, CallBegan | CallWritten):
+            yield from self._client_call(event)
+        elif isinstance(event, CallRunning | CallDone):
+            if self._options.include_tool_info:
+                yield from self._tool_info(event)
+        elif isinstance(event, Ended):
+            yield from self._end(event)
+
+    def fail(self, fault: Fault) -> Iterator[bytes]:
+        """The frame that says that the stream ends in an error."""
+        yield _frame({"error": openai_error(fault)})
+
+    def _end(self, event: Ended) -> Iterator[bytes]:
+        if event.ending == "deadline":
+            yield from self.fail(DEADLINE)
+            return
+        last: dict[str, object] = {"content": "", "reasoning_content": None}
+        yield self._chunk(last, FINISH[event.ending])
+        if self._options.include_usage:
+            usage = usage_json(event.usage)
+            yield _frame(
+                {"choices": [], "object": "chat.completion.chunk", "usage": usage, **self._tail}
+            )
+        yield DONE
+
+    def _client_call(self, event: CallBegan | CallWritten) -> Iterator[bytes]:
+        if isinstance(event, CallBegan):
+            if event.tool not in self._client_tools:
+                return
+            number = self._calls[event.call_id] = len(self._calls)
+            call: dict[str, object] = {
+                "index": number,
+                "id": event.call_id,
+                "type": "function",
+                "function": {"name": event.tool, "arguments": ""},
+            }
+        elif event.call_id in self._calls:
+            number = self._calls[event.call_id]
+            call = {"index": number, "function": {"arguments": event.piece}}
+        else:
+            return
+        yield self._chunk({"content": None, "reasoning_content": None, "tool_calls": [call]})
+
+    def _tool_info(self, event: CallRunning | CallDone) -> Iterator[bytes]:
+        if isinstance(event, CallRunning):
+            code = read(event.call.arguments, main="code").values.get("code", "")
+            info: dict[str, object] = {"status": "running", "code": code}
+        else:
+            info = {"status": "completed"}
+            if isinstance(event.result.details, CodeRun):
+                info["logs"] = event.result.details.logs
+        tool: dict[str, object] = {"type": event.call.name, "id": event.call.id, **info}
+        yield self._chunk({"content": None, "reasoning_content": None, "tool_info": [tool]})
+
+    def _chunk(self, delta: dict[str, object], finish: str | None = None) -> bytes:
+        choice = {"delta": delta, "finish_reason": finish, "index": 0, "logprobs": None}
+        return _frame(
+            {
+                "choices": [choice],
+                "object": "chat.completion.chunk",
+                "usage": None,
+                **self._tail,
+            }
+        )
+
+
+def completion(ended: Ended, *, completion_id: str, created: int, model: str) -> dict[str, object]:
+    """The whole answer of a request that did not stream."""
+    message: dict[str, object] = {
+        "role": "assistant",
+        "content": "".join(turn.text for turn in ended.turns),
+        "reasoning_content": "".join(turn.reasoning for turn in ended.turns),
+    }
+    calls = [call for call in _open_calls(ended)]
+    if calls:
+        message["tool_calls"] = calls
+    choice = {
+        "message": message,
+        "finish_reason": FINISH.get(ended.ending, "stop"),
+        "index": 0,
+        "logprobs": None,
+    }
+    return {
+        "choices": [choice],
+        "object": "chat.completion",
+        "usage": usage_json(ended.usage),
+        "created": created,
+        "system_fingerprint": None,
+        "model": model,
+        "id": completion_id,
+    }
+
+
+def _open_calls(ended: Ended) -> Iterator[dict[str, object]]:
+    """Calls that the client has to answer."""
+    if ended.ending != "client_calls":
+        return
+    turn = ended.turns[-1]
+    answered = {result.call_id for result in turn.results}
+    for call in turn.calls:
+        if call.id not in answered:
+            function = {"name": call.name, "arguments": call.arguments}
+            yield {"id": call.id, "type": "function", "function": function}
+
+
+def _frame(data: dict[str, object]) -> bytes:
+    return f"data: {compact(data)}\n\n".encode()

@@ -1,0 +1,396 @@
+"""Responses: requests in, with earlier output replayed as the clients send it back."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from pydantic import JsonValue
+
+from runner.dialects.asked import Asked, ContainerAsked, ServerTool, check_exclusive
+from runner.dialects.faults import openai_body
+from runner.dialects.fields import Fields, function_spec, model_name, sampling_of, text_of
+from runner.errors import RequestError
+from runner.models.port import ToolSpec
+from runner.transcript import (
+    CodeRun,
+    Entry,
+    Extraction,
+    FunctionResult,
+    Instruction,
+    Question,
+    Search,
+    Source,
+    ToolCall,
+    ToolResult,
+    Turn,
+    compact,
+)
+
+error_body = openai_body
+SERVER_TOOLS: Mapping[str, ServerTool] = {
+    "code_interpreter": "code_interpreter",
+    "web_search": "web_search",
+    "web_search_preview": "web_search",
+    "web_extractor": "web_extractor",
+}
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+MEMORY_LIMITS = ("1g", "4g", "16g", "64g")
+METADATA_PAIRS, METADATA_KEY_CHARS, METADATA_VALUE_CHARS = 16, 64, 512
+CONTAINER_ID_CHARS = 64
+Lookup = Callable[[str], Mapping[str, JsonValue] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsesOptions:
+    """What only this dialect knows of a request."""
+
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    conversation: str | None = None
+    store: bool = True
+    background: bool = False
+    include: tuple[str, ...] = ()
+    input_items: tuple[Mapping[str, JsonValue], ...] = ()
+    """The input as items, for `GET /responses/{id}/input_items`."""
+    replayed_container: str = ""
+    """Container of the last replayed call, to go on in while it lives."""
+    file_ids: tuple[str, ...] = ()
+    """Files of the input, which go into the container."""
+    echo: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Fields of the request that the response repeats."""
+
+
+def parse(body: JsonValue, *, lookup: Lookup) -> tuple[Asked, ResponsesOptions]:
+    """The request in `body`; `lookup` finds stored items by id. Raises RequestError."""
+    fields = Fields(body)
+    model = model_name(fields)
+    tools, functions, container = _tools(fields)
+    check_exclusive(
+        has_interpreter="code_interpreter" in tools, has_functions=bool(functions), param="tools"
+    )
+    effort, thinking = _thinking(fields, has_interpreter="code_interpreter" in tools)
+    previous = fields.text("previous_response_id")
+    conversation = _conversation(fields)
+    if previous and conversation:
+        raise RequestError(
+            "invalid",
+            "previous_response_id and conversation cannot be used together.",
+            param="conversation",
+        )
+    background, store = fields.flag("background") or False, fields.flag("store") is not False
+    if background and not store:
+        raise RequestError("invalid", "background requires store to be true.", param="background")
+    reader = _InputReader(lookup)
+    entries = reader.read(fields)
+    instructions = fields.text("instructions")
+    if instructions:
+        entries = (Instruction(text=instructions), *entries)
+    sampling = sampling_of(fields)
+    asked = Asked(
+        model=model,
+        entries=entries,
+        stream=fields.flag("stream") or False,
+        tools=tools,
+        client_tools=functions,
+        tool_choice=_choice(fields),
+        parallel_calls=fields.flag("parallel_tool_calls") is not False,
+        sampling=sampling.model_copy(update={"response_format": _text_format(fields)}),
+        max_tokens=fields.whole("max_output_tokens", least=1),
+        max_tool_calls=fields.whole("max_tool_calls"),
+        thinking=thinking,
+        thinking_budget=fields.whole("thinking_budget", least=1),
+        effort=effort,
+        container=container,
+    )
+    options = ResponsesOptions(
+        instructions=instructions,
+        previous_response_id=previous,
+        conversation=conversation,
+        store=store,
+        background=background,
+        include=fields.strings("include"),
+        input_items=tuple(reader.items),
+        replayed_container=reader.container_id,
+        file_ids=tuple(reader.file_ids),
+        echo=_echo(fields),
+    )
+    return asked, options
+
+
+def _thinking(fields: Fields, *, has_interpreter: bool) -> tuple[str | None, bool | None]:
+    """Effort and whether to think; the interpreter turns it on unless it was turned off."""
+    reasoning = fields.object("reasoning")
+    effort = None if reasoning is None else reasoning.text("effort")
+    if effort is not None and effort not in EFFORTS:
+        raise RequestError(
+            "invalid",
+            f"reasoning.effort must be one of {', '.join(EFFORTS)}.",
+            param="reasoning.effort",
+        )
+    thinking = fields.flag("enable_thinking") if effort is None else effort != "none"
+    if not has_interpreter:
+        return effort, thinking
+    if thinking is False:
+        raise RequestError(
+            "invalid",
+            "The code interpreter is only supported in thinking mode.",
+            param="enable_thinking" if effort is None else "reasoning.effort",
+        )
+    return effort, True
+
+
+def _conversation(fields: Fields) -> str | None:
+    value = fields.data.get("conversation")
+    if isinstance(value, dict):
+        return Fields(value, "conversation").text("id")
+    return fields.text("conversation")
+
+
+def _text_format(fields: Fields) -> Mapping[str, JsonValue] | None:
+    """`text.format` as Chat Completions names it; None for plain text."""
+    text = fields.object("text")
+    found = None if text is None else text.object("format")
+    if found is None or found.text("type") in (None, "text"):
+        return None
+    if found.text("type") == "json_object":
+        return {"type": "json_object"}
+    schema = {key: value for key, value in found.data.items() if key != "type"}
+    return {"type": "json_schema", "json_schema": schema}
+
+
+def _choice(fields: Fields) -> str:
+    choice = fields.data.get("tool_choice")
+    if choice is None or isinstance(choice, str):
+        if choice not in (None, "auto", "none", "required"):
+            raise fields.wrong("tool_choice", "must be auto, none, required or an object")
+        return choice or "auto"
+    chosen = Fields(choice, "tool_choice")
+    kind = chosen.text("type")
+    if kind == "allowed_tools":
+        return chosen.text("mode") or "auto"
+    if kind == "function":
+        return chosen.text("name") or "auto"
+    return SERVER_TOOLS.get(kind or "", "auto")
+
+
+def _tools(
+    fields: Fields,
+) -> tuple[frozenset[ServerTool], tuple[ToolSpec, ...], ContainerAsked]:
+    own: set[ServerTool] = set()
+    functions: list[ToolSpec] = []
+    container = ContainerAsked()
+    for tool in fields.objects("tools"):
+        kind = tool.text("type")
+        if kind == "function":
+            functions.append(function_spec(tool))
+        elif kind is not None and kind in SERVER_TOOLS:
+            own.add(SERVER_TOOLS[kind])
+            if kind == "code_interpreter":
+                container = _container(tool)
+        else:
+            known = ", ".join((*SERVER_TOOLS, "function"))
+            raise tool.wrong("type", f"is {kind!r}; known types: {known}")
+    return frozenset(own), tuple(functions), container
+
+
+def _container(tool: Fields) -> ContainerAsked:
+    value = tool.data.get("container")
+    if value is None:
+        return ContainerAsked()
+    if isinstance(value, str):
+        return ContainerAsked(id=tool.text("container", longest=CONTAINER_ID_CHARS) or "")
+    auto = Fields(value, tool.name("container"))
+    if auto.text("type") not in (None, "auto"):
+        raise auto.wrong("type", "must be 'auto'")
+    memory = auto.text("memory_limit")
+    if memory is not None and memory not in MEMORY_LIMITS:
+        raise auto.wrong("memory_limit", f"must be one of {', '.join(MEMORY_LIMITS)}")
+    return ContainerAsked(file_ids=auto.strings("file_ids"), memory_limit=memory or "")
+
+
+def _echo(fields: Fields) -> dict[str, JsonValue]:
+    metadata = fields.object("metadata")
+    pairs = {} if metadata is None else metadata.data
+    for key, value in pairs.items():
+        if not isinstance(value, str) or len(value) > METADATA_VALUE_CHARS:
+            raise fields.wrong(f"metadata.{key}", "must be a string of at most 512 characters")
+        if len(key) > METADATA_KEY_CHARS:
+            raise fields.wrong("metadata", "has a key of more than 64 characters")
+    if len(pairs) > METADATA_PAIRS:
+        raise fields.wrong("metadata", "must have at most 16 pairs")
+    reasoning = fields.object("reasoning") or Fields({})
+    given = fields.data
+    parallel = fields.flag("parallel_tool_calls") is not False
+    store = fields.flag("store") is not False
+    return {
+        "background": fields.flag("background") or False,
+        "instructions": fields.text("instructions"),
+        "max_output_tokens": fields.whole("max_output_tokens", least=1),
+        "max_tool_calls": fields.whole("max_tool_calls"),
+        "metadata": pairs,
+        "parallel_tool_calls": parallel,
+        "previous_response_id": fields.text("previous_response_id"),
+        "reasoning": {
+            "effort": reasoning.text("effort"),
+            "summary": reasoning.text("summary"),
+        },
+        "service_tier": "default",
+        "store": store,
+        "temperature": given.get("temperature"),
+        "text": given.get("text") or {"format": {"type": "text"}},
+        "tool_choice": given.get("tool_choice") or "auto",
+        "tools": fields.items("tools"),
+        "top_logprobs": 0,
+        "top_p": given.get("top_p"),
+        "truncation": "disabled",
+        "user": fields.text("user"),
+    }
+
+
+# ---- input --------------------------------------------------------------------------------------
+
+
+class _InputReader:
+    """Input items into entries; thinking joins the turn that it led to."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self._entries: list[Entry] = []
+        self._reasoning = ""
+        self.items: list[Mapping[str, JsonValue]] = []
+        self.container_id = ""
+        self.file_ids: list[str] = []
+
+    def read(self, fields: Fields) -> tuple[Entry, ...]:
+        """Entries of the field `input`."""
+        value = fields.data.get("input")
+        if isinstance(value, str):
+            text = fields.text("input") or ""
+            part: JsonValue = {"type": "input_text", "text": text}
+            self.items.append({"type": "message", "role": "user", "content": [part]})
+            return (Question(text=text),)
+        if not fields.items("input"):
+            raise fields.wrong("input", "must be a string or a non-empty array")
+        for item in fields.objects("input"):
+            self.items.append(item.data)
+            self._item(item)
+        return tuple(self._entries)
+
+    def _item(self, item: Fields) -> None:
+        kind = item.text("type") or "message"
+        if kind == "item_reference":
+            found = self._lookup(item.text("id") or "")
+            if found is None:
+                message = f"Item with id '{item.text('id')}' not found."
+                raise RequestError("not_found", message, param=item.name("id"))
+            self._item(Fields(dict(found), item.name("id")))
+        elif kind == "message":
+            self._message(item)
+        elif kind == "reasoning":
+            parts = [*item.items("summary"), *item.items("content")]
+            self._reasoning += "".join(map(text_of, parts))
+        elif kind == "code_interpreter_call":
+            self._code(item)
+        elif kind == "web_search_call":
+            self._search(item)
+        elif kind == "web_extractor_call":
+            self._extraction(item)
+        elif kind == "function_call":
+            call = ToolCall(
+                id=item.text("call_id") or "",
+                name=item.text("name") or "",
+                arguments=item.text("arguments") or "",
+            )
+            self._add_call(call)
+        elif kind == "function_call_output":
+            text = text_of(item.data.get("output"))
+            self._entries.append(FunctionResult(call_id=item.text("call_id") or "", text=text))
+        else:
+            raise item.wrong("type", f"is {kind!r}, which this server does not know")
+
+    def _add_call(self, call: ToolCall) -> None:
+        """Calls in a row belong to one turn, as models expect them."""
+        last = self._entries[-1] if self._entries else None
+        if isinstance(last, Turn) and last.calls and not last.results and not last.text:
+            self._entries[-1] = last.model_copy(update={"calls": (*last.calls, call)})
+        else:
+            self._turn(calls=(call,))
+
+    def _message(self, item: Fields) -> None:
+        role = item.text("role")
+        content = item.data.get("content")
+        if content is not None and not isinstance(content, str | list):
+            raise item.wrong("content", "must be a string or an array of parts")
+        if role in ("system", "developer"):
+            self._entries.append(Instruction(text=text_of(content)))
+        elif role == "user":
+            images = tuple(self._attachments(item)) if isinstance(content, list) else ()
+            self._entries.append(Question(text=text_of(content), images=images))
+        elif role == "assistant":
+            self._turn(text=text_of(content))
+        else:
+            raise item.wrong("role", "must be user, assistant, system or developer")
+
+    def _attachments(self, item: Fields) -> Iterator[str]:
+        for part in item.objects("content"):
+            file_id = part.data.get("file_id")
+            if isinstance(file_id, str):
+                self.file_ids.append(file_id)
+            url = part.data.get("image_url")
+            if isinstance(url, str):
+                yield url
+
+    def _turn(
+        self,
+        *,
+        text: str = "",
+        calls: tuple[ToolCall, ...] = (),
+        results: tuple[ToolResult, ...] = (),
+    ) -> None:
+        reasoning, self._reasoning = self._reasoning, ""
+        self._entries.append(Turn(reasoning=reasoning, text=text, calls=calls, results=results))
+
+    def _replayed(self, name: str, item: Fields, arguments: str, result: ToolResult) -> None:
+        call = ToolCall(id=result.call_id, name=name, arguments=arguments)
+        self._turn(calls=(call,), results=(result,))
+
+    def _code(self, item: Fields) -> None:
+        code = item.text("code") or ""
+        container_id = item.text("container_id") or ""
+        self.container_id = container_id or self.container_id
+        outputs = [one for one in item.items("outputs") if isinstance(one, dict)]
+        logs = "\n".join(text_of(one.get("logs")) for one in outputs if "logs" in one)
+        images = sum(one.get("type") == "image" for one in outputs)
+        shown = logs + (f"\n[{images} image(s) shown to the user]" if images else "")
+        result = ToolResult(
+            call_id=item.text("id") or f"call_{len(self._entries)}",
+            tool="code_interpreter",
+            shown=shown.strip("\n") or "[the code ran and printed nothing]",
+            details=CodeRun(code=code, container_id=container_id, stdout=logs),
+        )
+        self._replayed("code_interpreter", item, compact({"code": code}), result)
+
+    def _search(self, item: Fields) -> None:
+        action = item.object("action") or Fields({})
+        query = action.text("query") or ""
+        sources = tuple(
+            Source(url=source.text("url") or "") for source in action.objects("sources")
+        )
+        result = ToolResult(
+            call_id=item.text("id") or f"call_{len(self._entries)}",
+            tool="web_search",
+            shown="\n".join(source.url for source in sources) or "[no results were kept]",
+            details=Search(query=query, sources=sources),
+        )
+        self._replayed("web_search", item, compact({"query": query}), result)
+
+    def _extraction(self, item: Fields) -> None:
+        urls, goal = item.strings("urls"), item.text("goal") or ""
+        output = item.text("output") or ""
+        result = ToolResult(
+            call_id=item.text("id") or f"call_{len(self._entries)}",
+            tool="web_extractor",
+            shown=output or "[no text was kept]",
+            details=Extraction(urls=urls, goal=goal, output=output),
+        )
+        arguments = compact({"urls": list(urls), "goal": goal})
+        self._replayed("web_extractor", item, arguments, result)

@@ -1,0 +1,143 @@
+"""What the orchestrator could not do, or was wrongly asked to do.
+
+What a snippet did is an `Outcome`, and what the engine failed to do a `SandboxError`; neither is
+here. Each error keeps its facts as attributes and builds its message from them. Messages may
+reach a client, so none holds a key, a host path or a host traceback.
+"""
+
+from typing import Literal
+
+
+class RunnerError(Exception):
+    """Base of every error that the orchestrator raises."""
+
+
+class ConfigError(RunnerError, ValueError):
+    """A setting is unknown, missing or contradictory. `field` is its dotted name."""
+
+    def __init__(self, field: str, problem: str, remedy: str = "") -> None:
+        self.field = field
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(sentences(f"{field}: {problem}" if field else problem, remedy))
+
+
+# ---- requests -----------------------------------------------------------------------------------
+
+RequestFault = Literal[
+    "invalid",
+    "body",
+    "key",
+    "forbidden",
+    "model_missing",
+    "model_unknown",
+    "not_found",
+    "previous_response",
+    "conflict",
+    "too_large",
+    "rate",
+    "concurrency",
+    "quota",
+    "deadline",
+]
+
+
+class RequestError(RunnerError, ValueError):
+    """A client asked for something that it cannot have; each dialect has its own words for it.
+
+    `param` names the field at fault in the client's terms. `retry_after_s` is set when a later
+    try may pass.
+    """
+
+    def __init__(
+        self,
+        fault: RequestFault,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        self.fault: RequestFault = fault
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class ServerStopping(RunnerError):
+    """The server takes no more work."""
+
+    def __init__(self) -> None:
+        super().__init__("The server is stopping.")
+
+
+# ---- models -------------------------------------------------------------------------------------
+
+UpstreamFault = Literal["down", "slow", "cut", "garbled", "busy", "refused", "rejected", "failed"]
+
+
+class UpstreamError(RunnerError):
+    """The model's endpoint did not do its part.
+
+    `fault`: "down" no connection, "slow" no bytes in time, "cut" ended in the middle of a turn,
+    "garbled" sent what is no answer, "busy" asked to come later, "refused" does not accept this
+    server's key, "rejected" called the request wrong, "failed" broke by itself. `detail` is for
+    the log; of it only what a rejected request needs to be mended is shown to a client.
+    """
+
+    def __init__(
+        self,
+        fault: UpstreamFault,
+        detail: str = "",
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        self.fault: UpstreamFault = fault
+        self.detail = detail
+        self.status = status
+        self.retry_after_s = retry_after_s
+        super().__init__(sentences(UPSTREAM_WORDS[fault], detail))
+
+    @property
+    def public(self) -> str:
+        """What a client may read."""
+        if self.fault == "rejected" and self.detail:
+            return sentences(UPSTREAM_WORDS[self.fault], self.detail)
+        return sentences(UPSTREAM_WORDS[self.fault])
+
+
+UPSTREAM_WORDS: dict[UpstreamFault, str] = {
+    "down": "The model's endpoint cannot be reached",
+    "slow": "The model's endpoint sent nothing for too long",
+    "cut": "The model's endpoint ended its answer in the middle",
+    "garbled": "The model's endpoint sent something that is no answer",
+    "busy": "The model's endpoint is busy",
+    "refused": "The model's endpoint does not accept this server's credentials",
+    "rejected": "The model's endpoint rejected the request",
+    "failed": "The model's endpoint failed",
+}
+
+
+class ReplayMismatch(RunnerError):
+    """A request is not in the recording that should answer it. `diff` is to the nearest one."""
+
+    def __init__(self, recording: str, diff: str) -> None:
+        self.recording = recording
+        self.diff = diff
+        super().__init__(f"No exchange of {recording} answers this request. Nearest:\n{diff}")
+
+
+class RecordingError(RunnerError, ValueError):
+    """A line of a recording is not what a recorder writes."""
+
+    def __init__(self, recording: str, line: int, problem: str) -> None:
+        self.recording = recording
+        self.line = line
+        self.problem = problem
+        super().__init__(sentences(f"{recording}:{line}: {problem}"))
+
+
+def sentences(*parts: str) -> str:
+    """`parts` that are not empty, each closed by a full stop."""
+    return " ".join(part if part[-1] in ".!?" else part + "." for part in parts if part)

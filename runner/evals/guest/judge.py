@@ -1,0 +1,421 @@
+"""The judge's process: holds the tests, never runs a line of the candidate, says the verdict.
+
+The session's own process is the judge. It forks the candidate's process before it has been told
+any test, closes nothing that it needs itself, and imports from nowhere that the candidate can
+write. See runner/evals/grader.py for who trusts whom.
+"""
+
+import builtins
+import json
+import os
+import random
+import signal
+import sys
+import unittest
+from collections.abc import Callable, Iterator
+from types import CodeType
+from typing import Any
+
+from runner.evals.guest.arena import CHANCE, Gone, Pipes, describe, serve
+from runner.evals.guest.compare import Comparison
+from runner.evals.guest.plain import decode, encode
+from runner.evals.guest.tests import require_imports, tests_in
+
+GUEST_ROOTS = ("/workspace", "/mnt/data", "/tmp", "/dev/shm")
+REPORTED_CAP = 4000
+BROKEN_TEST = (ModuleNotFoundError, SyntaxError)
+"""Raised by the judge itself these say that the test cannot run here, whatever the candidate."""
+
+
+class CandidateGone(BaseException):
+    """The candidate's process ended, or said what makes no sense, before its test was over."""
+
+    def __init__(self, outcome: str, text: str) -> None:
+        super().__init__(text)
+        self.outcome = outcome
+
+
+class CandidateLeft(BaseException):
+    """The candidate raised what is no Exception, such as SystemExit."""
+
+
+class Forged(Exception):
+    """What the candidate's process says of a test does not hold."""
+
+
+class Raised(Exception):
+    """An error of the candidate's whose class the judge cannot build."""
+
+
+class Verdict:
+    """What the echo of the last snippet shows: one JSON object."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._text = json.dumps(fields)
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+class Remote:
+    """Stands for an object in the candidate's process; equal to nothing but itself.
+
+    Its comparison is the judge's, so an object that calls itself equal to everything is not.
+    """
+
+    __slots__ = ("_judge", "_kind", "_number")
+
+    def __init__(self, judge: "Judge", number: int, kind: str) -> None:
+        object.__setattr__(self, "_judge", judge)
+        object.__setattr__(self, "_number", number)
+        object.__setattr__(self, "_kind", kind)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._judge.call(self, args, kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name not in ("__name__", "__doc__", "__dict__"):
+            raise AttributeError(name)
+        return self._judge.ask("getattr", self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._judge.ask("setattr", self, name, value)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._judge.ask("getitem", self, key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._judge.ask("setitem", self, key, value)
+
+    def __iter__(self) -> Iterator[Any]:
+        found: Iterator[Any] = self._judge.ask("iter", self)
+        return found
+
+    def __next__(self) -> Any:
+        return self._judge.ask("next", self)
+
+    def __len__(self) -> int:
+        found = self._judge.ask("len", self)
+        return found if type(found) is int else -1
+
+    def __bool__(self) -> bool:
+        return self._judge.ask("bool", self) is True
+
+    def __str__(self) -> str:
+        found = self._judge.ask("str", self)
+        return found if type(found) is str else repr(self)
+
+    def __repr__(self) -> str:
+        return f"<{self._kind} of the candidate>"
+
+
+class Judge:
+    """One candidate, from the fork to the verdict."""
+
+    def __init__(self, source: str, place: str) -> None:
+        sys.path[:] = [
+            entry for entry in sys.path if entry and not entry.startswith(GUEST_ROOTS)
+        ]
+        random.seed(CHANCE)
+        asked, ask = os.pipe()
+        told, tell = os.pipe()
+        self._child = os.fork()
+        if self._child == 0:
+            sys.path.insert(0, "/workspace")
+            os.close(ask)
+            os.close(told)
+            serve(source, place, Pipes(asked, tell))
+        os.close(asked)
+        os.close(tell)
+        self._pipes = Pipes(told, ask)
+        self._rechecked = 0
+        self._unseen = 0
+
+    def verdict(self, check: dict[str, Any]) -> Verdict:
+        """Load the candidate and run the check; whatever happens, a verdict."""
+        details: dict[str, Any] = {}
+        try:
+            self.ask("load")
+            details = CHECKS[check["kind"]](self, check) or {}
+            fields = {"outcome": "passed", "result": "passed"}
+        except CandidateGone as error:
+            fields = {"outcome": error.outcome, "result": f"crashed: {error}"}
+        # The test may raise anything: that is what a failed test is.
+        except BaseException as error:  # noqa: BLE001
+            fields = self._failed(error)
+        return Verdict({**fields, "details": getattr(self, "_details", details)})
+
+    def _failed(self, error: BaseException) -> dict[str, Any]:
+        told = getattr(error, "told_by_candidate", None)
+        names, message, text = told or describe(error)
+        outcome = "out_of_memory" if names[0] == "MemoryError" else "failed"
+        if told is None and isinstance(error, BROKEN_TEST):
+            outcome = "infrastructure"
+        return {
+            "outcome": outcome,
+            "result": f"failed: {message[:REPORTED_CAP]}",
+            "error": names[0],
+            "traceback": text,
+        }
+
+    def note(self, **details: Any) -> None:
+        """Keep `details` for the verdict, also if what follows raises."""
+        self._details = {**getattr(self, "_details", {}), **details}
+
+    # ---- talking to the candidate ---------------------------------------------------------------
+
+    def ask(self, what: str, *arguments: Any) -> Any:
+        """What the candidate's process answers. Raises what the candidate raised."""
+        self._send([what, *(encode(argument, self._number) for argument in arguments)])
+        return self._answer(self._receive())[0]
+
+    def call(
+        self, target: Remote, args: tuple[Any, ...], kwargs: dict[str, Any], follow: bool = True
+    ) -> Any:
+        """Call the candidate's function; lists and the like that it changed are changed here."""
+        sent = encode(list(args), self._number)
+        self._send(["call", encode(target, self._number), sent,
+                    encode(kwargs, self._number), follow])
+        value, changed = self._answer(self._receive())
+        for before, after in zip(args, changed or (), strict=False):
+            _become(before, self._decoded(after))
+        return value
+
+    def _answer(self, reply: Any) -> tuple[Any, Any]:
+        if isinstance(reply, list) and len(reply) in (2, 3) and reply[0] == "value":
+            return self._decoded(reply[1]), reply[2] if len(reply) == 3 else None
+        if isinstance(reply, list) and len(reply) == 4 and reply[0] == "raised":
+            names, message, text = reply[1:]
+            if isinstance(names, list) and names and isinstance(message, str):
+                raise _rebuilt([str(name) for name in names], message, str(text))
+        raise CandidateGone("failed", "its process spoke out of turn")
+
+    def _decoded(self, data: Any) -> Any:
+        try:
+            return decode(data, lambda number, kind: Remote(self, number, kind))
+        except (ValueError, TypeError, ArithmeticError, RecursionError, AttributeError):
+            raise CandidateGone("failed", "its process spoke out of turn") from None
+
+    @staticmethod
+    def _number(value: Any) -> int:
+        if isinstance(value, Remote):
+            number: int = object.__getattribute__(value, "_number")
+            return number
+        raise TypeError(f"a {type(value).__name__} of the test cannot be given to the candidate")
+
+    def _send(self, message: Any) -> None:
+        try:
+            self._pipes.send(message)
+        except Gone:
+            raise self._ending() from None
+
+    def _receive(self) -> Any:
+        try:
+            return self._pipes.receive()
+        except Gone as error:
+            raise self._ending(str(error)) from None
+
+    def _ending(self, said: str = "the pipe was closed") -> CandidateGone:
+        if said != "the pipe was closed":
+            return CandidateGone("failed", f"its process spoke out of turn: {said}")
+        _pid, status = os.waitpid(self._child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            how = f"was killed by {signal.Signals(-code).name}"
+        else:
+            how = f"exited with status {code}"
+        return CandidateGone("crashed", f"its process {how} before the test was over")
+
+    # ---- checks ---------------------------------------------------------------------------------
+
+    def calls(self, check: dict[str, Any]) -> None:
+        """Run tests here; the functions that they call are the candidate's, by stand-ins."""
+        names: dict[str, Any] = {"__name__": "test"}
+        if check["helpers"]:
+            exec(compile(check["helpers"], "<prompt>", "exec", dont_inherit=True), names)
+        code = compile(check["test"], "<test>", "exec", dont_inherit=True)
+        entry = check["entry"]
+        theirs = set(self.ask("names"))
+        for name in (_names_of(code) | {entry}) & theirs:
+            if name == entry or not (name in names or hasattr(builtins, name)):
+                names[name] = self.ask("global", name)
+        exec(code, names)
+        if entry:
+            if entry not in theirs:
+                raise NameError(f"name {entry!r} is not defined")
+            if check["call"]:
+                names["check"](names[entry])
+
+    def inputs(self, check: dict[str, Any]) -> None:
+        """Compare the candidate's value with the reference's, for each list of arguments."""
+        target = self.ask("global", check["entry"])
+        if not isinstance(target, Remote):
+            raise TypeError(f"{check['entry']} is no function")
+        again = _reference(*check["reference"]) if check["reference"] else None
+        failure: Exception | None = None
+        done: dict[str, bool] = {}
+        comparison = Comparison(check["rule"], check["atol"])
+        for group, rows in check["groups"].items():
+            done[group] = True
+            for args, expected in rows:
+                try:
+                    got = self.call(target, tuple(decode(args)), {}, follow=False)
+                    wanted = again(*decode(args)) if again else decode(expected)
+                    comparison.require(got, wanted, decode(args))
+                except Exception as error:  # noqa: BLE001
+                    done[group] = False
+                    failure = failure or error
+                    break
+            self.note(groups=done)
+        if failure is not None:
+            raise failure
+
+    def value(self, check: dict[str, Any]) -> None:
+        """Compare one value: predicted by the candidate, or made of arguments it predicted."""
+        names: dict[str, Any] = {}
+        exec(compile(check["code"], "<code>", "exec", dont_inherit=True), names)
+        expected = eval(compile(check["output"], "<output>", "eval"), names)
+        if check["mode"] == "output":
+            got = self.ask("eval", check["text"])
+        else:
+            args, kwargs = self.ask("eval", check["text"])
+            got = names["f"](*args, **kwargs)
+        assert expected == got, f"{expected!r} is not {got!r}"
+
+    def unittest(self, check: dict[str, Any]) -> None:
+        """Have the tests run beside the candidate, and decide their assertions again here."""
+        expected = tests_in(check["test"])
+        require_imports(check["test"])
+        classes = check["classes"] or [name for name in expected if expected[name]]
+        self._send(["unittest", encode(check["test"]), encode(classes)])
+        seen: dict[tuple[str, str], int] = {}
+        while True:
+            reply = self._receive()
+            if not (isinstance(reply, list) and reply and reply[0] == "held"):
+                break
+            self._recheck(reply, seen)
+        report = self._answer(reply)[0]
+        self.note(rechecked=self._rechecked, unseen=self._unseen)
+        self._judge_report(report, classes, expected, seen)
+
+    def _recheck(self, reply: list[Any], seen: dict[tuple[str, str], int]) -> None:
+        where = (str(reply[1]), str(reply[2]))
+        seen[where] = seen.get(where, 0) + 1
+        name = str(reply[3])
+        if len(reply) != 6:
+            self._unseen += 1
+            return
+        if not name.startswith("assert"):
+            raise CandidateGone("failed", "its process spoke out of turn")
+        args, kwargs = self._decoded(reply[4]), self._decoded(reply[5])
+        self._rechecked += 1
+        try:
+            getattr(unittest.TestCase(), name)(*args, **kwargs)
+        except AssertionError as error:
+            raise Forged(f"{name} in {'.'.join(where)} does not hold: {error}") from None
+
+    def _judge_report(
+        self,
+        report: Any,
+        classes: list[str],
+        expected: dict[str, dict[str, bool]],
+        seen: dict[tuple[str, str], int],
+    ) -> None:
+        if not isinstance(report, dict) or not isinstance(report.get("classes"), dict):
+            raise CandidateGone("failed", "its process spoke out of turn")
+        if report.get("changed"):
+            raise Forged(f"the candidate changed {report['changed']}")
+        if report.get("canary") != "failed":
+            raise Forged("a test that cannot pass passed beside the candidate")
+        good: dict[str, bool] = {}
+        first = ""
+        for name in classes:
+            row = report["classes"].get(name)
+            if not isinstance(row, dict):
+                raise Forged(f"{name} was not run")
+            bad = row.get("failures", 1) or row.get("errors", 1)
+            good[name] = not bad
+            if bad and not first and row.get("bad"):
+                first = str(row["bad"][0])[:REPORTED_CAP]
+            missing = set(expected.get(name, {})) - set(row.get("tests", ()))
+            if missing:
+                raise Forged(f"{name}.{min(missing)} was not run")
+        self.note(classes=good)
+        if not all(good.values()):
+            raise AssertionError(first or "a test failed")
+        for name in classes:
+            for test, asserts in expected.get(name, {}).items():
+                if asserts and not seen.get((name, test)):
+                    raise Forged(f"{name}.{test} ended without one of its assertions")
+
+    def context(self, check: dict[str, Any]) -> None:
+        """Run a solution in its context, tests included, beside the candidate."""
+        report = self.ask("context", check["context"], check["solution"])
+        if not isinstance(report, dict) or report.get("canary") != "failed":
+            raise Forged("a solution that cannot pass passed beside the candidate")
+
+
+CHECKS: dict[str, Callable[[Judge, dict[str, Any]], Any]] = {
+    "calls": Judge.calls,
+    "inputs": Judge.inputs,
+    "value": Judge.value,
+    "unittest": Judge.unittest,
+    "context": Judge.context,
+}
+
+
+def _reference(source: str, entry: str) -> Callable[..., Any]:
+    names: dict[str, Any] = {}
+    exec(compile(source, "<reference>", "exec", dont_inherit=True), names)
+    found: Callable[..., Any] = names[entry]
+    return found
+
+
+def reference_values(source: str, entry: str, groups: dict[str, list[Any]], cap: int) -> str:
+    """What a trusted solution gives for each list of arguments, as JSON; "{}" if longer."""
+    function = _reference(source, entry)
+    text = json.dumps(
+        {
+            group: [encode(function(*decode(args))) for args in rows]
+            for group, rows in groups.items()
+        }
+    )
+    return text if len(text) <= cap else "{}"
+
+
+def _become(before: Any, after: Any) -> None:
+    """Make the container `before` hold what `after` holds."""
+    if type(before) is not type(after) or before == after:
+        return
+    if isinstance(before, list | bytearray):
+        before[:] = after
+    elif isinstance(before, dict | set):
+        before.clear()
+        before.update(after)
+
+
+def _rebuilt(names: list[str], message: str, text: str) -> BaseException:
+    """An error as the candidate raised it, of the nearest class that the judge has too."""
+    error: BaseException | None = None
+    if "Exception" not in names:
+        error = CandidateLeft(message)
+    for name in names if error is None else ():
+        found = getattr(builtins, name, None)
+        if isinstance(found, type) and issubclass(found, Exception):
+            try:
+                error = found(message)
+            except TypeError:
+                continue  # UnicodeDecodeError wants five arguments; its base does not.
+            break
+    error = error or Raised(message)
+    error.__dict__["told_by_candidate"] = (names, message, text)
+    return error
+
+
+def _names_of(code: CodeType) -> set[str]:
+    """Every global name that `code` may read, functions in it included."""
+    found = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= _names_of(constant)
+    return found

@@ -1,0 +1,177 @@
+"""Values between the judge and the candidate: plain data, rebuilt from scratch on the other side.
+
+What arrives is of an exact built-in type, whatever class it had: an overridden `__eq__` or
+`__class__` stays behind. An object that is no plain data travels as a handle.
+"""
+
+import builtins
+import json
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+DEPTH_CAP = 400
+SMALL = 1 << 63
+"""Integers below this go as they are; JSON has no hex, and decimal is slow and capped."""
+
+Keep = Callable[[Any], int]
+"""Stores an object and gives its handle."""
+Remote = Callable[[int, str], Any]
+"""The stand-in for a handle, with the name of its type."""
+
+
+class NotPlain(Exception):
+    """A value cannot travel, and nobody keeps it."""
+
+
+def dumps(value: Any, keep: Keep | None = None) -> str:
+    """`value` as JSON text. Raises NotPlain where an object is no data and `keep` is missing."""
+    return json.dumps(encode(value, keep))
+
+
+def encode(value: Any, keep: Keep | None = None, depth: int = 0) -> Any:
+    """`value` as JSON has it. A dictionary stands for anything with a tag: {tag: content}."""
+    kind = type(value)
+    if value is None or kind is bool or kind is str or kind is float:
+        return value
+    if kind is int:
+        return value if -SMALL < value < SMALL else {"int": hex(value)}
+    if depth > DEPTH_CAP:
+        return _handle(value, keep)
+    depth += 1
+    if kind is list:
+        return [encode(item, keep, depth) for item in value]
+    encoder = ENCODERS.get(kind)
+    if encoder is not None:
+        return encoder(value, keep, depth)
+    if kind is type:
+        name = str(type.__getattribute__(value, "__name__"))
+        if getattr(builtins, name, None) is value:
+            return {"type": name}
+    if kind.__module__ == "numpy" and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        return encode(value.item(), keep, depth)
+    for base in type.mro(kind):
+        if base is list:
+            return [encode(item, keep, depth) for item in list.__iter__(value)]
+        if base in SCALARS:
+            return encode(SCALARS[base](value), keep, depth)
+        encoder = ENCODERS.get(base)
+        if encoder is not None:
+            return encoder(value, keep, depth)
+    return _handle(value, keep)
+
+
+def _handle(value: Any, keep: Keep | None) -> Any:
+    if keep is None:
+        raise NotPlain(type(value).__name__)
+    return {"object": [keep(value), type(value).__name__]}
+
+
+def _items(tag: str, iterate: Callable[[Any], Any]) -> Callable[[Any, Keep | None, int], Any]:
+    def encoder(value: Any, keep: Keep | None, depth: int) -> Any:
+        return {tag: [encode(item, keep, depth) for item in iterate(value)]}
+
+    return encoder
+
+
+def _pairs(tag: str) -> Callable[[Any, Keep | None, int], Any]:
+    def encoder(value: Any, keep: Keep | None, depth: int) -> Any:
+        pairs = dict.items(value)
+        return {tag: [[encode(key, keep, depth), encode(item, keep, depth)] for key, item in pairs]}
+
+    return encoder
+
+
+def _text(tag: str, write: Callable[[Any], Any]) -> Callable[[Any, Keep | None, int], Any]:
+    return lambda value, _keep, _depth: {tag: write(value)}
+
+
+SCALARS: dict[type, Callable[[Any], Any]] = {
+    int: int.__int__,
+    float: float.__float__,
+    str: lambda value: str.__str__(value) if type(value) is not str else value,
+}
+ENCODERS: dict[type, Callable[[Any, Keep | None, int], Any]] = {
+    tuple: _items("tuple", tuple.__iter__),
+    set: _items("set", set.__iter__),
+    frozenset: _items("frozenset", frozenset.__iter__),
+    deque: _items("deque", deque.__iter__),
+    Counter: _pairs("Counter"),
+    OrderedDict: _pairs("OrderedDict"),
+    dict: _pairs("dict"),
+    type({}.keys()): _items("keys", iter),
+    type({}.values()): _items("values", iter),
+    type({}.items()): _items("items", iter),
+    bytes: _text("bytes", lambda value: bytes.hex(value)),
+    bytearray: _text("bytearray", lambda value: bytearray.hex(value)),
+    complex: _text("complex", lambda value: [value.real, value.imag]),
+    range: _text("range", lambda value: [value.start, value.stop, value.step]),
+    Decimal: _text("Decimal", Decimal.__str__),
+    Fraction: _text("Fraction", Fraction.__str__),
+    datetime: _text("datetime", lambda value: datetime.isoformat(value)),
+    date: _text("date", lambda value: date.isoformat(value)),
+    timedelta: _text(
+        "timedelta", lambda value: [value.days, value.seconds, value.microseconds]
+    ),
+}
+
+DECODERS: dict[str, Callable[[Any], Any]] = {
+    "int": lambda content: int(content, 16),
+    "bytes": bytes.fromhex,
+    "bytearray": bytearray.fromhex,
+    "complex": lambda content: complex(*content),
+    "range": lambda content: range(*content),
+    "Decimal": Decimal,
+    "Fraction": Fraction,
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "timedelta": lambda content: timedelta(*content),
+}
+CONTAINERS: dict[str, Callable[[Any], Any]] = {
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "deque": deque,
+    "keys": lambda items: dict.fromkeys(items).keys(),
+    "values": lambda items: dict(enumerate(items)).values(),
+    "items": lambda items: dict(items).items(),
+}
+MAPPINGS: dict[str, Callable[[Any], Any]] = {
+    "dict": dict,
+    "OrderedDict": OrderedDict,
+    "Counter": lambda pairs: Counter(dict(pairs)),
+}
+
+
+def loads(text: str | bytes, remote: Remote | None = None) -> Any:
+    """The value in `text`. Raises ValueError, TypeError or RecursionError for anything else."""
+    return decode(json.loads(text), remote)
+
+
+def decode(data: Any, remote: Remote | None = None) -> Any:
+    """The value that `encode` gave as `data`, of exact built-in types; handles by `remote`."""
+    if isinstance(data, list):
+        return [decode(item, remote) for item in data]
+    if not isinstance(data, dict):
+        return data
+    if len(data) != 1:
+        raise ValueError("a tag and its content are one pair")
+    ((tag, content),) = data.items()
+    if tag in CONTAINERS:
+        return CONTAINERS[tag]([decode(item, remote) for item in content])
+    if tag in MAPPINGS:
+        pairs = [(decode(key, remote), decode(item, remote)) for key, item in content]
+        return MAPPINGS[tag](pairs)
+    if tag in DECODERS:
+        return DECODERS[tag](content)
+    if tag == "type":
+        found = getattr(builtins, content)
+        if isinstance(found, type):
+            return found
+    if tag == "object" and remote is not None:
+        number, name = content
+        return remote(int(number), str(name))
+    raise ValueError(f"unknown tag {tag!r}")

@@ -1,0 +1,112 @@
+"""What a suite is: where its data is, how a sample becomes a program, how that is judged."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple
+
+from runner.evals.errors import BadInput
+from runner.evals.files import index_tasks
+from runner.evals.records import Json, Row, Sample, Task
+
+Place = Literal["names", "module"]
+"""Run the candidate in bare names, as exec does, or in a module of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A trusted solution whose values are what the candidate's must be."""
+
+    source: str
+    entry: str
+    groups: dict[str, list[Json]]
+    """Lists of argument lists, encoded as the guest's `plain` module does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A candidate that a judge in the jail examines; `check` is what the judge is told."""
+
+    source: str
+    check: dict[str, Json]
+    place: Place = "names"
+    reference: Reference | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Case(NamedTuple):
+    """One run of a program: what it reads, and what it should write."""
+
+    stdin: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A candidate that is a whole program: run once a case, its stdout judged on the host."""
+
+    source: str
+    cases: tuple[Case, ...]
+    accept: Callable[[str, str], bool]
+    """Whether (stdout, expected) is right."""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A text that is the answer itself: judged on the host, nothing is run."""
+
+    text: str
+    expected: str
+    accept: Callable[[str, str], bool]
+
+
+Trial = Judged | Program | Answer
+
+
+class Suite(ABC):
+    """A benchmark. One instance a run; `load` is called first."""
+
+    name: ClassVar[str]
+    id_field: ClassVar[str] = "task_id"
+    timeout_s: ClassVar[float] = 3.0
+    """CPU seconds of a sample on a machine of the reference speed."""
+    preload: ClassVar[tuple[str, ...]] = ()
+    packaged: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """(package, file) where the data may be installed."""
+
+    def load(self, rows: list[Row]) -> dict[str, Task]:
+        """The tasks of the suite's data. Raises BadInput."""
+        if not rows:
+            raise BadInput("", "the suite has no tasks")
+        tasks = index_tasks(rows, self.id_field)
+        for task in tasks.values():
+            self.check_task(task)
+        return tasks
+
+    @abstractmethod
+    def check_task(self, task: Task) -> None:
+        """Raise BadInput if a field that will be needed is missing or of a wrong type."""
+
+    @abstractmethod
+    def trial(self, task: Task, sample: Sample) -> Trial:
+        """How `sample` is run and judged. Raises BadInput."""
+
+    def canonical(self, task: Task) -> str | None:
+        """A solution that comes with the data, as a sample's `solution`; None if none does."""
+        return None
+
+
+def whole_program(task: Task, sample: Sample) -> str:
+    """A sample's `solution` as it is, or its `completion` behind the task's prompt."""
+    if sample.row.has("solution"):
+        return sample.row.text("solution")
+    return task.row.text("prompt", "") + sample.row.text("completion")
+
+
+def answer_of(sample: Sample, *fields: str) -> str:
+    """The text of the first of `fields` that the sample has. Raises BadInput."""
+    for name in fields:
+        if sample.row.has(name):
+            return sample.row.text(name)
+    raise sample.row.bad(fields[0], "is missing")

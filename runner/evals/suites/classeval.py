@@ -1,0 +1,31 @@
+"""ClassEval: a whole class, and several unittest classes over it."""
+
+from runner.evals.records import Json, Sample, Task
+from runner.evals.suites.base import Judged, Suite, answer_of
+
+
+class ClassEval(Suite):
+    """Samples have `solution` or `completion`, the class; the task's imports go before it.
+
+    A sample passes when every test class does; the details tell each.
+    """
+
+    name = "classeval"
+    timeout_s = 5.0
+
+    def check_task(self, task: Task) -> None:
+        task.row.text("test")
+        for field in ("test_classes", "import_statement"):
+            task.row.texts(field)
+
+    def trial(self, task: Task, sample: Sample) -> Judged:
+        row = task.row
+        imports = "\n".join(row.texts("import_statement"))
+        source = f"{imports}\n{answer_of(sample, 'solution', 'completion')}\n"
+        classes: list[Json] = [*row.texts("test_classes")]
+        return Judged(
+            source, {"kind": "unittest", "test": row.text("test"), "classes": classes}, "module"
+        )
+
+    def canonical(self, task: Task) -> str | None:
+        return task.row.text("solution_code") if task.row.has("solution_code") else None

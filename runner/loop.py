@@ -1,0 +1,408 @@
+"""The tool loop: ask the model, run what it calls, feed back, ask again, until an answer.
+
+Theory of operation. `Loop.run` is an async generator that one task iterates; it starts no task
+of its own. A round is one turn of the model, followed by the calls in it, in order, each to its
+end before the next: two calls of one turn see each other's variables. The generator holds at most
+one thing that works for it, the model's stream or a tool's run, and each is awaited inside the
+same frame. So to stop everything is to cancel the task or to close the generator: the stream is
+closed, which drops the connection, or the snippet is interrupted, and nothing is left. A deadline
+does the same from inside, by a timeout around each single wait and never around a `yield`, where
+it would fire in the consumer's code.
+
+Nothing is ever dropped in silence: a budget that ends the loop names itself in `Ended`, a call
+that is not run gets a result that says why, and a turn that was cut is not run at all.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from runner.errors import UpstreamError
+from runner.events import (
+    CallBegan,
+    CallDone,
+    CallRunning,
+    CallWritten,
+    Ended,
+    Ending,
+    LoopEvent,
+    RoundBegan,
+    Said,
+    Thought,
+)
+from runner.models.port import (
+    CallDelta,
+    Model,
+    ModelEvent,
+    ModelRequest,
+    Profile,
+    TextDelta,
+    ThinkingDelta,
+    ToolSpec,
+    TurnEnded,
+    UsageSeen,
+)
+from runner.tools.port import Tool
+from runner.transcript import Entry, Instruction, ToolCall, ToolResult, Turn, Usage
+
+ALIASES = {
+    name: "code_interpreter"
+    for name in ("python", "execute_python", "run_python", "python_interpreter", "code-interpreter")
+}
+"""Names that models call the interpreter by whatever they were told."""
+ROUNDS, WALL_S = 24, 600.0
+CALLS_A_TURN = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one request may spend. `tokens` counts output over all rounds."""
+
+    rounds: int = ROUNDS
+    tool_calls: int | None = None
+    wall_s: float = WALL_S
+    tokens: int | None = None
+
+
+# ---- accounting ---------------------------------------------------------------------------------
+
+CHARS_A_TOKEN = 5
+"""For an estimate that stays below the truth, until the upstream tells it."""
+
+
+class Meter:
+    """Tokens of all rounds; the one account that every dialect bills from."""
+
+    def __init__(self) -> None:
+        self._past = Usage()
+        self._seen: Usage | None = None
+        self._input = self._thought = self._written = 0
+
+    @property
+    def usage(self) -> Usage:
+        """All rounds so far; the current one is estimated until the upstream counts it."""
+        return self._past + self._round()
+
+    def begin(self, entries: Sequence[Entry]) -> None:
+        """A round starts with `entries` as its prompt."""
+        self._past += self._round()
+        self._seen = None
+        self._thought = self._written = 0
+        self._input = sum(map(_chars, entries))
+
+    def thought(self, text: str) -> None:
+        self._thought += len(text)
+
+    def wrote(self, text: str) -> None:
+        self._written += len(text)
+
+    def saw(self, usage: Usage) -> None:
+        """The upstream's own count of the current round."""
+        self._seen = usage
+
+    def _round(self) -> Usage:
+        if self._seen is None:
+            reasoning = _tokens(self._thought)
+            return Usage(
+                input_tokens=_tokens(self._input),
+                output_tokens=reasoning + _tokens(self._written),
+                reasoning_tokens=reasoning,
+            )
+        if self._thought and not self._seen.reasoning_tokens:
+            # It counts thinking as output without saying how much of it: split by length.
+            share = self._thought / (self._thought + self._written)
+            reasoning = round(self._seen.output_tokens * share)
+            return self._seen.model_copy(update={"reasoning_tokens": reasoning})
+        return self._seen
+
+
+def _chars(entry: Entry) -> int:
+    if isinstance(entry, Turn):
+        calls = sum(len(call.arguments) for call in entry.calls)
+        return len(entry.text) + calls + sum(len(result.shown) for result in entry.results)
+    return len(entry.text)
+
+
+def _tokens(chars: int) -> int:
+    return -(-chars // CHARS_A_TOKEN)
+
+
+# ---- the loop -----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A turn while it is written."""
+
+    thoughts: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    calls: list["_CallDraft"] = field(default_factory=list)
+    by_index: dict[int, "_CallDraft"] = field(default_factory=dict)
+    reason: str = ""
+
+    def turn(self) -> Turn:
+        return Turn(
+            reasoning="".join(self.thoughts),
+            text="".join(self.texts),
+            calls=tuple(
+                ToolCall(id=call.id, name=call.name, arguments="".join(call.pieces))
+                for call in self.calls
+            ),
+        )
+
+
+@dataclass(slots=True)
+class _CallDraft:
+    id: str
+    name: str
+    pieces: list[str] = field(default_factory=list)
+
+
+class Loop:
+    """One request's way to its answer. `run` may be used once."""
+
+    def __init__(
+        self,
+        model: Model,
+        request: ModelRequest,
+        tools: Sequence[Tool] = (),
+        *,
+        client_tools: Sequence[ToolSpec] = (),
+        budget: Budget | None = None,
+        profile: Profile | None = None,
+    ) -> None:
+        self._model = model
+        self._profile = profile or Profile()
+        self._request = request
+        self._tools = {tool.spec.name: tool for tool in tools}
+        self._client_tools = frozenset(tool.name for tool in client_tools)
+        self._specs = (*(tool.spec for tool in tools), *client_tools)
+        self._budget = budget or Budget()
+        self._meter = Meter()
+        self._counts: Counter[str] = Counter()
+        self._turns: list[Turn] = []
+        self._ids: set[str] = set()
+        self._deadline = 0.0
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens so far, the current round's estimated until it is counted."""
+        return self._meter.usage
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Calls per tool so far, failed ones included."""
+        return self._counts
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """Whole turns so far."""
+        return tuple(self._turns)
+
+    async def run(self) -> AsyncGenerator[LoopEvent, None]:
+        """Events up to `Ended`. Raises UpstreamError, ReplayMismatch, SandboxError."""
+        self._deadline = asyncio.get_running_loop().time() + self._budget.wall_s
+        rounds = min(self._budget.rounds, self._profile.rounds or self._budget.rounds)
+        for number in range(1, rounds + 1):
+            yield RoundBegan(number)
+            draft = _Draft()
+            async with aclosing(self._ask(draft, is_last=number == rounds)) as events:
+                async for event in events:
+                    yield event
+            turn = draft.turn()
+            self._turns.append(_with_calls_closed(turn, "Not run: the request ended here."))
+            if draft.reason == "deadline":
+                yield self._ended("deadline")
+                return
+            if ending := self._ending_of(turn, draft.reason):
+                yield self._ended(ending)
+                return
+            if number == rounds:
+                break
+            async with aclosing(self._run_calls(turn)) as done:
+                async for event in done:
+                    yield event
+            if self._is_late():
+                yield self._ended("deadline")
+                return
+            if any(call.name in self._client_tools for call in turn.calls):
+                self._turns[-1] = self._without_client_results(self._turns[-1])
+                yield self._ended("client_calls")
+                return
+        yield self._ended("calls" if self._calls_left() == 0 else "rounds")
+
+    def _ending_of(self, turn: Turn, reason: str) -> Ending | None:
+        if reason == "filter":
+            return "filter"
+        if reason == "length":
+            # A call that was cut short is not run: half a program does something else.
+            return "tokens" if self._tokens_left() == 0 else "length"
+        return None if turn.calls else "answered"
+
+    def _without_client_results(self, turn: Turn) -> Turn:
+        """`turn` as it stands while the client has yet to answer its own calls."""
+        own = tuple(result for result in turn.results if result.tool not in self._client_tools)
+        return turn.model_copy(update={"results": own})
+
+    def _ended(self, ending: Ending) -> Ended:
+        return Ended(ending, self._meter.usage, dict(self._counts), tuple(self._turns))
+
+    # ---- one turn -----------------------------------------------------------------------------
+
+    async def _ask(self, draft: _Draft, *, is_last: bool) -> AsyncGenerator[LoopEvent, None]:
+        request = self._next_request(is_last)
+        self._meter.begin(request.entries)
+        async with aclosing(self._model.stream(request)) as stream:
+            while True:
+                try:
+                    async with asyncio.timeout_at(self._deadline):
+                        event = await anext(stream, None)
+                except TimeoutError:
+                    if not self._is_late():
+                        raise
+                    draft.reason = "deadline"
+                    return
+                if event is None:
+                    break
+                for told in self._take(event, draft):
+                    yield told
+        if not draft.reason:
+            raise UpstreamError("cut", "the turn has no end")
+
+    def _next_request(self, is_last: bool) -> ModelRequest:
+        asked, profile = self._request, self._profile
+        sampling = asked.sampling
+        if sampling.temperature is None and profile.temperature is not None:
+            sampling = sampling.model_copy(update={"temperature": profile.temperature})
+        limits = [
+            limit
+            for limit in (asked.max_tokens, profile.max_tokens, self._tokens_left())
+            if limit is not None
+        ]
+        choice = asked.tool_choice
+        if self._turns and choice != "none":
+            # A forced call was made; forced again, the loop would never get its answer.
+            choice = "auto"
+        if self._specs and (is_last or self._calls_left() == 0):
+            choice = "none"
+        return replace(
+            asked,
+            entries=(*self._opening(), *self._turns),
+            tools=self._specs,
+            tool_choice=choice,
+            sampling=sampling,
+            max_tokens=max(min(limits), 1) if limits else None,
+        )
+
+    def _opening(self) -> Iterator[Entry]:
+        """Instructions, the profile's examples, then the conversation."""
+        if self._profile.system:
+            yield Instruction(text=self._profile.system)
+        if not self._profile.examples:
+            yield from self._request.entries
+            return
+        yield from (one for one in self._request.entries if isinstance(one, Instruction))
+        yield from self._profile.examples
+        yield from (one for one in self._request.entries if not isinstance(one, Instruction))
+
+    def _take(self, event: ModelEvent, draft: _Draft) -> Iterator[LoopEvent]:
+        if isinstance(event, ThinkingDelta):
+            self._meter.thought(event.text)
+            draft.thoughts.append(event.text)
+            yield Thought(event.text)
+        elif isinstance(event, TextDelta):
+            self._meter.wrote(event.text)
+            draft.texts.append(event.text)
+            yield Said(event.text)
+        elif isinstance(event, CallDelta):
+            yield from self._take_call(event, draft)
+        elif isinstance(event, UsageSeen):
+            self._meter.saw(event.usage)
+        elif isinstance(event, TurnEnded):
+            draft.reason = event.reason
+
+    def _take_call(self, event: CallDelta, draft: _Draft) -> Iterator[LoopEvent]:
+        call = draft.by_index.get(event.index)
+        if call is not None and event.id and event.id != call.id and event.name and call.pieces:
+            # Some servers number every call 0 and tell them apart by id alone.
+            call = None
+        if call is None:
+            if len(draft.calls) >= CALLS_A_TURN:
+                return
+            name = ALIASES.get(event.name, event.name) if event.name not in self._tools else ""
+            call = _CallDraft(self._unique(event.id), name or event.name)
+            draft.calls.append(call)
+            draft.by_index[event.index] = call
+            yield CallBegan(call.id, call.name)
+        if event.arguments:
+            self._meter.wrote(event.arguments)
+            call.pieces.append(event.arguments)
+            yield CallWritten(call.id, event.arguments)
+
+    def _unique(self, call_id: str) -> str:
+        if not call_id or call_id in self._ids:
+            call_id = f"call_{len(self._ids) + 1}"
+        self._ids.add(call_id)
+        return call_id
+
+    # ---- calls --------------------------------------------------------------------------------
+
+    async def _run_calls(self, turn: Turn) -> AsyncGenerator[LoopEvent, None]:
+        results: list[ToolResult] = []
+        for call in turn.calls:
+            if call.name in self._client_tools:
+                continue
+            yield CallRunning(call)
+            result = await self._result_of(call)
+            results.append(result)
+            begun = turn.model_copy(update={"results": tuple(results)})
+            self._turns[-1] = _with_calls_closed(begun, "Not run: the request ended here.")
+            yield CallDone(call, result)
+
+    async def _result_of(self, call: ToolCall) -> ToolResult:
+        tool = self._tools.get(call.name)
+        if tool is None:
+            names = ", ".join(sorted(self._tools)) or "none"
+            return _not_run(call, f"There is no tool {call.name!r}. Tools: {names}.")
+        if self._calls_left() == 0:
+            return _not_run(
+                call,
+                f"Not run: this request may make {self._budget.tool_calls} tool calls and they"
+                " are used up. Answer with what you know.",
+            )
+        if self._is_late():
+            return _not_run(call, "Not run: the time for this request is over.")
+        self._counts[call.name] += 1
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await tool.run(call)
+        except TimeoutError:
+            if not self._is_late():
+                raise
+            return _not_run(call, "Stopped: the time for this request is over.")
+
+    def _calls_left(self) -> int | None:
+        if self._budget.tool_calls is None:
+            return None
+        return max(self._budget.tool_calls - self._counts.total(), 0)
+
+    def _tokens_left(self) -> int | None:
+        if self._budget.tokens is None:
+            return None
+        return max(self._budget.tokens - self._meter.usage.output_tokens, 0)
+
+    def _is_late(self) -> bool:
+        return asyncio.get_running_loop().time() >= self._deadline
+
+
+def _with_calls_closed(turn: Turn, why: str) -> Turn:
+    """`turn` with a result for each call: models refuse a conversation that lacks one."""
+    known = {result.call_id for result in turn.results}
+    missing = tuple(_not_run(call, why) for call in turn.calls if call.id not in known)
+    return turn.model_copy(update={"results": (*turn.results, *missing)}) if missing else turn
+
+
+def _not_run(call: ToolCall, why: str) -> ToolResult:
+    return ToolResult(call_id=call.id, tool=call.name, shown=why, is_error=True)

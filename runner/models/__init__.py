@@ -1,0 +1,1 @@
+"""Upstreams behind one port: each module is one way to ask a model for its next turn."""

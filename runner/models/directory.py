@@ -1,0 +1,114 @@
+"""Directory: which upstream answers for which model name."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from runner.config import ANY, ModelSettings
+from runner.errors import ConfigError, RequestError
+from runner.models.port import Model, Profile
+
+
+class Served(NamedTuple):
+    """A model that answers for a name."""
+
+    model: Model
+    profile: Profile
+
+
+class Directory:
+    """Upstreams by the names that clients use. Each is made when it is first asked for."""
+
+    def __init__(
+        self,
+        settings: Mapping[str, ModelSettings],
+        *,
+        ready: Mapping[str, Served] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._made: dict[str, Served] = dict(ready or {})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names that are configured, without the one for any other."""
+        return tuple(sorted({*self._settings, *self._made} - {ANY}))
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._settings and not self._made
+
+    def knows(self, name: str) -> bool:
+        """Whether a request for `name` would be answered."""
+        known = {*self._settings, *self._made}
+        return name in known or ANY in known
+
+    def find(self, name: str) -> Served:
+        """The model for `name`. Raises RequestError, ConfigError."""
+        if name in self._made:
+            return self._made[name]
+        settings = self._settings.get(name)
+        if settings is None:
+            if ANY in self._made:
+                return self._made[ANY]
+            settings = self._settings.get(ANY)
+            if settings is None:
+                message = f"The model `{name[:100]}` does not exist."
+                raise RequestError("model_unknown", message, param="model")
+            if not settings.model and settings.kind in ("openai", "fenced"):
+                # The upstream knows the name or refuses it; one client serves them all.
+                return build(settings, name)
+            name = ANY
+        self._made[name] = build(settings, name)
+        return self._made[name]
+
+    async def close(self) -> None:
+        """Close every upstream that was made."""
+        made, self._made = self._made, {}
+        for served in made.values():
+            await served.model.close()
+
+
+def build(settings: ModelSettings, name: str) -> Served:
+    """The upstream that `settings` describe. Raises ConfigError, RecordingError."""
+    profile = Profile(
+        system=settings.system,
+        temperature=settings.temperature,
+        max_tokens=settings.max_tokens,
+        rounds=settings.rounds,
+    )
+    model = _upstream(settings, name)
+    if settings.record:
+        from runner.models.replay import Recorder
+
+        model = Recorder(model, Path(settings.record))
+    return Served(model, profile)
+
+
+def _upstream(settings: ModelSettings, name: str) -> Model:
+    # Imported here: the client library takes longer to load than the whole rest of a server.
+    if settings.kind == "replay":
+        from runner.models.replay import Replay
+
+        return Replay.load(Path(settings.path), pace_s=settings.pace_s)
+    if settings.kind == "embedded":
+        raise ConfigError(
+            f"models.{name}.kind", "is 'embedded', which is not installed", "See cellblock model"
+        )
+    from runner.models.fenced import Fenced
+    from runner.models.openai_compatible import Endpoint, OpenAICompatible
+
+    if not settings.url:
+        raise ConfigError(f"models.{name}.url", "is missing", "Name the endpoint's base URL")
+    endpoint = Endpoint(
+        url=settings.url,
+        model=settings.model or name,
+        key=settings.key or os.environ.get(settings.key_env, "") or "none",
+        read_s=settings.read_s,
+        retries=settings.retries,
+        thinking_field=settings.thinking_field,
+        extra=settings.extra,
+        headers=settings.headers,
+    )
+    upstream = OpenAICompatible(endpoint)
+    return Fenced(upstream) if settings.kind == "fenced" else upstream

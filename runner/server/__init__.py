@@ -1,0 +1,1 @@
+"""The HTTP server: three dialects of one loop, and the engine itself over REST."""

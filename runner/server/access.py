@@ -1,0 +1,40 @@
+"""Access: the services and the account behind a request, for every route."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from runner.errors import ServerStopping
+from runner.server.auth import Account
+from runner.server.services import Services
+
+BEARER = HTTPBearer(auto_error=False, description="A key of the server's owner.")
+
+
+def services_of(request: Request) -> Services:
+    """The services of the app that serves `request`."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+def account_of(
+    request: Request,
+    _shown: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
+) -> Account:
+    """Whose key came with the request; it counts from now.
+
+    Raises RequestError, ServerStopping.
+    """
+    services = services_of(request)
+    account = services.accounts.find(request.headers.get("authorization", ""))
+    request.scope["state"]["owner"] = account.owner
+    if services.streams.is_stopping:
+        raise ServerStopping
+    account.charge()
+    return account
+
+
+Here = Annotated[Services, Depends(services_of)]
+Who = Annotated[Account, Depends(account_of)]

@@ -1,0 +1,171 @@
+"""The application: routes, the gate before them, and the life of what they share."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from runner.config import Config
+from runner.errors import RequestError, RequestFault, RunnerError
+from runner.models.directory import Directory
+from runner.server import chat_routes, responses_routes, sessions
+from runner.server.auth import Accounts
+from runner.server.gate import Gate
+from runner.server.memory import MemoryContainers, MemoryFiles, MemoryResponses
+from runner.server.metrics import Metrics
+from runner.server.replies import error_reply, json_reply
+from runner.server.services import Services
+from runner.server.session_table import SessionTable
+from runner.tools.port import Tool
+from sandbox import AsyncSandbox, SandboxError
+
+LOG = logging.getLogger("cellblock.server")
+SWEEP_S = 30.0
+ENGINE_RETRY_S = 5.0
+SPARE_SESSIONS = 4
+"""Of the engine's sessions so many are never held by idle containers."""
+DESCRIPTION = "A code interpreter behind three HTTP dialects, and the engine itself over REST."
+HTTP_FAULTS: dict[int, RequestFault] = {404: "not_found", 405: "invalid", 413: "too_large"}
+
+
+def in_memory(
+    config: Config,
+    *,
+    directory: Directory | None = None,
+    web_tools: Mapping[str, Callable[[], Tool]] | None = None,
+) -> Services:
+    """Services that keep everything in memory. Raises PolicyError."""
+    server = config.server
+    box = AsyncSandbox(
+        config.sandbox_policy(),
+        pool_size=server.warm_sessions,
+        max_sessions=server.max_sessions,
+        max_waiting=max(1024, server.max_sessions * 4),
+    )
+    per_owner = max((key.sessions for key in config.keys), default=server.max_sessions)
+    files = MemoryFiles()
+    return Services(
+        config=config,
+        directory=directory or Directory(config.models),
+        box=box,
+        responses=MemoryResponses(),
+        files=files,
+        containers=MemoryContainers(
+            box,
+            files,
+            max_live=max(1, server.max_sessions - SPARE_SESSIONS),
+            per_owner=per_owner,
+            idle_minutes=server.idle_minutes,
+        ),
+        accounts=Accounts(config.keys),
+        web_tools=dict(web_tools or {}),
+        sessions=SessionTable(box, idle_s=server.idle_minutes * 60),
+        metrics=Metrics(),
+    )
+
+
+def create_app(services: Services) -> FastAPI:
+    """The application over `services`; its lifespan starts and stops them."""
+    app = FastAPI(
+        title="Cellblock",
+        description=DESCRIPTION,
+        lifespan=_life,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    app.state.services = services
+    app.add_middleware(Gate, metrics=services.metrics)
+    app.include_router(responses_routes.router)
+    app.include_router(chat_routes.router)
+    app.include_router(sessions.router)
+    app.get("/healthz")(healthz)
+    app.get("/readyz", responses={503: {"description": "Not ready."}})(readyz)
+    app.get("/metrics")(metrics)
+    app.add_exception_handler(RunnerError, _on_error)
+    app.add_exception_handler(SandboxError, _on_error)
+    app.add_exception_handler(Exception, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    return app
+
+
+async def healthz() -> Response:
+    """Whether the process serves at all."""
+    return json_reply({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    """Whether the engine runs and new work is taken."""
+    services: Services = request.app.state.services
+    if services.is_ready and not services.streams.is_stopping:
+        return json_reply({"status": "ready"})
+    status = "stopping" if services.streams.is_stopping else "starting"
+    return json_reply({"status": status}, 503)
+
+
+async def metrics(request: Request) -> Response:
+    """Counters for a Prometheus scrape."""
+    services: Services = request.app.state.services
+    return Response(services.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@asynccontextmanager
+async def _life(app: FastAPI) -> AsyncGenerator[None, None]:
+    services: Services = app.state.services
+    tasks = [asyncio.create_task(_warm(services)), asyncio.create_task(_sweep(services))]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await services.close()
+
+
+async def _warm(services: Services) -> None:
+    """Start the engine; try again while it cannot, so that a mended machine needs no restart."""
+    while True:
+        try:
+            async with services.box.session():
+                services.is_ready = True
+            return
+        except SandboxError as error:
+            LOG.error("the engine does not start: %s", error)
+            await asyncio.sleep(ENGINE_RETRY_S)
+
+
+async def _sweep(services: Services) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        await services.containers.sweep()
+        await services.sessions.sweep()
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    return error_reply(request, error)
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    """A path or query parameter that is no such thing."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = str(first["loc"][-1])
+    return error_reply(request, RequestError("invalid", f"{place}: {first['msg']}.", param=place))
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    """An unknown path or method."""
+    assert isinstance(error, HTTPException)
+    fault = HTTP_FAULTS.get(error.status_code, "invalid")
+    where = f"{request.method} {request.url.path[:200]}"
+    reply = error_reply(request, RequestError(fault, f"{where}: {error.detail}."))
+    reply.status_code = error.status_code
+    for name, value in (error.headers or {}).items():
+        reply.headers[name] = value
+    return reply

@@ -1,0 +1,102 @@
+"""Gate: what every request passes: an id, a size limit, one line in the log, the counters."""
+
+import json
+import logging
+import time
+import uuid
+
+from pydantic import JsonValue
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from runner.dialects.fields import check_depth
+from runner.errors import RequestError
+from runner.server.metrics import Metrics
+
+LOG = logging.getLogger("cellblock.server")
+QUIET = ("/healthz", "/readyz", "/metrics")
+
+
+class Gate:
+    """ASGI middleware. It adds `x-request-id` to every answer and never touches its body."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = str(uuid.uuid4())
+        scope.setdefault("state", {})["request_id"] = request_id
+        began, status = time.perf_counter(), 0
+
+        async def stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                ]
+            await send(message)
+
+        self._metrics.open.inc()
+        try:
+            await self._app(scope, receive, stamped)
+        finally:
+            self._metrics.open.dec()
+            self._note(scope, request_id, status, time.perf_counter() - began)
+
+    def _note(self, scope: Scope, request_id: str, status: int, took_s: float) -> None:
+        route = scope.get("route")
+        path = getattr(route, "path", "unknown")
+        self._metrics.requests.labels(path, str(status or 499)).inc()
+        self._metrics.seconds.labels(path).observe(took_s)
+        if path in QUIET:
+            return
+        line = {
+            "event": "request",
+            "id": request_id,
+            "method": scope["method"],
+            "route": path,
+            # 499: the client left before there was a status.
+            "status": status or 499,
+            "took_ms": round(took_s * 1000, 1),
+            "owner": scope["state"].get("owner"),
+            **scope["state"].get("facts", {}),
+        }
+        LOG.info("%s", json.dumps(line, ensure_ascii=False))
+
+
+async def read_body(request: Request, cap: int) -> bytes:
+    """The body, up to `cap` bytes. Raises RequestError."""
+    too_large = RequestError("too_large", f"The body is larger than {cap} bytes.")
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > cap:
+        raise too_large
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > cap:
+            raise too_large
+    return bytes(body)
+
+
+async def read_json(request: Request, cap: int) -> JsonValue:
+    """The body as JSON. Raises RequestError."""
+    body = await read_body(request, cap)
+    try:
+        value: JsonValue = json.loads(body, parse_constant=_no_constant)
+    except RecursionError:
+        raise RequestError("body", "The body nests too deeply.") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        what = error.msg if isinstance(error, json.JSONDecodeError) else "not valid JSON"
+        raise RequestError("body", f"The body is no valid JSON: {what}.") from None
+    check_depth(value)
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

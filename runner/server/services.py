@@ -1,0 +1,154 @@
+"""Services: everything that a request needs, in one place, and the loop made from it."""
+
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, field
+
+from runner.config import Config
+from runner.dialects.asked import Asked
+from runner.events import CallDone, CallRunning, Ended, LoopEvent
+from runner.loop import Budget, Loop
+from runner.models.directory import Directory
+from runner.server.auth import Account, Accounts
+from runner.server.background import BackgroundRuns
+from runner.server.metrics import Metrics
+from runner.server.ports import Containers, FileStore, Lease, ResponseStore
+from runner.server.session_table import SessionTable
+from runner.server.streaming import Streams
+from runner.tools.code_interpreter import CodeInterpreter
+from runner.tools.port import Tool
+from runner.transcript import CodeRun, Entry
+from sandbox import AsyncSandbox
+
+ToolMaker = Callable[[], Tool]
+
+
+@dataclass(slots=True)
+class Services:
+    """What the routes share. `web_tools` makes the tools that have a backend here, by name."""
+
+    config: Config
+    directory: Directory
+    box: AsyncSandbox
+    responses: ResponseStore
+    files: FileStore
+    containers: Containers
+    accounts: Accounts
+    sessions: SessionTable
+    web_tools: dict[str, ToolMaker] = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=Metrics)
+    streams: Streams = field(default_factory=Streams)
+    background: BackgroundRuns = field(default_factory=BackgroundRuns)
+    is_ready: bool = False
+
+    async def close(self) -> None:
+        """End all that runs; nothing is left when this returns."""
+        await self.background.close()
+        await self.sessions.close()
+        await self.containers.close()
+        await self.box.close()
+        await self.directory.close()
+
+    def job(
+        self,
+        asked: Asked,
+        account: Account,
+        *,
+        entries: Sequence[Entry] | None = None,
+        lease: Lease | None,
+    ) -> "Job":
+        """The loop for `asked`. Raises RequestError."""
+        served = self.directory.find(asked.model)
+        tools: list[Tool] = []
+        if lease is not None:
+            tools.append(
+                CodeInterpreter(
+                    lease,
+                    shown_chars=self.config.server.shown_chars,
+                    retry_words=served.profile.retry_words,
+                )
+            )
+        tools += [make() for name, make in self.web_tools.items() if name in asked.tools]
+        loop = Loop(
+            served.model,
+            asked.model_request(tuple(entries) if entries is not None else None),
+            tools,
+            client_tools=asked.client_tools,
+            budget=Budget(
+                rounds=self.config.server.rounds,
+                tool_calls=asked.max_tool_calls,
+                wall_s=self.config.server.wall_s,
+                tokens=asked.max_tokens,
+            ),
+            profile=served.profile,
+        )
+        return Job(self, loop, tools, lease, account)
+
+
+class Job:
+    """One request's loop with all that it holds; `events` lets go of everything at its end."""
+
+    def __init__(
+        self,
+        services: Services,
+        loop: Loop,
+        tools: Sequence[Tool],
+        lease: Lease | None,
+        account: Account,
+    ) -> None:
+        self._services = services
+        self._tools = tools
+        self.loop = loop
+        self.lease = lease
+        self.account = account
+        self.has_run_code = False
+        self.ended: Ended | None = None
+
+    @property
+    def container_id(self) -> str:
+        return "" if self.lease is None else self.lease.container_id
+
+    async def events(self) -> AsyncGenerator[LoopEvent, None]:
+        """The loop's events, counted. Raises what the loop raises."""
+        metrics, began = self._services.metrics, 0.0
+        async with AsyncExitStack() as held:
+            if self.lease is not None:
+                held.push_async_callback(self.lease.release)
+            for tool in self._tools:
+                held.push_async_callback(tool.close)
+            held.enter_context(self.account.request())
+            async with aclosing(self.loop.run()) as events:
+                async for event in events:
+                    if isinstance(event, CallRunning):
+                        self.has_run_code |= event.call.name == "code_interpreter"
+                        began = time.perf_counter()
+                    elif isinstance(event, CallDone):
+                        run = event.result.details
+                        status = run.status if isinstance(run, CodeRun) else "completed"
+                        if not isinstance(run, CodeRun) and event.result.is_error:
+                            status = "failed"
+                        name = event.call.name if event.call.name in KNOWN_TOOLS else "unknown"
+                        metrics.calls.labels(name, status).inc()
+                        metrics.call_seconds.labels(name).observe(time.perf_counter() - began)
+                    elif isinstance(event, Ended):
+                        self.ended = event
+                        metrics.endings.labels(event.ending).inc()
+                        metrics.spent(event.usage)
+                    yield event
+
+    async def close(self) -> None:
+        """Let go of the container, should `events` never have begun."""
+        if self.lease is not None:
+            await self.lease.release()
+
+    async def finish(self) -> Ended:
+        """Run to the end without a stream."""
+        async with aclosing(self.events()) as events:
+            async for _ in events:
+                pass
+        assert self.ended is not None
+        return self.ended
+
+
+KNOWN_TOOLS = frozenset({"code_interpreter", "web_search", "web_extractor"})

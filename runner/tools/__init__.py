@@ -1,0 +1,1 @@
+"""Tools behind one port: each module is one thing that a model may call."""

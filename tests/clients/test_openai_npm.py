@@ -1,0 +1,60 @@
+"""The official npm client: plain iteration, the `stream()` helper, and an error."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from serving import KEY, MODEL
+from talking import ONE_CALL, POWER, TWO, TWO_CALLS
+
+FOLDER = Path(__file__).parent / "npm"
+
+
+@pytest.fixture(scope="module")
+def node():
+    """Node with the client installed, from the lock file."""
+    if not (FOLDER / "node_modules" / "openai").is_dir():
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=FOLDER, check=True)
+
+    def run(server, what, question):
+        done = subprocess.run(
+            ["node", "talk.mjs", server.origin, KEY, MODEL, what, question],
+            cwd=FOLDER, capture_output=True, check=True, timeout=60,
+        )  # fmt: skip
+        return json.loads(done.stdout)
+
+    return run
+
+
+def test_plain_iteration_reads_thinking_code_answer_and_count(server, node, nothing_is_left):
+    assert node(server, "responses", TWO_CALLS) == {
+        "thinking": "First power, then division: two runs.Now divide that number by 5."
+                    "Both results are known.",
+        "answer": f"Run 1: {TWO}. Run 2: 2.338016430028866e+47.",
+        "codes": [["123**23", TWO], [f"{TWO} / 5", "2.338016430028866e+47"]],
+        "count": 2,
+    }  # fmt: skip
+
+
+def test_the_stream_helper_builds_the_same_response(server, node, nothing_is_left):
+    assert node(server, "helper", ONE_CALL) == {
+        "answer": f"123 to the 21st power is {POWER}.",
+        "types": ["reasoning", "code_interpreter_call", "reasoning", "message"],
+        "code": "123**21",
+    }
+
+
+def test_a_chat_stream_without_usage_has_no_empty_chunk(server, node, nothing_is_left):
+    assert node(server, "chat", ONE_CALL) == {
+        "thinking": "I need an exact value, so I will run Python.The tool returned the number.",
+        "answer": f"123 to the 21st power is {POWER}.",
+        "empty": 0,
+    }
+
+
+def test_a_wrong_request_is_the_clients_own_error(server, node):
+    assert node(server, "wrong", ONE_CALL) == {
+        "name": "BadRequestError", "status": 400, "code": "invalid_parameter_error",
+        "param": "enable_thinking", "type": "invalid_request_error", "hasId": True,
+    }  # fmt: skip

@@ -1,0 +1,135 @@
+"""Rewards for a trainer, and the judge endpoint as its usual client sees it."""
+
+import asyncio
+import base64
+import math
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from corpora import COMPLETIONS, HUMANEVAL, rows
+
+from runner.evals.errors import BadInput
+from runner.evals.rewards import Reward, reward
+from runner.evals.run_code import RunCodeApp, RunCodeRequest, RunCodeResponse, run_code
+from sandbox import AsyncSandbox, Policy
+
+INC = {"test": "assert inc(1) == 2"}
+GOOD, BAD = "def inc(x): return x + 1", "def inc(x): return x"
+
+
+def test_rewards_are_ones_and_zeros_by_place() -> None:
+    assert reward([GOOD, BAD, "x = (", GOOD], [INC] * 4) == [1.0, 0.0, 0.0, 1.0]
+
+
+def test_a_warm_reward_function_gives_the_known_verdicts_twice() -> None:
+    samples = rows(COMPLETIONS / "samples.jsonl")[:40]
+    expected = [float(row["passed"]) for row in rows(COMPLETIONS / "expected.jsonl")[:40]]
+    completions = [row["completion"] for row in samples]
+    tasks = [row["task_id"] for row in samples]
+    with Reward("humaneval", data=HUMANEVAL, timeout_s=5) as function:
+        assert function(completions, tasks) == expected
+        assert function(completions[::-1], tasks[::-1]) == expected[::-1]
+
+
+def test_what_the_budget_does_not_reach_is_no_number() -> None:
+    slow = "import time\ntime.sleep(30)\n"
+    with Reward(timeout_s=20, budget_s=3.0, jobs=1) as function:
+        began = time.monotonic()
+        given = function([GOOD, slow, GOOD], [INC] * 3)
+        assert time.monotonic() - began < 15
+        assert given[0] == 1.0
+        assert all(map(math.isnan, given[1:]))
+        assert function([GOOD], [INC]) == [1.0]
+
+
+def test_tasks_and_completions_come_in_pairs() -> None:
+    with Reward() as function:
+        with pytest.raises(BadInput, match="1 completions and 2 tasks"):
+            function([GOOD], [INC, INC])
+        with pytest.raises(BadInput, match="tasks:1: no task is called 'T'"):
+            function([GOOD], ["T"])
+
+
+def ask(**fields: Any) -> RunCodeResponse:
+    async def go() -> RunCodeResponse:
+        async with AsyncSandbox(Policy(survive=False), pool_size=0) as box:
+            return await run_code(box, RunCodeRequest(language="python", **fields))
+
+    return asyncio.run(go())
+
+
+def test_a_program_reads_its_input_and_files_and_leaves_files() -> None:
+    answer = ask(
+        code="open('out.txt', 'w').write(open('in.txt').read() + input())",
+        stdin="two",
+        files={"in.txt": base64.b64encode(b"one ").decode()},
+        fetch_files=["out.txt", "nowhere.txt"],
+    )
+    assert answer.status == "Success"
+    assert answer.files == {"out.txt": base64.b64encode(b"one two").decode()}
+    assert answer.run_result is not None
+    assert (answer.run_result.status, answer.run_result.return_code) == ("Finished", 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "return_code"),
+    [
+        ("1 / 0", "Finished", 1),
+        ("import sys; sys.exit(3)", "Finished", 3),
+        ("import os; os._exit(4)", "Finished", 4),
+        ("while True: pass", "TimeLimitExceeded", None),
+    ],
+)
+def test_a_program_that_does_not_end_well_has_failed(
+    code: str, status: str, return_code: int | None
+) -> None:
+    answer = ask(code=code, run_timeout=1)
+    assert answer.status == "Failed"
+    assert answer.run_result is not None
+    assert (answer.run_result.status, answer.run_result.return_code) == (status, return_code)
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    uvicorn = pytest.importorskip("uvicorn", reason="needs the extra 'serve'")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        started = threading.Event()
+        stops: list[Any] = []
+
+        async def serve() -> None:
+            async with AsyncSandbox(Policy(survive=False), pool_size=1) as box:
+                server = uvicorn.Server(uvicorn.Config(RunCodeApp(box), log_level="error"))
+                stops.append(server)
+                started.set()
+                await server.serve(sockets=[listener])
+
+        thread = threading.Thread(target=lambda: asyncio.run(serve()))
+        thread.start()
+        started.wait()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        stops[0].should_exit = True
+        thread.join()
+
+
+def test_the_usual_client_understands_every_answer(endpoint: str) -> None:
+    client = pytest.importorskip("sandbox_fusion", reason="needs the package sandbox-fusion")
+
+    def run(code: str, language: str = "python", **more: Any) -> Any:
+        request = client.RunCodeRequest(code=code, language=language, **more)
+        return client.run_code(request, endpoint=endpoint, max_attempts=1)
+
+    good = run("print(input())", stdin="hello")
+    assert (good.status, good.run_result.stdout) == (client.RunStatus.Success, "hello\n")
+    bad = run("raise ValueError('no')")
+    assert (bad.status, bad.run_result.return_code) == (client.RunStatus.Failed, 1)
+    assert "ValueError: no" in bad.run_result.stderr
+    late = run("while True: pass", run_timeout=1)
+    assert late.run_result.status == client.models.CommandRunStatus.TimeLimitExceeded
+    with pytest.raises(Exception, match="not supported"):
+        run("int main() {}", "cpp")

@@ -1,0 +1,174 @@
+"""The workspace's reader and writer over a plain directory: names, types, bounds, races."""
+
+import hashlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sandbox.errors import FileRefused
+from sandbox.workspace import Workspace, changes
+
+BYTES_CAP = 1000
+FILES_CAP = 20
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[Workspace]:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (tmp_path / "secret").write_text("secret")
+    workspace = Workspace(
+        os.open(inside, os.O_RDONLY | os.O_DIRECTORY),
+        owner=None,
+        bytes_cap=BYTES_CAP,
+        files_cap=FILES_CAP,
+    )
+    yield workspace
+    workspace.close()
+
+
+@pytest.fixture
+def inside(tmp_path: Path, files: Workspace) -> Path:
+    return tmp_path / "inside"
+
+
+def test_what_was_put_is_got_and_listed(files: Workspace) -> None:
+    files.put("a.txt", b"a")
+    files.put("deep/er/b.bin", b"\0\xff")
+    files.put("/mnt/data/c", b"c")
+    files.put("/workspace/./d", b"d")
+    assert list(files.listing()) == ["a.txt", "c", "d", "deep/er/b.bin"]
+    assert files.get("deep/er/b.bin") == b"\0\xff"
+    assert files.get("/mnt/data/deep/er/b.bin") == b"\0\xff"
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", ".", "..", "../secret", "a/../../secret", "/etc/passwd", "a\0b", "x/" * 65]
+)
+def test_a_path_out_of_the_workspace_is_refused(files: Workspace, path: str) -> None:
+    for use in (lambda: files.get(path), lambda: files.put(path, b""), lambda: files.remove(path)):
+        with pytest.raises(FileRefused):
+            use()
+
+
+def test_links_are_followed_nowhere(files: Workspace, inside: Path) -> None:
+    (inside / "link").symlink_to("../secret")
+    (inside / "folder").symlink_to("..")
+    for path in ("link", "folder/secret"):
+        with pytest.raises(FileRefused):
+            files.get(path)
+    with pytest.raises(FileRefused):
+        files.put("folder/new", b"x")
+    assert list(files.listing()) == []
+    assert not (inside.parent / "new").exists()
+
+
+def test_what_is_no_regular_file_is_refused_and_not_listed(files: Workspace, inside: Path) -> None:
+    os.mkfifo(inside / "fifo")
+    (inside / "folder").mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        here = os.getcwd()
+        os.chdir(inside)
+        server.bind("socket")
+        os.chdir(here)
+    for path, reason in (("fifo", "FIFO"), ("folder", "directory"), ("socket", "socket")):
+        with pytest.raises(FileRefused, match=reason):
+            files.get(path)
+    assert list(files.listing()) == []
+
+
+def test_a_put_replaces_what_stands_in_its_place_and_follows_no_link(
+    files: Workspace, inside: Path
+) -> None:
+    (inside / "link").symlink_to("../secret")
+    os.mkfifo(inside / "fifo")
+    for path in ("link", "fifo"):
+        files.put(path, b"new")
+        assert files.get(path) == b"new"
+    assert (inside.parent / "secret").read_text() == "secret"
+
+
+def test_sizes_are_bounded_both_ways(files: Workspace, inside: Path) -> None:
+    files.put("full", b"x" * BYTES_CAP)
+    assert len(files.get("full")) == BYTES_CAP
+    with pytest.raises(FileRefused, match="exceed workspace_bytes"):
+        files.put("more", b"x" * (BYTES_CAP + 1))
+    os.truncate(inside / "full", 10**12)
+    with pytest.raises(FileRefused, match="larger than"):
+        files.get("full")
+    artifact = files.describe("full", "changed")
+    assert artifact is not None
+    assert (artifact.size_bytes, artifact.sha256) == (10**12, None)
+
+
+def test_a_listing_ends_at_the_bound_of_files(files: Workspace, inside: Path) -> None:
+    for number in range(3 * FILES_CAP):
+        (inside / str(number)).touch()
+    assert len(files.listing()) == FILES_CAP + 1
+
+
+def test_remove_takes_a_file_or_a_link_and_nothing_else(files: Workspace, inside: Path) -> None:
+    files.put("a", b"a")
+    (inside / "link").symlink_to("../secret")
+    files.remove("a")
+    files.remove("link")
+    files.remove("missing")
+    assert os.listdir(inside) == []
+    assert (inside.parent / "secret").exists()
+
+
+def test_an_artifact_describes_the_bytes_that_are_there(files: Workspace) -> None:
+    files.put("table.csv", b"a,b\n")
+    artifact = files.describe("table.csv", "made")
+    assert artifact is not None
+    assert (artifact.mime, artifact.size_bytes, artifact.change) == ("text/csv", 4, "made")
+    assert artifact.sha256 == hashlib.sha256(b"a,b\n").hexdigest()
+    assert files.describe("missing", "made") is None
+
+
+def test_changes_name_what_was_made_changed_and_deleted(files: Workspace, inside: Path) -> None:
+    for name in ("kept", "changed", "gone"):
+        files.put(name, b"1")
+    before = files.listing()
+    files.put("made", b"1")
+    (inside / "changed").write_bytes(b"2")
+    os.utime(inside / "changed", (0, 0))
+    files.remove("gone")
+    assert changes(before, files.listing()) == {
+        "changed": "changed",
+        "gone": "deleted",
+        "made": "made",
+    }
+    assert changes(before, before) == {}
+
+
+def test_a_closed_workspace_holds_no_descriptor(files: Workspace) -> None:
+    files.put("a", b"a")
+    files.close()
+    files.close()
+    with pytest.raises((FileRefused, OSError)):
+        files.get("a")
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    path=st.text(st.characters(exclude_categories=["Cs"]), max_size=20), data=st.binary(max_size=20)
+)
+def test_any_name_is_refused_or_stays_inside(
+    files: Workspace, inside: Path, path: str, data: bytes
+) -> None:
+    try:
+        files.put(path, data)
+    except FileRefused:
+        return
+    assert files.get(path) == data
+    assert sorted(os.listdir(inside.parent)) == ["inside", "secret"]
+    assert (inside.parent / "secret").read_text() == "secret"
+    files.remove(path)

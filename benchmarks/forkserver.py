@@ -7,12 +7,11 @@ snippets with the guest's own runner, but puts no layer on. Standard library and
 import json
 import os
 import statistics
-import sys
 import time
 from typing import NoReturn
 
-from sandbox.guest import zygote
-from sandbox.guest.snippet import SnippetRunner
+from sandbox.guest import memory, zygote
+from sandbox.guest.worker import Worker
 from sandbox.protocol.plan import JailPlan
 
 FORKS = 5
@@ -23,24 +22,23 @@ def main(fd: int) -> NoReturn:
     """Serve the socket `fd`: first the plan, a line; then requests, a line of JSON each."""
     with os.fdopen(fd, "r+b", buffering=0, closefd=False) as requests:
         plan = JailPlan.from_json(requests.readline())
-        zygote.warm(plan)
+        session = zygote.warm(plan)
+        memory.settle()
         os.write(fd, b"ready\n")
         while line := requests.readline():
             request = json.loads(line)
             if request["do"] == "run":
-                _run(request["code"], plan, fd)
+                _run(request["code"], session, fd)
             else:
                 os.write(fd, f"{_bare_fork_s()}\n".encode())
     os._exit(0)
 
 
-def _run(code: str, plan: JailPlan, fd: int) -> None:
+def _run(code: str, session: Worker, fd: int) -> None:
     """Fork; the child runs `code` and answers with its echo as a line."""
     pid = os.fork()
     if pid == 0:
-        ending = SnippetRunner(language=plan.language, emit=lambda _bundle, _data: None).run(
-            code, 1
-        )
+        ending = session.snippets.run(code, 1)
         answer = json.dumps([ending.ended, ending.text])
         os.write(fd, answer.encode() + b"\n")
         os._exit(0)
@@ -59,6 +57,3 @@ def _bare_fork_s() -> float:
         samples.append(time.perf_counter() - began)
     return statistics.median(samples)
 
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

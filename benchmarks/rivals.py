@@ -12,7 +12,7 @@ from typing import Self
 from sandbox.environment import discover
 from sandbox.lowering import lower
 from sandbox.policy import Policy
-from sandbox.supervisor import BOOTSTRAP, INTERPRETER_FLAGS, LAUNCHER_ENV, PACKAGE_PARENT
+from sandbox.supervisor import BOOTSTRAP, LAUNCHER_ENV, LAUNCHER_FLAGS, PACKAGE_PARENT
 
 from benchmarks.harness import Unmeasured
 
@@ -36,18 +36,17 @@ class ForkServer:
     def __init__(self, *preload: str) -> None:
         policy = Policy(preload=preload)
         plan = lower(policy, discover(policy.environment))
+        flags = [
+            BOOTSTRAP.replace("sandbox.guest.launcher", "benchmarks.forkserver")
+            if flag == BOOTSTRAP
+            else flag
+            for flag in LAUNCHER_FLAGS
+        ]
         here, there = socket.socketpair()
         self._socket = here
         with there:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    *INTERPRETER_FLAGS,
-                    "-c",
-                    BOOTSTRAP.replace("sandbox.guest.launcher", "benchmarks.forkserver"),
-                    str(there.fileno()),
-                    PACKAGE_PARENT,
-                ],
+                [sys.executable, *flags, str(there.fileno()), PACKAGE_PARENT],
                 env=LAUNCHER_ENV,
                 cwd="/",
                 stdin=subprocess.DEVNULL,

@@ -33,6 +33,7 @@ PICTURE: Final = Path("cellblock-demo.png")
 PRELOAD: Final = ("numpy", "pandas", "matplotlib.pyplot")
 EXIT_ENGINE_FAILED: Final = 125
 
+NEXT: Final = ".venv/bin/cellblock repl, .venv/bin/cellblock doctor, README.md"
 BIG: Final = "123 ** 21"
 TABLE: Final = """\
 import pandas as pd
@@ -101,9 +102,11 @@ def show(console: Console) -> None:
     """One sandbox, one session, and a fresh jail for each attack."""
     limits = Limits(wall_s=20, memory_bytes=256 * 1024 * 1024, processes=32)
     policy = Policy(preload=PRELOAD, limits=limits)
-    console.print(Text("Cellblock: Python that models write, in jails that the kernel enforces."))
+    console.print("Cellblock: Python that models write, in jails that the kernel enforces.")
     with Sandbox(policy) as box:
         with box.session() as session:
+            held = ", ".join(session.enforcement)
+            console.print(f"Tier {policy.tier}, these layers hold: {held}.", style="dim")
             step(console, "A big integer", BIG, session.run(BIG))
             session.put("sales.csv", SALES)
             step(console, "A table, from a file that was put in", TABLE, session.run(TABLE))
@@ -115,6 +118,7 @@ def show(console: Console) -> None:
             step(console, "One that will not be interrupted: killed", STUBBORN, killed)
             step(console, "The session after that kill: all is there", AFTER, session.run(AFTER))
         console.print(_attacks(box))
+    console.print(f"Next: {NEXT}")
 
 
 def step(

@@ -56,6 +56,9 @@ LAUNCHER_ENV = {
 }
 ZYGOTE_START_S = 180.0
 BRANCH_WITHIN_S = 30.0
+PREPARED_AHEAD = 2
+"""Branches whose namespaces are made before the first departs: init makes them one by one, and
+does not open the gate meanwhile."""
 GONE_WITHIN_S = 10.0
 WORDS_KEPT = 8192
 
@@ -91,6 +94,10 @@ class Zygote:
         zygote = cls(plan, interpreter)
         try:
             zygote._launch(hierarchies)
+        except OSError as error:
+            zygote._clear()
+            raise EnvironmentFailed(interpreter, f"it cannot be started: {error}") from error
+        try:
             async with asyncio.timeout(ZYGOTE_START_S):
                 await zygote._ready
         except TimeoutError:
@@ -135,10 +142,13 @@ class Zygote:
         try:
             for _ in range(count):
                 workers.append(self._new_worker())
-            for worker in workers:
+            asked = iter(workers)
+            for worker in itertools.islice(asked, PREPARED_AHEAD):
                 worker.ask_origin(origin)
             for worker in workers:
                 departure = await worker.depart_from(origin)
+                for following in itertools.islice(asked, 1):
+                    following.ask_origin(origin)
                 # It finds its way while the next one departs.
                 arrivals.append(asyncio.ensure_future(worker.arrive(departure)))
             await asyncio.gather(*arrivals)
@@ -195,6 +205,10 @@ class Zygote:
         for worker in list(self._workers):
             await worker.gone(GONE_WITHIN_S)
         self._forget()
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove what is of no use without the process."""
         if self._groups is not None:
             self._groups.remove()
         if self._directory:
@@ -215,7 +229,7 @@ class Zygote:
             os.chmod(self._directory, 0o711)
         host_end, guest_end = socket.socketpair()
         self._words, words_write = os.pipe()
-        with guest_end:
+        try:
             self._process = subprocess.Popen(
                 [self.interpreter, *LAUNCHER_FLAGS, str(guest_end.fileno()), PACKAGE_PARENT],
                 stdin=subprocess.DEVNULL,
@@ -226,7 +240,13 @@ class Zygote:
                 pass_fds=[guest_end.fileno()],
                 start_new_session=True,
             )
-        os.close(words_write)
+        except OSError:
+            host_end.close()
+            os.close(self._words)
+            raise
+        finally:
+            guest_end.close()
+            os.close(words_write)
         os.set_blocking(self._words, False)
         self._loop.add_reader(self._words, self._on_words)
         self._pidfd = os.pidfd_open(self._process.pid)

@@ -330,13 +330,10 @@ class Worker:
 
     async def gone(self, within_s: float) -> bool:
         """Wait until nothing of it runs; whether that was so in time."""
-        if self._pidfd >= 0:
-            try:
-                async with asyncio.timeout(within_s):
-                    await asyncio.shield(self._gone)
-            except TimeoutError:
-                return False
-        return True
+        if self._pidfd < 0:
+            return True
+        ended, _late = await asyncio.wait([self._gone], timeout=within_s)
+        return bool(ended)
 
     def _kill_init(self) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -88,7 +88,7 @@ async def _chat(order: Order) -> int:
         )
         loop = Loop(
             served.model,
-            ModelRequest(entries=entries, thinking=True),
+            ModelRequest(entries=entries, model=name, thinking=True),
             [tool],
             budget=Budget(rounds=config.server.rounds, wall_s=config.server.wall_s),
             profile=served.profile,

@@ -46,6 +46,7 @@ class Server(uvicorn.Server):
 def execute(order: Order) -> int:
     """Serve; the exit status. Raises ConfigError, PolicyError."""
     config = configured(order)
+    server = config.server
     directory = Directory(config.models)
     if directory.is_empty and not order.without_model:
         print(NO_MODEL, file=sys.stderr)
@@ -54,20 +55,20 @@ def execute(order: Order) -> int:
     services = in_memory(config, directory=directory)
     settings = uvicorn.Config(
         create_app(services),
-        host=config.server.host,
-        port=config.server.port,
         access_log=False,
         log_level="warning",
         timeout_graceful_shutdown=2,
         server_header=False,
-        date_header=True,
     )
-    Server(settings, services).run()
+    listener = listening(server.host, server.port)
+    host, port = listener.getsockname()[:2]
+    print(f"Listening on http://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr)
+    Server(settings, services).run(sockets=[listener])
     return 0
 
 
 def configured(order: Order) -> Config:
-    """The config with the flags over it and a key; says on stderr where it listens and with what.
+    """The config with the flags over it, and a key, which is made and printed when there is none.
 
     Raises ConfigError for a public address without keys of the owner's own.
     """
@@ -85,12 +86,21 @@ def configured(order: Order) -> Config:
             f"{config.server.host} can be reached from outside, and there are no keys",
             "Set CELLBLOCK_API_KEY or [[keys]] in the config, or listen on 127.0.0.1",
         )
-    print(f"Listening on http://{config.server.host}:{config.server.port}", file=sys.stderr)
     if not given:
         key = make_key()
         config = config.model_copy(update={"keys": (KeySettings(key=key),)})
         print(f"API key, made for this run: {key}", file=sys.stderr)
     return config
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0 takes any that is free. Raises ConfigError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        problem = f"cannot listen on {host} port {port}: {error.strerror}"
+        raise ConfigError("server.port", problem, "Choose another with --port") from error
 
 
 def is_loopback(host: str) -> bool:

@@ -49,6 +49,7 @@ class Asked:
         """What the model is asked; `entries` replaces the conversation, the tools come later."""
         return ModelRequest(
             entries=self.entries if entries is None else entries,
+            model=self.model,
             tool_choice=self.tool_choice,
             parallel_calls=self.parallel_calls,
             sampling=self.sampling,

@@ -55,9 +55,6 @@ class Directory:
             if settings is None:
                 message = f"The model `{name[:100]}` does not exist."
                 raise RequestError("model_unknown", message, param="model")
-            if not settings.model and settings.kind in ("openai", "fenced"):
-                # The upstream knows the name or refuses it; one client serves them all.
-                return build(settings, name)
             name = ANY
         self._made[name] = build(settings, name)
         return self._made[name]
@@ -102,7 +99,8 @@ def _upstream(settings: ModelSettings, name: str) -> Model:
         raise ConfigError(f"models.{name}.url", "is missing", "Name the endpoint's base URL")
     endpoint = Endpoint(
         url=settings.url,
-        model=settings.model or name,
+        # A client takes longer to make than a request to answer: one serves every name.
+        model=settings.model or ("" if name == ANY else name),
         key=settings.key or os.environ.get(settings.key_env, "") or "none",
         read_s=settings.read_s,
         retries=settings.retries,

@@ -52,7 +52,8 @@ class Endpoint(Record):
     """Where an upstream is and how it differs from the others."""
 
     url: str
-    model: str
+    model: str = ""
+    """The upstream's own name for it; empty for the one that the client asked for."""
     key: str = "none"
     connect_s: float = 5.0
     read_s: float = 300.0
@@ -104,7 +105,7 @@ class OpenAICompatible:
 
     def _body(self, request: ModelRequest) -> dict[str, object]:
         body: dict[str, object] = {
-            "model": self._endpoint.model,
+            "model": self._endpoint.model or request.model,
             "messages": list(messages_of(request.entries)),
             "stream": True,
             "stream_options": {"include_usage": True},

@@ -42,6 +42,8 @@ class ModelRequest:
     """Everything that a model needs for its next turn."""
 
     entries: tuple[Entry, ...]
+    model: str = ""
+    """The name that the client asked for; an upstream with a name of its own ignores it."""
     tools: tuple[ToolSpec, ...] = ()
     tool_choice: ToolChoice | str = "auto"
     """Or the name of the tool that must be called."""

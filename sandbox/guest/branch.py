@@ -13,9 +13,9 @@ its parent namespace whose id made it (user_namespaces(7)), and a guest shares t
    mounts the branch's own file systems, copies the files, brings loopback up, gives up its
    capabilities, and hands descriptors of the namespaces to the host.
 2. The session process forks a *traveller*. It enters the user namespace, then the pid namespace,
-   then the others, joins the branch's control groups, forks and exits: its child lives in the
-   new pid namespace, is adopted by the branch init, starts a process group of its own, gives up
-   its capabilities and waits for the host like any copy.
+   then the others, joins the branch's control groups, and forks twice: the grandchild lives in
+   the new pid namespace, is adopted by the branch init, starts a process group of its own, gives
+   up its capabilities and waits for the host like any copy.
 3. The branch init confirms what the kernel says of it: no capability, a filter, no process group
    from outside, and nobody else in the pid namespace. Then the branch is a session like others.
 
@@ -251,7 +251,7 @@ def what_stays_shared(except_fds: set[int]) -> str:
 
 
 def travel(namespaces: Sequence[int], cgroups: Sequence[int]) -> None:
-    """Enter the branch's namespaces and groups; the caller's next child is in them."""
+    """Enter the branch's namespaces and groups; the caller forks twice after this."""
     for fd, (_name, kind) in zip(namespaces, KINDS, strict=True):
         sysapi.setns(fd, kind)
         os.close(fd)
@@ -261,7 +261,7 @@ def travel(namespaces: Sequence[int], cgroups: Sequence[int]) -> None:
 
 
 def settle() -> None:
-    """In that child: give up what entering the user namespace gave, and look at own files."""
+    """In the grandchild: give up what entering the user namespace gave, and look at own files."""
     os.setsid()
     sysapi.clear_capability_sets()
     sysapi.prctl(sysapi.PR_SET_DUMPABLE, 0)

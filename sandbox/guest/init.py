@@ -166,6 +166,9 @@ class Init:
                 elif fd == self._control.fileno():
                     self._obey()
                 elif self._gate is not None:
+                    # An order to open the gate was sent before whoever asks was sent.
+                    while select.select([self._control], [], [], 0)[0]:
+                        self._obey()
                     self._gate.answer()
 
     def _obey(self) -> None:

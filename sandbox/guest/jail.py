@@ -48,6 +48,7 @@ SESSION_NAMESPACES = {
 MOUNT_ATTRIBUTES = sysapi.MOUNT_ATTR_NOSUID | sysapi.MOUNT_ATTR_NODEV
 SIGNALS_QUEUED = 256
 DETAIL_CAP = 2_000
+BRANCHES_COUNTED = 16
 LOCKED_BYTES = 64 * 1024
 ABOVE_MOUNTS = ("/mnt", "/dev")
 """Directories below which sessions and branches mount what they may write."""
@@ -266,7 +267,9 @@ def _set_rlimits(entry: Entry) -> None:
     if limits.data_bytes is not None:
         _cap(resource.RLIMIT_DATA, entry.prepared.data_bytes + limits.data_bytes)
     if limits.processes is not None:
-        _cap(resource.RLIMIT_NPROC, limits.processes)
+        # The kernel counts branches to their origin too. Control groups count each by itself.
+        share = BRANCHES_COUNTED if entry.cgroup_fds else 1
+        _cap(resource.RLIMIT_NPROC, limits.processes * share)
     _cap(resource.RLIMIT_NOFILE, limits.open_files)
     _cap(resource.RLIMIT_FSIZE, limits.file_bytes)
     _cap(resource.RLIMIT_STACK, limits.stack_bytes)

@@ -80,7 +80,7 @@ class Worker:
         self._has_stdin = False
         self._pid = 0
         _replace_standard_streams()
-        self._snippets = SnippetRunner(language=plan.language, emit=self._emit)
+        self.snippets = SnippetRunner(language=plan.language, emit=self._emit)
         imports.install(plan.import_rules, plan.import_default, self._report)
 
     def start(self, guest_fd: int) -> None:
@@ -118,7 +118,7 @@ class Worker:
         self._feed_stdin(message.stdin)
         self._is_running = True
         try:
-            ending = self._snippets.run(message.code, message.number)
+            ending = self.snippets.run(message.code, message.number)
         finally:
             self._is_running = False
         self._leave_if_forked()
@@ -156,7 +156,7 @@ class Worker:
             refusal = "the session has as many open files as it may have"
             self._channel.send(Copied(message.nonce, refusal))
             return
-        self._snippets.loop.let_go()
+        self.snippets.loop.let_go()
         refusal = _what_cannot_be_copied() or branch.what_stays_shared(
             {self._channel.fileno(), *taken}
         )
@@ -174,13 +174,17 @@ class Worker:
                     refusal = "it could not enter the namespaces of the branch"
         for fd in taken:
             os.close(fd)
-        self._snippets.loop.take_up()
+        self.snippets.loop.take_up()
         self._channel.send(Copied(message.nonce, refusal))
 
     def _travel(self, taken: list[int], namespaces: int, chance: Chance) -> None:
-        """Return in the child of this process, which lives in the branch; this one exits."""
+        """Return in the grandchild, which lives in the branch; parents of it exit."""
         try:
             branch.travel(taken[3 : 3 + namespaces], taken[3 + namespaces :])
+            middle = os.fork()
+            if middle:
+                os._exit(os.waitstatus_to_exitcode(os.waitpid(middle, 0)[1]))
+            # Its parent must have lived in the branch, or the origin's init would adopt it.
             if os.fork():
                 os._exit(0)
         except OSError:
@@ -195,7 +199,7 @@ class Worker:
         os.close(stderr_fd)
         self._has_stdin = True  # Whatever is there now, the origin has it too.
         self._feed_stdin(None)
-        self._snippets.loop.take_up()
+        self.snippets.loop.take_up()
         self._go_on_as_copy(channel, chance)
 
     def _park(self, fd: int) -> bool:

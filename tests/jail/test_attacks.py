@@ -17,6 +17,7 @@ import pytest
 from sandbox import Limits, Policy, Sandbox, Session
 from sandbox.errors import FileRefused, SessionError
 from sandbox.outcome import Died, LimitExceeded, Outcome, Raised, outcome_to_json
+from sandbox.protocol.plan import LAYERS
 from tests.jail import corpus
 from tests.jail.bait import Bait
 from tests.jail.corpus import Attack, Expected, Tier
@@ -72,7 +73,7 @@ class Arena:
     def __init__(self, tier: Tier, bait: Bait) -> None:
         self.tier = tier
         self.bait = bait
-        self.box = Sandbox(Policy(tier=tier, limits=LIMITS), pool_size=2)
+        self.box = Sandbox(Policy(tier=tier, limits=LIMITS), pool_size=1)
         self.secret = f"sibling:{os.urandom(16).hex()}"
         self.sibling = self.box.session()
         facts = (
@@ -152,7 +153,7 @@ def run_all(session: Session, attack: Attack, arena: Arena) -> Outcome:
 def assert_ended_as(outcome: Outcome, expected: Expected) -> None:
     ending = ending_of(outcome)
     assert any(fnmatchcase(ending, pattern) for pattern in expected.endings), outcome
-    if expected.layer in corpus.LAYERS:
+    if expected.layer in LAYERS:
         assert expected.layer in outcome.layers
     for reason in reasons_of(outcome):
         assert any(fnmatchcase(reason, known) for known in expected.reasons), outcome.stdout

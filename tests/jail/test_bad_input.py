@@ -1,6 +1,9 @@
 """Wrong input is a typed error or an honest outcome, and the sandbox goes on."""
 
+import os
+import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +17,9 @@ from sandbox import (
     Sandbox,
     Session,
 )
+from sandbox.environment import discover
 from sandbox.outcome import Raised
+from sandbox.protocol.plan import ImportRule
 
 MiB = 1024 * 1024
 
@@ -44,7 +49,7 @@ def test_a_wrong_policy_is_refused_by_the_name_of_the_field(
 
 
 def test_a_mount_that_does_not_exist_is_refused_before_anything_starts() -> None:
-    policy = Policy(mounts=[Mount(host="/no/such/place", target="/data")])
+    policy = Policy(mounts=(Mount(host="/no/such/place", target="/data"),))
     with pytest.raises(PolicyError, match="No such file or directory"), Sandbox(policy) as box:
         box.run("1")
 
@@ -63,7 +68,7 @@ def test_a_missing_or_wrong_interpreter_is_a_typed_error(interpreter: str) -> No
     [("no_such_module", "ModuleNotFoundError"), ("msilib", "Error"), ("asyncio.no", "Error")],
 )
 def test_a_preload_that_does_not_import_names_itself(module: str, error: str) -> None:
-    with closing(Sandbox(Policy(preload=["json", module]))) as box:
+    with closing(Sandbox(Policy(preload=("json", module)))) as box:
         with pytest.raises(EnvironmentFailed) as failed:
             box.run("1")
         assert failed.value.module == module
@@ -119,7 +124,7 @@ def test_a_snippet_above_the_cap_is_refused_and_the_session_lives(session: Sessi
 def test_a_wrong_size_of_the_sandbox_is_refused() -> None:
     for settings in ({"pool_size": -1}, {"max_sessions": 0}, {"max_waiting": -1}):
         with pytest.raises(PolicyError) as refused:
-            Sandbox(**settings)  # type: ignore[arg-type]
+            Sandbox(**settings)
         assert refused.value.field in settings
 
 
@@ -130,9 +135,19 @@ def test_a_limit_of_nothing_is_refused() -> None:
 
 
 def test_a_module_that_the_policy_kills_for_ends_the_snippet_and_no_more(session: Session) -> None:
-    policy = Policy(imports=ImportPolicy(rules=[{"pattern": "socket", "action": "kill"}]))
+    policy = Policy(imports=ImportPolicy(rules=(ImportRule("socket", "kill", "it is a test"),)))
     with Sandbox(policy, pool_size=0) as box, box.session() as strict:
         strict.run("x = 1")
         assert strict.run("import socket").status == "died"
         assert strict.run("x").text == "1"
     assert session.run("import socket").status == "completed"
+
+
+def test_an_interpreter_that_vanishes_before_its_start_is_a_typed_error(tmp_path: Path) -> None:
+    interpreter = tmp_path / "python"
+    interpreter.symlink_to(os.path.realpath(sys.executable))
+    with closing(Sandbox(Policy(tier="process", environment=str(interpreter)))) as box:
+        box._box._environment = discover(str(interpreter))
+        interpreter.unlink()
+        with pytest.raises(EnvironmentFailed, match="cannot be started"):
+            box.run("1")

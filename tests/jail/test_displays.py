@@ -1,4 +1,4 @@
-"""Rich results arrive at the caller: bundles of the IPython protocol, plots, tables, within caps."""
+"""Rich results arrive at the caller: bundles, plots and tables, within caps."""
 
 import base64
 

@@ -135,7 +135,7 @@ def test_the_workspace_has_its_usual_names_in_the_full_tier() -> None:
 def test_a_read_only_mount_is_read_and_not_written(tier: Tier) -> None:
     target = "/data" if tier == "namespaces" else str(CORPUS)
     before = sorted(CORPUS.rglob("*"))
-    policy = Policy(tier=tier, mounts=[Mount(host=str(CORPUS), target=target)])
+    policy = Policy(tier=tier, mounts=(Mount(host=str(CORPUS), target=target),))
     with Sandbox(policy, pool_size=0) as box:
         shown = box.run(f"len(open('{target}/prelude.py').read())")
         assert shown.text == str(len((CORPUS / "prelude.py").read_text()))
@@ -146,7 +146,7 @@ def test_a_read_only_mount_is_read_and_not_written(tier: Tier) -> None:
 
 
 def test_what_is_written_to_a_writable_mount_stays_on_the_host(tmp_path: Path) -> None:
-    policy = Policy(mounts=[Mount(host=str(tmp_path), target="/out", access="rw")])
+    policy = Policy(mounts=(Mount(host=str(tmp_path), target="/out", access="rw"),))
     with Sandbox(policy, pool_size=0) as box:
         assert box.run("open('/out/a.txt', 'w').write('kept')").status == "completed"
     written = tmp_path / "a.txt"

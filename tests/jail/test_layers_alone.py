@@ -18,7 +18,7 @@ import pytest
 from sandbox import ImportPolicy, Limits, Policy, Sandbox, cgroup, engine
 from sandbox.environment import Environment
 from sandbox.lowering import lower
-from sandbox.protocol.plan import LAYERS, JailPlan, Tier
+from sandbox.protocol.plan import LAYERS, ImportRule, JailPlan, Tier
 
 ATTEMPT = """
 import ctypes, errno, os, socket, struct, time
@@ -203,7 +203,8 @@ def bait(own_temporary_directory: Path) -> Iterator[Path]:
 @contextmanager
 def box_with(tier: Tier, *layers: str) -> Iterator[Sandbox]:
     """A sandbox whose plan asks for `layers` and nothing else."""
-    refused = [{"pattern": "wave", "action": "refuse"}] if "import_policy" in layers else []
+    rule = ImportRule("wave", "refuse", "it is a test")
+    refused = (rule,) if "import_policy" in layers else ()
     policy = Policy(tier=tier, limits=Limits(open_files=64), imports=ImportPolicy(rules=refused))
 
     def lower_to_layers(policy: Policy, environment: Environment) -> JailPlan:

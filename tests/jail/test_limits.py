@@ -31,7 +31,7 @@ LATE_S = 2.0
 
 
 @pytest.fixture(scope="module", params=["control groups", "meter"])
-def counted_by(request: pytest.FixtureRequest) -> Iterator[str]:
+def counted_by(request: pytest.FixtureRequest, tier: Tier) -> Iterator[str]:
     """Who counts what a session spends; the meter does where no control group can be made."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "meter":

@@ -1,5 +1,6 @@
 """Variables outlive every kind of death of the process that holds them, or the loss is told."""
 
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -338,8 +339,8 @@ class SessionMachine(RuleBasedStateMachine):
 
 
 def test_any_order_of_deaths_checkpoints_and_rollbacks_keeps_the_variables(box: Sandbox) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: SessionMachine(box),
+    run_state_machine_as_test(
+        partial(SessionMachine, box),  # type: ignore[arg-type]
         settings=settings(
             max_examples=8,
             stateful_step_count=12,

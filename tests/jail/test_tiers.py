@@ -70,9 +70,8 @@ print(json.dumps(refused))
 
 
 def test_a_missing_layer_is_refused_with_its_remedy_and_nothing_weaker_is_run() -> None:
-    layer, has_probe, has_remedy = run_host(NO_USER_NAMESPACES)  # type: ignore[misc]
-    assert "user" in layer
-    assert (has_probe, has_remedy) == (True, True)
+    refusal = run_host(NO_USER_NAMESPACES)
+    assert refusal in (["user_namespace", True, True], ["user namespace", True, True])
 
 
 def test_a_session_that_cannot_be_jailed_is_refused_and_the_next_one_is_fine(tier: Tier) -> None:

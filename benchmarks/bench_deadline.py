@@ -3,10 +3,9 @@
 import asyncio
 import time
 
-from sandbox import AsyncSandbox, Limits, Outcome
-
 from benchmarks.boxes import sandbox
 from benchmarks.harness import Bench, benchmark, quantile
+from sandbox import AsyncSandbox, Limits, Outcome
 
 WALL_S = 0.05
 GRACE_S = 0.05

@@ -6,10 +6,9 @@ import sys
 import time
 from typing import Self
 
-from sandbox import Limits, Stdout
-
 from benchmarks.boxes import completed, sandbox
 from benchmarks.harness import Bench, benchmark, quantile
+from sandbox import Limits, Stdout
 
 MiB = 1024**2
 LINES = 200_000
@@ -103,7 +102,8 @@ class Pipe:
     def run(self, code: str, size: int) -> None:
         """Have `code` run and read the `size` bytes that it prints."""
         stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None and stdout is not None
+        assert stdin is not None
+        assert stdout is not None
         stdin.write(f"{len(code)}\n{code}".encode())
         stdin.flush()
         left = size

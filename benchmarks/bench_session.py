@@ -7,12 +7,11 @@ import time
 
 import psutil
 
-from sandbox import AsyncSession, Limits
-
 from benchmarks.boxes import PRELOAD, completed, sandbox
 from benchmarks.harness import Bench, benchmark
 from benchmarks.processes import memory_bytes, session_processes
 from benchmarks.rivals import ForkServer, jupyter
+from sandbox import AsyncSession, Limits
 
 GiB = 1024**3
 ARRAYS = "import numpy as np\nkept = [np.ones(2**24) for _ in range(8)]"
@@ -30,17 +29,20 @@ async def next_snippet(bench: Bench) -> float:
     Both are timed until the result is there and the next snippet may be sent. Leaves out
     opening the session and starting the kernel.
     """
-    async with sandbox(*PRELOAD, survive=False) as box, box.session() as session:
-        async with jupyter() as kernel:
+    async with (
+        sandbox(*PRELOAD, survive=False) as box,
+        box.session() as session,
+        jupyter() as kernel,
+    ):
 
-            async def ours() -> None:
-                completed(await session.run("1+1"), text="2")
+        async def ours() -> None:
+            completed(await session.run("1+1"), text="2")
 
-            async def theirs() -> None:
-                if await kernel.run("1+1") != "2":
-                    raise RuntimeError("the kernel gave a wrong answer")
+        async def theirs() -> None:
+            if await kernel.run("1+1") != "2":
+                raise RuntimeError("the kernel gave a wrong answer")
 
-            await bench.turns({"session": ours, "kernel": theirs}, rounds=200, warmup=20)
+        await bench.turns({"session": ours, "kernel": theirs}, rounds=200, warmup=20)
     return bench.ratio("kernel", "session")
 
 
@@ -78,9 +80,7 @@ async def survival_cost_large(bench: Bench) -> float:
     ):
         for session in (safe, plain):
             completed(await session.run(ARRAYS))
-        await bench.turns(
-            {"survival": _run(safe, "1+1"), "plain": _run(plain, "1+1")}, rounds=50
-        )
+        await bench.turns({"survival": _run(safe, "1+1"), "plain": _run(plain, "1+1")}, rounds=50)
     return bench.extra("survival", "plain") * 1e3
 
 
@@ -128,8 +128,9 @@ async def long_session(bench: Bench) -> float:
             completed(await session.run(f"x = {number}"))
             if number < SNIPPETS:
                 bench.add("snippet", time.perf_counter() - began)
-    growth = {name: values[1] - values[0] for name, values in bench.series.items()
-              if name != "snippet"}
+    growth = {
+        name: values[1] - values[0] for name, values in bench.series.items() if name != "snippet"
+    }
     bench.facts.update({f"more {name}": value for name, value in growth.items()})
     if max(growth["processes"], growth["descriptors"], growth["descriptors of the host"]) > 0:
         return float("inf")

@@ -5,11 +5,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sandbox import Policy, Sandbox
-
 from benchmarks.boxes import PRELOAD, at_rest, completed, sandbox
 from benchmarks.harness import Bench, benchmark
 from benchmarks.rivals import ForkServer, JupyterKernel, bare_python
+from sandbox import Policy, Sandbox
 
 FRAME = (
     "import pandas as pd\n"

@@ -9,12 +9,11 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Self
 
+from benchmarks.harness import Unmeasured
 from sandbox.environment import discover
 from sandbox.lowering import lower
 from sandbox.policy import Policy
 from sandbox.supervisor import BOOTSTRAP, LAUNCHER_ENV, LAUNCHER_FLAGS, PACKAGE_PARENT
-
-from benchmarks.harness import Unmeasured
 
 ANSWER_CAP = 1 << 16
 KERNEL_START_S = 60.0
@@ -94,10 +93,9 @@ class JupyterKernel:
 
     def __init__(self) -> None:
         try:
+            import ipykernel as _ipykernel
             from jupyter_client.kernelspec import KernelSpec
             from jupyter_client.manager import AsyncKernelManager
-
-            import ipykernel as _ipykernel
         except ImportError as error:
             raise Unmeasured(f"needs {error.name}: pip install 'cellblock[bench]'") from None
         self._manager = AsyncKernelManager()

@@ -1,6 +1,7 @@
 """The command line. Each command's body is imported when it is used: help comes at once."""
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+
+from runner.commands.eval import eval_command
 
 if TYPE_CHECKING:
     from sandbox import Limits, Policy
@@ -150,6 +153,20 @@ def repl(policy_file: str | None, directory: str | None) -> None:
         _leave(execute(_policy(policy_file), directory))
 
 
+def _telling_engine_errors(command: click.Command) -> click.Command:
+    """`command` with `engine_errors` around what it does."""
+    body = command.callback
+    assert body is not None
+
+    @functools.wraps(body)
+    def callback(*arguments: object, **options: object) -> object:
+        with engine_errors():
+            return body(*arguments, **options)
+
+    command.callback = callback
+    return command
+
+
 def main() -> NoReturn:
     """What `cellblock` and `python -m runner` do."""
     try:
@@ -242,3 +259,6 @@ def _drop_stdout() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
+
+
+commands.add_command(_telling_engine_errors(eval_command))

@@ -245,6 +245,7 @@ class AsyncSession:
         the session are dropped when a branch takes its place.
         """
         branches = await self.fork(len(snippets))
+        self._lifetime.work()
         try:
             runs = (
                 branch.run(code, limits=limits)
@@ -260,6 +261,7 @@ class AsyncSession:
                 await self._become(branches[winner])
             return BestOf(winner, tuple(outcomes))
         finally:
+            self._lifetime.rest()
             await asyncio.gather(*(branch.close() for branch in branches))
 
     async def try_run(
@@ -321,7 +323,7 @@ class AsyncSession:
         self._worker = worker
         self._files = Workspace(
             os.dup(worker.directories[0]),
-            owner=plan.session_host_id(worker.number),
+            owner=plan.session_host_id(worker.identity),
             bytes_cap=plan.workspace_bytes,
             files_cap=plan.workspace_files,
         )

@@ -281,6 +281,11 @@ class Worker:
         return self.directories if self.plan.asks_for("mount_namespace") else ()
 
     @property
+    def identity(self) -> int:
+        """The number whose host id the processes have: a branch has that of its origin."""
+        return (self.gatekeeper or self).number
+
+    @property
     def is_live(self) -> bool:
         return self.state not in (State.DEAD, State.KILLING)
 

@@ -34,16 +34,30 @@ def _counts(_context: click.Context, _option: click.Parameter, value: str) -> tu
 @click.argument("samples", type=FILE)
 @click.option("--data", type=FILE, help="The suite's file, if no installed package brings it.")
 @click.option("--out", type=FILE, help="Where results go; kept as they come.")
-@click.option("--k", "ks", default="1,10,100", callback=_counts, metavar="1,10,100",
-              help="For which k pass@k is estimated.")
+@click.option(
+    "--k",
+    "ks",
+    default="1,10,100",
+    callback=_counts,
+    metavar="1,10,100",
+    help="For which k pass@k is estimated.",
+)
 @click.option("--jobs", type=click.IntRange(1, 64), help="Samples at a time; one a processor.")
-@click.option("--timeout", type=click.FloatRange(0.05, 3600.0), metavar="S",
-              help="CPU seconds of a sample; the suite's own if not given.")
-@click.option("--engine", default="local", metavar="local|ray[:ADDRESS]", show_default=True,
-              help="Where samples run.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.05, 3600.0),
+    metavar="S",
+    help="CPU seconds of a sample; the suite's own if not given.",
+)
+@click.option(
+    "--engine",
+    default="local",
+    metavar="local|ray[:ADDRESS]",
+    show_default=True,
+    help="Where samples run.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the results that --out has.")
-@click.option("--recheck/--no-recheck", default=True,
-              help="Run again what ended near its limit.")
+@click.option("--recheck/--no-recheck", default=True, help="Run again what ended near its limit.")
 @click.option("--html", type=FILE, help="Write the report as one HTML page too.")
 @click.option("--against", type=FILE, help="With --html: results of another run to compare with.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
@@ -88,8 +102,17 @@ def eval_command(
                 view[0](done, total, sample, verdict)  # type: ignore[arg-type]
 
             report = evaluate(
-                suite, samples, data=data, out=out, k=ks, jobs=jobs, timeout_s=timeout,
-                resume=resume, recheck=recheck, engine=engine_called(engine), progress=show,
+                suite,
+                samples,
+                data=data,
+                out=out,
+                k=ks,
+                jobs=jobs,
+                timeout_s=timeout,
+                resume=resume,
+                recheck=recheck,
+                engine=engine_called(engine),
+                progress=show,
             )
         if html is not None:
             write_page(report, html, against=against)
@@ -115,8 +138,9 @@ def engine_called(name: str) -> "Engine | None":
         return None
     kind, _, address = name.partition(":")
     if kind != "ray":
-        raise BadInput("", f"is {name!r}", field="--engine",
-                       remedy="It is local, ray or ray:ADDRESS")
+        raise BadInput(
+            "", f"is {name!r}", field="--engine", remedy="It is local, ray or ray:ADDRESS"
+        )
     from runner.evals.cluster import RayEngine
 
     return RayEngine(address or None)

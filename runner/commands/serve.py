@@ -45,12 +45,13 @@ class Server(uvicorn.Server):
 
 def execute(order: Order) -> int:
     """Serve; the exit status. Raises ConfigError, PolicyError."""
-    config = configured(order)
-    server = config.server
-    directory = Directory(config.models)
+    loaded = Config.load(order.config)
+    directory = Directory(loaded.models)
     if directory.is_empty and not order.without_model:
         print(NO_MODEL, file=sys.stderr)
         return EXIT_NO_MODEL
+    config = configured(loaded, order)
+    server = config.server
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     services = in_memory(config, directory=directory)
     settings = uvicorn.Config(
@@ -67,12 +68,11 @@ def execute(order: Order) -> int:
     return 0
 
 
-def configured(order: Order) -> Config:
-    """The config with the flags over it, and a key, which is made and printed when there is none.
+def configured(config: Config, order: Order) -> Config:
+    """`config` with the flags over it, and a key, which is made and printed when there is none.
 
     Raises ConfigError for a public address without keys of the owner's own.
     """
-    config = Config.load(order.config)
     update: dict[str, object] = {}
     if order.host is not None:
         update["host"] = order.host

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from scripted import CALLED, STOPPED, call, say, spent, think
-from serving import KEY, MODEL, TalkModel, directory, serving
+from serving import KEY, MODEL, TalkModel, config, directory, serving
 
 from runner.models.replay import Recorder, Replay
 
@@ -22,6 +22,7 @@ DATA = Path(
 SETS = {"traces_mathcoder": 50, "traces_tora": 40, "traces_mint": 20}
 GENERATION = "/api/v1/services/aigc/text-generation/generation"
 CODE = {"enable_code_interpreter": True, "enable_thinking": True}
+SETTINGS = config(policy={"preload": ["sympy"]})
 
 
 def talks():
@@ -57,7 +58,7 @@ def recorded(tmp_path_factory):
     """The responses of the first dialect, and the file of all exchanges."""
     path = tmp_path_factory.mktemp("talks") / "exchanges.jsonl"
     model = TalkModel({asked: script(codes, answer) for asked, (codes, _, answer) in TALKS.items()})
-    with serving(directory(Recorder(model, path))) as server:
+    with serving(directory(Recorder(model, path)), SETTINGS) as server:
         responses = {asked: whole_response(server, asked) for asked in TALKS}
     return responses, path
 
@@ -108,7 +109,7 @@ def test_programs_that_print_print_what_the_source_saw(recorded):
 
 def test_the_other_dialects_replay_every_exchange(recorded):
     responses, path = recorded
-    with serving(directory(Replay.load(path))) as server:
+    with serving(directory(Replay.load(path)), SETTINGS) as server:
         for asked, (codes, _, answer) in TALKS.items():
             messages = [{"role": "user", "content": asked}]
             body = {"model": MODEL, "messages": messages, "stream": True, **CODE}
@@ -117,7 +118,8 @@ def test_the_other_dialects_replay_every_exchange(recorded):
             assert thinking == "".join(f"Step {number}. " for number in range(len(codes)))
             body = {"model": MODEL, "input": {"messages": messages}, "parameters": CODE}
             stream = post(server, GENERATION, body, **{"x-dashscope-sse": "enable"})
-            frames = [json.loads(one.partition("data:")[2]) for one in stream.split("\n\n")[:-1]]
+            lines = [line for line in stream.split("\n") if line.startswith("data:")]
+            frames = [json.loads(line.removeprefix("data:")) for line in lines]
             shown = "".join(one["output"]["choices"][0]["message"]["content"] for one in frames)
             info = frames[-1]["output"].get("tool_info", [])
             assert shown == answer

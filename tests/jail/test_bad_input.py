@@ -124,14 +124,14 @@ def test_a_snippet_above_the_cap_is_refused_and_the_session_lives(session: Sessi
 def test_a_wrong_size_of_the_sandbox_is_refused() -> None:
     for settings in ({"pool_size": -1}, {"max_sessions": 0}, {"max_waiting": -1}):
         with pytest.raises(PolicyError) as refused:
-            Sandbox(**settings)
+            Sandbox(**settings)  # type: ignore[arg-type]
         assert refused.value.field in settings
 
 
 def test_a_limit_of_nothing_is_refused() -> None:
     for settings in ({"wall_s": 0}, {"cpu_s": -1}, {"memory_bytes": 1}, {"processes": 0}):
         with pytest.raises(PolicyError):
-            Limits(**settings)  # type: ignore[arg-type]
+            Limits(**settings)
 
 
 def test_a_module_that_the_policy_kills_for_ends_the_snippet_and_no_more(session: Session) -> None:

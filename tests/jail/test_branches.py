@@ -3,14 +3,50 @@
 import asyncio
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
-from sandbox import AsyncSandbox, CopyRefused, Limits, Policy, PolicyError, Sandbox, Session
-from sandbox import SessionClosed, SessionLost, engine
-from sandbox.outcome import Completed, LimitExceeded, Outcome, Raised
+from sandbox import (
+    AsyncSandbox,
+    CheckpointDropped,
+    CopyRefused,
+    Limits,
+    Policy,
+    PolicyError,
+    PoolFull,
+    Sandbox,
+    Session,
+    SessionClosed,
+    SessionLost,
+    engine,
+)
+from sandbox.copies import Checkpoint
+from sandbox.outcome import Completed, LimitExceeded, Outcome, Raised, outcome_to_json
+from tests.jail.bait import Bait
+from tests.jail.corpus import Attack
+from tests.jail.test_attacks import (
+    ATTACKS,
+    Arena,
+    assert_ended_as,
+    assert_tells_nothing,
+    hang_is_a_failure,
+    read_back,
+    run_all,
+)
 
 MiB = 1024 * 1024
+FIND_HIERARCHIES = engine._find_hierarchies
 LIMITS = Limits(processes=40, memory_bytes=256 * MiB)
 PIDS = "sorted(int(name) for name in os.listdir('/proc') if name.isdigit())"
 REACHED = """
@@ -88,7 +124,8 @@ def test_files_are_copied_and_then_apart(session: Session) -> None:
     )
     look = (
         "[open(p).read() for p in ('data/link', '/tmp/t', '/dev/shm/s')], "
-        "os.stat('data/a.txt').st_mtime, oct(os.stat('data/a.txt').st_mode), os.listdir('data')"
+        "os.stat('data/a.txt').st_mtime, oct(os.stat('data/a.txt').st_mode), "
+        "sorted(os.listdir('data'))"
     )
     before = text(session.run(look))
     with session.fork() as branch:
@@ -113,10 +150,11 @@ def test_artifacts_of_a_branch_are_what_it_changed(session: Session) -> None:
 
 
 def test_a_branch_starts_in_the_workspace_and_changes_its_own_directory(session: Session) -> None:
+    workspace = text(session.run("os.getcwd()"))
     with session.fork() as branch:
-        assert text(branch.run("os.getcwd()")) == "'/workspace'"
+        assert text(branch.run("os.getcwd()")) == workspace
         branch.run("os.chdir('/tmp')")
-        assert text(session.run("os.getcwd()")) == "'/workspace'"
+        assert text(session.run("os.getcwd()")) == workspace
 
 
 def test_chance_goes_on_alike_and_then_apart(session: Session) -> None:
@@ -244,17 +282,17 @@ def test_a_branch_is_held_by_every_layer(session: Session) -> None:
 
 
 def test_each_has_its_own_limit_of_memory(session: Session) -> None:
-    session.run("mine = bytearray(b'x') * (100 << 20)")
+    session.run("mine = bytearray(b'x') * (60 << 20)")
     with session.fork() as branch:
-        assert text(branch.run("more = bytearray(b'y') * (100 << 20); len(more)")) == "104857600"
-        assert text(session.run("more = bytearray(b'y') * (100 << 20); len(more)")) == "104857600"
+        assert text(branch.run("more = bytearray(b'y') * (60 << 20); len(more)")) == "62914560"
+        assert text(session.run("more = bytearray(b'y') * (60 << 20); len(more)")) == "62914560"
         full = branch.run("most = bytearray(b'z') * (400 << 20)")
         assert (full.status, full.state) in (
             ("limit_exceeded", "rolled_back"),
             ("raised", "kept"),
         )
-        assert text(branch.run("len(more)")) == "104857600"
-        assert text(session.run("len(more)")) == "104857600"
+        assert text(branch.run("len(more)")) == "62914560"
+        assert text(session.run("len(more)")) == "62914560"
 
 
 def test_each_has_its_own_limit_of_time(session: Session) -> None:
@@ -267,17 +305,21 @@ def test_each_has_its_own_limit_of_time(session: Session) -> None:
 
 
 def test_each_has_its_own_bill(session: Session) -> None:
-    session.run("def burn():\n  end = time.process_time() + 0.2\n"
+    def cpu_s(one: Session, code: str) -> float:
+        usage = one.run(code).usage
+        return usage.cpu_user_s + usage.cpu_system_s
+
+    session.run("def burn():\n  end = time.process_time() + 0.3\n"
                 "  while time.process_time() < end: pass")
     with session.fork() as branch:
-        assert session.run("burn()").usage.cpu_user_s >= 0.1
-        assert branch.run("1").usage.cpu_user_s < 0.1
-        worked = branch.run("burn()")
-        assert worked.usage.cpu_user_s >= 0.1
-        assert session.run("1").usage.cpu_user_s < 0.1
+        assert cpu_s(session, "burn()") >= 0.2 > cpu_s(branch, "1")
+        assert cpu_s(branch, "burn()") >= 0.2 > cpu_s(session, "1")
 
 
-def test_processes_of_each_are_counted_by_themselves() -> None:
+def test_processes_of_each_are_counted_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_find_hierarchies", FIND_HIERARCHIES)
+    # Without control groups the kernel counts those of branches to their origin too.
+    each = 30 if FIND_HIERARCHIES() is not None else 8
     start = "import os, time\nkids = []\ndef start(n):\n  for _ in range(n):\n" \
             "    kids.append(os.fork())\n    if not kids[-1]: time.sleep(60); os._exit(0)\n" \
             "  return len(kids)"
@@ -285,7 +327,7 @@ def test_processes_of_each_are_counted_by_themselves() -> None:
         session.run(start)
         branches = session.fork(3)
         for one in (session, *branches):
-            assert text(one.run("start(30)")) == "30"
+            assert text(one.run(f"start({each})")) == str(each)
         for branch in branches:
             branch.close()
 
@@ -302,7 +344,6 @@ def test_a_branch_of_a_branch_of_a_branch(session: Session) -> None:
     for depth, one in enumerate(line):
         assert text(one.run("len(path)")) == str(depth + 1)
     assert text(line[3].run("path")) == "['origin', 'child', 'grandchild', 'great-grandchild']"
-    assert text(line[3].run("os.kill(-1, 9)\nos._exit(1)") if False else line[3].run("1")) == "1"
     line[1].close()
     assert text(line[2].run("path[-1], open('path').read()")) == "('grandchild', 'grandchild')"
     assert text(line[3].run("path[-1]")) == "'great-grandchild'"
@@ -403,11 +444,8 @@ async def test_a_fork_that_nobody_waits_for_any_more_leaves_nothing() -> None:
 
 def test_a_branch_counts_as_a_session_of_the_sandbox() -> None:
     with Sandbox(pool_size=0, max_sessions=2, max_waiting=0) as box, box.session() as session:
-        with session.fork():
-            from sandbox import PoolFull
-
-            with pytest.raises(PoolFull):
-                session.fork()
+        with session.fork(), pytest.raises(PoolFull):
+            session.fork()
         with session.fork() as branch:
             assert text(branch.run("1")) == "1"
 
@@ -428,8 +466,6 @@ def test_survival_and_checkpoints_work_in_a_branch(session: Session) -> None:
 
 
 def test_checkpoints_of_the_origin_stay_with_it(session: Session) -> None:
-    from sandbox import CheckpointDropped
-
     session.run("x = 1")
     mark = session.checkpoint()
     session.run("x = 2")
@@ -466,11 +502,11 @@ REFUSALS = {
     ),
     "a socket": ("s = socket.socket()", "s.close()", "an open socket"),
     "a pipe": ("ends = os.pipe()", "[os.close(end) for end in ends]", "an open pipe"),
-    "a file": ("f = open('notes', 'w')", "f.close()", "the file /workspace/notes open"),
+    "a file": ("f = open('notes', 'w')", "f.close()", "the file /.*/notes open"),
     "a deleted file": (
         "f = open('/tmp/notes', 'w+'); os.remove('/tmp/notes')",
         "f.close()",
-        "the file /tmp/notes",
+        "the file /.*tmp/notes",
     ),
     "a memory file": ("fd = os.memfd_create('m')", "os.close(fd)", "an open memory file"),
     "shared memory": (
@@ -525,14 +561,13 @@ import ctypes, errno, os
 libc = ctypes.CDLL(None, use_errno=True)
 def enter(fd, kind=0):
     return "in" if libc.setns(fd, kind) == 0 else errno.errorcode[ctypes.get_errno()]
-def own(name):
-    try:
-        return os.open(f"/proc/self/ns/{name}", os.O_RDONLY)
-    except OSError:
-        return -1
 def tried():
     kinds = {"user": 0x10000000, "pid": 0x20000000, "mnt": 0x20000, "net": 0x40000000}
-    return {enter(own(name), kind) for name, kind in kinds.items()} | {enter(-1, 0)}
+    found = {enter(-1)}
+    for name, kind in kinds.items():
+        with open(f"/proc/self/ns/{name}") as own:
+            found.add(enter(own.fileno(), kind))
+    return found
 """
 
 
@@ -598,3 +633,136 @@ def test_host_descriptors_do_not_grow_with_branches(session: Session) -> None:
         branch.run("1")
         session.run("1")
     assert held() <= before + 8
+
+
+# ---- attacks from inside a branch ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[tuple[Arena, Session]]:
+    """A sandbox with a session from which every attacked branch is forked."""
+    with Bait() as bait:
+        arena = Arena("namespaces", bait)
+        with arena.box.session() as origin:
+            text(origin.run("untouched = 'x'"))
+            yield arena, origin
+        arena.close()
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_the_attack_is_contained_in_a_branch(
+    ground: tuple[Arena, Session], attack: Attack
+) -> None:
+    arena, origin = ground
+    before = arena.bait.state()
+    with hang_is_a_failure():
+        with origin.fork() as branch:
+            outcome = run_all(branch, attack, arena)
+            assert_ended_as(outcome, attack.expected["namespaces"])
+            assert_tells_nothing(outcome_to_json(outcome), arena)
+            read_back(branch, attack, arena, outcome)
+        assert arena.bait.state() == before, "the attack touched the host"
+        assert text(origin.run("untouched")) == "'x'"
+        assert origin.files() == []
+
+
+# ---- any order ----------------------------------------------------------------------------------
+
+
+class BranchMachine(RuleBasedStateMachine):
+    """Sessions with branches, and plain models of their variables, take the same steps."""
+
+    def __init__(self, box: Sandbox) -> None:
+        super().__init__()
+        self.box = box
+        self.lines: list[Line] = []
+
+    @initialize()
+    def open(self) -> None:
+        self.lines = [Line(self.box.session(), {}, [])]
+        text(self.lines[0].session.run("import os"))
+
+    @rule(at=st.integers(0, 9), name=st.sampled_from("abc"), value=st.integers(0, 9))
+    def assign(self, at: int, name: str, value: int) -> None:
+        line = self.pick(at)
+        assert isinstance(line.session.run(f"{name} = {value}"), Completed)
+        line.model[name] = value
+
+    @rule(at=st.integers(0, 9), name=st.sampled_from("abc"), value=st.integers(10, 19))
+    def raise_half_way(self, at: int, name: str, value: int) -> None:
+        line = self.pick(at)
+        assert line.session.run(f"{name} = {value}\n1 / 0").state == "kept"
+        line.model[name] = value
+
+    @rule(
+        at=st.integers(0, 9),
+        name=st.sampled_from("abc"),
+        death=st.sampled_from(["os._exit(1)", "os.kill(os.getpid(), 9)"]),
+    )
+    def die(self, at: int, name: str, death: str) -> None:
+        outcome = self.pick(at).session.run(f"{name} = -1\n{death}")
+        assert (outcome.status, outcome.state) == ("died", "rolled_back")
+
+    @rule(at=st.integers(0, 9))
+    def checkpoint(self, at: int) -> None:
+        line = self.pick(at)
+        if len(line.marks) < 4:
+            line.marks.append((line.session.checkpoint(), dict(line.model)))
+
+    @rule(at=st.integers(0, 9), mark=st.integers(0, 9))
+    def rollback(self, at: int, mark: int) -> None:
+        line = self.pick(at)
+        if line.marks:
+            checkpoint, model = line.marks[mark % len(line.marks)]
+            line.session.rollback(checkpoint)
+            line.model.clear()
+            line.model.update(model)
+
+    @precondition(lambda self: len(self.lines) < 5)
+    @rule(at=st.integers(0, 9), n=st.integers(1, 2))
+    def fork(self, at: int, n: int) -> None:
+        line = self.pick(at)
+        for branch in line.session.fork(n):
+            self.lines.append(Line(branch, dict(line.model), []))
+
+    @precondition(lambda self: len(self.lines) > 1)
+    @rule(at=st.integers(0, 9))
+    def close(self, at: int) -> None:
+        line = self.pick(at)
+        line.session.close()
+        self.lines.remove(line)
+
+    @invariant()
+    def variables_are_those_of_the_models(self) -> None:
+        for line in self.lines:
+            seen = text(line.session.run("[globals().get(name) for name in 'abc']"))
+            assert seen == repr([line.model.get(name) for name in "abc"])
+
+    def pick(self, at: int) -> "Line":
+        return self.lines[at % len(self.lines)]
+
+    def teardown(self) -> None:
+        for line in self.lines:
+            line.session.close()
+
+
+class Line(NamedTuple):
+    """One session of the machine, what its variables must be, and what its checkpoints hold."""
+
+    session: Session
+    model: dict[str, int]
+    marks: list[tuple[Checkpoint, dict[str, int]]]
+
+
+def test_any_order_of_forks_deaths_and_rollbacks_keeps_every_session_its_own() -> None:
+    with Sandbox(pool_size=1) as box:
+        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+            lambda: BranchMachine(box),
+            settings=settings(
+                max_examples=7,
+                stateful_step_count=14,
+                deadline=None,
+                derandomize=True,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

@@ -30,20 +30,29 @@ LATE_S = 2.0
 """Far more than the kill takes on a busy machine, and far less than the snippets go on for."""
 
 
-@pytest.fixture(scope="module", params=["control groups", "meter"])
-def counted_by(request: pytest.FixtureRequest, tier: Tier) -> Iterator[str]:
-    """Who counts what a session spends; the meter does where no control group can be made."""
+class Counted(NamedTuple):
+    """A tier, and whether control groups count what a session spends or the meter does."""
+
+    tier: Tier
+    by_groups: bool
+
+
+COUNTED = (Counted("namespaces", True), Counted("namespaces", False), Counted("landlock", False))
+
+
+@pytest.fixture(
+    scope="module",
+    params=COUNTED,
+    ids=[f"{tier}, {'groups' if by_groups else 'meter'}" for tier, by_groups in COUNTED],
+)
+def limited(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """A sandbox with small limits; where there are no control groups the meter counts in all."""
+    counted: Counted = request.param
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "meter":
+        if not counted.by_groups:
             patch.setattr(engine, "_find_hierarchies", lambda: None)
-        yield request.param
-
-
-@pytest.fixture(scope="module")
-def limited(tier: Tier, counted_by: str) -> Iterator[Sandbox]:
-    with Sandbox(Policy(tier=tier, limits=LIMITS), pool_size=1) as box:
-        assert box.run("1").status == "completed"
-        yield box
+        with Sandbox(Policy(tier=counted.tier, limits=LIMITS), pool_size=1) as box:
+            yield box
 
 
 @pytest.fixture

@@ -342,8 +342,8 @@ def test_any_order_of_deaths_checkpoints_and_rollbacks_keeps_the_variables(box: 
     run_state_machine_as_test(
         partial(SessionMachine, box),  # type: ignore[arg-type]
         settings=settings(
-            max_examples=8,
-            stateful_step_count=12,
+            max_examples=6,
+            stateful_step_count=10,
             deadline=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),

@@ -1,4 +1,4 @@
-# namespaces: mount_namespace -> completed, EROFS | landlock: landlock -> completed, EACCES/ENOENT
+# namespaces: mount_namespace -> completed, ENOENT/EROFS | landlock: landlock -> completed, EACCES/ENOENT
 # Create, rename and remove below the directories of the system.
 places = ("/", "/usr/bin", "/usr/lib", "/etc", "/home", "/run", "/var", "/mnt", "/dev", "/opt")
 attempt(

@@ -4,4 +4,3 @@ block = b"x" * (1 << 10)
 for _ in range(OUTPUT_BYTES * 3 // 4 // 1024):
     os.write(1, block)
     os.write(2, block)
-escaped("1.5 limits in two halves")

@@ -37,6 +37,9 @@ KEEPER_CHECK_S = 0.002
 SILENCE_S = 0.5
 """From the end of the guest channel to the word of init that the process has ended."""
 CPU_CHECK_S = 0.01
+DISK_CHECK_S = 0.1
+DISK_CHECK_SHARE = 10
+"""A look at many files comes after ten times the time that the last one took."""
 DISPLAYS_CAP = 256
 DISPLAYED_CAP_BYTES = 64 * 1024 * 1024
 DENIALS_CAP = 200
@@ -215,6 +218,8 @@ class SnippetRun:
             self._after(self._soonest_cpu_breach(self._limits.cpu_s), "cpu", self._check_cpu)
         else:
             self._after(TICK_S, "meter", self._read_meter)
+        if worker.directory:
+            self._after(DISK_CHECK_S, "disk", self._check_disk)
         self._tell(events.Started(self._number))
 
     def _after(self, delay_s: float, name: str, callback: Callable[[], None]) -> None:
@@ -236,6 +241,17 @@ class SnippetRun:
         else:
             delay = self._soonest_cpu_breach(self._limits.cpu_s - used)
             self._after(delay, "cpu", self._check_cpu)
+
+    def _check_disk(self) -> None:
+        """Where no file system of its own caps the session, its files are added up."""
+        began = time.monotonic()
+        used = self._worker.directory_bytes()
+        allowed = self._worker.plan.workspace_bytes
+        if used > allowed:
+            self._exceed("disk_bytes", allowed, used)
+        else:
+            took = time.monotonic() - began
+            self._after(max(DISK_CHECK_S, took * DISK_CHECK_SHARE), "disk", self._check_disk)
 
     def _soonest_cpu_breach(self, left_s: float) -> float:
         """When the limit can be reached at the earliest, every processor busy."""
@@ -431,7 +447,7 @@ class SnippetRun:
     async def _settle(self, end: End) -> State:
         """Bring the worker back to idle, or end it; which of kept, rolled_back, lost is true."""
         worker = self._worker
-        if isinstance(end, Done):
+        if isinstance(end, Done) and worker.is_live:
             worker.happen(Event.DONE)
             if self._keeper is not None:
                 self._keeper.close()

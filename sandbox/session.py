@@ -4,6 +4,7 @@ The module is longer than others: one object is all that its user sees of a sess
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import posixpath
@@ -16,6 +17,7 @@ from sandbox import events
 from sandbox.conclusion import conclude
 from sandbox.copies import Checkpoint, CheckpointState, Copies
 from sandbox.errors import (
+    FileRefused,
     GuestFault,
     PolicyError,
     SessionClosed,
@@ -402,7 +404,10 @@ class AsyncSession:
         """Save the bytes of a stream whose text had to replace some."""
         for name, kept in (("stdout", ran.stdout), ("stderr", ran.stderr)):
             if kept.total and kept.had_invalid:
-                files.put(posixpath.join(RAW_OUTPUT, f"{name}-{self._number}.bin"), kept.raw())
+                path = posixpath.join(RAW_OUTPUT, f"{name}-{self._number}.bin")
+                # The guest may have put something of its own in the way, or filled the disk.
+                with contextlib.suppress(FileRefused):
+                    files.put(path, kept.raw())
 
     async def _lose(self, ran: Ran) -> None:
         why = "a snippet was ended and no copy of the session was left to go on with"

@@ -25,7 +25,6 @@ import contextlib
 import itertools
 import os
 import select
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -38,6 +37,7 @@ from sandbox.errors import EngineTimeout, EnvironmentFailed, LayerUnavailable, Z
 from sandbox.lifecycle import State
 from sandbox.protocol.messages import TRUSTED_CAP_BYTES, Failed, Message, Plan, ZygoteReady
 from sandbox.protocol.plan import JailPlan
+from sandbox.protocol.trees import remove_tree
 from sandbox.wire import Wire
 from sandbox.worker import Worker
 
@@ -212,7 +212,7 @@ class Zygote:
         if self._groups is not None:
             self._groups.remove()
         if self._directory:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            remove_tree(self._directory)
 
     def abandon(self) -> None:
         """Close the descriptors without a word to the loop: for a forked child."""

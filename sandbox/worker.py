@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import shutil
 import signal
 import socket
 import time
@@ -51,7 +50,9 @@ from sandbox.protocol.messages import (
     Watch,
 )
 from sandbox.protocol.plan import JailPlan
+from sandbox.protocol.trees import remove_tree
 from sandbox.wire import Wire
+from sandbox.workspace import used_below
 
 START_WITHIN_S = 30.0
 GONE_WITHIN_S = 10.0
@@ -269,6 +270,10 @@ class Worker:
         """Bytes in the session's temporary file systems, where it has its own."""
         return sum(_used_bytes(fd) for fd in self._own_filesystems())
 
+    def directory_bytes(self) -> int:
+        """Bytes on disk in the session's directory, where no file system of its own caps them."""
+        return used_below(self.directory) if self.directory else 0
+
     def disk_used_bytes(self) -> int:
         """Bytes in the fullest file system that the guest may write to."""
         return max((_used_bytes(fd) for fd in self._own_filesystems()), default=0)
@@ -369,7 +374,7 @@ class Worker:
             self.group.close()
             self.group = None
         if self.directory:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            remove_tree(self.directory)
         self._close_handed_over()
         inherited.discard(self)
         origin, self._origin = self._origin, None

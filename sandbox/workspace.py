@@ -216,6 +216,22 @@ class Workspace:
                 os.close(fd)
 
 
+def used_below(directory: str) -> int:
+    """Bytes that the files below `directory` take on disk, as far as they can be listed."""
+    total = 0
+    waiting = [directory]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+        except OSError:
+            continue  # Removed or closed since it was listed; or deeper than a path can say.
+    return total
+
+
 def changes(before: Listing, after: Listing) -> dict[str, str]:
     """What became of each path that differs: made, changed or deleted; sorted."""
     if before == after:

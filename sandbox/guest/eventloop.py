@@ -125,9 +125,7 @@ def _take_apart(loop: Any) -> "list[selectors.SelectorKey]":
 
     In a copy this leaves the descriptors and registrations of the original as they are.
     """
-    watched = [
-        key for key in loop._selector.get_map().values() if key.fd != loop._ssock.fileno()
-    ]
+    watched = [key for key in loop._selector.get_map().values() if key.fd != loop._ssock.fileno()]
     loop._ssock.close()
     loop._csock.close()
     loop._ssock = loop._csock = None

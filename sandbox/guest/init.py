@@ -80,6 +80,7 @@ def serve(
     if not _word:
         os._exit(1)  # The session process has said why.
     here.close()
+    jail.close_rule_fds(entry)
     jail.filter_init(entry)
     os.close(guest_fd)
     for fd in (0, 1, 2):

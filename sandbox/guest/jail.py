@@ -79,6 +79,8 @@ class Prepared:
     seccomp_program: bytes
     init_program: bytes
     """The filter of init, which must be able to end processes whatever Landlock scopes."""
+    rule_fds: list[int]
+    """Descriptors that the rows of `ruleset` refer to; no session process may keep them."""
     ruleset: landlock.Ruleset | None
     """What every session may read; each adds what it may write."""
     data_bytes: int
@@ -118,9 +120,16 @@ def confine_session_process(entry: Entry) -> int:
         with step("filter calls"):
             listens = plan.tier == "namespaces"
             listener = seccomp.install(entry.prepared.seccomp_program, listen=listens)
+    close_rule_fds(entry)
     with step("verify"):
         verify(plan, FINAL_LAYERS)
     return listener
+
+
+def close_rule_fds(entry: Entry) -> None:
+    """Close what rules were made from: paths of the zygote, its own /proc among them."""
+    for fd in entry.prepared.rule_fds:
+        os.close(fd)
 
 
 def filter_init(entry: Entry) -> None:

@@ -12,7 +12,6 @@ each fork. As root the maker builds the file tree first, with the rights to reac
 """
 
 import os
-import shutil
 import signal
 import sys
 from typing import NamedTuple, NoReturn
@@ -22,6 +21,7 @@ from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.jail import JailError, step
 from sandbox.protocol.messages import TO_HOST_CAP_BYTES, Failed, Plan
 from sandbox.protocol.plan import HOSTNAME, IDS_PER_ZYGOTE, JailPlan
+from sandbox.protocol.trees import remove_tree
 
 NAMESPACES = (
     sysapi.CLONE_NEWNS
@@ -205,7 +205,7 @@ class Janitor:
         for name, fd in self._cgroups:
             _remove_cgroup(name, fd)
         if self._directory:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            remove_tree(self._directory)
 
 
 def _remove_cgroup(name: str, parent_fd: int) -> None:

@@ -87,6 +87,7 @@ class Worker:
         """Begin a session in this process, heard on `guest_fd`."""
         self._channel = Channel(guest_fd, "to_guest", TO_GUEST_CAP_BYTES)
         self._pid = os.getpid()
+        _forget_temporary_directory()
         _reseed()
         signal.signal(signal.SIGINT, self._on_interrupt)
 
@@ -347,11 +348,18 @@ def _private_bytes() -> int:
     return private
 
 
+class _Unseekable(io.FileIO):
+    """A descriptor that will be a pipe when it is used, whatever stands there when it is made."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 def _replace_standard_streams() -> None:
     """Fresh Python streams on descriptors 0 to 2; the zygote's may hold buffered text."""
     _replace_stdin()
     for name, fd in (("stdout", 1), ("stderr", 2)):
-        raw = io.FileIO(fd, "w", closefd=False)
+        raw = _Unseekable(fd, "w", closefd=False)
         stream = io.TextIOWrapper(
             io.BufferedWriter(raw, TEXT_BUFFER_BYTES),
             encoding="utf-8",
@@ -376,6 +384,13 @@ def _flush_standard_streams() -> None:
         with contextlib.suppress(Exception):
             if stream is not None:
                 stream.flush()
+
+
+def _forget_temporary_directory() -> None:
+    """A package that was imported in the zygote may have looked up the zygote's own."""
+    tempfile = sys.modules.get("tempfile")
+    if tempfile is not None:
+        vars(tempfile)["tempdir"] = None
 
 
 def _reseed() -> None:

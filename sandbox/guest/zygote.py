@@ -86,11 +86,12 @@ def _prepare(plan: JailPlan) -> jail.Prepared:
             program = _compile(plan, version)
             init_program = _compile(plan, max(version, callrules.SCOPES_SIGNALS))
     with step("landlock rules"):
-        ruleset = (
-            landlock.prepare(_readable(plan), tier=plan.tier) if plan.asks_for("landlock") else None
-        )
+        readable = _readable(plan) if plan.asks_for("landlock") else []
+        ruleset = landlock.prepare(readable, tier=plan.tier) if readable else None
     memory.settle()
-    return jail.Prepared(program, init_program, ruleset, _data_bytes())
+    return jail.Prepared(
+        program, init_program, [fd for fd, _access in readable], ruleset, _data_bytes()
+    )
 
 
 def _compile(plan: JailPlan, landlock_abi: int) -> bytes:

@@ -18,7 +18,7 @@ from benchmarks.facts import facts
 from benchmarks.harness import REGISTERED, Result, quantile
 
 MODULES = (
-    "bench_start", "bench_session", "bench_memory", "bench_output", "bench_deadline", "bench_evals"
+    "bench_start", "bench_session", "bench_branches", "bench_memory", "bench_output", "bench_deadline", "bench_evals"
 )
 COLUMNS = "{:<24} {:>16} {:>12} {:<10} {}"
 

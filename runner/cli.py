@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -26,6 +27,9 @@ EXISTING = click.Path(exists=True, dir_okay=False, readable=True)
 INPUT = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True)
 SECONDS = click.FloatRange(min=0, min_open=True)
 MEGABYTES = click.IntRange(min=16)
+WRITABLE = click.Path(dir_okay=False, writable=True)
+DIRECTORY = click.Path(file_okay=False)
+CONFIG = click.option("--config", type=EXISTING, metavar="FILE.toml", help="Models, keys, limits.")
 POLICY = click.option(
     "--policy", "policy_file", type=EXISTING, metavar="FILE.toml", help="What is allowed."
 )
@@ -151,6 +155,78 @@ def repl(policy_file: str | None, directory: str | None) -> None:
         from runner.commands.repl import execute
 
         _leave(execute(_policy(policy_file), directory))
+
+
+@commands.command()
+@click.argument("question")
+@CONFIG
+@click.option("--model", default="", metavar="NAME", help="A model of the config.")
+@click.option("--session", type=WRITABLE, metavar="FILE", help="A conversation to go on with.")
+@click.option("--put", multiple=True, type=EXISTING, metavar="PATH", help="A file to work on.")
+@click.option("--images", type=DIRECTORY, metavar="DIRECTORY", help="Where plots go.")
+@click.option("--json", "as_json", is_flag=True, help="Print the transcript as one JSON object.")
+def chat(
+    question: str,
+    config: str | None,
+    model: str,
+    session: str | None,
+    put: tuple[str, ...],
+    images: str | None,
+    as_json: bool,
+) -> None:
+    """Ask a model, let it run Python, and print what happens as it happens.
+
+    Exit status: 0 answered, 1 no answer, 2 bad config, 3 no model, 125 the engine failed.
+    """
+    with engine_errors(), _server_extra():
+        from runner.commands.chat import Order, execute
+
+        order = Order(
+            question,
+            _path(config),
+            model,
+            _path(session),
+            tuple(Path(one) for one in put),
+            _path(images),
+            as_json,
+        )
+        _leave(execute(order))
+
+
+@commands.command()
+@CONFIG
+@click.option("--host", metavar="ADDRESS", help="Where to listen; this machine alone by default.")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="0 takes a free one.")
+@click.option("--without-model", is_flag=True, help="Serve the engine over REST alone.")
+def serve(config: str | None, host: str | None, port: int | None, without_model: bool) -> None:
+    """Serve the OpenAI and DashScope dialects, and the engine itself, over HTTP.
+
+    Exit status: 2 bad config, 3 no model, 125 the engine failed.
+    """
+    with engine_errors(), _server_extra():
+        from runner.commands.serve import Order, execute
+
+        _leave(execute(Order(_path(config), host, port, without_model)))
+
+
+@contextlib.contextmanager
+def _server_extra() -> Iterator[None]:
+    """Say what to install where the packages of the orchestrator are missing; tell its errors."""
+    from runner.errors import ConfigError, RunnerError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = f"{error.name} is not installed. Run: pip install 'cellblock[server]'"
+        raise click.ClickException(missing) from error
+    except ConfigError as error:
+        _fail(error, EXIT_WRONG_USAGE)
+    except RunnerError as error:
+        _fail(error, 1)
+
+
+def _path(name: str | None) -> Path | None:
+    return Path(name) if name is not None else None
 
 
 def _telling_engine_errors(command: click.Command) -> click.Command:

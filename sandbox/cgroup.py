@@ -4,8 +4,10 @@ One group per zygote and controller, `cellblock-<pid>-<token>`, with one child p
 names let a later process see which of them belong to nobody any more.
 """
 
+import contextlib
 import os
 import secrets
+import signal
 import time
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -192,11 +194,25 @@ class SessionGroup:
             return int(stream.read())
 
     def close(self) -> None:
-        """Close the descriptors and remove the group; its processes must have ended."""
+        """Close the descriptors, end what still runs in the group, and remove it."""
         for fd in (*self._usage, self._peak):
             os.close(fd)
+        self._end_processes()
         for path in self._paths.values():
             _remove_tree(path)
+
+    def _end_processes(self) -> None:
+        """SIGKILL to all that is left: where init itself was killed, its children may be."""
+        deadline = time.monotonic() + REMOVE_WITHIN_S
+        listing = f"{self._path('pids')}/cgroup.procs"
+        # A process of another pid namespace is listed as 0.
+        while left := [word for word in _read_words(listing) if word != "0"]:
+            for word in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(word), signal.SIGKILL)
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.001)
 
     def _usage_files(self) -> list[tuple[str, str]]:
         if self._is_v1:

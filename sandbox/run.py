@@ -4,6 +4,8 @@ The host decides how a snippet ended from what the kernel and init say: limits t
 the wait status, and only then the session process's own `Done`, which must carry the nonce of
 this run. Time runs from the hand-over to the end of everything the snippet can delay: echo,
 traceback, flush.
+
+The module is longer than others, so that every way in which a run can end stands in one place.
 """
 
 import asyncio
@@ -425,6 +427,10 @@ class SnippetRun:
     def _note_what_was_hit(self) -> None:
         """Take the peak, and see whether the kernel ended something for memory."""
         worker = self._worker
+        if worker.directory and self._breach is None:
+            used = worker.directory_bytes()
+            if used > worker.plan.workspace_bytes:
+                self._breach = Breach("disk_bytes", worker.plan.workspace_bytes, used)
         if worker.group is None:
             return
         self._peak_bytes = worker.group.peak_bytes()

@@ -2,6 +2,11 @@
 
 The host learns of it from three sources, trusted in this order: the kernel (pidfd of init,
 control groups), init (`Exited`, `Killed`), the session process (everything else).
+
+The module is longer than others: the order in which a worker's parts come and go is one subject.
+
+The module is longer than others, so that how a worker
+is made and how it is ended stand together.
 """
 
 import asyncio
@@ -271,8 +276,13 @@ class Worker:
         return sum(_used_bytes(fd) for fd in self._own_filesystems())
 
     def directory_bytes(self) -> int:
-        """Bytes on disk in the session's directory, where no file system of its own caps them."""
-        return used_below(self.directory) if self.directory else 0
+        """Bytes on disk in the session's directory, where no file system of its own caps them.
+
+        A file counts with at least its share of `workspace_bytes`, so that one bound holds for
+        bytes and for files.
+        """
+        share = self.plan.workspace_bytes // self.plan.workspace_files
+        return used_below(self.directory, least_bytes=share) if self.directory else 0
 
     def disk_used_bytes(self) -> int:
         """Bytes in the fullest file system that the guest may write to."""

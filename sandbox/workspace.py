@@ -31,6 +31,8 @@ OPENAT2 = 437
 """The number of openat2(2), the same on every architecture."""
 DEPTH_CAP = 64
 CHUNK_BYTES = 1 << 20
+BLOCK_BYTES = 512
+"""Unit of `st_blocks`: stat(2)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -216,15 +218,19 @@ class Workspace:
                 os.close(fd)
 
 
-def used_below(directory: str) -> int:
-    """Bytes that the files below `directory` take on disk, as far as they can be listed."""
+def used_below(directory: str, *, least_bytes: int) -> int:
+    """Bytes that the files below `directory` take on disk, each at least `least_bytes`.
+
+    As far as they can be listed: a file that was removed and is still open is not.
+    """
     total = 0
     waiting = [directory]
     while waiting:
         try:
             with os.scandir(waiting.pop()) as entries:
                 for entry in entries:
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    blocks = entry.stat(follow_symlinks=False).st_blocks
+                    total += max(least_bytes, blocks * BLOCK_BYTES)
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
         except OSError:

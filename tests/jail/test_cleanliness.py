@@ -103,9 +103,11 @@ def test_a_session_whose_init_was_killed_says_that_it_is_lost(session: Session) 
     assert worker is not None
     init = worker._control.sender_pid
     assert init is not None
+    below = psutil.Process(init).children(recursive=True)
     kill(init)
     with pytest.raises(SessionLost):
         session.run("while True: pass")
+    wait_until_gone(below)
     with pytest.raises(SessionLost):
         session.run("x")
 

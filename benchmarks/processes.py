@@ -20,6 +20,14 @@ def memory_bytes(pids: Iterable[int]) -> int:
     return sum(_row(f"/proc/{pid}/smaps_rollup", "Pss:") * 1024 for pid in pids)
 
 
+def private_bytes(pids: Iterable[int]) -> int:
+    """Memory that each of `pids` shares with no other process, together."""
+    return sum(
+        (_row(path, "Private_Clean:") + _row(path, "Private_Dirty:")) * 1024
+        for path in (f"/proc/{pid}/smaps_rollup" for pid in pids)
+    )
+
+
 def _pid_behind(pidfd: int) -> int:
     """Source: pidfd_open(2), proc_pid_fdinfo(5)."""
     return _row(f"/proc/self/fdinfo/{pidfd}", "Pid:")

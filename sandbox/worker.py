@@ -4,9 +4,6 @@ The host learns of it from three sources, trusted in this order: the kernel (pid
 control groups), init (`Exited`, `Killed`), the session process (everything else).
 
 The module is longer than others: the order in which a worker's parts come and go is one subject.
-
-The module is longer than others, so that how a worker
-is made and how it is ended stand together.
 """
 
 import asyncio

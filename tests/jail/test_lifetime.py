@@ -194,9 +194,9 @@ def test_times_that_cannot_be_are_refused(name: str) -> None:
 
 @pytest.fixture
 async def undoing(tier: Tier) -> AsyncIterator[AsyncSession]:
-    async with AsyncSandbox(Policy(tier=tier, files="rollback"), pool_size=0) as box:
-        async with box.session() as session:
-            yield session
+    policy = Policy(tier=tier, files="rollback")
+    async with AsyncSandbox(policy, pool_size=0) as box, box.session() as session:
+        yield session
 
 
 async def test_files_go_back_with_the_variables_after_a_death(undoing: AsyncSession) -> None:

@@ -2,11 +2,10 @@
 
 import asyncio
 
-from sandbox import AsyncSession, Limits
-
 from benchmarks.boxes import PRELOAD, at_rest, completed, sandbox
 from benchmarks.harness import Bench, benchmark, timed
 from benchmarks.processes import private_bytes, session_processes
+from sandbox import AsyncSession, Limits
 
 MiB = 1024**2
 BRANCHES = 16

@@ -9,7 +9,13 @@ import socket
 import time
 from dataclasses import dataclass, field
 
-from sandbox.errors import CheckpointDropped, CopyRefused, EngineTimeout, SessionLost
+from sandbox.errors import (
+    CheckpointDropped,
+    CopyRefused,
+    EngineTimeout,
+    SandboxError,
+    SessionLost,
+)
 from sandbox.lifecycle import Event
 from sandbox.meter import private_bytes
 from sandbox.protocol.messages import Copied, Measure, Measured, Park
@@ -51,6 +57,7 @@ class Copies:
         self._ids = 0
         self._kept: dict[int, tuple[Checkpoint, Wire]] = {}
         self._dropped: dict[int, str] = {}
+        self._renewal: asyncio.Task[None] | None = None
 
     @property
     def pids(self) -> list[int]:
@@ -75,22 +82,21 @@ class Copies:
         ]
 
     async def restore(self, checkpoint: Checkpoint) -> None:
-        """Make a copy of `checkpoint` the session; the checkpoint itself stays.
+        """Make the variables of `checkpoint` those of the session; the checkpoint itself stays.
 
+        The copy becomes the session, and is copied anew while the caller goes on: `settle`.
         Everything else of the session is ended: its process and what that had started. Raises
         CheckpointDropped, SessionLost.
         """
         worker = self._worker
         source = self._wire_of(checkpoint)
-        self._make_room(len(self._kept) + 1)
-        fresh = await self.copy(source)
-        assert fresh.parked is not None
+        assert source.parked is not None
         ended = asyncio.Event()
         worker.on_fault = lambda _said: None  # Its process is about to end, by order.
         worker.on_exit = lambda _status: ended.set()
         worker.on_gone = ended.set
         worker.happen(Event.LOSE)
-        worker.kill_snippet([fresh.parked, *self.pids])
+        worker.kill_snippet(self.pids)
         try:
             async with asyncio.timeout(EXIT_WITHIN_S):
                 await ended.wait()
@@ -99,20 +105,45 @@ class Copies:
             worker.kill()
         if not worker.is_live:
             raise SessionLost("its process did not end when it was rolled back")
-        worker.adopt(fresh, fresh.parked)
+        worker.adopt(source, source.parked)
         worker.happen(Event.TAKE_OVER)
+        self._renewal = asyncio.ensure_future(self._renew(checkpoint))
+
+    async def settle(self) -> None:
+        """Wait for the copy that a rollback left to be made; comes before any other use."""
+        if self._renewal is not None:
+            await asyncio.shield(self._renewal)
+
+    async def _renew(self, checkpoint: Checkpoint) -> None:
+        """Put a copy of the session in the place of the one that became the session."""
+        try:
+            self._make_room(len(self._kept) + 1)
+            fresh = await self.copy(self._worker.guest)
+        except (SandboxError, OSError) as error:
+            self._kept.pop(checkpoint.id, None)
+            self._dropped[checkpoint.id] = f"it could not be copied again: {error}"
+            return
+        finally:
+            self._renewal = None
+        if checkpoint.id in self._kept:
+            self._kept[checkpoint.id] = (checkpoint, fresh)
+        else:
+            fresh.close()
         self._make_room(len(self._kept))
 
     def drop(self, checkpoint: Checkpoint, why: str) -> None:
         """Let the copy of `checkpoint` end; nothing if it has been dropped before."""
         kept = self._kept.pop(checkpoint.id, None)
         if kept is not None:
-            kept[1].close()
+            if kept[1] is not self._worker.guest:
+                kept[1].close()
             self._dropped[checkpoint.id] = why
             self._make_room(len(self._kept))
 
     def close(self) -> None:
         """Let all copies end."""
+        if self._renewal is not None:
+            self._renewal.cancel()
         for _checkpoint, wire in self._kept.values():
             wire.close()
         self._kept.clear()

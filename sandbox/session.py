@@ -288,6 +288,8 @@ class AsyncSession:
         """What `code` would need and what the policy would refuse. Runs nothing of it."""
         async with self._turn:
             worker = self._live_worker()
+            if self._copies is not None:
+                await self._copies.settle()
             answer: asyncio.Future[Checked] = asyncio.get_running_loop().create_future()
 
             def take(message: Message) -> None:
@@ -341,6 +343,7 @@ class AsyncSession:
         assert self._copies is not None
         self._lifetime.work()
         try:
+            await self._copies.settle()
             yield self._copies
         finally:
             if worker.is_live:

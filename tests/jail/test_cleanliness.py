@@ -107,9 +107,10 @@ def test_a_session_whose_init_was_killed_says_that_it_is_lost(session: Session) 
     kill(init)
     with pytest.raises(SessionLost):
         session.run("while True: pass")
-    wait_until_gone(below)
     with pytest.raises(SessionLost):
         session.run("x")
+    session.close()
+    wait_until_gone(below)
 
 
 def test_a_warm_worker_that_died_is_not_handed_out(box: Sandbox) -> None:

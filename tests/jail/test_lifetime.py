@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 
 import psutil
 import pytest
@@ -49,9 +49,8 @@ def is_stopped(session: AsyncSession) -> bool:
 
 
 @pytest.fixture
-def freezes_soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def freezes_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifetime, "FREEZE_AFTER_S", 0.02)
-    yield
 
 
 @pytest.mark.usefixtures("freezes_soon")
@@ -123,11 +122,10 @@ async def test_a_session_expires_and_says_when_and_why(box: AsyncSandbox) -> Non
 
 
 async def test_the_place_of_an_expired_session_is_free_again(tier: Tier) -> None:
-    async with AsyncSandbox(Policy(tier=tier), pool_size=0, max_sessions=1) as box:
-        async with box.session(ttl_s=0.05):
-            async with asyncio.timeout(SOON_S):
-                async with box.session() as second:
-                    assert (await second.run("1")).text == "1"
+    one_place = AsyncSandbox(Policy(tier=tier), pool_size=0, max_sessions=1)
+    async with one_place as box, box.session(ttl_s=0.05), asyncio.timeout(SOON_S):
+        async with box.session() as second:
+            assert (await second.run("1")).text == "1"
 
 
 async def test_a_deadline_can_be_put_off(box: AsyncSandbox) -> None:
@@ -150,16 +148,17 @@ async def test_a_snippet_under_way_is_not_cut_short(box: AsyncSandbox) -> None:
             await session.run("1")
 
 
-async def test_files_of_an_expired_session_can_be_fetched_for_a_while(tier: Tier) -> None:
-    async with AsyncSandbox(Policy(tier="namespaces"), pool_size=0) as box:
-        async with box.session(ttl_s=0.1, retention_s=0.5) as session:
-            await session.put("a.txt", "kept")
-            await until(lambda: session._loss is not None)
-            assert await session.files() == ["a.txt"]
-            assert await session.get("a.txt") == b"kept"
-            await until(lambda: session._files is None)
-            with pytest.raises(SessionError):
-                await session.get("a.txt")
+async def test_files_of_an_expired_session_can_be_fetched_for_a_while() -> None:
+    # In the other tier the files lie in a directory that goes with the session's processes.
+    box = AsyncSandbox(Policy(tier="namespaces"), pool_size=0)
+    async with box, box.session(ttl_s=0.1, retention_s=0.5) as session:
+        await session.put("a.txt", "kept")
+        await until(lambda: session._loss is not None)
+        assert await session.files() == ["a.txt"]
+        assert await session.get("a.txt") == b"kept"
+        await until(lambda: session._files is None)
+        with pytest.raises(SessionError):
+            await session.get("a.txt")
 
 
 async def test_a_closed_session_keeps_no_files(box: AsyncSandbox) -> None:
@@ -182,11 +181,9 @@ async def test_branches_live_on_when_their_origin_expires() -> None:
 
 @pytest.mark.parametrize("name", ["ttl_s", "retention_s"])
 def test_times_that_cannot_be_are_refused(name: str) -> None:
+    ttl_s, retention_s = (-1.0, 1.0) if name == "ttl_s" else (1.0, -1.0)
     with Sandbox(pool_size=0) as box, pytest.raises(PolicyError, match=name):
-        if name == "ttl_s":
-            box.session(ttl_s=-1)
-        else:
-            box.session(retention_s=-1)
+        box.session(ttl_s=ttl_s, retention_s=retention_s)
 
 
 # ---- files that roll back -----------------------------------------------------------------------
@@ -242,13 +239,13 @@ async def test_what_a_snippet_that_ran_to_its_end_wrote_stays(undoing: AsyncSess
 
 
 async def test_a_branch_takes_back_its_own_files_only() -> None:
-    async with AsyncSandbox(Policy(files="rollback"), pool_size=0) as box:
-        async with box.session() as session:
-            await session.put("a.txt", "origin")
-            async with await session.fork() as branch:
-                await branch.run("open('a.txt', 'w').write('x')\nimport os; os._exit(1)")
-                assert await branch.get("a.txt") == b"origin"
-                await session.put("a.txt", "later")
-                await branch.run("open('a.txt', 'w').write('x')\nimport os; os._exit(1)")
-                assert await branch.get("a.txt") == b"origin"
-                assert await session.get("a.txt") == b"later"
+    box = AsyncSandbox(Policy(files="rollback"), pool_size=0)
+    async with box, box.session() as session:
+        await session.put("a.txt", "origin")
+        async with await session.fork() as branch:
+            await branch.run("open('a.txt', 'w').write('x')\nimport os; os._exit(1)")
+            assert await branch.get("a.txt") == b"origin"
+            await session.put("a.txt", "later")
+            await branch.run("open('a.txt', 'w').write('x')\nimport os; os._exit(1)")
+            assert await branch.get("a.txt") == b"origin"
+            assert await session.get("a.txt") == b"later"

@@ -756,8 +756,8 @@ class Line(NamedTuple):
 
 def test_any_order_of_forks_deaths_and_rollbacks_keeps_every_session_its_own() -> None:
     with Sandbox(pool_size=1) as box:
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
-            lambda: BranchMachine(box),
+        run_state_machine_as_test(
+            lambda: BranchMachine(box),  # type: ignore[arg-type]
             settings=settings(
                 max_examples=7,
                 stateful_step_count=14,

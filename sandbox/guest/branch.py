@@ -34,7 +34,8 @@ it was branched may go on talking to its branches.
 
 What the kernel cannot give: a pid namespace hides those above it from those below, not the other
 way round. A branch can neither see nor signal its origin or its siblings; its origin can end it
-by a signal to every process, or to a number that it guesses, and no more than that.
+by a signal to every process or to a number that it guesses, and by changes of priority and
+affinity; no more than that.
 """
 
 import errno

@@ -34,7 +34,6 @@ from pathlib import Path
 
 from sandbox import cgroup, inherited
 from sandbox.errors import EngineTimeout, EnvironmentFailed, LayerUnavailable, ZygoteDied
-from sandbox.lifecycle import State
 from sandbox.protocol.messages import TRUSTED_CAP_BYTES, Failed, Message, Plan, ZygoteReady
 from sandbox.protocol.plan import JailPlan
 from sandbox.protocol.trees import remove_tree
@@ -314,9 +313,7 @@ class Zygote:
     def _fail(self) -> None:
         self._wire.close()
         for worker in list(self._workers):
-            # Without a pid namespace the kernel does not end them with the zygote.
-            if worker.state is not State.STARTING:
-                worker.kill()
+            worker.kill()  # Without a pid namespace the kernel does not end them.
         if not self._ready.done():
             self._on_words_left()
             self._ready.set_exception(self.death())

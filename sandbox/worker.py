@@ -338,6 +338,8 @@ class Worker:
         """
         if self.is_live:
             self.happen(Event.KILL)
+        if not self._ready.done():
+            self._ready.set_exception(self._why_no_zygote())
         if self.branches and self._control.is_open:
             self.kill_snippet([])  # Init stays: the branches would end with it.
         elif self._pidfd >= 0 and self.plan.asks_for("pid_namespace"):

@@ -224,13 +224,17 @@ def used_below(directory: str, *, least_bytes: int) -> int:
     As far as they can be listed: a file that was removed and is still open is not.
     """
     total = 0
+    seen: set[int] = set()
     waiting = [directory]
     while waiting:
         try:
             with os.scandir(waiting.pop()) as entries:
                 for entry in entries:
-                    blocks = entry.stat(follow_symlinks=False).st_blocks
-                    total += max(least_bytes, blocks * BLOCK_BYTES)
+                    status = entry.stat(follow_symlinks=False)
+                    # Many names may lead to one file; each name is a file as far as numbers go.
+                    is_known = status.st_nlink > 1 and status.st_ino in seen
+                    total += max(least_bytes, 0 if is_known else status.st_blocks * BLOCK_BYTES)
+                    seen.add(status.st_ino)
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
         except OSError:

@@ -264,10 +264,11 @@ class SnippetRun:
         if memory > self._limits.memory_bytes:
             self._exceed("memory_bytes", self._limits.memory_bytes, memory)
             return
+        plan = self._worker.plan
         own = self._peak_processes - ENGINE_PROCESSES - COPYING - len(self._spare)
-        if own > self._worker.plan.processes:
+        if plan.rlimits.processes is None and own > plan.processes:
             # Where sessions share the user's id there is no limit on forks but this one.
-            self._exceed("processes", self._worker.plan.processes, own)
+            self._exceed("processes", plan.processes, own)
             return
         used = sum(self._cpu_used())
         if used >= self._limits.cpu_s:
@@ -482,6 +483,10 @@ class SnippetRun:
             worker.kill()
             return "lost"
         assert self._keeper is not None
+        self._keeper.read_now()
+        if not self._keeper.is_open:
+            worker.kill()  # The snippet had ended its own copy before it died.
+            return "lost"
         worker.adopt(self._keeper, keeper_pid)
         worker.happen(Event.TAKE_OVER)
         return "rolled_back"

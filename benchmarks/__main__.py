@@ -18,7 +18,13 @@ from benchmarks.facts import facts
 from benchmarks.harness import REGISTERED, Result, quantile
 
 MODULES = (
-    "bench_start", "bench_session", "bench_branches", "bench_memory", "bench_output", "bench_deadline", "bench_evals"
+    "bench_start",
+    "bench_session",
+    "bench_branches",
+    "bench_memory",
+    "bench_output",
+    "bench_deadline",
+    "bench_evals",
 )
 COLUMNS = "{:<24} {:>16} {:>12} {:<10} {}"
 
@@ -67,8 +73,7 @@ def _row(result: Result) -> str:
     if result.figure is None:
         return COLUMNS.format(result.name, result.budget.text, "-", result.verdict, result.reason)
     notes = [
-        f"{name} {statistics.median(samples) * 1e3:.3g}"
-        for name, samples in result.series.items()
+        f"{name} {statistics.median(samples) * 1e3:.3g}" for name, samples in result.series.items()
     ]
     notes += [f"{name} {value:.4g}" for name, value in result.facts.items()]
     return COLUMNS.format(

@@ -5,7 +5,6 @@ returns its figure. Two things are compared only when they were measured in turn
 that a busy machine slows both; the figure is then the median of the ratios of the pairs.
 """
 
-import gc
 import math
 import statistics
 import time
@@ -101,8 +100,7 @@ class Bench:
 
 
 async def timed(step: Step) -> float:
-    """Seconds that `step` took. Garbage of other steps is collected before."""
-    gc.collect()
+    """Seconds that `step` took."""
     began = time.perf_counter()
     await step()
     return time.perf_counter() - began

@@ -12,6 +12,9 @@ import select
 import signal
 import socket
 import time
+
+# What `signal.signal` calls; its enumerations would touch forty pages more in each session.
+from _signal import signal as set_handler  # type: ignore[import-not-found]
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -55,7 +58,7 @@ def serve(
     control = Channel(control_fd, "to_init", TO_GUEST_CAP_BYTES)
     try:
         os.setsid()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        set_handler(signal.SIGCHLD, int(signal.SIG_DFL))
         workspace = f"{request.directory}/workspace" if request.directory else WORKSPACE
         scratch = f"{request.directory}/tmp" if request.directory else "/tmp"
         if not plan.asks_for("pid_namespace"):
@@ -153,7 +156,7 @@ class Init:
         for end in (wake_read, wake_write):
             end.setblocking(False)
         signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        set_handler(signal.SIGCHLD, lambda _number, _frame: None)
         poll = select.poll()
         for source in (self._control, wake_read, self._gate):
             if source is not None:

@@ -34,7 +34,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sandbox.guest import landlock, seccomp, sysapi
-from sandbox.guest.root import is_hidden_by_session
 from sandbox.protocol.plan import GUEST_ID, SHARED_MEMORY, TEMPORARY, WORKSPACE, JailPlan
 
 HOME = "home"
@@ -51,7 +50,8 @@ DETAIL_CAP = 2_000
 BRANCHES_COUNTED = 16
 LOCKED_BYTES = 64 * 1024
 ABOVE_MOUNTS = ("/mnt", "/dev")
-"""Directories below which sessions and branches mount what they may write."""
+"""Directories below which sessions and branches mount what they may write. Rules are on these,
+which are read-only: a branch mounts its own there, and a ruleset in force takes no more rules."""
 
 
 class JailError(Exception):
@@ -80,9 +80,15 @@ class Prepared:
     init_program: bytes
     """The filter of init, which must be able to end processes whatever Landlock scopes."""
     rule_fds: list[int]
-    """Descriptors that the rows of `ruleset` refer to; no session process may keep them."""
+    """Descriptors that rules are made from; no session process may keep them."""
     ruleset: landlock.Ruleset | None
     """What every session may read; each adds what it may write."""
+    steps: "tuple[Callable[[Entry], None], ...]"
+    """See `steps_of`."""
+    covered: tuple[str, ...]
+    """Where the user has something below what each session mounts its own over."""
+    ready_rules: int
+    """The same with what sessions may write, as one of `rule_fds`; -1 where that differs."""
     data_bytes: int
     """Private memory that this process had mapped before any session: VmData."""
 
@@ -150,17 +156,22 @@ class SessionStep(NamedTuple):
         return not self.layer or plan.asks_for(self.layer)
 
 
+def steps_of(plan: JailPlan) -> tuple[Callable[[Entry], None], ...]:
+    """What `enter` does for `plan`, in order."""
+    return tuple(row.apply for row in SESSION_STEPS if row.applies_to(plan))
+
+
 def enter(entry: Entry) -> None:
     """Put this process, and all that it will fork, into the jail. It cannot be undone.
 
     Called by the first process of a new pid namespace. Raises JailError.
     """
-    for row in SESSION_STEPS:
-        if row.applies_to(entry.plan):
-            with step(row.apply.__name__.strip("_").replace("_", " ")):
-                row.apply(entry)
-    with step("verify"):
-        verify(entry.plan, FIRST_LAYERS)
+    for apply in entry.prepared.steps:
+        try:
+            apply(entry)
+        except (OSError, ValueError) as error:
+            name = apply.__name__.strip("_").replace("_", " ")
+            raise JailError(name, str(error)) from error
 
 
 def join_cgroups(entry: Entry) -> None:
@@ -191,23 +202,17 @@ def mount_own_filesystems(entry: Entry, owner: int) -> None:
     """Fresh file systems for the workspace, /tmp and shared memory, over what is there."""
     plan = entry.plan
     covered = [
-        (bind.target, sysapi.clone_tree(bind.target, recursive=True))
-        for bind in plan.binds
-        if is_hidden_by_session(bind)
+        (target, sysapi.clone_tree(target, recursive=True)) for target in entry.prepared.covered
     ]
-    inodes = str(plan.workspace_files + 1)
-    uid = str(owner)
+    inodes = plan.workspace_files + 1
     for path, size, mode in (
         (WORKSPACE, plan.workspace_bytes, "0755"),
         (TEMPORARY, plan.workspace_bytes, "1777"),
         (SHARED_MEMORY, plan.shm_bytes, "1777"),
     ):
-        options = [("size", str(size)), ("nr_inodes", inodes), ("mode", mode)]
-        fd = sysapi.new_filesystem(
-            "tmpfs", [*options, ("uid", uid), ("gid", uid)], MOUNT_ATTRIBUTES
-        )
-        sysapi.attach_mount(fd, path)
-        entry.directories.append(fd)
+        options = f"size={size},nr_inodes={inodes},mode={mode},uid={owner},gid={owner}"
+        sysapi.mount("tmpfs", path, "tmpfs", sysapi.MS_NOSUID | sysapi.MS_NODEV, options)
+        entry.directories.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     for target, fd in covered:
         os.makedirs(target, exist_ok=True)
         sysapi.attach_mount(fd, target)
@@ -311,12 +316,17 @@ def _become_undumpable(entry: Entry) -> None:
 
 
 def _restrict_paths(entry: Entry) -> None:
-    # Rules on the directories above the session's mounts: a branch mounts its own there, and
-    # nothing can be added to a ruleset that is in force. The directories are read-only.
-    own_mounts = entry.plan.asks_for("mount_namespace")
-    writable = ABOVE_MOUNTS if own_mounts else (entry.workspace, entry.scratch)
-    assert entry.prepared.ruleset is not None
-    entry.prepared.ruleset.restrict([landlock.PathRule(path, "rw") for path in writable])
+    prepared = entry.prepared
+    assert prepared.ruleset is not None
+    if prepared.ready_rules >= 0:
+        landlock.put_on(prepared.ready_rules, prepared.ruleset.flags)
+    else:
+        writable = (entry.workspace, entry.scratch)
+        prepared.ruleset.restrict([landlock.PathRule(path, "rw") for path in writable])
+
+
+def _verify(entry: Entry) -> None:
+    verify(entry.plan, FIRST_LAYERS)
 
 
 SESSION_STEPS = (
@@ -333,6 +343,7 @@ SESSION_STEPS = (
     SessionStep("capabilities", _drop_capabilities),
     SessionStep("no_new_privs", _forbid_new_privileges),
     SessionStep("not_dumpable", _become_undumpable),
+    SessionStep("", _verify),
 )
 
 

@@ -141,17 +141,24 @@ class Ruleset:
         Below version 8 other threads stay free: call it before there are any. Raises OSError that
         names the step and the path. Source: landlock_restrict_self(2).
         """
+        fd = self.make(own)
+        try:
+            put_on(fd, self.flags)
+        finally:
+            os.close(fd)
+
+    def make(self, own: Sequence[PathRule] = ()) -> int:
+        """A descriptor of these rules and `own`, for `put_on` in any number of processes."""
         fd = sysapi.syscall("landlock_create_ruleset", self.attribute, len(self.attribute), 0)
         try:
             for row in self.rows:
                 sysapi.syscall("landlock_add_rule", fd, _RULE_PATH_BENEATH, row, 0)
             for rule in own:
                 self._add(fd, rule)
-            # First: without it the kernel gives EPERM to a caller that lacks CAP_SYS_ADMIN.
-            sysapi.prctl(sysapi.PR_SET_NO_NEW_PRIVS, 1)
-            sysapi.syscall("landlock_restrict_self", fd, self.flags)
-        finally:
+        except BaseException:
             os.close(fd)
+            raise
+        return fd
 
     def _add(self, ruleset_fd: int, rule: PathRule) -> None:
         path_fd = -1
@@ -166,6 +173,13 @@ class Ruleset:
         finally:
             if path_fd >= 0 and path_fd != rule.at:
                 os.close(path_fd)
+
+
+def put_on(ruleset_fd: int, flags: int) -> None:
+    """Confine this process and its future children to the rules behind a descriptor, for good."""
+    # First: without it the kernel gives EPERM to a caller that lacks CAP_SYS_ADMIN.
+    sysapi.prctl(sysapi.PR_SET_NO_NEW_PRIVS, 1)
+    sysapi.syscall("landlock_restrict_self", ruleset_fd, flags)
 
 
 def prepare(

@@ -81,6 +81,11 @@ class SnippetRunner:
             self._displays.end()
             self._text = None
 
+    def forget(self, number: int) -> None:
+        """Leave no trace of snippet `number`, which set no variable."""
+        self._sources.forget(number)
+        vars(builtins).pop("_", None)
+
     def _run(self, code: str, number: int) -> Ending:
         pid = os.getpid()
         self._displays.begin()

@@ -47,6 +47,12 @@ class Sources:
             linecache.cache.pop(oldest, None)
         return file, text
 
+    def forget(self, number: int) -> None:
+        """Drop snippet `number`."""
+        file = f"{SNIPPET_FILE}{number}>"
+        self._drop(file)
+        linecache.cache.pop(file, None)
+
     def lines(self, file: str) -> list[str]:
         """The lines of a kept snippet, each with its end."""
         return self._entries[file][2]

@@ -21,6 +21,8 @@ _libc.syscall.restype = ctypes.c_long
 _locked_libc = ctypes.PyDLL(None, use_errno=True)
 _locked_libc.syscall.restype = ctypes.c_long
 """Calls through it keep the interpreter's lock, as `os.fork` does."""
+_prctl = _libc.prctl
+_prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
 
 # clone(2), unshare(2), setns(2)
 CLONE_NEWNS = 0x00020000
@@ -146,7 +148,11 @@ def fork_into(flags: int) -> int:
 
 def prctl(option: int, value: int = 0) -> int:
     """Source: prctl(2)."""
-    return syscall("prctl", option, value, 0, 0, 0)
+    result: int = _prctl(option, value, 0, 0, 0)
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl: {os.strerror(number)}")
+    return result
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:

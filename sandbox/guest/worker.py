@@ -15,6 +15,7 @@ import io
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 from types import FrameType
@@ -45,6 +46,9 @@ from sandbox.protocol.plan import JailPlan
 TEXT_BUFFER_BYTES = 1 << 16
 Chance = tuple[object, ...]
 """State of `random`."""
+REHEARSALS = 20
+"""CPython 3.11 adapts a function to what it does from about its tenth call on."""
+REHEARSED = "1"
 WORKER_FAILED = 70
 """EX_SOFTWARE of sysexits.h."""
 
@@ -82,6 +86,26 @@ class Worker:
         _replace_standard_streams()
         self.snippets = SnippetRunner(language=plan.language, emit=self._emit)
         imports.install(plan.import_rules, plan.import_default, self._report)
+
+    def rehearse(self) -> None:
+        """Do what every session does a few times: the interpreter then has adapted its code.
+
+        It adapts code by writing into it, and fills caches. What is done here is shared by all
+        sessions; each of them would copy the pages that it writes.
+        """
+        host_end, guest_end = socket.socketpair()
+        host = Channel(host_end.detach(), "from_guest", TO_GUEST_CAP_BYTES)
+        self._channel = Channel(guest_end.detach(), "to_guest", TO_GUEST_CAP_BYTES)
+        self._pid = os.getpid()
+        for _ in range(REHEARSALS):
+            host.send(Run("", 0, REHEARSED, None, False))
+            message = self._channel.receive()
+            assert isinstance(message, Run)
+            self._run(message)
+            host.receive()
+        host.close()
+        self._channel.close()
+        self.snippets.forget(0)
 
     def start(self, guest_fd: int) -> None:
         """Begin a session in this process, heard on `guest_fd`."""

@@ -16,6 +16,8 @@ from typing import NoReturn
 from sandbox.guest import callrules, init, jail, landlock, memory, seccomp, sysapi, worker
 from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.jail import JailError, step
+from sandbox.guest.landlock import PathRule
+from sandbox.guest.root import is_hidden_by_session
 from sandbox.protocol.messages import Failed, Spawn, ZygoteReady
 from sandbox.protocol.plan import WORKSPACE, Access, JailPlan
 
@@ -57,7 +59,9 @@ def _mount_own_proc() -> None:
 def warm(plan: JailPlan) -> worker.Worker:
     """Import the preloads, and make what every session starts a copy of."""
     _preload(plan)
-    return worker.Worker(plan)
+    session = worker.Worker(plan)
+    session.rehearse()
+    return session
 
 
 def _preload(plan: JailPlan) -> None:
@@ -87,10 +91,25 @@ def _prepare(plan: JailPlan) -> jail.Prepared:
             init_program = _compile(plan, max(version, callrules.SCOPES_SIGNALS))
     with step("landlock rules"):
         readable = _readable(plan) if plan.asks_for("landlock") else []
+        rule_fds = [fd for fd, _access in readable]
         ruleset = landlock.prepare(readable, tier=plan.tier) if readable else None
+        ready_rules = -1
+        if ruleset is not None and plan.asks_for("mount_namespace"):
+            # What every session mounts lies at the same places, so one ruleset serves them all.
+            ready_rules = ruleset.make([PathRule(path, "rw") for path in jail.ABOVE_MOUNTS])
+            for fd in rule_fds:
+                os.close(fd)
+            rule_fds = [ready_rules]
     memory.settle()
     return jail.Prepared(
-        program, init_program, [fd for fd, _access in readable], ruleset, _data_bytes()
+        seccomp_program=program,
+        init_program=init_program,
+        rule_fds=rule_fds,
+        ruleset=ruleset,
+        ready_rules=ready_rules,
+        steps=jail.steps_of(plan),
+        covered=tuple(bind.target for bind in plan.binds if is_hidden_by_session(bind)),
+        data_bytes=_data_bytes(),
     )
 
 

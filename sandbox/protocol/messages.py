@@ -538,11 +538,13 @@ BY_KIND = {(spec.direction, int(spec.kind)): spec for spec in SPECS}
 BY_CLASS = {spec.cls: spec for spec in SPECS}
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def pack(message: Message) -> bytes:
     """The frame of `message`, ready to be written."""
     spec = BY_CLASS[type(message)]
-    body = json.dumps(message.__dict__, separators=(",", ":"))
-    return encode(spec.kind, body.encode())
+    return encode(spec.kind, _encode(message.__dict__).encode())
 
 
 def unpack(direction: Direction, frame: Frame) -> Message:
@@ -554,7 +556,7 @@ def unpack(direction: Direction, frame: Frame) -> Message:
     try:
         if direction == "from_guest" and len(frame.body) > UNCOUNTED_BYTES:
             _count_structure(frame.body)
-        raw = json.loads(frame.body.decode(), parse_constant=_no_constant)
+        raw = _decode(frame.body.decode())
     except (ValueError, RecursionError) as error:
         raise MessageError(f"{name}: body is not JSON ({type(error).__name__})") from None
     if type(raw) is not dict or raw.keys() != spec.bounds.keys():
@@ -577,6 +579,9 @@ def _count_structure(body: bytes) -> None:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_no_constant).decode
 
 
 # A row for every field of every class, or the module does not load.

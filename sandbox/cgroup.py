@@ -190,8 +190,7 @@ class SessionGroup:
 
     def processes(self) -> int:
         """How many processes and threads are in the group."""
-        with open(f"{self._path('pids')}/pids.current") as stream:
-            return int(stream.read())
+        return int(_read(f"{self._path('pids')}/pids.current"))
 
     def close(self) -> None:
         """Close the descriptors, end what still runs in the group, and remove it."""
@@ -226,8 +225,7 @@ class SessionGroup:
         return os.open(f"{self._path(controller)}/{name}", flags | os.O_CLOEXEC)
 
     def _count(self, controller: str, name: str, key: str) -> int:
-        with open(f"{self._path(controller)}/{name}", "rb") as stream:
-            return _fields(stream.read()).get(key, 0)
+        return _fields(_read(f"{self._path(controller)}/{name}")).get(key, 0)
 
 
 def _delegated(mount_point: str, own: str) -> str | None:
@@ -290,6 +288,15 @@ def _can_make(parent: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _read(path: str) -> bytes:
+    """The first page of a control file, which is all of it; `open` costs three times as much."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 4096)
+    finally:
+        os.close(fd)
 
 
 def _write(path: str, value: str) -> None:

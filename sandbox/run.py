@@ -39,6 +39,9 @@ KEEPER_CHECK_S = 0.002
 SILENCE_S = 0.5
 """From the end of the guest channel to the word of init that the process has ended."""
 CPU_CHECK_S = 0.01
+CPUS = os.cpu_count() or 1
+LISTEN_AFTER_S = 0.002
+"""Most snippets are over by then; what they have written is read at their end, all at once."""
 DISK_CHECK_S = 0.1
 DISK_CHECK_SHARE = 10
 """A look at many files comes after ten times the time that the last one took."""
@@ -136,6 +139,7 @@ class SnippetRun:
         self._peak_bytes = 0
         self._peak_processes = 1
         self._metered = CpuTime(0.0, 0.0)
+        self._is_listening = False
         self._ooms_before = 0
         self._forks_before = 0
 
@@ -146,13 +150,16 @@ class SnippetRun:
         self._begin()
         handed_over = time.monotonic()
         self._started = handed_over
-        end = await self._wait_out(self._end)
+        end = await self._wait_for_end()
         for timer in self._timers.values():
             timer.cancel()
         wall_s = time.monotonic() - handed_over
         cpu = self._cpu_used()
         self._note_what_was_hit()
-        state = await self._wait_out(asyncio.ensure_future(self._settle(end)))
+        if isinstance(end, Done) and worker.is_live:
+            state: State = self._keep()
+        else:
+            state = await self._wait_out(asyncio.ensure_future(self._settle(end)))
         self._finish_streams()
         worker.on_exit = worker.on_gone = None
         in_place = end.in_place if isinstance(end, Done) else self._in_place()
@@ -180,6 +187,19 @@ class SnippetRun:
             self._was_refused_forks(),
         )
 
+    async def _wait_for_end(self) -> End:
+        """How the snippet ended; a cancelled caller interrupts it and waits on."""
+        while True:
+            try:
+                return await self._end
+            except asyncio.CancelledError:
+                self._is_cancelled = True
+                if self._end.done() and not self._end.cancelled():
+                    return self._end.result()
+                # The cancellation took the future with it.
+                self._end = self._loop.create_future()
+                self._stop_softly()
+
     async def _wait_out(self, future: asyncio.Future[T]) -> T:
         """The result of `future`, however often the caller is cancelled before it is there."""
         while True:
@@ -205,8 +225,6 @@ class SnippetRun:
             worker.group.start_peak()
             self._ooms_before = worker.group.oom_kills()
             self._forks_before = worker.group.forks_refused()
-        for index, fd in enumerate((worker.stdout, worker.stderr)):
-            self._loop.add_reader(fd, self._on_output, index)
         message = Run(self._nonce, self._number, self._code, self._stdin, self._survive)
         if self._survive:
             host_end, guest_end = socket.socketpair()
@@ -215,6 +233,7 @@ class SnippetRun:
                 worker.guest.send(message, (guest_end.fileno(),))
         else:
             worker.guest.send(message)
+        self._after(LISTEN_AFTER_S, "listen", self._listen)
         self._after(self._limits.wall_s, "wall", self._on_wall)
         if worker.group is not None:
             self._after(self._soonest_cpu_breach(self._limits.cpu_s), "cpu", self._check_cpu)
@@ -257,7 +276,7 @@ class SnippetRun:
 
     def _soonest_cpu_breach(self, left_s: float) -> float:
         """When the limit can be reached at the earliest, every processor busy."""
-        return max(CPU_CHECK_S, left_s / (os.cpu_count() or 1))
+        return max(CPU_CHECK_S, left_s / CPUS)
 
     def _read_meter(self) -> None:
         memory = self._meter_reading()
@@ -367,6 +386,11 @@ class SnippetRun:
         if len(self._denials) < DENIALS_CAP:
             self._denials.append(denial)
 
+    def _listen(self) -> None:
+        self._is_listening = True
+        for index, fd in enumerate((self._worker.stdout, self._worker.stderr)):
+            self._loop.add_reader(fd, self._on_output, index)
+
     def _on_output(self, index: int) -> None:
         fd = (self._worker.stdout, self._worker.stderr)[index]
         try:
@@ -392,7 +416,8 @@ class SnippetRun:
         """Read what was written before the end, and stop listening until the next run."""
         worker = self._worker
         for index, fd in enumerate((worker.stdout, worker.stderr)):
-            self._loop.remove_reader(fd)
+            if self._is_listening:
+                self._loop.remove_reader(fd)
             left = DRAIN_BYTES
             with contextlib.suppress(BlockingIOError):
                 while left > 0 and (data := os.read(fd, READ_BYTES)):
@@ -451,14 +476,16 @@ class SnippetRun:
         elif self._breach is None:
             self._breach = Breach("memory_bytes", self._limits.memory_bytes, self._peak_bytes)
 
+    def _keep(self) -> State:
+        """Go on with the session process as it is."""
+        self._worker.happen(Event.DONE)
+        if self._keeper is not None:
+            self._keeper.close()
+        return "kept"
+
     async def _settle(self, end: End) -> State:
-        """Bring the worker back to idle, or end it; which of kept, rolled_back, lost is true."""
+        """Bring the worker back to idle, or end it: whether it rolled back or is lost."""
         worker = self._worker
-        if isinstance(end, Done) and worker.is_live:
-            worker.happen(Event.DONE)
-            if self._keeper is not None:
-                self._keeper.close()
-            return "kept"
         if isinstance(end, Fault):
             self._deny(Denial(layer="protocol", tried=end.said, rule="messages in their place"))
         keeper_pid = self._keeper_pid()
@@ -483,8 +510,7 @@ class SnippetRun:
             worker.kill()
             return "lost"
         assert self._keeper is not None
-        self._keeper.read_now()
-        if not self._keeper.is_open:
+        if keeper_pid in worker.gone_copies:
             worker.kill()  # The snippet had ended its own copy before it died.
             return "lost"
         worker.adopt(self._keeper, keeper_pid)

@@ -131,6 +131,8 @@ class Worker:
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._pidfd = -1
         self._kills_asked = 0
+        self.gone_copies: set[int] = set()
+        """Pids of copies that were to be spared and had been killed by somebody else."""
         self._is_killed = asyncio.Event()
         self._prepared: asyncio.Future[int] = self._loop.create_future()
         self._gate = asyncio.Lock()
@@ -311,6 +313,8 @@ class Worker:
 
     def kill_snippet(self, spare: list[int]) -> None:
         """End every process of the session but init and those in `spare`; see `killed`."""
+        if not self._kills_asked:
+            self.gone_copies.clear()
         self._kills_asked += 1
         self._is_killed.clear()
         self._control.send(Kill(spare))
@@ -364,6 +368,10 @@ class Worker:
         if self.branches and self._control.is_open:
             self._lingers = True
             return
+        if self._pidfd >= 0 and self.plan.asks_for("pid_namespace"):
+            # The kernel ends all of it; one by one, the channels would only wake the loop.
+            self._control.close()
+            self.guest.close()
         if not await self.gone(GONE_WITHIN_S):
             self._kill_init()
             raise EngineTimeout("the end of a worker", GONE_WITHIN_S)
@@ -409,6 +417,7 @@ class Worker:
                 self.on_exit(message.status)
         elif isinstance(message, Killed):
             self._kills_asked -= 1
+            self.gone_copies.update(message.gone)
             if not self._kills_asked:
                 self._is_killed.set()
         elif isinstance(message, Shut):

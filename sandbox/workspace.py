@@ -101,6 +101,9 @@ class Workspace:
 
     def listing(self) -> Listing:
         """Every regular file by its path, sorted; links, FIFOs and the like are left out."""
+        usage = os.fstatvfs(self._fd)
+        if usage.f_files - usage.f_ffree == 1:
+            return {}  # A file system of its own, with nothing in it but its root.
         found: Listing = {}
         with self._as_owner():
             for path, entry in self._walk():

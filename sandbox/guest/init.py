@@ -42,6 +42,7 @@ from sandbox.protocol.messages import (
 from sandbox.protocol.plan import WORKSPACE, JailPlan
 
 LOOK_AGAIN_S = 0.0002
+SIGKILL_PENDING = 1 << (signal.SIGKILL - 1)
 ENDS_KEPT = 1024
 """How many ends of unwatched processes are remembered for a later Watch."""
 
@@ -190,7 +191,9 @@ class Init:
         self._children.interrupt(message.pid)
 
     def _kill(self, message: Kill) -> None:
-        self._control.send(Killed(self._children.kill_all_but(message.spare)))
+        count = self._children.kill_all_but(message.spare)
+        gone = [pid for pid in message.spare if not self._children.goes_on(pid)]
+        self._control.send(Killed(count, gone))
 
     def _watch(self, message: Watch) -> None:
         self._children.watch(message.pid)
@@ -336,14 +339,27 @@ class Children:
                 found.add(int(name))
         return found
 
+    def goes_on(self, pid: int) -> bool:
+        """Whether `pid` lives and no SIGKILL is on its way to it."""
+        text = self._status(str(pid))
+        pending = int(_field(text, "SigPnd") or "0", 16) | int(_field(text, "ShdPnd") or "0", 16)
+        return _is_live(text) and not pending & SIGKILL_PENDING
+
     def _is_own(self, pid: str) -> bool:
-        try:
-            fd = os.open(f"{pid}/status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc_fd)
-            with open(fd) as stream:
-                text = stream.read()
-        except OSError:
-            return False  # It has ended.
+        text = self._status(pid)
         return _is_live(text) and len(_field(text, "NSpid").split()) == 1
+
+    def _status(self, pid: str) -> str:
+        """/proc/PID/status; empty if the process has ended."""
+        try:
+            if self._proc_fd < 0:
+                fd = os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
+            else:
+                fd = os.open(f"{pid}/status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc_fd)
+            with open(fd) as stream:
+                return stream.read()
+        except OSError:
+            return ""
 
     def _kill_tree(self, spare: list[int]) -> int:
         """The same without a pid namespace: walk the descendants of this subreaper.
@@ -366,8 +382,8 @@ class Children:
 
 
 def _is_live(status: str) -> bool:
-    """Whether a process with this /proc/PID/status has neither ended nor been waited for."""
-    return _field(status, "State")[:1] not in ("Z", "X")
+    """Whether the process of this /proc/PID/status has neither ended nor been waited for."""
+    return _field(status, "State")[:1] not in ("Z", "X", "")
 
 
 def _field(status: str, name: str) -> str:

@@ -184,9 +184,11 @@ class Kill:
 
 @dataclass(frozen=True)
 class Killed:
-    """The kill went through; `count` processes were ended."""
+    """The kill went through; `count` processes were ended. `gone` are those to spare that were
+    dead or dying already, by somebody else's hand."""
 
     count: int
+    gone: list[int]
 
 
 @dataclass(frozen=True)
@@ -436,7 +438,7 @@ SPECS = (
     Spec(Kind.FAILED, Failed, "from_init", {"step": text(200), "message": text(20_000)}),
     Spec(Kind.READY, Ready, "from_init", {"pid": PID, "layers": items(text(64), 64)}),
     Spec(Kind.EXITED, Exited, "from_init", {"pid": PID, "status": whole(0, 0xFFFF)}),
-    Spec(Kind.KILLED, Killed, "from_init", {"count": SIZE}),
+    Spec(Kind.KILLED, Killed, "from_init", {"count": SIZE, "gone": items(PID, 256)}),
     Spec(Kind.INTERRUPT, Interrupt, "to_init", {"pid": PID}),
     Spec(Kind.KILL, Kill, "to_init", {"spare": items(PID, 256)}),
     Spec(Kind.BRANCH, Branch, "to_init", {"cgroups": whole(0, 8)}),

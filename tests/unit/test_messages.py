@@ -86,7 +86,7 @@ FIELDS: dict[type, dict[str, st.SearchStrategy[object]]] = {
     Failed: {"step": word, "message": word},
     Ready: {"pid": pid, "layers": st.lists(name, max_size=5)},
     Exited: {"pid": pid, "status": st.integers(0, 0xFFFF)},
-    Killed: {"count": size},
+    Killed: {"count": size, "gone": st.lists(pid, max_size=3)},
     Interrupt: {"pid": pid},
     Kill: {"spare": st.lists(pid, max_size=5)},
     Watch: {"pid": pid},

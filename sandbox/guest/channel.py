@@ -40,7 +40,9 @@ class Channel:
         if descriptors:
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))
             data = data[self._socket.sendmsg([data], [rights]) :]
-        self._socket.sendall(data)
+        if data:
+            # Not even of nothing: the other side may have taken all it needs and be gone.
+            self._socket.sendall(data)
 
     def receive(self) -> Message:
         """The next message; waits for it. Raises ChannelClosed at the end of the stream."""

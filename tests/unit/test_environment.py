@@ -44,9 +44,10 @@ def test_this_process_is_an_environment():
 
 def test_what_a_program_adds_to_its_path_is_not_shown_to_a_guest(tmp_path, monkeypatch):
     before = discover().sys_path
-    monkeypatch.setattr(sys, "path", [str(tmp_path), "", *sys.path])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "added"), "", *sys.path])
     assert discover().sys_path == before
-    assert os.getcwd() not in before
+    assert str(tmp_path) not in before
 
 
 def test_directories_that_a_pth_file_adds_are_part_of_it(tmp_path, monkeypatch):

@@ -14,16 +14,15 @@ from rich.syntax import Syntax
 
 from runner.commands.models_missing import NO_MODEL
 from runner.config import ANY, Config
-from runner.dialects.asked import ContainerAsked
 from runner.errors import RequestError
 from runner.events import CallDone, CallRunning, Ended, LoopEvent, Said, Thought
 from runner.loop import Budget, Loop
 from runner.models.directory import Directory
 from runner.models.port import ModelRequest
-from runner.server.memory import MemoryContainers, MemoryFiles
 from runner.terminal import escaped
 from runner.tools.arguments import read
 from runner.tools.code_interpreter import CodeInterpreter
+from runner.tools.one_session import OneSession
 from runner.transcript import (
     CodeRun,
     Question,
@@ -34,7 +33,6 @@ from runner.transcript import (
 from sandbox import AsyncSandbox
 
 EXIT_NO_MODEL, EXIT_UNFINISHED = 3, 1
-OWNER = "terminal"
 ENDINGS = {
     "length": "The answer was cut: the model reached its limit of tokens.",
     "tokens": "The answer was cut: the budget of tokens is spent.",
@@ -72,17 +70,16 @@ async def _chat(order: Order) -> int:
     name = order.model or next(iter(directory.names), ANY)
     earlier = _read(order.session)
     box = AsyncSandbox(config.sandbox_policy(), pool_size=1)
-    containers = MemoryContainers(box, MemoryFiles())
+    source = OneSession(box)
     printer = Printer(order)
     try:
         served = directory.find(name)
-        lease = await containers.lease(OWNER, ContainerAsked())
         for path in order.put:
-            session, _ = await lease.session()
+            session, _ = await source.session()
             await session.put(path.name, path.read_bytes())
         entries = (*earlier, Question(text=order.question))
         tool = CodeInterpreter(
-            lease,
+            source,
             shown_chars=config.server.shown_chars,
             retry_words=served.profile.retry_words,
         )
@@ -99,7 +96,7 @@ async def _chat(order: Order) -> int:
         if order.session is not None:
             order.session.write_text(transcript_to_json((*entries, *loop.turns)) + "\n")
     finally:
-        await containers.close()
+        await source.close()
         await box.close()
         await directory.close()
     return printer.status

@@ -1,9 +1,7 @@
 """The ports in memory: complete, and gone when the server stops."""
 
 import asyncio
-import contextlib
 import mimetypes
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +9,7 @@ from pydantic import JsonValue
 
 from runner.dialects.asked import ContainerAsked
 from runner.errors import RequestError
+from runner.server.ids import new_id
 from runner.server.ports import (
     Container,
     ContainerFile,
@@ -19,8 +18,9 @@ from runner.server.ports import (
     StoredFile,
     StoredResponse,
 )
+from runner.tools.one_session import is_usable
 from runner.transcript import MadeFile
-from sandbox import Artifact, AsyncSandbox, AsyncSession, SandboxError
+from sandbox import Artifact, AsyncSandbox, AsyncSession
 
 RESPONSES_CAP = 10_000
 KEPT_FILE_BYTES = 64 * 1024 * 1024
@@ -278,6 +278,8 @@ class MemoryContainers:
         """Note files that code made; their bytes stay in the workspace."""
         made = []
         for artifact in artifacts:
+            if artifact.change == "deleted":
+                continue
             known = next((one for one in live.files.values() if one.path == artifact.path), None)
             if known is not None:
                 del live.files[known.id]
@@ -322,7 +324,7 @@ class _MemoryLease:
 
     async def session(self) -> tuple[AsyncSession, str]:
         session = await self._owner.open(self._live)
-        if not _is_usable(session):
+        if not is_usable(session):
             await self._owner.forget(self._live)
             self._words = EXPIRED_WORDS
             session = await self._owner.open(self._live)
@@ -338,14 +340,3 @@ class _MemoryLease:
         if not self._is_released:
             self._is_released = True
             await asyncio.shield(self._owner.give_back(self._live, keep=self._keep))
-
-
-def _is_usable(session: AsyncSession) -> bool:
-    with contextlib.suppress(SandboxError):
-        return session.enforcement is not None
-    return False
-
-
-def new_id(prefix: str, joint: str = "_") -> str:
-    """A fresh id that nobody can guess."""
-    return f"{prefix}{joint}{secrets.token_hex(16)}"

@@ -12,7 +12,7 @@ from runner.dialects.responses import ResponsesOptions
 from runner.dialects.responses_events import Json, ResponsesWriter
 from runner.events import Ended, RoundBegan
 from runner.server.auth import Account
-from runner.server.memory import new_id
+from runner.server.ids import new_id
 from runner.server.ports import StoredResponse
 from runner.server.replies import note
 from runner.server.services import Job, Services

@@ -4,7 +4,7 @@ import time
 
 from runner.errors import RequestError
 from runner.server.auth import Account
-from runner.server.memory import new_id
+from runner.server.ids import new_id
 from sandbox import AsyncSandbox, AsyncSession
 
 

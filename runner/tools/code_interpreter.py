@@ -62,7 +62,7 @@ class SessionSource(Protocol):
     async def keep(
         self, session: AsyncSession, artifacts: Sequence[Artifact]
     ) -> tuple[MadeFile, ...]:
-        """Take over files that a snippet made or changed."""
+        """Take over what a snippet did to files; those that it made or changed come back."""
         ...
 
 
@@ -105,8 +105,8 @@ class CodeInterpreter:
                 raise
             except SessionError as error:
                 return self._lost(call, code, error)
-            kept = tuple(item for item in outcome.artifacts if item.change != "deleted")
-            files = await self._source.keep(session, kept) if kept else ()
+            made = outcome.artifacts
+            files = await self._source.keep(session, made) if made else ()
         run = code_run(code, outcome, container_id=self.container_id, files=files)
         return self._result(call, run, told(run, outcome, words, budget=self._shown_chars))
 

@@ -57,6 +57,7 @@ class Source:
         return tuple(
             MadeFile(path=one.path, size_bytes=one.size_bytes, mime=one.mime, file_id="cfile_3b")
             for one in artifacts
+            if one.change != "deleted"
         )
 
 

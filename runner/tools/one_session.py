@@ -1,0 +1,54 @@
+"""One session: where code runs that belongs to no container, and whose files nobody keeps."""
+
+import contextlib
+from collections.abc import Sequence
+
+from runner.transcript import MadeFile
+from sandbox import Artifact, AsyncSandbox, AsyncSession, SandboxError
+
+ANOTHER = "The earlier session has ended, and its variables and files with it; this is a new one."
+
+
+class OneSession:
+    """A session that is opened when it is first needed, and again when it broke."""
+
+    def __init__(self, box: AsyncSandbox) -> None:
+        self._box = box
+        self._session: AsyncSession | None = None
+
+    @property
+    def container_id(self) -> str:
+        return ""
+
+    async def session(self) -> tuple[AsyncSession, str]:
+        """The live session, and what to tell the model when it is not the one of before."""
+        words = ""
+        if self._session is not None and not is_usable(self._session):
+            await self.close()
+            words = ANOTHER
+        if self._session is None:
+            self._session = await self._box.session()
+        return self._session, words
+
+    async def keep(
+        self, _session: AsyncSession, artifacts: Sequence[Artifact]
+    ) -> tuple[MadeFile, ...]:
+        """The files by name: they end with the session."""
+        return tuple(
+            MadeFile(path=one.path, size_bytes=one.size_bytes, mime=one.mime)
+            for one in artifacts
+            if one.change != "deleted"
+        )
+
+    async def close(self) -> None:
+        """End the session."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+def is_usable(session: AsyncSession) -> bool:
+    """Whether the session's processes still live."""
+    with contextlib.suppress(SandboxError):
+        return session.enforcement is not None
+    return False

@@ -206,7 +206,9 @@ class AsyncSandbox:
         if self._environment is None:
             self._environment = await asyncio.to_thread(discover, self.policy.environment)
             self._hierarchies = await asyncio.to_thread(_find_hierarchies)
-        plan = lower(self.policy, self._environment)
+        plan = lower(
+            self.policy, self._environment, has_groups=self._hierarchies is not None
+        )
         try:
             self._zygote = await Zygote.start(
                 plan, self._environment.interpreter, self._hierarchies

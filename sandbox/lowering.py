@@ -106,8 +106,14 @@ class Host(NamedTuple):
         return cls(os.geteuid() == 0, os.getpid(), len(os.sched_getaffinity(0)))
 
 
-def lower(policy: Policy, environment: Environment, host: Host | None = None) -> JailPlan:
-    """The plan for `policy` on this host.
+def lower(
+    policy: Policy,
+    environment: Environment,
+    host: Host | None = None,
+    *,
+    has_groups: bool = True,
+) -> JailPlan:
+    """The plan for `policy` on this host; `has_groups` says whether it has control groups for us.
 
     Raises PolicyError for what cannot be had here: a path that is not there or must not be
     shown, a feature that this version lacks. Raises EnvironmentFailed if the interpreter cannot
@@ -149,6 +155,7 @@ def lower(policy: Policy, environment: Environment, host: Host | None = None) ->
         shared_host_id=host_id_base + 1 if host_id_base is not None and is_shared else None,
         memory_bytes=limits.memory_bytes,
         processes=limits.processes,
+        has_groups=has_groups,
     )
 
 

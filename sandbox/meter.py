@@ -3,8 +3,10 @@
 An ordinary user may read the resident pages, faults and times of these processes, but not their
 proportional share, so memory is an estimate. A process counts with the private pages that it
 cannot have inherited by fork: at least its growth over what its parent held, and at least one
-page for each fault, but never more than all its private pages. Pages of tmpfs and of shared
-mappings are added from the file systems and from the largest mapper.
+page for each fault, but never more than all its private pages. Pages of tmpfs are added from the
+file systems. Pages of shared mappings count as what all processes together map, but as no more
+than the machine's shared memory has grown, and no less than the largest mapper has. Memory files
+(memfd_create(2)) can be filled without being mapped: the call filter refuses them here.
 """
 
 import resource
@@ -50,9 +52,11 @@ class Meter:
         self._private: dict[int, int] = {}
         self._times: dict[int, tuple[float, float]] = {}
         self._ended = (0.0, 0.0)
+        self._machine_shared_bytes = 0
 
     def set_baseline(self) -> None:
         """Take what the tree holds now as inherited: the pages that the zygote had."""
+        self._machine_shared_bytes = psutil.virtual_memory().shared
         self._inherited = {row.pid: row.private_bytes for row in self._rows()}
         self._private = dict(self._inherited)
 
@@ -65,12 +69,19 @@ class Meter:
         self._private = {row.pid: row.private_bytes for row in rows}
         self._count_times(rows)
         return Reading(
-            sum(map(self._own_bytes, rows))
-            + max((row.shared_memory_bytes for row in rows), default=0),
+            sum(map(self._own_bytes, rows)) + self._shared_bytes(rows),
             self._ended[0] + sum(row.user_s for row in rows),
             self._ended[1] + sum(row.system_s for row in rows),
             sum(row.threads for row in rows),
         )
+
+    def _shared_bytes(self, rows: list[_Row]) -> int:
+        """Pages of shared mappings, which several of the processes may have in common."""
+        mapped = [row.shared_memory_bytes for row in rows]
+        if len(rows) < 3:
+            return max(mapped, default=0)  # Init maps none.
+        growth = psutil.virtual_memory().shared - self._machine_shared_bytes
+        return max(max(mapped), min(sum(mapped), growth))
 
     def _own_bytes(self, row: _Row) -> int:
         growth = row.private_bytes - self._inherited[row.pid]

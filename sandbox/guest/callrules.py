@@ -542,22 +542,34 @@ UNRULED_TRUNCATION: Final = (
     Rule("openat2", refuse(ENOSYS), "its flags sit behind a pointer; callers use openat"),
 )
 
+UNCOUNTED_MEMORY: Final = (
+    Rule(
+        "memfd_create",
+        refuse(ENOSYS),
+        "no process maps such a file while it is filled: without a control group nobody counts it",
+    ),
+)
+
 SCOPES_SIGNALS: Final = 6
 RULES_TRUNCATION: Final = 3
 
 
-def rules_for(tier: Tier, landlock_abi: int = 0, *, own_id: bool = False) -> tuple[Rule, ...]:
+def rules_for(
+    tier: Tier, landlock_abi: int = 0, *, own_id: bool = False, is_metered: bool = False
+) -> tuple[Rule, ...]:
     """The table of `tier`. Where sessions share the host's namespaces, less is allowed.
 
     There the filter also makes up for what Landlock does not rule: `landlock_abi` is what the
     kernel answered, `own_id` whether the session's uid is its own alone. Without signal scopes it
-    takes `kill` away, for init has the session's uid; that filter is not for init itself.
+    takes `kill` away, for init has the session's uid; that filter is not for init itself. In all
+    tiers it refuses what the meter cannot see, where `is_metered`.
     """
-    if tier == "namespaces":
-        return OWN_NAMESPACES + OWN_NETWORK + SHARED
     if tier == "process":
         raise ValueError("the tier process has no filter: its code is trusted")
-    rules: tuple[Rule, ...] = NO_NETWORK + SHARED_HOST + SHARED
+    uncounted = UNCOUNTED_MEMORY if is_metered else ()
+    if tier == "namespaces":
+        return uncounted + OWN_NAMESPACES + OWN_NETWORK + SHARED
+    rules: tuple[Rule, ...] = uncounted + NO_NETWORK + SHARED_HOST + SHARED
     if not own_id:
         rules = SHARED_IDENTITY + rules
     if landlock_abi < SCOPES_SIGNALS:

@@ -17,6 +17,7 @@ import random
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from types import FrameType
 from typing import NoReturn
@@ -270,7 +271,7 @@ class Worker:
                 return
             source = os.open("/dev/null", os.O_RDONLY)
         else:
-            source = os.memfd_create("stdin")
+            source = _nameless_file()
             with open(source, "wb", closefd=False) as stream:
                 stream.write(stdin.encode("utf-8", "surrogatepass"))
             os.lseek(source, 0, os.SEEK_SET)
@@ -410,11 +411,18 @@ def _flush_standard_streams() -> None:
                 stream.flush()
 
 
+def _nameless_file() -> int:
+    """A fresh file to write and read; in memory, or where that is refused, among those of /tmp."""
+    try:
+        return os.memfd_create("stdin")
+    except OSError:
+        with tempfile.TemporaryFile() as stream:
+            return os.dup(stream.fileno())
+
+
 def _forget_temporary_directory() -> None:
     """A package that was imported in the zygote may have looked up the zygote's own."""
-    tempfile = sys.modules.get("tempfile")
-    if tempfile is not None:
-        vars(tempfile)["tempdir"] = None
+    tempfile.tempdir = None
 
 
 def _reseed() -> None:

@@ -105,6 +105,8 @@ class JailPlan:
     """Memory of a whole session, for its control group or the meter."""
     processes: int
     """Processes and threads of a snippet; init, keeper and checkpoints come on top."""
+    has_groups: bool
+    """Whether control groups count; without them a call whose memory nobody sees is refused."""
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), separators=(",", ":")).encode()

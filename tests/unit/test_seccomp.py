@@ -24,6 +24,7 @@ from sandbox.guest.callrules import (
     rules_for,
 )
 from sandbox.guest.syscalls import AUDIT_ARCH, NUMBERS, X32_BIT
+from sandbox.protocol.plan import Tier
 from tests.unit import bpf
 from tests.unit.calls import JUNK, WORD, Arguments, expected, samples
 from tests.unit.libseccomp import ReferenceFilter, number_of
@@ -357,6 +358,25 @@ def test_privileged_calls_answer_eperm_and_rich_ones_enosys(table: str, arch: st
     for names, action in ((PRIVILEGED, errno.EPERM), (UNKNOWN_OR_TOO_RICH, errno.ENOSYS)):
         wrong = {name for name in names if answers.get(name, refuse(action)) != refuse(action)}
         assert wrong == set()
+
+
+@each_arch
+@pytest.mark.parametrize("tier", ["namespaces", "landlock"])
+def test_files_of_memory_are_refused_where_no_control_group_counts_them(
+    tier: Tier, arch: str
+) -> None:
+    counted = rules_for(tier, 7)
+    metered = rules_for(tier, 7, is_metered=True)
+    filters = [bpf.load(seccomp.compile_filter(rules, arch)) for rules in (counted, metered)]
+    differ = {
+        name
+        for name, number in NUMBERS[arch].items()
+        if len({bpf.run(one, AUDIT_ARCH[arch], number, (0,) * 6).action for one in filters}) > 1
+    }
+    assert differ == {"memfd_create"}
+    call = NUMBERS[arch]["memfd_create"]
+    answers = [bpf.run(one, AUDIT_ARCH[arch], call, (0, 1)).action for one in filters]
+    assert answers == [ALLOW, refuse(errno.ENOSYS)]
 
 
 def test_the_process_tier_has_no_table() -> None:

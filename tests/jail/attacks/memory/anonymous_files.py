@@ -1,5 +1,6 @@
-# any tier: cgroup_or_meter -> limit_exceeded memory_bytes
-# Files of memfd_create are memory, and no limit of a process adds them up.
+# any tier: cgroup_or_meter -> limit_exceeded memory_bytes or raised OSError
+# Files of memfd_create are memory, and no limit of a process adds them up. Where no control group
+# counts them there are none.
 block = bytes(16 << 20)
 held = [os.memfd_create(f"hoard{number}") for number in range(100)]
 for fd in held:

@@ -1,4 +1,4 @@
-# any tier: rlimits -> completed, EMFILE/ETOOMANYREFS
+# any tier: rlimits -> completed, EMFILE/ETOOMANYREFS/ENOSYS
 # A descriptor inside a message counts for nobody's limit of open files.
 import socket
 

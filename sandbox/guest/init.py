@@ -105,6 +105,9 @@ def _become_session_process(
     entry: jail.Entry, control: Channel, children: "Children", parent: socket.socket
 ) -> None:
     """Put the last layers on, and tell the parent."""
+    # A scheduling group of its own (autogroup, sched(7)): however many processes a snippet
+    # starts, init gets to run beside them.
+    os.setsid()
     for fd in entry.directories:
         os.close(fd)
     children.forget()
@@ -163,8 +166,7 @@ class Init:
             if source is not None:
                 poll.register(source.fileno(), select.POLLIN)
         while True:
-            for pid, status in self._children.reap():
-                self._control.send(Exited(pid, status))
+            self._tell_ends()
             for fd, _events in poll.poll():
                 if fd == wake_read.fileno():
                     wake_read.recv(4096)
@@ -191,9 +193,15 @@ class Init:
         self._children.interrupt(message.pid)
 
     def _kill(self, message: Kill) -> None:
-        count = self._children.kill_all_but(message.spare)
+        count = self._children.doom_all_but(message.spare)
         gone = [pid for pid in message.spare if not self._children.goes_on(pid)]
+        self._tell_ends()
         self._control.send(Killed(count, gone))
+        self._children.bury_all_but(message.spare)
+
+    def _tell_ends(self) -> None:
+        for pid, status in self._children.reap():
+            self._control.send(Exited(pid, status))
 
     def _watch(self, message: Watch) -> None:
         self._children.watch(message.pid)
@@ -301,14 +309,14 @@ class Children:
     def end(self) -> None:
         """End every process of the session but init, and reap them all."""
         while True:
-            self.kill_all_but([])
+            self.doom_all_but([])
             try:
                 os.waitpid(-1, 0)
             except ChildProcessError:
                 return
 
-    def kill_all_but(self, spare: list[int]) -> int:
-        """End every process of the session but init and `spare`; how many there were.
+    def doom_all_but(self, spare: list[int]) -> int:
+        """Let no process of the session but init and `spare` run again; how many there were.
 
         `kill(-1, SIGSTOP)` reaches every process of the pid namespace in one step. A fork that is
         under way goes on, but its child is born with the signal (signals to many processes are
@@ -316,20 +324,39 @@ class Children:
         start, and what appears late appears stopped: looking again until nothing is left ends
         after one or two rounds, and no chain of forks can outrun it. Branches below are stopped
         for that moment and go on.
+
+        Those that are watched have ended when this returns: they go first, while the others stand
+        still. Of the others each has its SIGKILL, and none gets back to its code, but the end of
+        many takes a while; `bury_all_but` waits for that, and lets what is spared go on.
         """
         if self._proc_fd < 0:
             return self._kill_tree(spare)
         if not spare and not self.has_branches:
             return _signal(-1, signal.SIGKILL)
         _signal(-1, signal.SIGSTOP)
-        killed: set[int] = set()
-        while doomed := self._own_pids() - set(spare):
+        killed = self._watched - set(spare)
+        for pid in killed:
+            _signal(pid, signal.SIGKILL)
+            self._await_end(pid)
+        while doomed := self._own_pids() - set(spare) - killed:
             for pid in doomed:
                 _signal(pid, signal.SIGKILL)
             killed |= doomed
+        return len(killed)
+
+    def bury_all_but(self, spare: list[int]) -> None:
+        """Wait until those that `doom_all_but` ended are gone; then let the others go on."""
+        if self._proc_fd < 0 or (not spare and not self.has_branches):
+            return
+        while self._own_pids() - set(spare):
             time.sleep(LOOK_AGAIN_S)
         _signal(-1, signal.SIGCONT)
-        return len(killed)
+
+    def _await_end(self, pid: int) -> None:
+        try:
+            self._ends[pid] = os.waitpid(pid, 0)[1]
+        except ChildProcessError:
+            return  # It ended, and was reaped, before.
 
     def _own_pids(self) -> set[int]:
         """Live processes of this pid namespace but init; those of branches below it not."""

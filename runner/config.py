@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, JsonValue, ValidationError
 
 from runner.errors import ConfigError
 from sandbox import Policy, PolicyError
@@ -92,6 +92,25 @@ class ServerSettings(Section):
     data_dir: str = ""
 
 
+class SearchSettings(Section):
+    """Where `web_search` looks. "metasearch" asks public engines without a key."""
+
+    backend: Literal["metasearch", "searxng", "folder", "none"] = "metasearch"
+    url: str = ""
+    """Base URL of a SearXNG instance."""
+    folder: str = ""
+    """A folder of texts, searched offline."""
+    results: int = Field(default=5, ge=1, le=20)
+
+
+class PagesSettings(Section):
+    """What `web_extractor` may open: public addresses, and these networks at any port."""
+
+    enabled: bool = True
+    allow_networks: tuple[IPvAnyNetwork, ...] = ()
+    page_bytes: int = Field(default=4 * MiB, ge=1024, le=16 * MiB)
+
+
 class Config(Section):
     """Everything. `models` maps a requested name to an upstream; "*" stands for any other."""
 
@@ -99,7 +118,8 @@ class Config(Section):
     models: Mapping[str, ModelSettings] = {}
     keys: tuple[KeySettings, ...] = ()
     policy: Mapping[str, JsonValue] = {}
-    search: Mapping[str, JsonValue] = {}
+    search: SearchSettings = SearchSettings()
+    pages: PagesSettings = PagesSettings()
 
     def sandbox_policy(self) -> Policy:
         """The policy of every session. Raises PolicyError."""

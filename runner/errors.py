@@ -71,6 +71,14 @@ class ServerStopping(RunnerError):
         super().__init__("The server is stopping.")
 
 
+class WebError(RunnerError):
+    """A page or a search engine did not do its part; the message is for the model."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(sentences(problem))
+
+
 # ---- models -------------------------------------------------------------------------------------
 
 UpstreamFault = Literal["down", "slow", "cut", "garbled", "busy", "refused", "rejected", "failed"]

@@ -153,8 +153,10 @@ def error_body(fault: Fault, request_id: str) -> dict[str, object]:
     }
 
 
-def usage_json(usage: Usage, *, count: int, has_plugins: bool) -> dict[str, object]:
-    """Running totals; `count` is the number of snippets run."""
+def usage_json(
+    usage: Usage, *, count: int, has_plugins: bool, searches: int = 0
+) -> dict[str, object]:
+    """Running totals; `count` is the number of snippets run, `searches` that of web searches."""
     found: dict[str, object] = {
         "total_tokens": usage.total_tokens,
         "output_tokens": usage.output_tokens,
@@ -163,8 +165,13 @@ def usage_json(usage: Usage, *, count: int, has_plugins: bool) -> dict[str, obje
     }
     if usage.cached_tokens:
         found["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+    plugins: dict[str, object] = {}
     if has_plugins:
-        found["plugins"] = {"code_interpreter": {"count": count}}
+        plugins["code_interpreter"] = {"count": count}
+    if searches:
+        plugins["search"] = {"count": searches}
+    if plugins:
+        found["plugins"] = plugins
     return found
 
 
@@ -178,6 +185,7 @@ class DashScopeWriter:
         self._client_tools = {tool.name for tool in asked.client_tools}
         self._number = 0
         self._codes: list[str] = []
+        self._searches = 0
         self._text: list[str] = []
         self._thoughts: list[str] = []
         self._told_tokens = 0
@@ -199,6 +207,9 @@ class DashScopeWriter:
             if event.call.name == "code_interpreter":
                 code = read(event.call.arguments, main="code").values.get("code", "")
                 self._codes.append(code if isinstance(code, str) else "")
+                yield self._next(usage)
+            elif event.call.name == "web_search":
+                self._searches += 1
                 yield self._next(usage)
         elif isinstance(event, Ended):
             yield from self._end(event)
@@ -247,7 +258,10 @@ class DashScopeWriter:
         data = {
             "output": output,
             "usage": usage_json(
-                usage, count=len(self._codes), has_plugins=has_plugins or bool(self._codes)
+                usage,
+                count=len(self._codes),
+                has_plugins=has_plugins or bool(self._codes),
+                searches=self._searches,
             ),
             "request_id": self._request_id,
         }
@@ -302,6 +316,11 @@ def generation(
     finish = FINISH.get(ended.ending, "stop")
     return {
         "output": output_json(text, thought, finish, options, client_calls(ended)),
-        "usage": usage_json(ended.usage, count=0, has_plugins=asked.has_interpreter),
+        "usage": usage_json(
+            ended.usage,
+            count=0,
+            has_plugins=asked.has_interpreter,
+            searches=ended.counts.get("web_search", 0),
+        ),
         "request_id": request_id,
     }

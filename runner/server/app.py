@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
@@ -21,7 +21,7 @@ from runner.server.metrics import Metrics
 from runner.server.replies import error_reply, json_reply
 from runner.server.services import Services
 from runner.server.session_table import SessionTable
-from runner.tools.port import Tool
+from runner.tools.web import WebTools
 from sandbox import AsyncSandbox, SandboxError
 
 LOG = logging.getLogger("cellblock.server")
@@ -37,12 +37,12 @@ def in_memory(
     config: Config,
     *,
     directory: Directory | None = None,
-    web_tools: Mapping[str, Callable[[], Tool]] | None = None,
+    web_tools: WebTools | None = None,
 ) -> Services:
     """Services that keep everything in memory. Raises PolicyError."""
-    server = config.server
+    server, policy = config.server, config.sandbox_policy()
     box = AsyncSandbox(
-        config.sandbox_policy(),
+        policy,
         pool_size=server.warm_sessions,
         max_sessions=server.max_sessions,
         max_waiting=max(1024, server.max_sessions * 4),
@@ -63,7 +63,8 @@ def in_memory(
             idle_minutes=server.idle_minutes,
         ),
         accounts=Accounts(config.keys),
-        web_tools=dict(web_tools or {}),
+        web_tools=web_tools
+        or WebTools.of(config.search, config.pages, policy, shown_chars=server.shown_chars),
         sessions=SessionTable(box, idle_s=server.idle_minutes * 60),
         metrics=Metrics(),
     )

@@ -1,7 +1,7 @@
 """Services: everything that a request needs, in one place, and the loop made from it."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 
@@ -18,15 +18,14 @@ from runner.server.session_table import SessionTable
 from runner.server.streaming import Streams
 from runner.tools.code_interpreter import CodeInterpreter
 from runner.tools.port import Tool
+from runner.tools.web import WebTools
 from runner.transcript import CodeRun, Entry
 from sandbox import AsyncSandbox
-
-ToolMaker = Callable[[], Tool]
 
 
 @dataclass(slots=True)
 class Services:
-    """What the routes share. `web_tools` makes the tools that have a backend here, by name."""
+    """What the routes share."""
 
     config: Config
     directory: Directory
@@ -36,7 +35,7 @@ class Services:
     containers: Containers
     accounts: Accounts
     sessions: SessionTable
-    web_tools: dict[str, ToolMaker] = field(default_factory=dict)
+    web_tools: WebTools = field(default_factory=WebTools)
     metrics: Metrics = field(default_factory=Metrics)
     streams: Streams = field(default_factory=Streams)
     background: BackgroundRuns = field(default_factory=BackgroundRuns)
@@ -47,6 +46,7 @@ class Services:
         await self.background.close()
         await self.sessions.close()
         await self.containers.close()
+        await self.web_tools.close()
         await self.box.close()
         await self.directory.close()
 
@@ -69,7 +69,7 @@ class Services:
                     retry_words=served.profile.retry_words,
                 )
             )
-        tools += [make() for name, make in self.web_tools.items() if name in asked.tools]
+        tools += self.web_tools.make(asked.tools)
         loop = Loop(
             served.model,
             asked.model_request(tuple(entries) if entries is not None else None),

@@ -65,6 +65,7 @@ RUNNER_ORDER = (
     ("runner.errors", "runner.terminal"),
     ("runner.config",),
     ("runner.transcript", "runner.events"),
+    ("runner.web.*",),
     ("runner.models.*", "runner.tools.*", "runner.dialects.*"),
     ("runner.loop", "runner.doctor"),
     ("runner.server.*", "runner.evals.*", "runner.faces.*"),
@@ -95,6 +96,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {  # library -> the modules that may impo
     "click": ("runner.cli", "runner.commands.*"),
     "fastapi": ("runner.server.*",),
     "starlette": ("runner.server.*",),
+    "httpx2": ("runner.models.openai_compatible", "runner.web.fetch"),
 }
 """Any other library may be imported by one module alone."""
 GUEST_SIDES = ("sandbox.guest.*", "runner.evals.guest.*")

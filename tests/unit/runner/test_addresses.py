@@ -77,8 +77,8 @@ async def test_a_host_that_is_none_is_refused(host):
 def test_nothing_is_public_that_the_registry_calls_special(address):
     if is_public(address) and getattr(address, "ipv4_mapped", None) is None:
         assert address.is_global
-        assert not (address.is_private or address.is_loopback or address.is_link_local)
-        assert not (address.is_multicast or address.is_reserved or address.is_unspecified)
+        specials = ("private", "loopback", "link_local", "multicast", "reserved", "unspecified")
+        assert not any(getattr(address, f"is_{special}") for special in specials)
 
 
 @given(st.ip_addresses(v=4))

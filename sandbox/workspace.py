@@ -15,7 +15,7 @@ import posixpath
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from sandbox.errors import FileRefused
@@ -162,9 +162,10 @@ class Workspace:
         """The directory of the file `parts`, made where it is missing."""
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd)
         for name in parts[:-1]:
-            if not _exists(name, fd):
-                os.mkdir(name, 0o755, dir_fd=fd)
             try:
+                if not _exists(name, fd):
+                    with suppress(FileExistsError):  # The guest was faster.
+                        os.mkdir(name, 0o755, dir_fd=fd)
                 below = _open_beneath(fd, name, os.O_RDONLY | os.O_DIRECTORY)
             finally:
                 os.close(fd)
@@ -233,7 +234,10 @@ def used_below(directory: str, *, least_bytes: int) -> int:
         try:
             with os.scandir(waiting.pop()) as entries:
                 for entry in entries:
-                    status = entry.stat(follow_symlinks=False)
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except OSError:
+                        continue  # Removed since it was listed; the others count all the same.
                     # Many names may lead to one file; each name is a file as far as numbers go.
                     is_known = status.st_nlink > 1 and status.st_ino in seen
                     total += max(least_bytes, 0 if is_known else status.st_blocks * BLOCK_BYTES)

@@ -1,17 +1,20 @@
 """The workspace's reader and writer over a plain directory: names, types, bounds, races."""
 
+import errno
 import hashlib
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sandbox import workspace
 from sandbox.errors import FileRefused
-from sandbox.workspace import Workspace, changes
+from sandbox.workspace import Workspace, changes, used_below
 
 BYTES_CAP = 1000
 FILES_CAP = 20
@@ -45,6 +48,45 @@ def test_what_was_put_is_got_and_listed(files: Workspace) -> None:
     assert list(files.listing()) == ["a.txt", "c", "d", "deep/er/b.bin"]
     assert files.get("deep/er/b.bin") == b"\0\xff"
     assert files.get("/mnt/data/deep/er/b.bin") == b"\0\xff"
+
+
+def test_a_put_into_a_directory_that_comes_and_goes_holds_no_descriptor(
+    files: Workspace, inside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (inside / "made").mkdir()
+    (inside / "file").write_text("")
+    monkeypatch.setattr(workspace, "_exists", lambda _name, _fd: False)
+    before = os.listdir("/proc/self/fd")
+    files.put("made/meanwhile", b"x")
+    with pytest.raises(FileRefused, match="no directory"):
+        files.put("file/below", b"x")
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(FileRefused):
+        files.put("new/below", b"x")
+    assert os.listdir("/proc/self/fd") == before
+    assert files.get("made/meanwhile") == b"x"
+
+
+def refuse(_path: str, _mode: int, *, dir_fd: int) -> None:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def test_a_file_that_goes_while_space_is_counted_hides_no_other(
+    inside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        (inside / name).write_text(name)
+    listed = os.scandir
+
+    @contextmanager
+    def racing(path: str) -> Iterator[list[os.DirEntry[str]]]:
+        with listed(path) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+            (inside / "a").unlink()
+            yield found
+
+    monkeypatch.setattr(os, "scandir", racing)
+    assert used_below(str(inside), least_bytes=10_000) == 20_000
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The official npm client: plain iteration, the `stream()` helper, and an error."""
 
+import fcntl
 import json
 import subprocess
 from pathlib import Path
@@ -14,8 +15,10 @@ FOLDER = Path(__file__).parent / "npm"
 @pytest.fixture(scope="module")
 def node():
     """Node with the client installed, from the lock file."""
-    if not (FOLDER / "node_modules" / "openai").is_dir():
-        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=FOLDER, check=True)
+    with open(FOLDER / "package-lock.json") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Two test processes may want it at the same time.
+        if not (FOLDER / "node_modules" / "openai").is_dir():
+            subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=FOLDER, check=True)
 
     def run(server, what, question):
         done = subprocess.run(

@@ -146,7 +146,12 @@ def armed(snippet: str, constants: Mapping[str, object]) -> str:
     """`snippet` with the prelude and those of `constants` that it names."""
     named = set(CAPITALS.findall(snippet))
     lines = [f"{name} = {value!r}" for name, value in constants.items() if name in named]
-    return "\n".join([prelude(), *lines, snippet])
+    return "\n".join([f"FOE = {foe()!r}", prelude(), *lines, snippet])
+
+
+def foe() -> str:
+    """What processes of this test process's attacks call themselves; others run beside it."""
+    return f"foe-{os.getpid()}"
 
 
 # ---- reading ------------------------------------------------------------------------------------

@@ -249,10 +249,11 @@ def wait_until_no_foe_is_left() -> None:
 
 def foes_alive() -> list[int]:
     found = []
+    wanted = f"{corpus.foe()}\n"
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{name}/comm") as stream:
-                is_foe = stream.read() == "cellblock-foe\n"
+                is_foe = stream.read() == wanted
         except (FileNotFoundError, ProcessLookupError):
             continue
         if is_foe:

@@ -109,4 +109,4 @@ def channels():
 
 
 # What descends from an attack keeps this name: nothing of it may outlive the session.
-LIBC.prctl(PR_SET_NAME, b"cellblock-foe", 0, 0, 0)
+LIBC.prctl(PR_SET_NAME, FOE.encode(), 0, 0, 0)  # noqa: F821

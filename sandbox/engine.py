@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 from typing import Self
 
-from sandbox import cgroup, events, features
+from sandbox import cgroup, directories, events, features
 from sandbox.environment import Environment, discover
 from sandbox.errors import LayerUnavailable, PolicyError, SessionClosed, StaleProcess
 from sandbox.lifetime import RETENTION_S
@@ -206,6 +206,7 @@ class AsyncSandbox:
         if self._environment is None:
             self._environment = await asyncio.to_thread(discover, self.policy.environment)
             self._hierarchies = await asyncio.to_thread(_find_hierarchies)
+            await asyncio.to_thread(directories.sweep)
         plan = lower(
             self.policy, self._environment, has_groups=self._hierarchies is not None
         )

@@ -27,16 +27,15 @@ import os
 import select
 import socket
 import subprocess
-import tempfile
 import weakref
 from collections import deque
 from pathlib import Path
 
 from sandbox import cgroup, inherited
+from sandbox.directories import OwnDirectory
 from sandbox.errors import EngineTimeout, EnvironmentFailed, LayerUnavailable, ZygoteDied
 from sandbox.protocol.messages import TRUSTED_CAP_BYTES, Failed, Message, Plan, ZygoteReady
 from sandbox.protocol.plan import JailPlan
-from sandbox.protocol.trees import remove_tree
 from sandbox.wire import Wire
 from sandbox.worker import Worker
 
@@ -79,7 +78,7 @@ class Zygote:
         self._failure: Failed | None = None
         self._said: deque[bytes] = deque(maxlen=16)
         self._groups: cgroup.ZygoteGroups | None = None
-        self._directory = ""
+        self._directory: OwnDirectory | None = None
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
     @classmethod
@@ -168,7 +167,7 @@ class Zygote:
                 memory_bytes=self.plan.memory_bytes,
                 processes=self.plan.processes,
             )
-        directory = self._make_directory(number) if self._directory else ""
+        directory = self._make_directory(number) if self._directory is not None else ""
         worker = Worker(self.plan, number, group, directory, why_no_zygote=self.death)
         self._workers.add(worker)
         return worker
@@ -210,11 +209,13 @@ class Zygote:
         """Remove what is of no use without the process."""
         if self._groups is not None:
             self._groups.remove()
-        if self._directory:
-            remove_tree(self._directory)
+        if self._directory is not None:
+            self._directory.remove()
 
     def abandon(self) -> None:
         """Close the descriptors without a word to the loop: for a forked child."""
+        if self._directory is not None:
+            self._directory.abandon()
         for fd in (self._pidfd, self._words, self._wire.fileno()):
             with contextlib.suppress(OSError):
                 os.close(fd)
@@ -224,8 +225,7 @@ class Zygote:
         if hierarchies is not None:
             self._groups = cgroup.ZygoteGroups(hierarchies)
         if not self.plan.asks_for("mount_namespace"):
-            self._directory = tempfile.mkdtemp(prefix="cellblock-")
-            os.chmod(self._directory, 0o711)
+            self._directory = OwnDirectory()
         host_end, guest_end = socket.socketpair()
         self._words, words_write = os.pipe()
         try:
@@ -267,7 +267,8 @@ class Zygote:
             names = [self._groups.name] * len(self._groups.parents)
             parents = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in self._groups.parents]
         try:
-            plan = Plan(self.plan.to_json().decode(), names, self._directory)
+            directory = self._directory.path if self._directory is not None else ""
+            plan = Plan(self.plan.to_json().decode(), names, directory)
             self._wire.send(plan, tuple(parents))
         finally:
             for fd in parents:
@@ -275,7 +276,8 @@ class Zygote:
 
     def _make_directory(self, number: int) -> str:
         """The directory of a session that has no mount namespace, owned by its host id."""
-        directory = f"{self._directory}/{number}"
+        assert self._directory is not None
+        directory = f"{self._directory.path}/{number}"
         os.mkdir(directory, 0o711)
         owner = self.plan.session_host_id(number)
         for path in (f"{directory}/workspace", f"{directory}/tmp", f"{directory}/tmp/home"):

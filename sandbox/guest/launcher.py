@@ -21,7 +21,7 @@ from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.jail import JailError, step
 from sandbox.protocol.messages import TO_HOST_CAP_BYTES, Failed, Plan
 from sandbox.protocol.plan import HOSTNAME, IDS_PER_ZYGOTE, JailPlan
-from sandbox.protocol.trees import remove_tree
+from sandbox.protocol.trees import hold, remove_tree
 
 NAMESPACES = (
     sysapi.CLONE_NEWNS
@@ -64,7 +64,7 @@ def _launch(plan: JailPlan, channel: Channel, janitor: "Janitor") -> int:
         os.close(asked)
         os.close(tell)
         janitor.forget()
-        _make(plan, channel, Parent(ask, told))
+        _make(plan, channel, Parent(ask, told), janitor)
     channel.close()
     os.close(ask)
     os.close(told)
@@ -122,7 +122,7 @@ class Parent(NamedTuple):
         os.close(self.told)
 
 
-def _make(plan: JailPlan, channel: Channel, parent: Parent) -> NoReturn:
+def _make(plan: JailPlan, channel: Channel, parent: Parent, janitor: "Janitor") -> NoReturn:
     """Enter the namespaces, fork the zygote, exit."""
     try:
         if plan.tier == "namespaces":
@@ -151,7 +151,7 @@ def _make(plan: JailPlan, channel: Channel, parent: Parent) -> NoReturn:
             parent.wait_for_maker()
             # The launcher has one thread, so this means the end of the process, not of a thread.
             sysapi.prctl(sysapi.PR_SET_PDEATHSIG, signal.SIGKILL)
-            zygote.serve(plan, channel)
+            zygote.serve(plan, channel, janitor.directory)
         parent.name_zygote(pid)
     except JailError as error:
         channel.send(Failed(error.step, error.detail))
@@ -193,10 +193,13 @@ class Janitor:
 
     def __init__(self, names: list[str], parents: list[int], plan: Plan) -> None:
         self._cgroups = list(zip(names, parents, strict=True))
-        self._directory = plan.directory
+        self.directory = plan.directory
+        self._held = hold(plan.directory) if plan.directory else -1
 
     def forget(self) -> None:
         """Close what the zygote must not hold."""
+        if self._held >= 0:
+            os.close(self._held)
         for _name, fd in self._cgroups:
             os.close(fd)
 
@@ -204,8 +207,8 @@ class Janitor:
         """Remove control groups and directories that the supervisor left; most often none."""
         for name, fd in self._cgroups:
             _remove_cgroup(name, fd)
-        if self._directory:
-            remove_tree(self._directory)
+        if self.directory:
+            remove_tree(self.directory)
 
 
 def _remove_cgroup(name: str, parent_fd: int) -> None:

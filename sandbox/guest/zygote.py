@@ -22,11 +22,15 @@ from sandbox.protocol.messages import Failed, Spawn, ZygoteReady
 from sandbox.protocol.plan import WORKSPACE, Access, JailPlan
 
 SPAWN_DESCRIPTORS = 4
+PRELOAD_HOME = "preload"
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
-def serve(plan: JailPlan, channel: Channel) -> NoReturn:
-    """Become the environment of `plan` and fork workers until the channel closes."""
+def serve(plan: JailPlan, channel: Channel, directory: str) -> NoReturn:
+    """Become the environment of `plan` and fork workers until the channel closes.
+
+    `directory` is the engine's own on the host's disk, where the tier has one; else empty.
+    """
     try:
         started = time.monotonic()
         if plan.tier == "namespaces":
@@ -34,7 +38,7 @@ def serve(plan: JailPlan, channel: Channel) -> NoReturn:
                 _mount_own_proc()
         # Workers that end are nobody's to wait for: the supervisor holds their pidfds.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        session = warm(plan)
+        session = warm(plan, directory)
         prepared = _prepare(plan)
     except JailError as error:
         channel.send(Failed(error.step, error.detail))
@@ -56,17 +60,22 @@ def _mount_own_proc() -> None:
     sysapi.mount("proc", "/proc", "proc", flags)
 
 
-def warm(plan: JailPlan) -> worker.Worker:
+def warm(plan: JailPlan, directory: str = "") -> worker.Worker:
     """Import the preloads, and make what every session starts a copy of."""
-    _preload(plan)
+    _preload(plan, directory)
     session = worker.Worker(plan)
     session.rehearse()
     return session
 
 
-def _preload(plan: JailPlan) -> None:
+def _preload(plan: JailPlan, directory: str) -> None:
     os.environ.clear()
     os.environ.update(plan.env)
+    if directory:
+        # Files that a package makes while it is imported end with the zygote.
+        own = f"{directory}/{PRELOAD_HOME}"
+        os.mkdir(own, 0o700)
+        os.environ.update(HOME=own, TMPDIR=own)
     sys.argv = [""]
     with step("site packages"):
         site.main()

@@ -10,20 +10,21 @@ import json
 import os
 import secrets
 import selectors
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from sandbox.directories import OwnDirectory
+
 CONTROL_ID = 65_000 + os.getpid() % 500
 """Who runs the victim and the bare controls, when the tests are run by root; other test processes
 have another: a bare attack may reach all that belongs to its user."""
+PREFIXES = ("cellblock-bait-", "cellblock-bare-")
 VARIABLE = "CELLBLOCK_CANARY"
 
 BECOME_ORDINARY = """
@@ -84,10 +85,10 @@ class Bait:
 
     def __enter__(self) -> Self:
         self.secret = f"canary:{secrets.token_hex(16)}"
-        self.root = Path(tempfile.mkdtemp(prefix="bait-", dir="/tmp"))
+        self._directories = [OwnDirectory(prefix, "/tmp") for prefix in PREFIXES]
+        self.root, self._scratch = (Path(own.path) for own in self._directories)
         self.root.chmod(0o755)
         self._open = self.root / "open"
-        self._scratch = Path(tempfile.mkdtemp(prefix="bare-", dir="/tmp"))
         self._scratch.chmod(0o777)
         self._lay_out()
         self._servers = _Servers(self.secret, str(self.root / "socket"))
@@ -117,8 +118,8 @@ class Bait:
         os.environ.pop(VARIABLE, None)
         self.victim.close()
         self._servers.close()
-        shutil.rmtree(self.root)
-        shutil.rmtree(self._scratch)
+        for own in self._directories:
+            own.remove()
 
     def state(self) -> object:
         """All that an attack could have changed, to be compared with what it was before."""

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Policy, Sandbox, Session, blocking, cgroup, probe
+from sandbox import Policy, Sandbox, Session, blocking, cgroup, directories, probe
+from tests.jail import bait
 from tests.jail.corpus import TIERS, Tier
 from tests.jail.traces import bring_to_rest, traces
 
+PREFIX = "cellblock-tests-"
 CLEARED_WITHIN_S = 3.0
 LOOKS_EVERY_S = 0.01
 
@@ -54,13 +56,14 @@ def session(box: Sandbox) -> Iterator[Session]:
 def own_temporary_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Directories of this run's sandboxes, apart from those of other programs."""
     tmp_path_factory.getbasetemp()  # Its own are made beside it, not in it.
-    directory = tempfile.mkdtemp(prefix="jail-tests-")
-    os.chmod(directory, 0o711)  # Sessions of the tier landlock have directories in it.
-    before, tempfile.tempdir = tempfile.tempdir, directory
-    yield Path(directory)
+    for prefix in (PREFIX, *bait.PREFIXES):
+        directories.sweep(prefix)  # Left by runs that were killed.
+    own = directories.OwnDirectory(PREFIX)  # Sessions of the tier landlock have theirs in it.
+    before, tempfile.tempdir = tempfile.tempdir, own.path
+    yield Path(own.path)
     tempfile.tempdir = before
-    assert os.listdir(directory) == []
-    os.rmdir(directory)
+    assert os.listdir(own.path) == []
+    own.remove()
 
 
 @pytest.fixture(scope="session")

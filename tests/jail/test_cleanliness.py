@@ -1,6 +1,8 @@
 """Whoever dies, nothing is left: no process, no control group, no file, no mount."""
 
 import os
+import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +69,41 @@ def test_a_killed_launcher_leaves_no_process_of_the_full_tier() -> None:
         kill(launcher)
         wait_until_gone(below)
         assert host.poll() is None
+
+
+def test_what_a_killed_host_and_launcher_left_is_gone_after_the_next_start(
+    own_temporary_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = own_temporary_directory / "host"
+    folder.mkdir()
+    folder.chmod(0o711)
+    script = BUSY_HOST.format(tier="landlock", then=WAIT)
+    with live_host(script, {**os.environ, "TMPDIR": str(folder)}) as (host, launcher):
+        assert isinstance(launcher, int)
+        below = descendants(host.pid)
+        # Stopped first: it could not clean up between the two.
+        os.kill(launcher, signal.SIGSTOP)
+        host.kill()
+        kill(launcher)
+        host.wait()
+        wait_until_gone(below)
+    assert len(os.listdir(folder)) == 1
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with Sandbox(pool_size=0) as box:
+        assert box.run("6 * 7").text == "42"
+    assert os.listdir(folder) == []
+    assert not groups_of(host.pid)
+    folder.rmdir()
+
+
+def test_what_a_package_writes_while_it_is_preloaded_goes_with_the_zygote(
+    own_temporary_directory: Path,
+) -> None:
+    before = os.listdir(own_temporary_directory)
+    with Sandbox(Policy(tier="landlock", preload=("matplotlib.pyplot",)), pool_size=0) as box:
+        asked = box.run("import matplotlib; print(matplotlib.get_configdir())")
+        assert asked.stdout.startswith(f"{own_temporary_directory}/")
+    assert os.listdir(own_temporary_directory) == before
 
 
 def zygote_pid(box: Sandbox) -> int:

@@ -28,7 +28,7 @@ HOST_ORDER = (
     ("sandbox.lowering", "sandbox.events", "sandbox.workspace", "sandbox.lifetime"),
     ("sandbox.snapshots",),
     ("sandbox.features",),
-    ("sandbox.inherited",),
+    ("sandbox.inherited", "sandbox.directories"),
     ("sandbox.worker",),
     ("sandbox.supervisor",),
     ("sandbox.run", "sandbox.copies", "sandbox.conclusion", "sandbox.session"),

@@ -6,6 +6,8 @@ VENV := .venv
 READY := $(VENV)/.ready
 # A missing layer skips the tests that need it, with its remedy; where CI is set it fails them.
 PYTEST_FLAGS ?= $(if $(CI),--require-jail)
+# One test process per processor; each takes over tests of the other when its own are done.
+PARALLEL ?= -n logical --maxprocesses 8 --dist worksteal
 
 .PHONY: demo test clean
 
@@ -15,7 +17,7 @@ demo: $(READY)
 test: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS)
+	$(VENV)/bin/python -m pytest $(PARALLEL) $(PYTEST_FLAGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis cellblock-demo.png

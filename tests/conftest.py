@@ -1,14 +1,19 @@
-"""`--require-jail`: what a missing layer does to the tests that need it.
+"""What all tests share: `--require-jail`, and examples without a time limit.
 
-Without the option such a test is skipped with the layer's remedy; with it the test fails.
+A missing layer skips a test with its remedy; under the option such a test fails.
 """
 
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 from sandbox import LayerUnavailable, probe
 from sandbox.features import PROBED, FeatureReport
+
+# How long an example takes is no finding: the machine has other work.
+settings.register_profile("cellblock", deadline=None)
+settings.load_profile("cellblock")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

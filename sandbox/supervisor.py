@@ -22,6 +22,7 @@ descriptors to these processes are closed at once (`inherited`).
 
 import asyncio
 import contextlib
+import importlib.util
 import itertools
 import os
 import select
@@ -230,7 +231,13 @@ class Zygote:
         self._words, words_write = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [self.interpreter, *LAUNCHER_FLAGS, str(guest_end.fileno()), PACKAGE_PARENT],
+                [
+                    self.interpreter,
+                    *LAUNCHER_FLAGS,
+                    str(guest_end.fileno()),
+                    PACKAGE_PARENT,
+                    _language_directory() if self.plan.language == "restricted" else "",
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=words_write,
@@ -330,3 +337,11 @@ class Zygote:
         for fd in (self._words, self._pidfd):
             os.close(fd)
         inherited.discard(self)
+
+
+def _language_directory() -> str:
+    """Where the library of the restricted language lies; this environment has it."""
+    found = importlib.util.find_spec("RestrictedPython")
+    assert found is not None
+    assert found.origin is not None
+    return str(Path(found.origin).parent.parent)

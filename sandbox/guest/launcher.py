@@ -11,6 +11,7 @@ the zygote is root, or the zygote could not enter its own pid namespace again (s
 each fork. As root the maker builds the file tree first, with the rights to reach every path.
 """
 
+import importlib
 import os
 import signal
 import sys
@@ -46,11 +47,25 @@ def main(channel_fd: int) -> NoReturn:
     if not isinstance(message, Plan):
         raise SystemExit("the first message must be the plan")
     plan = JailPlan.from_json(message.plan.encode())
+    if plan.language == "restricted":
+        _load_language(channel, sys.argv[3])
     janitor = Janitor(message.cgroups, channel.take_descriptors(len(message.cgroups)), message)
     status = _launch(plan, channel, janitor)
     _end_orphans()
     janitor.clean()
     os._exit(status)
+
+
+def _load_language(channel: Channel, directory: str) -> None:
+    """Import what compiles the restricted language: the host's, which no jail has to show."""
+    sys.path.append(directory)
+    try:
+        importlib.import_module("sandbox.guest.restricted")
+    except ImportError as error:
+        channel.send(Failed("restricted language", str(error)))
+        os._exit(1)
+    finally:
+        sys.path.remove(directory)
 
 
 def _launch(plan: JailPlan, channel: Channel, janitor: "Janitor") -> int:

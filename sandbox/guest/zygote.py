@@ -86,9 +86,6 @@ def _preload(plan: JailPlan, directory: str) -> None:
         except Exception as error:
             raise JailError(f"preload {module}", f"{type(error).__name__}: {error}") from error
     sys.path.insert(0, WORKSPACE)
-    if plan.language == "restricted":
-        with step("restricted language"):
-            importlib.import_module("sandbox.guest.restricted")
 
 
 def _prepare(plan: JailPlan) -> jail.Prepared:

@@ -101,6 +101,23 @@ def test_a_plain_user_has_every_feature_in_both_tiers(
     ]
 
 
+RESTRICTED_HOST = """
+import json
+from sandbox import Policy, Sandbox
+with Sandbox(Policy(tier={tier!r}, language="restricted"), pool_size=0) as box:
+    print(json.dumps([box.run("6 * 7").text, box.run("exec('1')").status]))
+"""
+
+
+def test_the_restricted_level_needs_nothing_of_the_guests_own_packages(
+    tier: Tier, readable: Path
+) -> None:
+    said = run_host(
+        RESTRICTED_HOST.format(tier=tier), interpreter=SYSTEM_PYTHON, path=str(readable)
+    )
+    assert said == ["42", "refused"]
+
+
 def test_threads_of_a_host_share_one_sandbox(box: Sandbox) -> None:
     texts: dict[int, str | None] = {}
 

@@ -80,15 +80,13 @@ class Work:
 
 async def grade(grader: Grader, work: Iterable[tuple[Task, Sample]]) -> int:
     """How many of `work` passed."""
-    left, passed = iter(work), 0
+    left = iter(work)
 
-    async def pull() -> None:
-        nonlocal passed
-        for task, sample in left:
-            passed += (await grader.grade(task, sample)).passed
+    async def pull() -> int:
+        passed = [(await grader.grade(task, sample)).passed for task, sample in left]
+        return sum(passed)
 
-    await asyncio.gather(*(pull() for _ in range(WORKERS)))
-    return passed
+    return sum(await asyncio.gather(*(pull() for _ in range(WORKERS))))
 
 
 def settings(timeout_s: float = 5.0) -> Settings:

@@ -4,28 +4,34 @@ Trust model
 -----------
 Trusted: this process, the engine, the suite's data. Hostile: every sample, from its first byte.
 
-Each sample gets a fresh jail, in which two processes live:
+Each sample gets a fresh jail, which ends with it. The judge is never in the candidate's process:
+it holds the tests and says the verdict, never runs, unpickles or compares by the methods of
+anything that the candidate made, and imports nothing from a place that the candidate can write.
+There are two ways to bring them together.
 
-    judge        the session's own process. It holds the tests and says the verdict on the
-                 engine's channel. It never runs, unpickles or compares by the methods of
-                 anything that the candidate made, and imports nothing from a place that the
-                 candidate can write.
-    candidate    forked from the judge before the judge was told a single test, with all
-                 descriptors but two pipes closed. Its code starts only then.
+    beforehand   What a test will ask is found out without a candidate. The candidate is asked
+                 all of it, alone in its jail, and its answers go to a judge in another jail that
+                 serves many (`bench`). It runs the test on these answers. If it asks for anything
+                 else, or the candidate ended too early to tell, nothing is decided, and the
+                 sample goes the other way. The judge's process runs nothing but tests that change
+                 nothing in it; others get a fork of it.
+    alive        Two processes in one jail. The judge is the session's own process and says the
+                 verdict on the engine's channel. The candidate is forked from it before it was
+                 told a single test, with all descriptors but two pipes closed; its code starts
+                 only then. It can kill or stop the judge, as it can end itself: then there is no
+                 verdict of a pass but a crash or a time-out.
 
-The verdict is "passed" only when the judge's snippet completed and says so. From the candidate's
-process there is no way to that channel: its descriptor is closed there, the judge's memory and
-descriptors are out of reach (not dumpable, no ptrace, no pidfd_getfd), and what it prints goes
-to /dev/null. It can kill or stop the judge, as it can end itself: then there is no verdict of a
-pass but a crash or a time-out. What it patches, it patches for itself.
+Either way the candidate has no expected value in its memory, no way to the channel of the
+verdict (not dumpable, no ptrace, no pidfd_getfd), and what it prints goes to /dev/null. What it
+patches, it patches for itself.
 
 How the suites use that:
 
     calls, inputs, value     Tests run in the judge; a call of the candidate's function is a
                              message, and what comes back is rebuilt as plain data of exact
                              built-in types. An object is a stand-in that equals nothing. So to
-                             forge is to return the right values. HumanEval(+), MBPP(+),
-                             CRUXEval, custom tasks.
+                             forge is to return the right values. Calls and inputs are asked
+                             beforehand. HumanEval(+), MBPP(+), CRUXEval, custom tasks.
     programs, answers        One run a case; the expected output never enters the jail and the
                              host compares. Contest problems, DABench.
     unittest                 The method itself puts tests beside the candidate (patches, files,
@@ -54,8 +60,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from runner.evals.bench import Bench, Said
 from runner.evals.errors import GradingFailed
 from runner.evals.records import Json, OutcomeName, Sample, Spent, Task, Verdict
 from runner.evals.settings import Settings
@@ -66,19 +73,16 @@ from sandbox import (
     Completed,
     Died,
     EnvironmentFailed,
-    LayerUnavailable,
     LimitExceeded,
     Limits,
     Outcome,
     Policy,
-    PolicyError,
     Raised,
     Refused,
-    SandboxError,
 )
 
 GUEST = "runner.evals.guest"
-PARTS = ("plain", "arena", "compare", "tests", "judge")
+PARTS = ("plain", "arena", "compare", "tests", "judge", "replay")
 PRELOAD = (
     "bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq",
     "inspect", "itertools", "json", "linecache", "marshal", "math", "operator", "random",
@@ -103,17 +107,21 @@ import sys as _sys, marshal as _marshal, base64 as _base64, types as _types, zli
 for _name, _code in _marshal.loads(_zlib.decompress(_base64.b64decode({parts!r}))):
     _module = _sys.modules[_name] = _types.ModuleType(_name)
     exec(_code, _module.__dict__)
-_judge = _sys.modules[{judge!r}]
 """
-START_PRELOADED = "import sys as _sys\n_judge = _sys.modules[{judge!r}]\n"
+FIND = "import sys as _sys\n_{part} = _sys.modules['" + GUEST + ".{part}']\n"
 HASHES = """
 import hashlib, json, sys
 json.dumps([hashlib.sha256(open(sys.modules[name].__file__, 'rb').read()).hexdigest()
             for name in {names!r}])
 """
-FORK = "_judge = _judge.Judge({source}, {place!r})\n"
+FORK = FIND.format(part="judge") + "_judge = _judge.Judge.fork({source}, {place!r})\n"
+RECITE = FIND.format(part="arena") + (
+    "_arena.recite({source}, {place!r}, __import__('json').loads({asked!a}))"
+)
 EXAMINE = "import json as _json\n_judge.verdict(_json.loads({check!a}))"
-REFERENCE = "print(_judge.reference_values(*__import__('json').loads({given!a}), {cap}))"
+REFERENCE = FIND.format(part="judge") + (
+    "print(_judge.reference_values(*__import__('json').loads({given!a}), {cap}))"
+)
 CALIBRATE = """
 import time as _time
 def _loop():
@@ -128,27 +136,16 @@ REFERENCE_LOOP_S = 0.02
 """What the loop takes on a machine of speed 1."""
 
 
-class Said(BaseModel):
-    """The judge's last word, as its echo shows it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    outcome: OutcomeName
-    result: str
-    error: str = ""
-    traceback: str = ""
-    details: dict[str, object] = {}
-
-
 class Grader:
     """Grades samples of one suite. Start and stop it as an async context manager."""
 
     def __init__(self, suite: Suite, settings: Settings) -> None:
         self._suite = suite
         self._settings = settings
-        self.policy = self._policy((f"{GUEST}.judge",))
+        self.policy = self._policy((f"{GUEST}.replay",))
         self._box = AsyncSandbox(self.policy, pool_size=settings.jobs)
         self._start = ""
+        self._bench: Bench | None = None
         self._references: dict[str, asyncio.Task[dict[str, list[Json]]]] = {}
         self.speed = 1.0
         """CPU seconds here for one second of a machine of the reference speed."""
@@ -173,7 +170,7 @@ class Grader:
             await self._box.run("None")
         except EnvironmentFailed as error:
             await self._box.close()
-            if error.module != f"{GUEST}.judge":
+            if error.module != f"{GUEST}.replay":
                 raise
             # The jails' interpreter does not have this package: the judge is sent to each.
             self.policy = self._policy(())
@@ -194,6 +191,8 @@ class Grader:
     ) -> None:
         for task in self._references.values():
             task.cancel()
+        if self._bench is not None:
+            await self._bench.close()
         await self._box.close()
 
     async def grade(self, task: Task, sample: Sample, *, slack: float = 1.0) -> Verdict:
@@ -223,6 +222,10 @@ class Grader:
                 for name, rows in groups.items()
             }
             check["reference"] = [] if values else [reference.source, reference.entry]
+        if not trial.files and self._bench is not None:
+            verdict = await self._recite(self._bench, task, trial, check, slack)
+            if verdict is not None:
+                return verdict
         source = json.dumps(trial.source)
         async with self._box.session() as session:
             await _put(session, trial.files)
@@ -234,27 +237,36 @@ class Grader:
             outcome = await session.run(examine, limits=self._limits(slack))
         return self._verdict(outcome)
 
-    def _verdict(self, outcome: Outcome) -> Verdict:
-        usage = _spent(outcome)
-        stderr = outcome.stderr[-STDERR_CAP:]
+    async def _recite(
+        self, bench: Bench, task: Task, trial: Judged, check: dict[str, Json], slack: float
+    ) -> Verdict | None:
+        """The verdict by what the candidate answers beforehand; None if that does not decide."""
+        asked = await bench.plan(task.task_id, check)
+        if asked is None:
+            return None
+        code = self._start + RECITE.format(
+            source=json.dumps(trial.source), place=trial.place, asked=asked
+        )
+        async with self._box.session() as session:
+            outcome = await session.run(code, limits=self._limits(slack))
+        if isinstance(outcome, Raised) or outcome.truncated.stdout.dropped_bytes:
+            return None
+        said = await bench.verdict(check, asked, outcome.stdout)
+        if isinstance(said, Said):
+            return _said(said, outcome)
+        if said.is_end and isinstance(outcome, LimitExceeded | Refused | Died):
+            return _ended(outcome, _spent(outcome), outcome.stderr[-STDERR_CAP:])
+        return None
+
+    @staticmethod
+    def _verdict(outcome: Outcome) -> Verdict:
         if isinstance(outcome, Completed):
             try:
                 said = Said.model_validate_json(outcome.text or "")
             except ValidationError as error:
                 raise GradingFailed("the judge ended without a verdict") from error
-            verdict = Verdict(
-                outcome=said.outcome,
-                result=said.result,
-                error=said.error,
-                stderr=said.traceback or stderr,
-                details=said.details,
-                usage=usage,
-            )
-            if verdict.outcome == "infrastructure":
-                raise GradingFailed(f"the test cannot run here: {verdict.result}")
-            if verdict.outcome == "crashed" and _was_short_of_memory(outcome):
-                return verdict.model_copy(update={"outcome": "out_of_memory"})
-            return verdict
+            return _said(said, outcome)
+        usage, stderr = _spent(outcome), outcome.stderr[-STDERR_CAP:]
         if isinstance(outcome, LimitExceeded | Refused | Died):
             return _ended(outcome, usage, stderr)
         # Nothing in the judge raises by itself: somebody interrupted it.
@@ -335,15 +347,15 @@ class Grader:
     async def _prepare(self) -> None:
         root = importlib.resources.files(GUEST)
         parts = {f"{GUEST}.{part}": root.joinpath(f"{part}.py").read_bytes() for part in PARTS}
-        if f"{GUEST}.judge" in self.policy.preload:
-            self._start = START_PRELOADED.format(judge=f"{GUEST}.judge")
+        if f"{GUEST}.replay" in self.policy.preload:
             found = json.loads(await self._echo(HASHES.format(names=list(parts))))
             if found != [hashlib.sha256(source).hexdigest() for source in parts.values()]:
                 raise GradingFailed("the jails' interpreter has another version of this package")
         else:
             texts = [(name, source.decode()) for name, source in parts.items()]
             compiled = await self._echo(COMPILE.format(parts=json.dumps(texts)))
-            self._start = START_SENT.format(parts=compiled, judge=f"{GUEST}.judge")
+            self._start = START_SENT.format(parts=compiled)
+        self._bench = Bench(self._box, self._start + FIND.format(part="replay"))
         if self._settings.speed is not None:
             self.speed = self._settings.speed
             return
@@ -371,6 +383,21 @@ def _compared(is_right: bool, otherwise: str) -> Verdict:
     if is_right:
         return Verdict(outcome="passed", result="passed")
     return Verdict(outcome="failed", result=f"failed: {otherwise}")
+
+
+def _said(said: Said, outcome: Outcome) -> Verdict:
+    """The judge's word as a verdict. Raises GradingFailed where it says nothing of the sample."""
+    if said.outcome == "infrastructure":
+        raise GradingFailed(f"the test cannot run here: {said.result}")
+    is_short = said.outcome == "crashed" and _was_short_of_memory(outcome)
+    return Verdict(
+        outcome="out_of_memory" if is_short else said.outcome,
+        result=said.result,
+        error=said.error,
+        stderr=said.traceback or outcome.stderr[-STDERR_CAP:],
+        details=said.details,
+        usage=_spent(outcome),
+    )
 
 
 def _ended(
@@ -425,61 +452,4 @@ def _most(one: Spent, other: Spent) -> Spent:
         wall_s=max(one.wall_s, other.wall_s),
         cpu_s=max(one.cpu_s, other.cpu_s),
         peak_memory_bytes=max(one.peak_memory_bytes, other.peak_memory_bytes),
-    )
-
-
-# ---- several tries ------------------------------------------------------------------------------
-
-INFRASTRUCTURE_TRIES = 3
-RETRY_AFTER_S = 0.2
-NEAR_LIMIT = 0.8
-"""A pass that took more than this part of its limit is run again."""
-STRETCH = 1.25
-
-
-async def decide(grader: Grader, task: Task, sample: Sample, *, recheck: bool) -> Verdict:
-    """The verdict that counts: retried when the machine failed, repeated near a limit.
-
-    Raises BadInput, and what would fail for every sample: LayerUnavailable, PolicyError.
-    """
-    verdict = await _with_retries(grader, task, sample, 1.0)
-    if not recheck or verdict.outcome == "infrastructure":
-        return verdict
-    limit_s = grader.cpu_limit_s()
-    is_late = verdict.passed and verdict.usage.cpu_s > NEAR_LIMIT * limit_s
-    if verdict.outcome != "timed_out" and not is_late:
-        return verdict
-    again = await _with_retries(grader, task, sample, STRETCH)
-    attempts = verdict.attempts + again.attempts
-    if again.outcome == "infrastructure" or again.outcome == verdict.outcome:
-        return verdict.model_copy(
-            update={"attempts": attempts, "flaky": "near its limit" if is_late else ""}
-        )
-    third = await _with_retries(grader, task, sample, 1.0)
-    said = f"{verdict.outcome}, then {again.outcome} with {STRETCH} times the limit"
-    winner = verdict if third.outcome == verdict.outcome else again
-    return winner.model_copy(
-        update={
-            "attempts": attempts + third.attempts,
-            "flaky": f"{said}, then {third.outcome}",
-        }
-    )
-
-
-async def _with_retries(grader: Grader, task: Task, sample: Sample, slack: float) -> Verdict:
-    for attempt in range(1, INFRASTRUCTURE_TRIES + 1):
-        try:
-            verdict = await grader.grade(task, sample, slack=slack)
-            return verdict.model_copy(update={"attempts": attempt})
-        except (LayerUnavailable, PolicyError):
-            raise
-        except (SandboxError, GradingFailed, OSError) as error:
-            trouble = error
-        if attempt < INFRASTRUCTURE_TRIES:
-            await asyncio.sleep(RETRY_AFTER_S * attempt)
-    return Verdict(
-        outcome="infrastructure",
-        result=f"infrastructure: {type(trouble).__name__}: {trouble}"[:2000],
-        error=type(trouble).__name__,
-        attempts=INFRASTRUCTURE_TRIES,
     )

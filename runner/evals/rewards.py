@@ -16,10 +16,11 @@ from typing import Self
 
 from runner.evals import files
 from runner.evals.errors import BadInput
-from runner.evals.grader import Grader, decide
+from runner.evals.grader import Grader
 from runner.evals.records import Json, Row, Sample, Task, Verdict
 from runner.evals.settings import Settings
 from runner.evals.suites import SUITES
+from runner.evals.tries import decide
 
 NO_VERDICT = math.nan
 TaskGiven = str | Mapping[str, Json]

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from runner.evals import files, manifest
 from runner.evals.errors import BadInput
 from runner.evals.files import Source
-from runner.evals.grader import Grader, decide
+from runner.evals.grader import Grader
 from runner.evals.journal import Journal, result_record
 from runner.evals.manifest import Manifest
 from runner.evals.records import Sample, Task, Verdict
@@ -16,6 +16,7 @@ from runner.evals.score import Score, score
 from runner.evals.settings import Settings
 from runner.evals.suites import SUITES
 from runner.evals.suites.base import Suite
+from runner.evals.tries import decide
 
 Progress = Callable[[int, int, Sample, Verdict], None]
 """Called after each verdict: how many are done, of how many, and the newest."""

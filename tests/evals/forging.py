@@ -9,6 +9,8 @@ class Forgery(NamedTuple):
     outcome: str
     said: str
     """What the result must hold."""
+    asked_alive: tuple[str, str] | None = None
+    """Outcome and words where a judge lives beside the candidate, if they are others."""
 
 
 FUNCTION_TASK = {
@@ -17,6 +19,15 @@ FUNCTION_TASK = {
     "entry_point": "double",
     "test": "def check(candidate):\n    assert candidate(2) == 4\n"
     "    assert candidate('a') == 'aa'\n    assert candidate([1]) == [1, 1]\n",
+}
+
+LIVE_TASK = {
+    **FUNCTION_TASK,
+    "task_id": "double, asked alive",
+    # No plan foresees a question about an attribute: the judge has to ask the candidate itself.
+    "test": "def check(candidate):\n    assert candidate.__name__ == 'double'\n"
+    "    assert candidate(2) == 4\n    assert candidate('a') == 'aa'\n"
+    "    assert candidate([1]) == [1, 1]\n",
 }
 
 FUNCTION_FORGERIES = (
@@ -69,8 +80,9 @@ FUNCTION_FORGERIES = (
         "kill the judge",
         "import os, signal\nprint('passed', flush=True)\nos.kill(os.getppid(), signal.SIGKILL)\n"
         "import time\ntime.sleep(9)",
-        "crashed",
-        "SIGKILL",
+        "failed",
+        "not permitted",
+        ("crashed", "SIGKILL"),
     ),
     Forgery(
         "interrupt the judge",
@@ -81,14 +93,16 @@ FUNCTION_FORGERIES = (
     Forgery(
         "kill everybody",
         "import os, signal\nos.kill(-1, signal.SIGKILL)\nimport time\ntime.sleep(9)",
-        "crashed",
-        "SIGKILL",
+        "failed",
+        "No such process",
+        ("crashed", "SIGKILL"),
     ),
     Forgery(
         "stop the judge",
         "import os, signal, time\nos.kill(os.getppid(), signal.SIGSTOP)\ntime.sleep(60)",
-        "timed_out",
-        "timed out",
+        "failed",
+        "not permitted",
+        ("timed_out", "timed out"),
     ),
     Forgery(
         "assertions that do nothing",

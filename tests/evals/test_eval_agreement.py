@@ -1,5 +1,6 @@
 """Verdicts equal the reference harnesses' on published programs, each and every one."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from corpora import (
     rows,
 )
 
-from runner.evals import SUITES, Report, evaluate, files
+from runner.evals import SUITES, Report, Settings, evaluate, files
+from runner.evals.grader import Grader
+from runner.evals.records import Spent, Verdict
+from runner.evals.run import prepare
 
 EVERY = 8
 """One task of so many; the full sets run in benchmarks."""
@@ -31,6 +35,13 @@ def canonical(suite: str, data: Path, field: str = "solution") -> list[dict[str,
     kind = SUITES[suite]()
     tasks = kind.load(files.read(data).rows)
     return [{"task_id": task.task_id, field: kind.canonical(task)} for task in tasks.values()]
+
+
+class AskingAlive(Grader):
+    """A grader that asks every candidate one question at a time."""
+
+    async def _recite(self, *_arguments: object) -> None:
+        return None
 
 
 def not_passed(report: Report) -> dict[str, str]:
@@ -53,6 +64,22 @@ def test_published_completions_get_their_known_verdicts() -> None:
     assert got == [{key: row[key] for key in got[0]} for row in expected]
     assert report.score.pass_at[1] == pytest.approx(0.4125)
     assert report.score.pass_at[10] == pytest.approx(0.7961, abs=5e-5)
+
+
+def test_candidates_asked_beforehand_or_alive_get_the_same_verdicts() -> None:
+    job = prepare("humaneval", files.read(COMPLETIONS / "samples.jsonl"), HUMANEVAL)
+    samples = job.samples[::10]
+
+    async def grade(kind: type[Grader]) -> list[Verdict]:
+        async with kind(job.suite, Settings(timeout_s=5.0, jobs=2)) as grader:
+            return [await grader.grade(job.tasks[one.task_id], one) for one in samples]
+
+    beforehand, alive = (
+        [verdict.model_copy(update={"usage": Spent()}) for verdict in asyncio.run(grade(kind))]
+        for kind in (Grader, AskingAlive)
+    )
+    assert beforehand == alive
+    assert {verdict.outcome for verdict in alive} >= {"passed", "failed"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from forging import (
@@ -9,6 +10,7 @@ from forging import (
     CLASS_TASK,
     FUNCTION_FORGERIES,
     FUNCTION_TASK,
+    LIVE_TASK,
     PROGRAM_FORGERIES,
     PROGRAM_TASK,
     Forgery,
@@ -16,14 +18,23 @@ from forging import (
 
 from runner.evals import Report, evaluate
 
+
+def _alive(forgery: Forgery) -> dict[str, Any]:
+    """What changes where the judge lives beside the candidate."""
+    outcome, said = forgery.asked_alive or (forgery.outcome, forgery.said)
+    return {"outcome": outcome, "said": said}
+
+
 ALL = (
     *((FUNCTION_TASK["task_id"], one) for one in FUNCTION_FORGERIES),
+    *((LIVE_TASK["task_id"], one._replace(**_alive(one))) for one in FUNCTION_FORGERIES),
     *((CLASS_TASK["task_id"], one) for one in CLASS_FORGERIES),
     *((str(PROGRAM_TASK["task_id"]), one) for one in PROGRAM_FORGERIES),
 )
 HONEST = (
     ("double", "def double(x):\n    return x * 2\n"),
     ("double", "def double(x):\n    print('passed')\n    return x + x\n"),
+    ("double, asked alive", "def double(x):\n    return x * 2\n"),
     ("stack", "class Stack(list):\n    push = list.append\n    size = list.__len__\n"),
     ("sum", "print(sum(map(int, input().split())))"),
 )
@@ -33,7 +44,7 @@ HONEST = (
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """All candidates graded in one run, forged and honest ones."""
     data: Path = tmp_path_factory.mktemp("forging") / "tasks.jsonl"
-    tasks = (FUNCTION_TASK, CLASS_TASK, PROGRAM_TASK)
+    tasks = (FUNCTION_TASK, LIVE_TASK, CLASS_TASK, PROGRAM_TASK)
     data.write_text("".join(json.dumps(task) + "\n" for task in tasks))
     samples = [{"task_id": task, "solution": one.code} for task, one in ALL]
     samples += [{"task_id": task, "solution": code} for task, code in HONEST]

@@ -85,15 +85,31 @@ def serve(source: str, place: str, pipes: Pipes) -> NoReturn:
         for fd in range(3, pipes.writer):
             if fd != pipes.reader:
                 _close(fd)
-        nothing = os.open("/dev/null", os.O_RDWR)
-        os.dup2(nothing, 0)
-        os.dup2(nothing, 1)
-        os.close(nothing)
+        _silence()
         _seed()
         Arena(source, place, pipes).serve()
     finally:
         # Whatever happens, no frame above this one belongs to the candidate.
         os._exit(70)
+
+
+def recite(source: str, place: str, asked: dict[str, Any]) -> None:
+    """Be the candidate in this very process, and answer on stdout what is `asked` beforehand.
+
+    For a session that holds the candidate and nothing else; its judge lives in another one.
+    """
+    told = os.dup(1)
+    _silence()
+    _seed()
+    Arena(source, place, Pipes(-1, told)).recite(asked, told)
+
+
+def _silence() -> None:
+    """Nothing to read, and nobody hears what is written to stdout."""
+    nothing = os.open("/dev/null", os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    os.close(nothing)
 
 
 def _close(fd: int) -> None:
@@ -116,6 +132,7 @@ class Arena:
     def __init__(self, source: str, place: str, pipes: Pipes) -> None:
         self._source = source
         self._pipes = pipes
+        self._pid = os.getpid()
         self._objects: list[Any] = []
         self._requests: dict[str, Callable[..., Any]] = {
             "names": lambda: [name for name in self.names if type(name) is str],
@@ -145,32 +162,65 @@ class Arena:
 
     def serve(self) -> NoReturn:
         """Answer requests in order; the first one starts the candidate's code."""
-        pipes = self._pipes
         while True:
             try:
-                what, *arguments = pipes.receive()
+                message = self._pipes.receive()
             except Gone:
                 os._exit(0)
-            reply: list[Any]
             try:
-                if what == "load":
-                    _add_source(self._source)
-                    code = compile(self._source, FILE, "exec", dont_inherit=True)
-                    exec(code, self.names)
-                    reply = ["value", None]
-                elif what == "call":
-                    reply = self._call(*arguments)
-                else:
-                    given = [decode(argument, self._find) for argument in arguments]
-                    result = self._requests[what](*given)
-                    if what == "iter":
-                        reply = ["value", {"object": [self._keep(result), "iterator"]}]
-                    else:
-                        reply = ["value", encode(result, self._keep)]
+                reply = self._reply(*message)
             # The judge decides what an error of the candidate's means, of whatever kind.
             except BaseException as error:  # noqa: BLE001
                 reply = ["raised", *describe(error)]
-            pipes.send(reply)
+            self._pipes.send(reply)
+
+    def recite(self, asked: dict[str, Any], told: int) -> None:
+        """Do what a judge would ask, unasked: a line on `told` for each answer, in order.
+
+        First the load, then the names, each of the globals `asked["names"]`, and the calls
+        `asked["calls"]` of them. An interrupt is the engine's, and ends it.
+        """
+        handles: dict[str, Any] = {}
+        if self._recited(told, "load")[0] != "value":
+            return
+        self._recited(told, "names")
+        for name in asked["names"]:
+            _kind, found, *_rest = self._recited(told, "global", name)
+            if isinstance(found, dict) and "object" in found:
+                handles[name] = found
+        for name, *arguments in asked["calls"]:
+            if name not in handles:
+                return
+            self._recited(told, "call", handles[name], *arguments)
+
+    def _recited(self, told: int, *message: Any) -> list[Any]:
+        try:
+            reply = self._reply(*message)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001
+            reply = ["raised", *describe(error)]
+        if os.getpid() != self._pid:
+            os._exit(0)  # A child of the candidate's has nothing to say.
+        data = memoryview(json.dumps(reply).encode() + b"\n")
+        while data:
+            data = data[os.write(told, data) :]
+        return reply
+
+    def _reply(self, what: str, *arguments: Any) -> list[Any]:
+        """What there is to say to one request. Raises whatever the candidate raises."""
+        if what == "load":
+            _add_source(self._source)
+            code = compile(self._source, FILE, "exec", dont_inherit=True)
+            exec(code, self.names)
+            return ["value", None]
+        if what == "call":
+            return self._call(*arguments)
+        given = [decode(argument, self._find) for argument in arguments]
+        result = self._requests[what](*given)
+        if what == "iter":
+            return ["value", {"object": [self._keep(result), "iterator"]}]
+        return ["value", encode(result, self._keep)]
 
     def _call(self, target: Any, args: Any, kwargs: Any, follow: bool) -> list[Any]:
         """Call, and say how the arguments look afterwards if they were changed in place."""

@@ -2,7 +2,8 @@
 
 The session's own process is the judge. It forks the candidate's process before it has been told
 any test, closes nothing that it needs itself, and imports from nowhere that the candidate can
-write. See runner/evals/grader.py for who trusts whom.
+write. `replay` has the other way: answers that a candidate in another jail gave beforehand. See
+runner/evals/grader.py for who trusts whom.
 """
 
 import builtins
@@ -13,8 +14,9 @@ import signal
 import sys
 import unittest
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from types import CodeType
-from typing import Any
+from typing import Any, Protocol
 
 from runner.evals.guest.arena import CHANCE, Gone, Pipes, describe, serve
 from runner.evals.guest.compare import Comparison
@@ -23,6 +25,7 @@ from runner.evals.guest.tests import require_imports, tests_in
 
 GUEST_ROOTS = ("/workspace", "/mnt/data", "/tmp", "/dev/shm")
 REPORTED_CAP = 4000
+COMPILED_KEPT = 512
 BROKEN_TEST = (ModuleNotFoundError, SyntaxError)
 """Raised by the judge itself these say that the test cannot run here, whatever the candidate."""
 
@@ -109,27 +112,44 @@ class Remote:
         return f"<{self._kind} of the candidate>"
 
 
-class Judge:
-    """One candidate, from the fork to the verdict."""
+class Conversation(Protocol):
+    """Where questions to a candidate go and its answers come from. Both raise Gone."""
 
-    def __init__(self, source: str, place: str) -> None:
-        sys.path[:] = [
-            entry for entry in sys.path if entry and not entry.startswith(GUEST_ROOTS)
-        ]
+    def send(self, message: Any) -> None: ...
+
+    def receive(self) -> Any: ...
+
+
+def trust_no_path_of_the_guest() -> None:
+    """Import nothing from where a candidate can write."""
+    sys.path[:] = [entry for entry in sys.path if entry and not entry.startswith(GUEST_ROOTS)]
+
+
+class Judge:
+    """One candidate, from its first line to the verdict."""
+
+    def __init__(self, pipes: Conversation, child: int = 0) -> None:
+        self._pipes = pipes
+        self._child = child
+        self._rechecked = 0
+        self._unseen = 0
+
+    @classmethod
+    def fork(cls, source: str, place: str) -> "Judge":
+        """A judge in this process, and the candidate in a child that it has not told anything."""
+        trust_no_path_of_the_guest()
         random.seed(CHANCE)
         asked, ask = os.pipe()
         told, tell = os.pipe()
-        self._child = os.fork()
-        if self._child == 0:
+        child = os.fork()
+        if child == 0:
             sys.path.insert(0, "/workspace")
             os.close(ask)
             os.close(told)
             serve(source, place, Pipes(asked, tell))
         os.close(asked)
         os.close(tell)
-        self._pipes = Pipes(told, ask)
-        self._rechecked = 0
-        self._unseen = 0
+        return cls(Pipes(told, ask), child)
 
     def verdict(self, check: dict[str, Any]) -> Verdict:
         """Load the candidate and run the check; whatever happens, a verdict."""
@@ -232,11 +252,11 @@ class Judge:
         """Run tests here; the functions that they call are the candidate's, by stand-ins."""
         names: dict[str, Any] = {"__name__": "test"}
         if check["helpers"]:
-            exec(compile(check["helpers"], "<prompt>", "exec", dont_inherit=True), names)
-        code = compile(check["test"], "<test>", "exec", dont_inherit=True)
+            exec(compiled(check["helpers"], "<prompt>"), names)
+        code = compiled(check["test"], "<test>")
         entry = check["entry"]
         theirs = set(self.ask("names"))
-        for name in (_names_of(code) | {entry}) & theirs:
+        for name in sorted((names_of(code) | {entry}) & theirs):
             if name == entry or not (name in names or hasattr(builtins, name)):
                 names[name] = self.ask("global", name)
         exec(code, names)
@@ -412,10 +432,16 @@ def _rebuilt(names: list[str], message: str, text: str) -> BaseException:
     return error
 
 
-def _names_of(code: CodeType) -> set[str]:
+@lru_cache(maxsize=COMPILED_KEPT)
+def compiled(source: str, file: str) -> CodeType:
+    """The trusted `source`, compiled; many candidates are judged by one test."""
+    return compile(source, file, "exec", dont_inherit=True)
+
+
+def names_of(code: CodeType) -> set[str]:
     """Every global name that `code` may read, functions in it included."""
     found = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            found |= _names_of(constant)
+            found |= names_of(constant)
     return found

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Literal, NoReturn
 
-from sandbox.guest import tracebacks
+from sandbox.guest import streams, tracebacks
 from sandbox.guest.compiler import Compiled, Compiler, Refused
 from sandbox.guest.display import Displays, Emit
 from sandbox.guest.eventloop import EventLoop
@@ -214,7 +214,5 @@ def _end_child(error: BaseException | None) -> NoReturn:
         elif error is not None:
             status = 1
             sys.stderr.write(tracebacks.describe(error).traceback)
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
+    streams.flush()
     os._exit(status)

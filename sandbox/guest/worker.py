@@ -9,9 +9,7 @@ The keeper is a grandchild whose parent has exited, so init adopts it. As a chil
 `os.wait()` in a snippet wait for it.
 """
 
-import contextlib
 import errno
-import io
 import os
 import random
 import signal
@@ -22,7 +20,7 @@ import threading
 from types import FrameType
 from typing import NoReturn
 
-from sandbox.guest import branch, check, imports
+from sandbox.guest import branch, check, imports, streams
 from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.snippet import Ending, SnippetRunner
 from sandbox.protocol.frames import FrameError
@@ -44,7 +42,6 @@ from sandbox.protocol.messages import (
 )
 from sandbox.protocol.plan import JailPlan
 
-TEXT_BUFFER_BYTES = 1 << 16
 Chance = tuple[object, ...]
 """State of `random`."""
 REHEARSALS = 20
@@ -84,7 +81,7 @@ class Worker:
         self._main_thread = threading.get_ident()
         self._has_stdin = False
         self._pid = 0
-        _replace_standard_streams()
+        streams.replace()
         self.snippets = SnippetRunner(language=plan.language, emit=self._emit)
         imports.install(plan.import_rules, plan.import_default, self._report)
 
@@ -148,7 +145,7 @@ class Worker:
         finally:
             self._is_running = False
         self._leave_if_forked()
-        _flush_standard_streams()
+        streams.flush()
         self._channel.send(_done(message.nonce, ending, in_place))
 
     def _copy(self, message: Park) -> None:
@@ -277,7 +274,7 @@ class Worker:
             os.lseek(source, 0, os.SEEK_SET)
         os.dup2(source, 0)
         os.close(source)
-        _replace_stdin()
+        streams.replace_stdin()
         self._has_stdin = stdin is not None
 
     def _emit(
@@ -309,7 +306,7 @@ class Worker:
     def _leave_if_forked(self) -> None:
         """End a child that the snippet forked and that ran off the end of the snippet."""
         if os.getpid() != self._pid:
-            _flush_standard_streams()
+            streams.flush()
             os._exit(0)
 
     def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
@@ -371,44 +368,6 @@ def _private_bytes() -> int:
             if line.startswith("Private_"):
                 private += int(line.split()[1]) * 1024
     return private
-
-
-class _Unseekable(io.FileIO):
-    """A descriptor that will be a pipe when it is used, whatever stands there when it is made."""
-
-    def seekable(self) -> bool:
-        return False
-
-
-def _replace_standard_streams() -> None:
-    """Fresh Python streams on descriptors 0 to 2; the zygote's may hold buffered text."""
-    _replace_stdin()
-    for name, fd in (("stdout", 1), ("stderr", 2)):
-        raw = _Unseekable(fd, "w", closefd=False)
-        stream = io.TextIOWrapper(
-            io.BufferedWriter(raw, TEXT_BUFFER_BYTES),
-            encoding="utf-8",
-            errors="backslashreplace" if fd == 2 else "surrogateescape",
-            line_buffering=True,
-        )
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
-
-
-def _replace_stdin() -> None:
-    stream = io.TextIOWrapper(
-        io.FileIO(0, closefd=False), encoding="utf-8", errors="surrogateescape"
-    )
-    for name in ("stdin", "__stdin__"):
-        setattr(sys, name, stream)
-
-
-def _flush_standard_streams() -> None:
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-        # The snippet may have put any object there; what its flush does is its own affair.
-        with contextlib.suppress(Exception):
-            if stream is not None:
-                stream.flush()
 
 
 def _nameless_file() -> int:

@@ -48,7 +48,7 @@ GUEST_ORDER = (
     ("sandbox.guest.compiler", "sandbox.guest.check"),
     ("sandbox.guest.texts", "sandbox.guest.names", "sandbox.guest.tables"),
     ("sandbox.guest.figures", "sandbox.guest.bundles", "sandbox.guest.tracebacks"),
-    ("sandbox.guest.display", "sandbox.guest.eventloop"),
+    ("sandbox.guest.display", "sandbox.guest.eventloop", "sandbox.guest.streams"),
     ("sandbox.guest.snippet",),
     ("sandbox.guest.root", "sandbox.guest.reach", "sandbox.guest.memory"),
     ("sandbox.guest.jail",),

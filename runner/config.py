@@ -90,6 +90,19 @@ class ServerSettings(Section):
     max_sessions: int = Field(default=64, ge=1)
     idle_minutes: int = Field(default=20, ge=1)
     data_dir: str = ""
+    """Where responses, containers and files are kept; empty for the user's data directory."""
+    file_bytes: int = Field(default=100 * MiB, ge=1)
+    """The largest file that is taken as an upload, or kept of those that code made."""
+    retention_days: int = Field(default=30, ge=1)
+    """How long responses are kept, and the files of expired containers."""
+
+    @property
+    def data_path(self) -> Path:
+        """`data_dir`, or what stands for it. Source: XDG Base Directory Specification."""
+        if self.data_dir:
+            return Path(self.data_dir).expanduser()
+        base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+        return Path(base).expanduser() / "cellblock"
 
 
 class SearchSettings(Section):

@@ -64,6 +64,29 @@ class RequestError(RunnerError, ValueError):
         super().__init__(message)
 
 
+StorageFault = Literal["full", "failed"]
+
+
+class StorageError(RunnerError):
+    """What the server keeps could not be written or read; `detail` is for the log."""
+
+    def __init__(self, fault: StorageFault, detail: str = "") -> None:
+        self.fault: StorageFault = fault
+        self.detail = detail
+        super().__init__(sentences(STORAGE_WORDS[fault], detail))
+
+    @property
+    def public(self) -> str:
+        """What a client may read."""
+        return sentences(STORAGE_WORDS[self.fault])
+
+
+STORAGE_WORDS: dict[StorageFault, str] = {
+    "full": "The server's disk is full",
+    "failed": "The server cannot reach what it keeps",
+}
+
+
 class ServerStopping(RunnerError):
     """The server takes no more work."""
 

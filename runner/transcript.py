@@ -59,6 +59,8 @@ class MadeFile(Record):
     size_bytes: int = 0
     mime: str = "application/octet-stream"
     file_id: str = ""
+    not_kept: str = ""
+    """Why it is only in the session and cannot be fetched later, where others can."""
 
 
 class CodeRun(Record):

@@ -218,6 +218,10 @@ class Session:
         """The content of the regular file `path` of the workspace."""
         return self._box._call(self._session.get(path))
 
+    def remove(self, path: str) -> None:
+        """Remove the file `path` of the workspace; nothing if it is not there."""
+        self._box._call(self._session.remove(path))
+
     def files(self) -> list[str]:
         """Paths of the regular files of the workspace, sorted."""
         return self._box._call(self._session.files())

@@ -172,6 +172,11 @@ class AsyncSession:
         """Paths of the regular files of the workspace, sorted. As `get` after an expiry."""
         return list(self._kept_files().listing())
 
+    async def remove(self, path: str) -> None:
+        """Remove the file `path` of the workspace; nothing if it is not there."""
+        self._workspace().remove(path)
+        self._listing = None
+
     @property
     def expires_at(self) -> float | None:
         """When the session expires, in seconds since the epoch; None for never."""

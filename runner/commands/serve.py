@@ -13,7 +13,7 @@ from runner.commands.models_missing import NO_MODEL
 from runner.config import Config, KeySettings
 from runner.errors import ConfigError
 from runner.models.directory import Directory
-from runner.server.app import create_app, in_memory
+from runner.server.app import create_app, open_services
 from runner.server.auth import make_key
 from runner.server.services import Services
 
@@ -53,7 +53,7 @@ def execute(order: Order) -> int:
     config = configured(loaded, order)
     server = config.server
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    services = in_memory(config, directory=directory)
+    services = open_services(config, directory=directory)
     settings = uvicorn.Config(
         create_app(services),
         access_log=False,

@@ -7,6 +7,8 @@ from runner.errors import (
     RequestError,
     RequestFault,
     ServerStopping,
+    StorageError,
+    StorageFault,
     UpstreamError,
     UpstreamFault,
 )
@@ -49,6 +51,7 @@ UPSTREAM_STATUS: dict[UpstreamFault, int] = {
     "rejected": 400,
     "failed": 502,
 }
+STORAGE_STATUS: dict[StorageFault, int] = {"full": 507, "failed": 500}
 SANDBOX_MESSAGE = "The code sandbox is not available."
 INTERNAL_MESSAGE = "The server failed to answer this request."
 
@@ -61,6 +64,8 @@ def fault_of(error: Exception) -> Fault:
     if isinstance(error, UpstreamError):
         status = UPSTREAM_STATUS[error.fault]
         return Fault(status, f"upstream_{error.fault}", error.public, None, error.retry_after_s)
+    if isinstance(error, StorageError):
+        return Fault(STORAGE_STATUS[error.fault], f"storage_{error.fault}", error.public)
     if isinstance(error, ReplayMismatch):
         return Fault(500, "replay", str(error))
     if isinstance(error, ServerStopping):
@@ -92,6 +97,7 @@ OPENAI_WORDS: dict[str, tuple[str, str]] = {  # kind: code, type
     "upstream_rejected": ("invalid_parameter_error", "invalid_request_error"),
     "upstream_slow": ("timeout", "server_error"),
     "deadline": ("timeout", "server_error"),
+    "storage_full": ("insufficient_storage", "server_error"),
     "overload": ("server_overloaded", "server_error"),
 }
 

@@ -1,7 +1,8 @@
 """Responses: requests in, with earlier output replayed as the clients send it back."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
@@ -116,6 +117,33 @@ def parse(body: JsonValue, *, lookup: Lookup) -> tuple[Asked, ResponsesOptions]:
     return asked, options
 
 
+class Replayed(NamedTuple):
+    """Stored items as a conversation, and the container of the last code in it."""
+
+    entries: tuple[Entry, ...]
+    container_id: str
+
+
+def replay(items: Sequence[Mapping[str, JsonValue]]) -> Replayed:
+    """What `items` say. Raises RequestError."""
+    reader = _InputReader(lambda _item_id: None)
+    entries = reader.read_items(Fields({"items": [dict(item) for item in items]}), "items")
+    return Replayed(entries, reader.container_id)
+
+
+def stored_item(item: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """An input item as it is listed later: a message has a type, a status, and parts."""
+    found = dict(item)
+    if found.setdefault("type", "message") != "message":
+        return found
+    found.setdefault("status", "completed")
+    if isinstance(found.get("content"), str):
+        kind = "output_text" if found.get("role") == "assistant" else "input_text"
+        part: dict[str, JsonValue] = {"type": kind, "text": found["content"]}
+        found["content"] = [part | {"annotations": []} if kind == "output_text" else part]
+    return found
+
+
 def _thinking(fields: Fields, *, has_interpreter: bool) -> tuple[str | None, bool | None]:
     """Effort and whether to think; the interpreter turns it on unless it was turned off."""
     reasoning = fields.object("reasoning")
@@ -201,13 +229,22 @@ def _container(tool: Fields) -> ContainerAsked:
     auto = Fields(value, tool.name("container"))
     if auto.text("type") not in (None, "auto"):
         raise auto.wrong("type", "must be 'auto'")
+    check_network(auto)
     memory = auto.text("memory_limit")
     if memory is not None and memory not in MEMORY_LIMITS:
         raise auto.wrong("memory_limit", f"must be one of {', '.join(MEMORY_LIMITS)}")
     return ContainerAsked(file_ids=auto.strings("file_ids"), memory_limit=memory or "")
 
 
-def _echo(fields: Fields) -> dict[str, JsonValue]:
+def check_network(container: Fields) -> None:
+    """Code has no network here, so a container that asks for some cannot be had."""
+    policy = container.object("network_policy")
+    if policy is not None and policy.text("type") != "disabled":
+        raise policy.wrong("type", "must be 'disabled': code has no network on this server")
+
+
+def metadata_of(fields: Fields) -> dict[str, JsonValue]:
+    """The field `metadata`, within its bounds. Raises RequestError."""
     metadata = fields.object("metadata")
     pairs = {} if metadata is None else metadata.data
     for key, value in pairs.items():
@@ -217,16 +254,22 @@ def _echo(fields: Fields) -> dict[str, JsonValue]:
             raise fields.wrong("metadata", "has a key of more than 64 characters")
     if len(pairs) > METADATA_PAIRS:
         raise fields.wrong("metadata", "must have at most 16 pairs")
+    return pairs
+
+
+def _echo(fields: Fields) -> dict[str, JsonValue]:
     reasoning = fields.object("reasoning") or Fields({})
     given = fields.data
     parallel = fields.flag("parallel_tool_calls") is not False
     store = fields.flag("store") is not False
+    conversation = _conversation(fields)
     return {
         "background": fields.flag("background") or False,
+        "conversation": {"id": conversation} if conversation else None,
         "instructions": fields.text("instructions"),
         "max_output_tokens": fields.whole("max_output_tokens", least=1),
         "max_tool_calls": fields.whole("max_tool_calls"),
-        "metadata": pairs,
+        "metadata": metadata_of(fields),
         "parallel_tool_calls": parallel,
         "previous_response_id": fields.text("previous_response_id"),
         "reasoning": {
@@ -268,9 +311,13 @@ class _InputReader:
             part: JsonValue = {"type": "input_text", "text": text}
             self.items.append({"type": "message", "role": "user", "content": [part]})
             return (Question(text=text),)
-        if not fields.items("input"):
-            raise fields.wrong("input", "must be a string or a non-empty array")
-        for item in fields.objects("input"):
+        return self.read_items(fields, "input")
+
+    def read_items(self, fields: Fields, key: str) -> tuple[Entry, ...]:
+        """Entries of a list of items."""
+        if not fields.items(key) and key == "input":
+            raise fields.wrong(key, "must be a string or a non-empty array")
+        for item in fields.objects(key):
             self.items.append(item.data)
             self._item(item)
         return tuple(self._entries)

@@ -11,16 +11,28 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from runner.config import Config
-from runner.errors import RequestError, RequestFault, RunnerError
+from runner.errors import RequestError, RequestFault, RunnerError, StorageError
 from runner.models.directory import Directory
-from runner.server import chat_routes, responses_routes, sessions
+from runner.server import (
+    chat_routes,
+    container_routes,
+    conversation_routes,
+    file_routes,
+    responses_routes,
+    sessions,
+)
 from runner.server.auth import Accounts
+from runner.server.container_store import ContainerStore
+from runner.server.containers import Containers
+from runner.server.conversation_store import ConversationStore
+from runner.server.file_store import FileStore
 from runner.server.gate import Gate
-from runner.server.memory import MemoryContainers, MemoryFiles, MemoryResponses
 from runner.server.metrics import Metrics
 from runner.server.replies import error_reply, json_reply
-from runner.server.services import Services
+from runner.server.response_store import ResponseStore
+from runner.server.services import DAY_S, Services
 from runner.server.session_table import SessionTable
+from runner.server.storage import Storage
 from runner.tools.web import WebTools
 from sandbox import AsyncSandbox, SandboxError
 
@@ -33,13 +45,13 @@ DESCRIPTION = "A code interpreter behind three HTTP dialects, and the engine its
 HTTP_FAULTS: dict[int, RequestFault] = {404: "not_found", 405: "invalid", 413: "too_large"}
 
 
-def in_memory(
+def open_services(
     config: Config,
     *,
     directory: Directory | None = None,
     web_tools: WebTools | None = None,
 ) -> Services:
-    """Services that keep everything in memory. Raises PolicyError."""
+    """Services over the data directory of `config`. Raises ConfigError, PolicyError."""
     server, policy = config.server, config.sandbox_policy()
     box = AsyncSandbox(
         policy,
@@ -47,24 +59,32 @@ def in_memory(
         max_sessions=server.max_sessions,
         max_waiting=max(1024, server.max_sessions * 4),
     )
-    per_owner = max((key.sessions for key in config.keys), default=server.max_sessions)
-    files = MemoryFiles()
+    web_tools = web_tools or WebTools.of(
+        config.search, config.pages, policy, shown_chars=server.shown_chars
+    )
+    # Last of what can fail: it holds a lock.
+    storage = Storage(server.data_path)
+    files, kept = FileStore(storage), ContainerStore(storage)
     return Services(
         config=config,
         directory=directory or Directory(config.models),
         box=box,
-        responses=MemoryResponses(),
+        storage=storage,
+        responses=ResponseStore(storage),
+        conversations=ConversationStore(storage),
         files=files,
-        containers=MemoryContainers(
+        container_store=kept,
+        containers=Containers(
             box,
             files,
+            kept,
             max_live=max(1, server.max_sessions - SPARE_SESSIONS),
-            per_owner=per_owner,
             idle_minutes=server.idle_minutes,
+            file_bytes=server.file_bytes,
+            retention_s=server.retention_days * DAY_S,
         ),
         accounts=Accounts(config.keys),
-        web_tools=web_tools
-        or WebTools.of(config.search, config.pages, policy, shown_chars=server.shown_chars),
+        web_tools=web_tools,
         sessions=SessionTable(box, idle_s=server.idle_minutes * 60),
         metrics=Metrics(),
     )
@@ -84,6 +104,9 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(Gate, metrics=services.metrics)
     app.include_router(responses_routes.router)
     app.include_router(chat_routes.router)
+    app.include_router(conversation_routes.router)
+    app.include_router(container_routes.router)
+    app.include_router(file_routes.router)
     app.include_router(sessions.router)
     app.get("/healthz")(healthz)
     app.get("/readyz", responses={503: {"description": "Not ready."}})(readyz)
@@ -119,6 +142,7 @@ async def metrics(request: Request) -> Response:
 @asynccontextmanager
 async def _life(app: FastAPI) -> AsyncGenerator[None, None]:
     services: Services = app.state.services
+    await services.responses.recover()
     tasks = [asyncio.create_task(_warm(services)), asyncio.create_task(_sweep(services))]
     try:
         yield
@@ -144,8 +168,10 @@ async def _warm(services: Services) -> None:
 async def _sweep(services: Services) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
-        await services.containers.sweep()
-        await services.sessions.sweep()
+        try:
+            await services.sweep()
+        except StorageError as error:
+            LOG.warning("nothing was swept: %s", error)
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

@@ -37,6 +37,92 @@ JSON_BODY: OpenApi = {
         "content": {"application/json": {"schema": {"type": "object"}}},
     }
 }
+def _body(kind: str, schema: OpenApi) -> OpenApi:
+    return {"required": True, "content": {kind: {"schema": schema}}}
+
+
+FILE_PART: OpenApi = {"type": "string", "format": "binary"}
+METADATA: OpenApi = {
+    "type": ["object", "null"],
+    "maxProperties": 16,
+    "additionalProperties": {"type": "string", "maxLength": 512},
+}
+ITEMS: OpenApi = {"type": "array", "maxItems": 20, "items": {"type": "object"}}
+FILE_BODY: OpenApi = {
+    "requestBody": _body(
+        "multipart/form-data",
+        {
+            "type": "object",
+            "required": ["file", "purpose"],
+            "properties": {
+                "file": FILE_PART,
+                "purpose": {"type": "string"},
+                "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+                "expires_after[seconds]": {"type": "integer", "minimum": 3600},
+            },
+        },
+    )
+}
+CONTAINER_BODY: OpenApi = {
+    "requestBody": _body(
+        "application/json",
+        {
+            "type": "object",
+            "required": ["name"],
+            "properties": {
+                "name": {"type": "string", "minLength": 1},
+                "expires_after": {
+                    "type": "object",
+                    "required": ["anchor", "minutes"],
+                    "properties": {
+                        "anchor": {"type": "string", "enum": ["last_active_at"]},
+                        "minutes": {"type": "integer", "minimum": 1},
+                    },
+                },
+                "file_ids": {"type": "array", "items": {"type": "string"}},
+                "memory_limit": {"type": "string", "enum": ["1g", "4g", "16g", "64g"]},
+            },
+        },
+    )
+}
+CONTAINER_FILE_BODY: OpenApi = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": FILE_PART},
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file_id"],
+                    "properties": {"file_id": {"type": "string"}},
+                }
+            },
+        },
+    }
+}
+CONVERSATION_BODY: OpenApi = {
+    "requestBody": _body(
+        "application/json", {"type": "object", "properties": {"items": ITEMS, "metadata": METADATA}}
+    )
+}
+METADATA_BODY: OpenApi = {
+    "requestBody": _body(
+        "application/json",
+        {"type": "object", "required": ["metadata"], "properties": {"metadata": METADATA}},
+    )
+}
+ITEMS_BODY: OpenApi = {
+    "requestBody": _body(
+        "application/json",
+        {"type": "object", "required": ["items"], "properties": {"items": ITEMS}},
+    )
+}
 STATUSES = {
     400: "The request is wrong.",
     401: "The key is missing or unknown.",
@@ -49,6 +135,7 @@ STATUSES = {
     502: "The model's endpoint failed.",
     503: "The sandbox or the model's endpoint is not available.",
     504: "The time is over.",
+    507: "The server's disk is full.",
 }
 
 

@@ -128,7 +128,7 @@ async def _job(here: Services, asked: Asked, who: Account) -> Job:
     here.directory.find(asked.model)
     lease = None
     if asked.has_interpreter:
-        lease = await here.containers.lease(who.owner, asked.container, keep=False)
+        lease = await here.containers.lease(who, asked.container, keep=False)
     return here.job(asked, who, lease=lease)
 
 

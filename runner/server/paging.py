@@ -1,11 +1,30 @@
 """Pages of a list, as the OpenAI clients turn them: by the last id of the page before."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from runner.errors import RequestError
+from runner.server.ids import is_id
+from runner.server.records import Order
 
-Order = Literal["asc", "desc"]
+
+def page_json(
+    rows: Sequence[Mapping[str, object]], *, has_more: bool
+) -> dict[str, object]:
+    """One page as the clients read it."""
+    return {
+        "object": "list",
+        "data": rows,
+        "first_id": rows[0].get("id") if rows else None,
+        "last_id": rows[-1].get("id") if rows else None,
+        "has_more": has_more,
+    }
+
+
+def cursor(after: str | None) -> str | None:
+    """`after` as the id that it must be. Raises RequestError."""
+    if after is not None and not is_id(after):
+        raise RequestError("invalid", "after is no id of this server.", param="after")
+    return after
 
 
 def page(
@@ -18,11 +37,4 @@ def page(
         if not places:
             raise RequestError("invalid", "after names nothing in this list.", param="after")
         ordered = ordered[places[0] + 1 :]
-    data = ordered[:limit]
-    return {
-        "object": "list",
-        "data": data,
-        "first_id": data[0].get("id") if data else None,
-        "last_id": data[-1].get("id") if data else None,
-        "has_more": len(ordered) > limit,
-    }
+    return page_json(ordered[:limit], has_more=len(ordered) > limit)

@@ -68,6 +68,6 @@ def _headers(fault: Fault, *, ran_code: bool) -> dict[str, str]:
     if ran_code and fault.status >= 500:
         # A retry would run the code again.
         headers["x-should-retry"] = "false"
-    if fault.kind in ("quota", "replay"):
+    if fault.kind in ("quota", "replay", "storage_full"):
         headers["x-should-retry"] = "false"
     return headers

@@ -1,20 +1,24 @@
 """Respond: one response on its way, its loop, its writer, and where it is kept."""
 
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 
+from pydantic import JsonValue
 from starlette.requests import Request
 
 from runner.dialects.asked import Asked
 from runner.dialects.faults import Fault, fault_of
-from runner.dialects.responses import ResponsesOptions
+from runner.dialects.responses import ResponsesOptions, stored_item
 from runner.dialects.responses_events import Json, ResponsesWriter
+from runner.errors import StorageError
 from runner.events import Ended, RoundBegan
 from runner.server.auth import Account
 from runner.server.ids import new_id
-from runner.server.ports import StoredResponse
+from runner.server.records import ConversationRow
 from runner.server.replies import note
+from runner.server.response_store import StoredResponse
 from runner.server.services import Job, Services
 from runner.server.streaming import Wire
 from runner.transcript import Transcript
@@ -22,8 +26,18 @@ from runner.transcript import Transcript
 OUTPUTS = "code_interpreter_call.outputs"
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a response goes on from: the conversation without instructions, and its container."""
+
+    transcript: Transcript = ()
+    container_id: str = ""
+    conversation: ConversationRow | None = None
+    """Where the response is added in the end."""
+
+
 class Respond:
-    """`before` is the conversation up to the answer, as it is kept: without instructions."""
+    """`told` is what the request adds to the conversation, without instructions."""
 
     def __init__(
         self,
@@ -33,13 +47,16 @@ class Respond:
         asked: Asked,
         options: ResponsesOptions,
         job: Job,
-        before: Transcript,
+        earlier: Earlier,
+        told: Transcript,
     ) -> None:
         self._request = request
         self._here = here
         self._who = who
-        self._before = before
+        self._earlier = earlier
+        self._before = (*earlier.transcript, *told)
         self._created_at = int(time.time())
+        self._input_items = _with_ids(options.input_items)
         self.asked = asked
         self.options = options
         self.job = job
@@ -67,7 +84,8 @@ class Respond:
         """
         has_begun = queued
         if queued:
-            async for told in self._kept(self._writer.begin(is_queued=True)):
+            for told in self._writer.begin(is_queued=True):
+                await self._save(told)
                 yield told
         try:
             async with aclosing(self.job.events()) as events:
@@ -79,9 +97,13 @@ class Respond:
                         for told in self._writer.begin():
                             yield told
                     if isinstance(event, Ended):
-                        last = self._writer.end(event, completed_at=int(time.time()))
-                        async for told in self._kept(last):
+                        *before, last = self._writer.end(event, completed_at=int(time.time()))
+                        for told in before:
                             yield told
+                        # Stored before the client can ask for it.
+                        await self._save(last)
+                        await self._extend(last)
+                        yield last
                     else:
                         for told in self._writer.feed(event):
                             yield told
@@ -94,7 +116,8 @@ class Respond:
         if not has_begun:
             for told in self._writer.begin():
                 yield told
-        async for told in self._kept(self.failed(fault)):
+        for told in self.failed(fault):
+            await self._save_failure(told)
             yield told
 
     def failed(self, fault: Fault) -> Iterator[Json]:
@@ -104,34 +127,47 @@ class Respond:
     async def cancelled(self) -> Json:
         """The response after its work was cancelled; it is kept so."""
         body = self._writer.cancel(self.job.loop.usage, self.job.loop.counts)
-        await self._save(body)
+        await self._save_failure({"response": body})
         return body
 
-    async def _kept(self, events: Iterator[Json]) -> AsyncGenerator[Json, None]:
-        """`events`; the response in one is stored before the client can ask for it."""
-        for told in events:
-            body = told.get("response")
-            if isinstance(body, dict):
-                await self._save(body)
-            yield told
+    async def _save_failure(self, told: Json) -> None:
+        """Keep a response that broke; should that fail as well, the client is told of the first
+        failure and the log of both."""
+        try:
+            await self._save(told)
+        except StorageError as error:
+            if not isinstance(self.fault, StorageError):
+                note(self._request, error, fault_of(error))
 
-    async def _save(self, body: Json) -> None:
-        if not self.options.store:
+    async def _save(self, told: Json) -> None:
+        """Keep the response in an event that holds one."""
+        body = told.get("response")
+        if not self.options.store or not isinstance(body, dict):
             return
-        items = [
-            item if "id" in item else {"id": new_id("msg"), **item}
-            for item in self.options.input_items
-        ]
         await self._here.responses.save(
-            StoredResponse.model_validate(
-                {
-                    "id": self.id,
-                    "owner": self._who.owner,
-                    "created_at": self._created_at,
-                    "body": body,
-                    "input_items": items,
-                    "transcript": (*self._before, *self.job.loop.turns),
-                    "container_id": self.job.container_id,
-                }
+            StoredResponse(
+                id=self.id,
+                owner=self._who.owner,
+                created_at=self._created_at,
+                body=body,
+                input_items=self._input_items,
+                transcript=(*self._before, *self.job.loop.turns),
+                container_id=self.job.kept_id or self._earlier.container_id,
             )
         )
+
+    async def _extend(self, told: Json) -> None:
+        """Add a finished response to its conversation."""
+        body, row = told.get("response"), self._earlier.conversation
+        if row is None or not isinstance(body, dict) or body["status"] == "failed":
+            return
+        output = body["output"] if isinstance(body["output"], list) else []
+        await self._here.conversations.extend(row, [*self._input_items, *output])
+
+
+def _with_ids(items: Sequence[Mapping[str, JsonValue]]) -> tuple[dict[str, JsonValue], ...]:
+    found = []
+    for item in map(stored_item, items):
+        prefix = "msg" if item["type"] == "message" else "item"
+        found.append({**item, "id": item.get("id") or new_id(prefix)})
+    return tuple(found)

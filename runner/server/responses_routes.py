@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -9,26 +10,28 @@ from pydantic import JsonValue
 from starlette.responses import Response
 
 from runner.dialects import responses
+from runner.dialects.asked import Asked
 from runner.dialects.fields import Fields
+from runner.dialects.responses import ResponsesOptions
 from runner.dialects.responses_events import frame
 from runner.errors import RequestError, RunnerError
+from runner.events import CallRunning
 from runner.server.access import Here, Who
 from runner.server.auth import Account
 from runner.server.background import BackgroundRun
 from runner.server.bodies import JSON_BODY, errors_of
 from runner.server.gate import read_json
-from runner.server.paging import Order, page
-from runner.server.ports import StoredResponse
+from runner.server.paging import page
+from runner.server.records import ConversationRow, Order
 from runner.server.replies import error_reply, json_reply
-from runner.server.respond import Respond
+from runner.server.respond import Earlier, Respond
+from runner.server.response_store import FINAL, StoredResponse
 from runner.server.services import Services
 from runner.server.streaming import Answer, EventStream, Wire
-from runner.transcript import Instruction
+from runner.transcript import Transcript
 from sandbox import SandboxError
 
 BASES = ("/v1", "/compatible-mode/v1", "/api/v2/apps/protocols/compatible-mode/v1")
-FINAL = ("completed", "failed", "cancelled", "incomplete")
-FAILED_STATUS = 502
 router = APIRouter()
 
 
@@ -99,32 +102,60 @@ def _stream(
     )
 
 
-async def _respond(request: Request, here: Services, who: Account, body: JsonValue) -> Respond:
-    """The checked request with its earlier conversation and its container."""
+async def _respond(
+    request: Request, here: Services, who: Account, body: JsonValue, *, counting: bool = False
+) -> Respond:
+    """The checked request with its earlier conversation and its container.
+
+    With `counting` the model is to answer with one token, and nothing is kept.
+    """
     referred = await _referred(here, who, body)
     asked, options = responses.parse(body, lookup=referred.get)
+    if counting:
+        asked, options = replace(asked, max_tokens=1), replace(options, store=False)
     here.directory.find(asked.model)
-    previous = None
-    if options.previous_response_id:
-        previous = await _previous(here, who, options.previous_response_id)
-    if options.conversation:
-        message = f"Conversation with id '{options.conversation}' not found."
-        raise RequestError("not_found", message, param="conversation")
-    entries, told = asked.entries, asked.entries
-    if options.instructions:
-        told = told[1:]
-    before = previous.transcript if previous is not None else ()
-    if before:
-        head = (Instruction(text=options.instructions),) if options.instructions else ()
-        entries = (*head, *before, *told)
+    earlier = await _earlier(here, who, options)
+    entries, told = _entries(asked, options, earlier)
+    if options.store or (earlier.conversation is not None and not counting):
+        await here.storage.check_room(who.owner, who.settings.stored_bytes)
     lease = None
     if asked.has_interpreter:
-        earlier = previous.container_id if previous is not None else options.replayed_container
+        container_id = earlier.container_id or options.replayed_container
         lease = await here.containers.lease(
-            who.owner, asked.container, earlier=earlier, file_ids=options.file_ids
+            who, asked.container, earlier=container_id, file_ids=options.file_ids
         )
-    job = here.job(asked, who, entries=entries, lease=lease)
-    return Respond(request, here, who, asked, options, job, (*before, *told))
+    job = here.job(asked, who, entries=entries, lease=lease, rounds=2 if counting else None)
+    return Respond(request, here, who, asked, options, job, earlier, told)
+
+
+def _entries(
+    asked: Asked, options: ResponsesOptions, earlier: Earlier
+) -> tuple[Transcript, Transcript]:
+    """What the model is asked, and what of it the request adds to the conversation."""
+    told = asked.entries
+    if not options.instructions:
+        return (*earlier.transcript, *told), told
+    return (told[0], *earlier.transcript, *told[1:]), told[1:]
+
+
+async def _earlier(here: Services, who: Account, options: ResponsesOptions) -> Earlier:
+    if options.previous_response_id:
+        previous = await _previous(here, who, options.previous_response_id)
+        return Earlier(previous.transcript, previous.container_id)
+    if not options.conversation:
+        return Earlier()
+    row = await find_conversation(here, who, options.conversation)
+    found = responses.replay(await here.conversations.items(row))
+    return Earlier(found.entries, found.container_id, row)
+
+
+async def find_conversation(here: Services, who: Account, conversation_id: str) -> ConversationRow:
+    """The key's conversation. Raises RequestError."""
+    row = await here.conversations.get(who.owner, conversation_id)
+    if row is None:
+        message = f"Conversation with id '{conversation_id[:100]}' not found."
+        raise RequestError("not_found", message, param="conversation")
+    return row
 
 
 async def _previous(here: Services, who: Account, response_id: str) -> StoredResponse:
@@ -210,8 +241,34 @@ async def input_items(
     return json_reply(page(stored.input_items, after=after, limit=limit, order=order))
 
 
+async def input_tokens(request: Request, here: Here, who: Who) -> Response:
+    """How many tokens a request would begin with, as the model's own endpoint counts them.
+
+    It is asked for an answer of one token. An endpoint that counts nothing leaves an estimate.
+    """
+    respond = await _respond(
+        request, here, who, await read_json(request, here.config.server.body_bytes), counting=True
+    )
+    job = respond.job
+
+    async def make() -> Response:
+        async with aclosing(job.events()) as events:
+            async for event in events:
+                if isinstance(event, CallRunning):
+                    # An endpoint that wrote a whole call all the same: nothing is run here.
+                    break
+        tokens = job.loop.usage.input_tokens
+        body = {"object": "response.input_tokens", "input_tokens": tokens}
+        return json_reply(body, headers=who.headers())
+
+    return Answer(make, here.streams, on_close=job.close)
+
+
 for _base in BASES:
     _errors = errors_of("openai")
+    router.post(f"{_base}/responses/input_tokens", openapi_extra=JSON_BODY, responses=_errors)(
+        input_tokens
+    )
     router.post(f"{_base}/responses", openapi_extra=JSON_BODY, responses=_errors)(create_response)
     router.get(f"{_base}/responses/{{response_id}}", responses=_errors)(get_response)
     router.delete(f"{_base}/responses/{{response_id}}", responses=_errors)(delete_response)

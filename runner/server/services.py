@@ -1,5 +1,6 @@
 """Services: everything that a request needs, in one place, and the loop made from it."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -12,15 +13,22 @@ from runner.loop import Budget, Loop
 from runner.models.directory import Directory
 from runner.server.auth import Account, Accounts
 from runner.server.background import BackgroundRuns
+from runner.server.container_store import ContainerStore
+from runner.server.containers import Containers, Lease
+from runner.server.conversation_store import ConversationStore
+from runner.server.file_store import FileStore
 from runner.server.metrics import Metrics
-from runner.server.ports import Containers, FileStore, Lease, ResponseStore
+from runner.server.response_store import ResponseStore
 from runner.server.session_table import SessionTable
+from runner.server.storage import Storage
 from runner.server.streaming import Streams
 from runner.tools.code_interpreter import CodeInterpreter
 from runner.tools.port import Tool
 from runner.tools.web import WebTools
 from runner.transcript import CodeRun, Entry
 from sandbox import AsyncSandbox
+
+DAY_S = 24 * 3600
 
 
 @dataclass(slots=True)
@@ -30,8 +38,11 @@ class Services:
     config: Config
     directory: Directory
     box: AsyncSandbox
+    storage: Storage
     responses: ResponseStore
+    conversations: ConversationStore
     files: FileStore
+    container_store: ContainerStore
     containers: Containers
     accounts: Accounts
     sessions: SessionTable
@@ -49,6 +60,15 @@ class Services:
         await self.web_tools.close()
         await self.box.close()
         await self.directory.close()
+        await asyncio.to_thread(self.storage.close)
+
+    async def sweep(self) -> None:
+        """End and forget what nobody used for too long. Raises StorageError."""
+        retention_s = self.config.server.retention_days * DAY_S
+        await self.sessions.sweep()
+        await self.containers.sweep()
+        await self.files.sweep()
+        await self.responses.sweep(retention_s=retention_s)
 
     def job(
         self,
@@ -57,14 +77,17 @@ class Services:
         *,
         entries: Sequence[Entry] | None = None,
         lease: Lease | None,
+        rounds: int | None = None,
     ) -> "Job":
-        """The loop for `asked`. Raises RequestError."""
+        """The loop for `asked`, of the configured number of rounds. Raises RequestError."""
         served = self.directory.find(asked.model)
         tools: list[Tool] = []
         if lease is not None:
             tools.append(
                 CodeInterpreter(
                     lease,
+                    limits=lease.limits,
+                    paths=lease.paths,
                     shown_chars=self.config.server.shown_chars,
                     retry_words=served.profile.retry_words,
                 )
@@ -76,7 +99,7 @@ class Services:
             tools,
             client_tools=asked.client_tools,
             budget=Budget(
-                rounds=self.config.server.rounds,
+                rounds=rounds or self.config.server.rounds,
                 tool_calls=asked.max_tool_calls,
                 wall_s=self.config.server.wall_s,
                 tokens=asked.max_tokens,
@@ -108,6 +131,11 @@ class Job:
     @property
     def container_id(self) -> str:
         return "" if self.lease is None else self.lease.container_id
+
+    @property
+    def kept_id(self) -> str:
+        """The container's id, once there is something to come back to."""
+        return "" if self.lease is None else self.lease.kept_id
 
     async def events(self) -> AsyncGenerator[LoopEvent, None]:
         """The loop's events, counted. Raises what the loop raises."""

@@ -29,6 +29,7 @@ NAME = "code_interpreter"
 ALIASES = frozenset({NAME, "python", "execute_python", "run_python", "python_interpreter"})
 SHOWN_CHARS = 8_000
 IMAGES_KEPT = 16
+PATHS_TOLD = 50
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/svg+xml")
 
 DESCRIPTION = (
@@ -74,18 +75,27 @@ class CodeInterpreter:
         source: SessionSource,
         *,
         limits: Limits | None = None,
+        paths: Sequence[str] = (),
         shown_chars: int = SHOWN_CHARS,
         retry_words: str = "",
     ) -> None:
         self._source = source
         self._limits = limits
+        self._paths = paths
         self._shown_chars = shown_chars
         self._retry_words = retry_words
         self._turn = asyncio.Lock()
 
     @property
     def spec(self) -> ToolSpec:
-        return SPEC
+        """What the model is told of the tool, and of the files that it will find."""
+        if not self._paths:
+            return SPEC
+        names = ", ".join(self._paths[:PATHS_TOLD])
+        more = f" and {len(self._paths) - PATHS_TOLD} more" if self._paths[PATHS_TOLD:] else ""
+        return SPEC.model_copy(
+            update={"description": f"{DESCRIPTION} Files that are there: {names}{more}."}
+        )
 
     @property
     def container_id(self) -> str:
@@ -115,8 +125,8 @@ class CodeInterpreter:
 
     def _lost(self, call: ToolCall, code: str, error: SandboxError) -> ToolResult:
         notice = (
-            "The sandbox lost this session while the code ran. Its variables and files are gone;"
-            " the next call starts in a new, empty session."
+            "The sandbox lost this session while the code ran. Its variables are gone, and what"
+            " this call did to files; the next call starts in a new session."
         )
         run = CodeRun(code=code, container_id=self.container_id, notice=notice, status="failed")
         return self._result(call, run, Shown(notice, is_error=True))
@@ -197,7 +207,7 @@ LIMIT_ADVICE = {
 STATE_WORDS = {
     "kept": "Variables are as the code left them.",
     "rolled_back": "Variables are as they were before this call; files that it wrote stay.",
-    "lost": "All variables and files of the session are gone; define what you need again.",
+    "lost": "All variables of the session are gone; define what you need again.",
 }
 
 
@@ -256,6 +266,11 @@ def told(run: CodeRun, outcome: Outcome, words: str, *, budget: int) -> Shown:
         names = ", ".join(f"/mnt/data/{item.path}" for item in run.files[:20])
         more = f" and {len(run.files) - 20} more" if len(run.files) > 20 else ""
         parts.append(f"[files written: {names}{more}]")
+        parts += [
+            f"[/mnt/data/{item.path} lasts no longer than this session: {item.not_kept}]"
+            for item in run.files[:20]
+            if item.not_kept
+        ]
     is_silent = not parts
     if is_silent:
         parts = ["[the code ran and printed nothing]"]

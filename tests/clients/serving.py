@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from scripted import ScriptedModel
 from runner.config import Config, KeySettings, ServerSettings
 from runner.models.directory import Directory, Served
 from runner.models.port import Model, ModelEvent, ModelRequest, Profile
-from runner.server.app import create_app, in_memory
+from runner.server.app import create_app, open_services
 from runner.server.services import Services
 from runner.transcript import Question
 
@@ -70,7 +71,19 @@ def directory(model: Model, **more: Model) -> Directory:
 @contextlib.contextmanager
 def serving(models: Directory, settings: Config | None = None) -> Iterator[Running]:
     """A server in a thread of its own, ready to answer; gone when the block is left."""
-    services = in_memory(settings or config(), directory=models)
+    with contextlib.ExitStack() as held:
+        settings = settings or config()
+        if not settings.server.data_dir:
+            folder = held.enter_context(tempfile.TemporaryDirectory())
+            server = settings.server.model_copy(update={"data_dir": folder})
+            settings = settings.model_copy(update={"server": server})
+        yield held.enter_context(running(models, settings))
+
+
+@contextlib.contextmanager
+def running(models: Directory, settings: Config) -> Iterator[Running]:
+    """A server over the data directory that `settings` name."""
+    services = open_services(settings, directory=models)
     listener = socket.create_server(("127.0.0.1", 0))
     served = Running(services, listener.getsockname()[1])
     server = uvicorn.Server(

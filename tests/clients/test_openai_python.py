@@ -18,7 +18,6 @@ from talking import (
     STATE_2,
     TWO,
     TWO_CALLS,
-    on_loop,
 )  # fmt: skip
 
 BASES = ("/v1", "/compatible-mode/v1", "/api/v2/apps/protocols/compatible-mode/v1")
@@ -134,9 +133,7 @@ def test_variables_persist_over_replayed_output_and_a_named_container(server):
 
 
 def test_uploaded_files_are_in_the_container(server):
-    added = on_loop(
-        server, server.services.files.add("default", "data.csv", b"1\n2\n3\n", purpose="user_data")
-    )
+    added = client(server).files.create(file=("data.csv", b"1\n2\n3\n"), purpose="user_data")
     response = client(server).responses.create(
         model=MODEL, input=FILES,
         tools=[{"type": "code_interpreter", "container": {"type": "auto", "file_ids": [added.id]}}],

@@ -100,8 +100,8 @@ async def test_a_traceback_is_shown_and_variables_stay_unsaid_when_they_stayed()
          "Stopped: it ran longer than the 30 s that a call may take. Do less in one call, or use a"
          " faster method. Variables are as they were before this call; files that it wrote stay."),
         (LimitExceeded(limit="memory_bytes", allowed=2**30, observed=2**31, state="lost", **JAIL),
-         "Stopped: it used more than 1024 MiB of memory. Work on smaller pieces. All variables and"
-         " files of the session are gone; define what you need again."),
+         "Stopped: it used more than 1024 MiB of memory. Work on smaller pieces. All variables of"
+         " the session are gone; define what you need again."),
         (Died(signal="SIGSEGV", state="rolled_back", **JAIL),
          "The Python process was ended by SIGSEGV. Variables are as they were before this call;"
          " files that it wrote stay."),
@@ -126,7 +126,7 @@ async def test_what_was_refused_while_it_ran_is_named_with_its_hint():
 
 async def test_a_session_that_is_lost_is_a_result_that_says_so():
     result = await run(SessionLost("its processes were ended from outside"))
-    assert "Its variables and files are gone" in result.shown
+    assert "Its variables are gone" in result.shown
     assert (result.details.status, result.details.could_not_run) == ("failed", True)
 
 

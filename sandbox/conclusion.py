@@ -22,6 +22,8 @@ from sandbox.protocol.messages import Done
 from sandbox.run import Breach, Exit, Ran, signal_name
 from sandbox.worker import Worker
 
+NEARLY_ALL = 0.9
+"""A library that got no memory may raise the error in Python, after it has used what there was."""
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -86,10 +88,13 @@ def _limit_behind(worker: Worker, done: Done, limits: Limits, ran: Ran) -> Breac
     """The limit that an uncaught exception is the guest's sight of: or None.
 
     The guest names the exception; that the limit was reached is looked up on the host, except
-    for memory, where RLIMIT_DATA refuses an allocation and leaves no trace.
+    for memory, where RLIMIT_DATA refuses an allocation and leaves no trace: there the guest says
+    whether an allocation failed.
     """
     plan = worker.plan
-    if done.error_type == "MemoryError" and plan.asks_for("rlimits"):
+    is_about_memory = done.error_type.endswith("MemoryError") and plan.asks_for("rlimits")
+    was_near = ran.usage.peak_memory_bytes >= limits.memory_bytes * NEARLY_ALL
+    if is_about_memory and (done.error_errno == errno.ENOMEM or was_near):
         return Breach("memory_bytes", limits.memory_bytes, ran.usage.peak_memory_bytes)
     if done.error_errno in OUT_OF_SPACE and worker.is_disk_full():
         return Breach("disk_bytes", plan.workspace_bytes, worker.disk_used_bytes())

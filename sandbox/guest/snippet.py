@@ -1,6 +1,7 @@
 """Compile and run one snippet: its echo, its error cut to guest frames, its variables."""
 
 import builtins
+import errno
 import os
 import sys
 from _sitebuiltins import _Helper
@@ -76,7 +77,10 @@ class SnippetRunner:
             names: list[Row] = []
             with suppress(MemoryError):
                 names = self._names.changes()
-            return Ending("raised", None, type(error).__name__, str(error), names=names)
+            number = errno.ENOMEM if isinstance(error, MemoryError) else 0
+            return Ending(
+                "raised", None, type(error).__name__, str(error), error_errno=number, names=names
+            )
         finally:
             self._displays.end()
             self._text = None

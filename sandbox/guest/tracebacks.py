@@ -1,6 +1,8 @@
 """An exception of guest code as text: its own frames only, bounded, whatever its `__str__` does."""
 
+import errno
 import linecache
+import opcode
 import os
 import sys
 import traceback
@@ -23,11 +25,15 @@ TAIL_FRAMES = 60
 CHAIN_CAP = 20
 """Exceptions of one chain (`__cause__`, `__context__`) that are shown, from the last one back."""
 
+RAISE = opcode.opmap["RAISE_VARARGS"]
 _MACHINERY = "<frozen importlib._bootstrap"
 
 
 class Described(NamedTuple):
-    """What a message says about an exception. `errno` is 0 unless it is an OSError with one."""
+    """What a message says about an exception.
+
+    `errno` is that of an OSError, ENOMEM for memory that the interpreter could not get, else 0.
+    """
 
     type: str
     message: str
@@ -66,10 +72,20 @@ def _message(error: BaseException) -> str:
 
 
 def _errno(error: BaseException) -> int:
+    if isinstance(error, MemoryError):
+        return errno.ENOMEM if _is_of_interpreter(error) else 0
     if not isinstance(error, OSError):
         return 0
     number = BaseException.__getattribute__(error, "errno")
     return number if type(number) is int and 0 <= number <= ERRNO_CAP else 0
+
+
+def _is_of_interpreter(error: MemoryError) -> bool:
+    """Whether an allocation failed, and no `raise` statement made the error by hand."""
+    node = error.__traceback__
+    while node is not None and node.tb_next is not None:
+        node = node.tb_next
+    return node is not None and node.tb_frame.f_code.co_code[node.tb_lasti] != RAISE
 
 
 def _format(error: BaseException) -> str:

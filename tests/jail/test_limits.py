@@ -212,6 +212,17 @@ def test_an_uncaught_memory_error_is_the_memory_limit(session: Session) -> None:
     assert_lives(session)
 
 
+@pytest.mark.parametrize(
+    "code", ["raise MemoryError('by hand')", "-" * 10**5 + "1"], ids=["by hand", "deep source"]
+)
+def test_a_memory_error_without_a_limit_is_an_exception_as_any_other(
+    session: Session, code: str
+) -> None:
+    outcome = session.run(code)
+    assert (outcome.status, outcome.state) == ("raised", "kept")
+    assert_lives(session)
+
+
 def test_a_call_may_lower_the_memory_limit_for_itself(session: Session) -> None:
     take = "m = mmap.mmap(-1, 80 << 20)\nm.write(bytes(80 << 20))\ntime.sleep(0.15)\nm.close()"
     lowered = exceeded(session.run(take, limits=Limits(memory_bytes=64 * MiB)))

@@ -258,6 +258,11 @@ def test_a_memory_error_gives_back_what_its_frames_held(session: Snippets) -> No
         ("raise OSError(10**9, 'x')", 0),
         ("e = OSError(); e.errno = 'x'; raise e", 0),
         ("e = ValueError(); e.errno = 5; raise e", 0),
+        ("bytearray(1 << 62)", 12),
+        ("def f(): return [0] * (1 << 60)\nf()", 12),
+        ("try: bytearray(1 << 62)\nexcept MemoryError as e: kept = e\nraise kept", 12),
+        ("raise MemoryError", 0),
+        ("class Full(MemoryError): errno = 12\ndef f(): raise Full\nf()", 0),
     ],
 )
 def test_the_errno_of_an_os_error_is_reported(session: Snippets, code: str, errno: int) -> None:

@@ -50,8 +50,14 @@ class GuestWriter:
         self._has_colour = False
         self.is_at_line_start = True
 
-    def write(self, text: str) -> None:
-        """Write the next part of a stream; parts may split an escape sequence."""
+    def write(self, text: str, raw: bytes | None = None) -> None:
+        """Write the next part of a stream; parts may split an escape sequence.
+
+        `raw` are its bytes where `text` does not tell them: a pipe or a file gets those.
+        """
+        if self._view == "raw" and raw is not None:
+            self._put_bytes(raw)
+            return
         if self._view == "colours":
             text = self._coloured(text)
         elif self._view == "plain":
@@ -83,15 +89,19 @@ class GuestWriter:
         return "".join([*shown, escaped(text[start:])])
 
     def _put(self, text: str) -> None:
-        if not text:
+        was_at_line_start = self.is_at_line_start
+        self._put_bytes(text.encode("utf-8", "backslashreplace"))
+        if text == RESET:
+            self.is_at_line_start = was_at_line_start
+
+    def _put_bytes(self, data: bytes) -> None:
+        if not data:
             return
-        data = text.encode("utf-8", "backslashreplace")
         if isinstance(self._stream, io.TextIOWrapper):
             # Around the text layer: it would turn line ends and refuse what its encoding lacks.
             self._stream.flush()
             self._stream.buffer.write(data)
         else:
-            self._stream.write(data.decode())
+            self._stream.write(data.decode(errors="backslashreplace"))
         self._stream.flush()
-        if text != RESET:
-            self.is_at_line_start = text.endswith("\n")
+        self.is_at_line_start = data.endswith(b"\n")

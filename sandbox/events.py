@@ -14,9 +14,13 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Stdout:
-    """Text that the snippet wrote, whole characters only."""
+    """Text that the snippet wrote, whole characters only.
+
+    `raw` are the bytes themselves, where `text` has replacements for some that are no UTF-8.
+    """
 
     text: str
+    raw: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class Stderr:
     """The same on the other stream."""
 
     text: str
+    raw: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ numbers too (`cut`).
 """
 
 import codecs
+from typing import NamedTuple
 
 from sandbox.outcome import StreamCut
 
 Chunk = bytes | bytearray | memoryview
 
+REPLACEMENT = "\ufffd"
 LONGEST_CHARACTER = 4
 """Bytes of one character in UTF-8, at most."""
 
@@ -100,19 +102,36 @@ class OutputKeeper:
         return _without_half_end(bytes(self._head)), _without_half_start(tail)
 
 
+class Decoded(NamedTuple):
+    """The next text of a stream; its bytes too, where it has replacements for some of them."""
+
+    text: str
+    raw: bytes | None
+
+
 class StreamDecoder:
     """Turns chunks into text as they come; a character split by two chunks comes out whole."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = b""
 
-    def feed(self, chunk: Chunk) -> str:
+    def feed(self, chunk: Chunk) -> Decoded:
         """The text that `chunk` completes; may be empty."""
-        return self._decoder.decode(bytes(chunk))
+        return self._decoded(bytes(chunk), is_last=False)
 
-    def finish(self) -> str:
+    def finish(self) -> Decoded:
         """What is left of an unfinished character, as a replacement; else empty."""
-        return self._decoder.decode(b"", final=True)
+        return self._decoded(b"", is_last=True)
+
+    def _decoded(self, chunk: bytes, *, is_last: bool) -> Decoded:
+        text = self._decoder.decode(chunk, final=is_last)
+        seen = self._held + chunk
+        self._held = self._decoder.getstate()[0]
+        if REPLACEMENT not in text:
+            return Decoded(text, None)
+        data = seen[: len(seen) - len(self._held)]
+        return Decoded(text, data if text.encode() != data else None)
 
 
 def _without_half_end(part: bytes) -> bytes:

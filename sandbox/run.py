@@ -25,7 +25,7 @@ from sandbox.lifecycle import State as WorkerState
 from sandbox.limits import Limits
 from sandbox.meter import TICK_S
 from sandbox.outcome import Denial, Limit, State, Usage
-from sandbox.output import OutputKeeper, StreamDecoder
+from sandbox.output import Decoded, OutputKeeper, StreamDecoder
 from sandbox.protocol.messages import Denied, Display, Done, Message, Run
 from sandbox.protocol.plan import ENGINE_PROCESSES
 from sandbox.wire import Wire
@@ -408,9 +408,11 @@ class SnippetRun:
     def _take_output(self, index: int, data: bytes) -> None:
         (self._stdout, self._stderr)[index].add(data)
         if self._sink is not None:
-            text = self._decoders[index].feed(data)
-            if text:
-                self._sink(events.Stderr(text) if index else events.Stdout(text))
+            self._tell_output(index, self._decoders[index].feed(data))
+
+    def _tell_output(self, index: int, found: Decoded) -> None:
+        if found.text:
+            self._tell(events.Stderr(*found) if index else events.Stdout(*found))
 
     def _finish_streams(self) -> None:
         """Read what was written before the end, and stop listening until the next run."""
@@ -423,9 +425,7 @@ class SnippetRun:
                 while left > 0 and (data := os.read(fd, READ_BYTES)):
                     self._take_output(index, data)
                     left -= len(data)
-            rest = self._decoders[index].finish()
-            if rest:
-                self._tell(events.Stderr(rest) if index else events.Stdout(rest))
+            self._tell_output(index, self._decoders[index].finish())
         total = self._stdout.total + self._stderr.total
         if self._breach is None and total > self._limits.output_bytes:
             self._breach = Breach("output_bytes", self._limits.output_bytes, total)

@@ -136,10 +136,10 @@ class Page:
         match event:
             case Stdout():
                 self._show_waiting()
-                self._stdout.write(event.text)
+                self._stdout.write(event.text, event.raw)
             case Stderr():
                 self._show_waiting()
-                self._stderr.write(event.text)
+                self._stderr.write(event.text, event.raw)
             case Displayed():
                 # Which of the last ones is the echo is known at the end.
                 self._waiting.append(event)

@@ -75,6 +75,15 @@ def test_stdout_and_stderr_come_out_where_the_snippet_wrote_them(here: Path) -> 
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "out\n", "err\n")
 
 
+def test_bytes_that_are_no_text_reach_a_pipe_as_they_are(here: Path) -> None:
+    wild = b"\xff\xc3\xa9\x00\r\n\xef\xbf\xbd\xe6\xbc"
+    code = f"import os\nfor byte in {wild!r}: os.write(1, bytes([byte]))"
+    ran = subprocess.run(
+        [*COMMAND, "run", "-c", code], cwd=here, env=environment(), capture_output=True
+    )
+    assert (ran.stdout, ran.stderr, ran.returncode) == (wild, b"", 0)
+
+
 def test_an_exception_is_a_traceback_on_stderr_and_status_1(here: Path) -> None:
     ran = run(here, "print('out')\n1/0")
     assert (ran.returncode, ran.stdout) == (1, "out\n")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.outcome import StreamCut
-from sandbox.output import OutputKeeper, StreamDecoder
+from sandbox.output import Decoded, OutputKeeper, StreamDecoder
 
 MARK = re.compile(r"\n\.\.\. \[(\d+) bytes left out\] \.\.\.\n")
 
@@ -118,11 +118,18 @@ def test_memory_stays_flat_whatever_is_written(chunk):
 @given(data=st.binary(max_size=100), cuts=CUTS)
 def test_streamed_text_is_the_text_of_the_whole(data, cuts):
     decoder = StreamDecoder()
-    pieces = [decoder.feed(chunk) for chunk in split(data, cuts)]
-    assert "".join([*pieces, decoder.finish()]) == data.decode(errors="replace")
+    pieces = [*(decoder.feed(chunk) for chunk in split(data, cuts)), decoder.finish()]
+    assert "".join(piece.text for piece in pieces) == data.decode(errors="replace")
+    assert b"".join(bytes_of(piece) for piece in pieces) == data
+    assert all(piece.raw is None or piece.text.encode() != piece.raw for piece in pieces)
+
+
+def bytes_of(piece: Decoded) -> bytes:
+    return piece.text.encode() if piece.raw is None else piece.raw
 
 
 def test_a_character_split_by_two_chunks_is_streamed_whole():
     decoder = StreamDecoder()
     first, second = "é".encode()[:1], "é".encode()[1:]
-    assert (decoder.feed(first), decoder.feed(second), decoder.finish()) == ("", "é", "")
+    pieces = decoder.feed(first), decoder.feed(second), decoder.finish()
+    assert pieces == (("", None), ("é", None), ("", None))

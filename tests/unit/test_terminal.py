@@ -99,6 +99,17 @@ def test_bytes_reach_a_pipe_without_a_change_of_line_ends_or_encoding() -> None:
     assert data.getvalue() == "é\r\n\x1b\n".encode()
 
 
+def test_bytes_that_are_no_text_reach_a_pipe_and_no_terminal() -> None:
+    data = io.BytesIO()
+    writer = GuestWriter(io.TextIOWrapper(data))
+    writer.write("\ufffd\n", b"\xff\n")
+    writer.write_line("next")
+    assert data.getvalue() == b"\xff\nnext\n"
+    stream = Terminal()
+    GuestWriter(stream).write("\ufffd\n", b"\x9b\n")
+    assert stream.getvalue() == "\ufffd\n"
+
+
 def test_between_the_words_of_a_front_end_carriage_returns_end_lines() -> None:
     assert written("10%\r20%\r\ndone\x1b[31m", view="plain") == "10%\n20%\ndone\\x1b[31m"
 

@@ -251,6 +251,12 @@ class Grader:
             outcome = await session.run(code, limits=self._limits(slack))
         if isinstance(outcome, Raised) or outcome.truncated.stdout.dropped_bytes:
             return None
+        if any(denial.layer == "protocol" for denial in outcome.denials):
+            # The engine ends such a process at once: what it had said by then is chance.
+            return Verdict(
+                outcome="failed", result="failed: its process spoke out of turn",
+                usage=_spent(outcome),
+            )
         said = await bench.verdict(check, asked, outcome.stdout)
         if isinstance(said, Said):
             return _said(said, outcome)

@@ -15,6 +15,7 @@ from sandbox.policy import Mount, Policy
 from sandbox.protocol.plan import (
     CHECKPOINTS_CAP,
     ENGINE_PROCESSES,
+    HASH_SEED,
     LAYERS,
     Bind,
     JailPlan,
@@ -184,6 +185,8 @@ def _env(policy: Policy, environment: Environment, host: Host) -> tuple[tuple[st
         **dict.fromkeys(THREAD_COUNTS, str(host.cpus)),
         **policy.env,
     }
+    if policy.hash_seed is not None:
+        variables[HASH_SEED] = str(policy.hash_seed)
     return tuple(sorted(variables.items()))
 
 

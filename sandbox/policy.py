@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     StrictBool,
+    StrictInt,
     StrictStr,
     model_validator,
 )
@@ -46,6 +47,7 @@ ENV_CAP_BYTES = 64 * 1024
 MODULE_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 MODULE_PATTERN = re.compile(r"[\w.*?\[\]!-]+")
 
+HASH_SEED_CAP = 2**32 - 1
 RESERVED_ENV = (  # pattern     why
     ("LD_*", "it would act on the trusted process that forks the workers"),
     ("PYTHON*", "it would act on the trusted process that forks the workers"),
@@ -274,6 +276,8 @@ class Policy(Settings):
     mounts: tuple[Mount, ...] = Field(default=(), max_length=MOUNTS_CAP)
     env: Env = FrozenEnv()
     """Variables of the guest, on top of the few that every jail has."""
+    hash_seed: StrictInt | None = Field(default=None, ge=0, le=HASH_SEED_CAP)
+    """What the hashes of texts start from, so that sets have one order; None: another each time."""
     survive: StrictBool = True
     """Whether variables survive a snippet that had to be killed."""
     files: Literal["keep", "rollback"] = "keep"

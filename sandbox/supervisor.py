@@ -36,7 +36,7 @@ from sandbox import cgroup, inherited
 from sandbox.directories import OwnDirectory
 from sandbox.errors import EngineTimeout, EnvironmentFailed, LayerUnavailable, ZygoteDied
 from sandbox.protocol.messages import TRUSTED_CAP_BYTES, Failed, Message, Plan, ZygoteReady
-from sandbox.protocol.plan import JailPlan
+from sandbox.protocol.plan import HASH_SEED, JailPlan
 from sandbox.wire import Wire
 from sandbox.worker import Worker
 
@@ -241,7 +241,7 @@ class Zygote:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=words_write,
-                env=LAUNCHER_ENV,
+                env={**LAUNCHER_ENV, **_hash_seed(self.plan)},
                 cwd="/",
                 pass_fds=[guest_end.fileno()],
                 start_new_session=True,
@@ -345,3 +345,7 @@ def _language_directory() -> str:
     assert found is not None
     assert found.origin is not None
     return str(Path(found.origin).parent.parent)
+
+
+def _hash_seed(plan: JailPlan) -> dict[str, str]:
+    return {name: value for name, value in plan.env if name == HASH_SEED}

@@ -33,6 +33,7 @@ def _counts(_context: click.Context, _option: click.Parameter, value: str) -> tu
 @click.argument("suite")
 @click.argument("samples", type=FILE)
 @click.option("--data", type=FILE, help="The suite's file, if no installed package brings it.")
+@click.option("--sha256", metavar="HEX", help="The hash that the suite's file must have.")
 @click.option("--out", type=FILE, help="Where results go; kept as they come.")
 @click.option(
     "--k",
@@ -65,6 +66,7 @@ def eval_command(
     suite: str,
     samples: str,
     data: str | None,
+    sha256: str | None,
     out: str | None,
     ks: tuple[int, ...],
     jobs: int | None,
@@ -105,6 +107,7 @@ def eval_command(
                 suite,
                 samples,
                 data=data,
+                sha256=sha256,
                 out=out,
                 k=ks,
                 jobs=jobs,

@@ -65,7 +65,7 @@ from pydantic import ValidationError
 from runner.evals.bench import Bench, Said
 from runner.evals.errors import GradingFailed
 from runner.evals.records import Json, OutcomeName, Sample, Spent, Task, Verdict
-from runner.evals.settings import Settings
+from runner.evals.settings import HASH_SEED, RANDOM_SEED, Settings
 from runner.evals.suites.base import Answer, Judged, Program, Reference, Suite
 from sandbox import (
     AsyncSandbox,
@@ -122,6 +122,13 @@ EXAMINE = "import json as _json\n_judge.verdict(_json.loads({check!a}))"
 REFERENCE = FIND.format(part="judge") + (
     "print(_judge.reference_values(*__import__('json').loads({given!a}), {cap}))"
 )
+SEED = f"""
+import random as _random, sys as _sys
+_random.seed({RANDOM_SEED})
+if 'numpy.random' in _sys.modules:
+    _sys.modules['numpy.random'].seed({RANDOM_SEED})
+del _random, _sys
+"""
 CALIBRATE = """
 import time as _time
 def _loop():
@@ -155,6 +162,7 @@ class Grader:
         return Policy(
             preload=(*PRELOAD, *settings.preload, *judge),
             survive=False,
+            hash_seed=HASH_SEED,
             limits=Limits(
                 memory_bytes=settings.memory_bytes,
                 output_bytes=settings.output_bytes,
@@ -310,6 +318,7 @@ class Grader:
         for number, case in enumerate(trial.cases, 1):
             async with self._box.session() as session:
                 await _put(session, trial.files)
+                await session.run(SEED)
                 outcome = await session.run(
                     trial.source, stdin=case.stdin, limits=self._limits(slack)
                 )

@@ -24,6 +24,7 @@ def evaluate(
     samples: Samples,
     *,
     data: str | Path | None = None,
+    sha256: str | None = None,
     out: str | Path | None = None,
     k: Sequence[int] = (1, 10, 100),
     jobs: int | None = None,
@@ -35,13 +36,14 @@ def evaluate(
 ) -> Report:
     """Grade `samples`, a file or the records themselves, by the suite called `suite`.
 
-    `data` is the suite's file; without it the one that an installed package brings. With `out`
+    `data` is the suite's file; without it the one that an installed package brings; with `sha256`
+    only if its bytes have that hash. With `out`
     results are kept there as they come, and `resume` goes on with them. Raises BadInput,
     OutputFailed, SandboxError.
     """
     return asyncio.run(
         evaluate_async(
-            suite, samples, data=data, out=out, k=k, jobs=jobs, timeout_s=timeout_s,
+            suite, samples, data=data, sha256=sha256, out=out, k=k, jobs=jobs, timeout_s=timeout_s,
             resume=resume, recheck=recheck, engine=engine, progress=progress,
         )
     )
@@ -52,6 +54,7 @@ async def evaluate_async(
     samples: Samples,
     *,
     data: str | Path | None = None,
+    sha256: str | None = None,
     out: str | Path | None = None,
     k: Sequence[int] = (1, 10, 100),
     jobs: int | None = None,
@@ -65,7 +68,7 @@ async def evaluate_async(
     if resume and out is None:
         raise BadInput("", "there is nothing to resume without a results file",
                        remedy="Say where the results are with --out")
-    job = prepare(suite, _source(samples), data)
+    job = prepare(suite, _source(samples), data, sha256=sha256)
     kind = SUITES[suite]
     settings = Settings(
         timeout_s=timeout_s or kind.timeout_s,

@@ -10,10 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runner.evals.errors import BadInput, OutputFailed
 from runner.evals.files import Source
-from runner.evals.settings import Settings
-
-SEED = 20_240_607
-"""What `random` and numpy start from in the judge and in the candidate."""
+from runner.evals.settings import HASH_SEED, RANDOM_SEED, Settings
 
 
 class Manifest(BaseModel):
@@ -66,7 +63,7 @@ def describe(
         samples=count,
         settings=settings,
         policy=policy,
-        chance={"random": SEED, "numpy": SEED},
+        chance={"random": RANDOM_SEED, "numpy": RANDOM_SEED, "hashes": HASH_SEED},
         versions={
             "cellblock": _version("cellblock"),
             "python": platform.python_version(),

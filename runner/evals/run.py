@@ -110,8 +110,13 @@ class LocalEngine:
                 await asyncio.wait(workers)
 
 
-def prepare(suite: str, samples: Source, data: str | Path | None) -> Job:
-    """Load and check everything before anything runs. Raises BadInput."""
+def prepare(
+    suite: str, samples: Source, data: str | Path | None, *, sha256: str | None = None
+) -> Job:
+    """Load and check everything before anything runs. Raises BadInput.
+
+    `sha256` is what the suite's file must have, where that is known.
+    """
     kind = SUITES.get(suite)
     if kind is None:
         raise BadInput("", f"there is no suite {suite!r}",
@@ -121,6 +126,11 @@ def prepare(suite: str, samples: Source, data: str | Path | None) -> Job:
         raise BadInput("", f"the data of {suite} is not installed here",
                        remedy="Give its file with --data; nothing is downloaded")
     source = files.read(path)
+    if sha256 is not None and source.sha256 != sha256.lower():
+        raise BadInput(
+            source.path, f"is {source.sha256} and must be {sha256.lower()}", field="sha256",
+            remedy="This is another version of the suite, or a broken copy",
+        )
     instance = kind()
     try:
         tasks = instance.load(source.rows)

@@ -3,6 +3,10 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 MiB = 1024 * 1024
+RANDOM_SEED = 20_240_607
+"""What `random` and numpy start from, in judges and candidates; the guest's `arena` has it too."""
+HASH_SEED = 0
+"""What hashes of texts start from, and with them the order of sets."""
 
 
 class Settings(BaseModel):

@@ -22,6 +22,8 @@ TEMPORARY = "/mnt/tmp"
 covers what a branch of the session mounts there later (see guest/branch.py)."""
 SHARED_MEMORY = "/dev/shm"
 HOSTNAME = "cellblock"
+HASH_SEED = "PYTHONHASHSEED"
+"""The one variable of a plan that the zygote's interpreter is started with too."""
 GUEST_ID = 1000
 """The uid and gid that a snippet sees as its own."""
 FIRST_SESSION_ID = 2

@@ -201,6 +201,21 @@ def test_what_ends_near_its_limit_is_run_again_and_named(tmp_path: Path, data: P
     assert (far.outcome, far.attempts, far.flaky) == ("passed", 1, "")
 
 
+def test_programs_have_the_same_chance_and_the_same_order_of_sets(tmp_path: Path) -> None:
+    data = tmp_path / "tasks.jsonl"
+    code = "import random, sys\nprint(random.random(), hash('a'), *{'x', 'y'}, file=sys.stderr)"
+    case = {"input": "", "output": "nothing"}
+    data.write_text(json.dumps({"task_id": "p", "kind": "stdio", "cases": [case]}) + "\n")
+    samples: list[dict[str, Any]] = [{"task_id": "p", "solution": code}] * 2
+    reports = [evaluate("custom", samples, data=data) for _ in range(2)]
+    said = {verdict.stderr for report in reports for verdict in report.verdicts}
+    assert len(said) == 1
+    assert len(next(iter(said)).split()) == 4
+    manifest = reports[0].manifest
+    assert manifest.chance == {"random": 20_240_607, "numpy": 20_240_607, "hashes": 0}
+    assert manifest.policy["hash_seed"] == 0
+
+
 def test_two_runs_give_the_same_verdicts_and_the_same_chance(tmp_path: Path) -> None:
     data = tmp_path / "tasks.jsonl"
     data.write_text(json.dumps({"task_id": "r", "test": "assert draw() == first()"}) + "\n")

@@ -22,6 +22,17 @@ def test_a_one_shot_run_sees_nothing_of_another(box: Sandbox) -> None:
     assert outcome.text == "(False, [])"
 
 
+def test_a_hash_seed_gives_every_environment_the_same_hashes() -> None:
+    code = "import subprocess, sys\nsay = 'print(hash(\"a\"))'\n"
+    code += "exec(say)\nsubprocess.run([sys.executable, '-c', say])"
+    said = set()
+    for seed in (7, 7, 8):
+        with Sandbox(Policy(hash_seed=seed), pool_size=0) as box:
+            said.add(box.run(code).stdout)
+    assert len(said) == 2
+    assert all(len(set(text.split())) == 1 for text in said)
+
+
 def test_two_sessions_share_neither_variables_nor_files(box: Sandbox) -> None:
     with box.session() as one, box.session() as other:
         one.run("x = 1\nopen('a.txt', 'w').write('a')\nopen('/tmp/b', 'w').write('b')")

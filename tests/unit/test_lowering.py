@@ -162,6 +162,10 @@ def test_a_guest_has_a_fixed_set_of_variables_and_nothing_of_the_hosts(monkeypat
     }
 
 
+def test_a_hash_seed_is_a_variable_of_the_guest_too():
+    assert dict(lower(Policy(hash_seed=7), discover(), ROOT).env)["PYTHONHASHSEED"] == "7"
+
+
 def test_a_variable_of_the_policy_wins():
     plan = lower(Policy(env={"OMP_NUM_THREADS": "1", "TZ": "CET"}), discover(), ROOT)
     assert dict(plan.env)["OMP_NUM_THREADS"] == "1"

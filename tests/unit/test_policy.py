@@ -82,6 +82,7 @@ def test_defaults_are_the_documented_ones():
         "network": "none",
         "mounts": (),
         "env": {},
+        "hash_seed": None,
         "survive": True,
         "files": "keep",
         "limits": Limits().model_dump(),
@@ -146,6 +147,11 @@ def test_a_mistake_is_refused_and_its_field_named(fields, field):
 
 def test_an_unknown_key_is_told_with_the_key_that_was_meant():
     assert str(refusal(preloads=[])) == ("preloads: unknown key of Policy. Did you mean 'preload'?")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, True, "0"])
+def test_a_hash_seed_is_a_whole_number_of_32_bits(seed: object) -> None:
+    assert refusal(hash_seed=seed).field == "hash_seed"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Suites and samples are read whole or refused, with the file, the line and the field."""
 
 import gzip
+import hashlib
 import json
 from pathlib import Path
 
@@ -136,3 +137,14 @@ def test_an_unknown_suite_and_missing_data_are_refused(tmp_path: Path) -> None:
         prepare("nonsense", read(samples), None)
     with pytest.raises(BadInput, match="nothing is downloaded"):
         prepare("custom", read(samples), None)
+
+
+def test_a_suite_of_another_hash_is_refused_by_file_and_field(tmp_path: Path) -> None:
+    suite, samples = tmp_path / "suite.jsonl", tmp_path / "samples.jsonl"
+    suite.write_bytes(lines(TASK))
+    samples.write_bytes(lines({"task_id": "T/1", "completion": "  pass"}))
+    right = hashlib.sha256(suite.read_bytes()).hexdigest()
+    assert prepare("humaneval", read(samples), suite, sha256=right.upper()).data.sha256 == right
+    with pytest.raises(BadInput, match=f"suite.jsonl: sha256: is {right} and must be 00") as caught:
+        prepare("humaneval", read(samples), suite, sha256="00")
+    assert (caught.value.file, caught.value.field) == (str(suite), "sha256")

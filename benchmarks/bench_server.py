@@ -242,9 +242,19 @@ async def server_stream_memory(bench: Bench) -> float:
 
 @benchmark
 async def server_start(bench: Bench) -> float:
-    """From the start of the process to the first answer 200 of `/readyz`, median of 5, in s."""
-    for _ in range(5):
-        began = time.perf_counter()
-        async with server(CELLBLOCK_MODEL_URL="http://127.0.0.1:9/v1", CELLBLOCK_API_KEY=KEY):
-            bench.add("start", time.perf_counter() - began)
+    """From the start of the process to the first answer 200 of `/readyz`, median of 5, in s.
+
+    With byte code in a cache, as an installation leaves it; a first start fills the cache.
+    """
+    with tempfile.TemporaryDirectory() as cache:
+        for number in range(-1, 5):
+            began = time.perf_counter()
+            async with server(
+                CELLBLOCK_MODEL_URL="http://127.0.0.1:9/v1",
+                CELLBLOCK_API_KEY=KEY,
+                PYTHONPYCACHEPREFIX=cache,
+                PYTHONDONTWRITEBYTECODE="",
+            ):
+                if number >= 0:
+                    bench.add("start", time.perf_counter() - began)
     return statistics.median(bench.series["start"])

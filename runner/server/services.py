@@ -174,7 +174,7 @@ class Job:
         What is given is closed when the first call comes.
         """
         with ExitStack() as expected:
-            if self.lease is not None:
+            if self.lease is not None and not self.lease.has_session:
                 self._services.box.expect(1)
                 expected.callback(self._services.box.expect, -1)
             yield expected

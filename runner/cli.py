@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from runner.commands.eval import eval_command
+from runner.commands.model import model_group
 
 if TYPE_CHECKING:
     from sandbox import Limits, Policy
@@ -231,12 +232,23 @@ def _path(name: str | None) -> Path | None:
 
 def _telling_engine_errors(command: click.Command) -> click.Command:
     """`command` with `engine_errors` around what it does."""
+    return _within(command, engine_errors)
+
+
+def _telling_runner_errors(command: click.Command) -> click.Command:
+    """`command` with `engine_errors` and `_server_extra` around what it does."""
+    return _within(_within(command, _server_extra), engine_errors)
+
+
+def _within(
+    command: click.Command, context: Callable[[], contextlib.AbstractContextManager[None]]
+) -> click.Command:
     body = command.callback
     assert body is not None
 
     @functools.wraps(body)
     def callback(*arguments: object, **options: object) -> object:
-        with engine_errors():
+        with context():
             return body(*arguments, **options)
 
     command.callback = callback
@@ -338,3 +350,6 @@ def _drop_stdout() -> None:
 
 
 commands.add_command(_telling_engine_errors(eval_command))
+for _command in model_group.commands.values():
+    _telling_runner_errors(_command)
+commands.add_command(model_group)

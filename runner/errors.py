@@ -5,6 +5,7 @@ here. Each error keeps its facts as attributes and builds its message from them.
 reach a client, so none holds a key, a host path or a host traceback.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 
@@ -167,6 +168,16 @@ class RecordingError(RunnerError, ValueError):
         self.line = line
         self.problem = problem
         super().__init__(sentences(f"{recording}:{line}: {problem}"))
+
+
+class FetchFailed(RunnerError):
+    """Weights could not be had. `problems` says of each source, or place, what was wrong."""
+
+    def __init__(self, weights: str, problems: Mapping[str, str]) -> None:
+        self.weights = weights
+        self.problems = dict(problems)
+        told = (f"{place}: {problem}" if problem else place for place, problem in problems.items())
+        super().__init__(sentences(f"{weights} could not be fetched", *told))
 
 
 def sentences(*parts: str) -> str:

@@ -300,12 +300,17 @@ class Loop:
         """Instructions, the profile's examples, then the conversation."""
         if self._profile.system:
             yield Instruction(text=self._profile.system)
-        if not self._profile.examples:
-            yield from self._request.entries
+        entries, examples = self._request.entries, self._profile.examples
+        calls = (call for one in examples if isinstance(one, Turn) for call in one.calls)
+        if not all(call.name in self._tools for call in calls):
+            # Without the tool they would only teach the model to write calls as text.
+            examples = ()
+        if not examples:
+            yield from entries
             return
-        yield from (one for one in self._request.entries if isinstance(one, Instruction))
-        yield from self._profile.examples
-        yield from (one for one in self._request.entries if not isinstance(one, Instruction))
+        yield from (one for one in entries if isinstance(one, Instruction))
+        yield from examples
+        yield from (one for one in entries if not isinstance(one, Instruction))
 
     def _take(self, event: ModelEvent, draft: _Draft) -> Iterator[LoopEvent]:
         if isinstance(event, ThinkingDelta):

@@ -1,6 +1,6 @@
-"""What all tests share: `--require-jail`, and examples without a time limit.
+"""What all tests share: `--require-jail`, `--require-model`, examples without a time limit.
 
-A missing layer skips a test with its remedy; under the option such a test fails.
+A missing layer or model skips a test with its remedy; under its option such a test fails.
 """
 
 from collections.abc import Generator
@@ -21,6 +21,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--require-jail",
         action="store_true",
         help="fail a test whose layer is missing on this machine, instead of skipping it",
+    )
+    parser.addoption(
+        "--require-model",
+        action="store_true",
+        help="fail a test of the embedded model where that is not installed, instead of skipping",
     )
 
 

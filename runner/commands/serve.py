@@ -1,17 +1,22 @@
 """`cellblock serve`: the HTTP server, until a signal ends it."""
 
-import gc
 import ipaddress
+import logging
 import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import uvicorn
+
 from runner.commands.models_missing import NO_MODEL
 from runner.config import Config, KeySettings
 from runner.errors import ConfigError
 from runner.models.directory import Directory
+from runner.models.fallback import first_words, or_embedded
+from runner.server.app import create_app, open_services
 from runner.server.auth import make_key
+from runner.server.services import Services
 
 EXIT_NO_MODEL = 3
 
@@ -27,20 +32,45 @@ class Order:
     """Serve the engine over REST alone."""
 
 
+class Server(uvicorn.Server):
+    """Lets open streams come to their end before the sockets close, within the bound."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._services.streams.drain(self._services.config.server.grace_s)
+        await super().shutdown(sockets)
+
+
 def execute(order: Order) -> int:
     """Serve; the exit status. Raises ConfigError, PolicyError."""
     loaded = Config.load(order.config)
-    directory = Directory(loaded.models)
+    models = loaded.models if order.without_model else or_embedded(loaded.models)
+    directory = Directory(models)
     if directory.is_empty and not order.without_model:
         print(NO_MODEL, file=sys.stderr)
         return EXIT_NO_MODEL
+    if not loaded.models and not directory.is_empty:
+        print(f"No model is configured: {directory.names[0]} answers.", file=sys.stderr)
+        if words := first_words():
+            print(words, file=sys.stderr)
     config = configured(loaded, order)
-    with listening(config.server.host, config.server.port) as listener:
-        # A seventh of the time that the server takes to load went to collections that found nothing.
-        gc.disable()
-        from runner.server.program import serve
-
-        serve(config, directory, listener)
+    server = config.server
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    services = open_services(config, directory=directory)
+    settings = uvicorn.Config(
+        create_app(services),
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=2,
+        server_header=False,
+    )
+    listener = listening(server.host, server.port)
+    host, port = listener.getsockname()[:2]
+    print(f"Listening on http://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr)
+    Server(settings, services).run(sockets=[listener])
     return 0
 
 

@@ -1,6 +1,5 @@
 """Directory: which upstream answers for which model name."""
 
-import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,11 +43,6 @@ class Directory:
         known = {*self._settings, *self._made}
         return name in known or ANY in known
 
-    def load(self) -> None:
-        """Load the libraries of the configured upstreams, so that no request waits for it."""
-        if any(settings.kind in ("openai", "fenced") for settings in self._settings.values()):
-            importlib.import_module("runner.models.openai_compatible")
-
     def find(self, name: str) -> Served:
         """The model for `name`. Raises RequestError, ConfigError."""
         if name in self._made:
@@ -62,8 +56,24 @@ class Directory:
                 message = f"The model `{name[:100]}` does not exist."
                 raise RequestError("model_unknown", message, param="model")
             name = ANY
+        if settings.kind == "embedded":
+            # One process, whatever the number of its names.
+            for other, served in self._made.items():
+                if self._settings.get(other) == settings:
+                    self._made[name] = served
+                    return served
         self._made[name] = build(settings, name)
         return self._made[name]
+
+    async def warm(self) -> None:
+        """Start what would keep a first question waiting. Raises ConfigError, UpstreamError."""
+        for name, settings in self._settings.items():
+            if settings.kind == "embedded":
+                from runner.models.embedded import Embedded
+
+                model = self.find(name).model
+                if isinstance(model, Embedded):
+                    await model.warm()
 
     async def close(self) -> None:
         """Close every upstream that was made."""
@@ -74,18 +84,27 @@ class Directory:
 
 def build(settings: ModelSettings, name: str) -> Served:
     """The upstream that `settings` describe. Raises ConfigError, RecordingError."""
-    profile = Profile(
-        system=settings.system,
-        temperature=settings.temperature,
-        max_tokens=settings.max_tokens,
-        rounds=settings.rounds,
-    )
     model = _upstream(settings, name)
     if settings.record:
         from runner.models.replay import Recorder
 
         model = Recorder(model, Path(settings.record))
-    return Served(model, profile)
+    return Served(model, _profile(settings))
+
+
+def _profile(settings: ModelSettings) -> Profile:
+    own = {
+        "system": settings.system or None,
+        "temperature": settings.temperature,
+        "max_tokens": settings.max_tokens,
+        "rounds": settings.rounds,
+    }
+    set_here = {name: value for name, value in own.items() if value is not None}
+    if settings.kind == "embedded":
+        from runner.models.embedded import PROFILE
+
+        return PROFILE.model_copy(update=set_here)
+    return Profile.model_validate(set_here)
 
 
 def _upstream(settings: ModelSettings, name: str) -> Model:
@@ -95,9 +114,9 @@ def _upstream(settings: ModelSettings, name: str) -> Model:
 
         return Replay.load(Path(settings.path), pace_s=settings.pace_s)
     if settings.kind == "embedded":
-        raise ConfigError(
-            f"models.{name}.kind", "is 'embedded', which is not installed", "See cellblock model"
-        )
+        from runner.models.embedded import embedded
+
+        return embedded(f"models.{name}.kind")
     from runner.models.fenced import Fenced
     from runner.models.openai_compatible import Endpoint, OpenAICompatible
 

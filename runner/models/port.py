@@ -118,10 +118,16 @@ class Profile(Record):
     system: str = ""
     """Put before the conversation's own instructions."""
     examples: tuple[Entry, ...] = ()
-    """Put between the instructions and the conversation."""
+    """Put before the conversation, where each tool that they call is offered."""
     temperature: float | None = None
     """Used when the client names none."""
     max_tokens: int | None = None
     rounds: int | None = None
     retry_words: str = ""
     """Added to what the model is shown of a call that failed or printed nothing."""
+    shown_chars: int | None = None
+    """The most that the model is shown of a result, where that is less than others may be."""
+
+    def shown(self, chars: int) -> int:
+        """How much of a result the model is shown where others are shown `chars`."""
+        return chars if self.shown_chars is None else min(chars, self.shown_chars)

@@ -143,7 +143,8 @@ async def metrics(request: Request) -> Response:
 async def _life(app: FastAPI) -> AsyncGenerator[None, None]:
     services: Services = app.state.services
     await services.responses.recover()
-    tasks = [asyncio.create_task(_warm(services)), asyncio.create_task(_sweep(services))]
+    works = (_warm(services), _warm_models(services), _sweep(services))
+    tasks = [asyncio.create_task(work) for work in works]
     try:
         yield
     finally:
@@ -159,11 +160,19 @@ async def _warm(services: Services) -> None:
         try:
             async with services.box.session():
                 services.is_ready = True
-            await asyncio.to_thread(services.directory.load)
             return
         except SandboxError as error:
             LOG.error("the engine does not start: %s", error)
             await asyncio.sleep(ENGINE_RETRY_S)
+
+
+async def _warm_models(services: Services) -> None:
+    """Start a model that runs here, so that the first question need not wait for it."""
+    try:
+        await services.directory.warm()
+    except RunnerError as error:
+        # Each request for it tries again, and tells its client.
+        LOG.error("a model does not start: %s", error)
 
 
 async def _sweep(services: Services) -> None:

@@ -96,7 +96,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {  # library -> the modules that may impo
     "click": ("runner.cli", "runner.commands.*"),
     "fastapi": ("runner.server.*",),
     "starlette": ("runner.server.*",),
-    "httpx2": ("runner.models.openai_compatible", "runner.web.fetch"),
+    "httpx2": ("runner.models.*", "runner.web.fetch"),
 }
 """Any other library may be imported by one module alone."""
 GUEST_SIDES = ("sandbox.guest.*", "runner.evals.guest.*")

@@ -165,7 +165,7 @@ def repl(policy_file: str | None, directory: str | None) -> None:
 @click.option("--session", type=WRITABLE, metavar="FILE", help="A conversation to go on with.")
 @click.option("--put", multiple=True, type=EXISTING, metavar="PATH", help="A file to work on.")
 @click.option("--images", type=DIRECTORY, metavar="DIRECTORY", help="Where plots go.")
-@click.option("--json", "as_json", is_flag=True, help="Print the transcript as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print events, one JSON object a line.")
 def chat(
     question: str,
     config: str | None,
@@ -180,6 +180,8 @@ def chat(
     Exit status: 0 answered, 1 no answer, 2 bad config, 3 no model, 125 the engine failed.
     """
     with engine_errors(), _server_extra():
+        import asyncio
+
         from runner.commands.chat import Order, execute
 
         order = Order(
@@ -191,7 +193,7 @@ def chat(
             _path(images),
             as_json,
         )
-        _leave(execute(order))
+        _leave(asyncio.run(execute(order)))
 
 
 @commands.command()

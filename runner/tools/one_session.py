@@ -10,10 +10,14 @@ ANOTHER = "The earlier session has ended, and its variables and files with it; t
 
 
 class OneSession:
-    """A session that is opened when it is first needed, and again when it broke."""
+    """A session that is opened when it is first needed, and again when it broke.
 
-    def __init__(self, box: AsyncSandbox) -> None:
+    `words` are what the model is told with the result of its first call.
+    """
+
+    def __init__(self, box: AsyncSandbox, *, words: str = "") -> None:
         self._box = box
+        self._words = words
         self._session: AsyncSession | None = None
 
     @property
@@ -22,13 +26,21 @@ class OneSession:
 
     async def session(self) -> tuple[AsyncSession, str]:
         """The live session, and what to tell the model when it is not the one of before."""
-        words = ""
         if self._session is not None and not is_usable(self._session):
             await self.close()
-            words = ANOTHER
+            self._words = ANOTHER
+        session = await self._open()
+        words, self._words = self._words, ""
+        return session, words
+
+    async def put(self, name: str, data: bytes) -> None:
+        """Lay a file into the workspace before any code runs."""
+        await (await self._open()).put(name, data)
+
+    async def _open(self) -> AsyncSession:
         if self._session is None:
             self._session = await self._box.session()
-        return self._session, words
+        return self._session
 
     async def keep(
         self, _session: AsyncSession, artifacts: Sequence[Artifact]

@@ -1,10 +1,14 @@
-"""`make demo`: real snippets in a real jail, and what became of each. Under a minute.
+"""`make demo`: real snippets in a real jail, and what became of each; then a model writes some.
 
-Every answer that is shown was computed by the run that shows it.
+Every answer that is shown was computed by the run that shows it. The first part takes less than a
+minute. The second is two commands, run as anyone would; the first of them fetches 1.1 GB, once.
 """
 
 import base64
 import os
+import shlex
+import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -32,8 +36,10 @@ WIDTH: Final = 96
 PICTURE: Final = Path("cellblock-demo.png")
 PRELOAD: Final = ("numpy", "pandas", "matplotlib.pyplot")
 EXIT_ENGINE_FAILED: Final = 125
+EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
 
-NEXT: Final = ".venv/bin/cellblock repl, .venv/bin/cellblock doctor, README.md"
+QUESTION: Final = "What is 123 to the 21st power?"
+NEXT: Final = "README.md, and .venv/bin/cellblock with chat, repl, doctor or --help"
 BIG: Final = "123 ** 21"
 TABLE: Final = """\
 import pandas as pd
@@ -87,6 +93,10 @@ def main() -> int:
         console = Console(highlight=False, width=WIDTH)
     try:
         show(console)
+        show_model(console)
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        return EXIT_INTERRUPTED
     except EnvironmentFailed as error:
         console.print(Text(escaped(str(error)), "red"))
         console.print('The demo wants data packages: pip install "cellblock[data]"')
@@ -118,7 +128,25 @@ def show(console: Console) -> None:
             step(console, "One that will not be interrupted: killed", STUBBORN, killed)
             step(console, "The session after that kill: all is there", AFTER, session.run(AFTER))
         console.print(_attacks(box))
+
+
+def show_model(console: Console) -> None:
+    """The whole loop: a question, the code that a model writes for it, its run, the answer."""
+    console.print("And a model that writes the code. None at hand? A small one runs right here.")
+    has_other = any(os.environ.get(name) for name in ("CELLBLOCK_MODEL_URL", "CELLBLOCK_CONFIG"))
+    if not has_other and not _did(console, "model", "install"):
+        console.print(
+            "So the model is left out here; all above needs none. README.md tells how to name one."
+        )
+    elif not _did(console, "chat", QUESTION):
+        console.print("So much for the model; all above needs none.")
     console.print(f"Next: {NEXT}")
+
+
+def _did(console: Console, *arguments: str) -> bool:
+    """Show a command of `cellblock` and run it; whether it went well."""
+    console.print(f"$ cellblock {shlex.join(arguments)}", style="bold")
+    return subprocess.run([sys.executable, "-m", "runner", *arguments]).returncode == 0
 
 
 def step(

@@ -25,6 +25,7 @@ MODULES = (
     "bench_output",
     "bench_deadline",
     "bench_evals",
+    "bench_server",
 )
 COLUMNS = "{:<24} {:>16} {:>12} {:<10} {}"
 

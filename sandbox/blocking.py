@@ -136,6 +136,15 @@ class Sandbox:
         )
         return Session(self, self._call(session.__aenter__()))
 
+    def expect(self, sessions: int) -> None:
+        """Keep so many more workers warm than `pool_size`, for sessions that are likely to be
+        opened soon; a negative number takes it back."""
+
+        async def tell() -> None:
+            self._box.expect(sessions)
+
+        self._call(tell())
+
     def check(self, code: str) -> Checked:
         """What `code` would need and what the policy would refuse. Runs nothing of it."""
         return self._call(self._box.check(code))

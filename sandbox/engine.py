@@ -55,6 +55,7 @@ class AsyncSandbox:
         self._made_in = os.getpid()
         self._zygote: Zygote | None = None
         self._pool: Pool | None = None
+        self._expected = 0
         self._environment: Environment | None = None
         self._hierarchies: cgroup.Hierarchies | None = None
         self._starting: asyncio.Lock | None = None
@@ -108,6 +109,13 @@ class AsyncSandbox:
             checkpoints=checkpoints,
             checkpoint_bytes=checkpoint_bytes,
         )
+
+    def expect(self, sessions: int) -> None:
+        """Keep so many more workers warm than `pool_size`, for sessions that are likely to be
+        opened soon; a negative number takes it back."""
+        self._expected += sessions
+        if self._pool is not None and not self._is_closed:
+            self._pool.expect(sessions)
 
     async def check(self, code: str) -> Checked:
         """What `code` would need and what the policy would refuse. Runs nothing of it."""
@@ -197,6 +205,7 @@ class AsyncSandbox:
                     most=self._max_sessions,
                     waiting=self._max_waiting,
                 )
+                self._pool.expect(self._expected)
         return self._pool
 
     async def _start_zygote(self) -> None:

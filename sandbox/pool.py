@@ -13,6 +13,10 @@ from sandbox.worker import Worker
 RETRY_FLOOR_S = 0.05
 SMOOTHING = 0.2
 """Weight of the newest session in the running mean of how long one lasts."""
+FILLING_CAP = 4
+"""Workers made ahead of need at one time: more would only keep the loop from its callers."""
+SURPLUS_S = 5.0
+"""How long a worker that is no longer expected to be taken waits for another caller."""
 
 
 class Pool:
@@ -35,6 +39,7 @@ class Pool:
         self._queue: deque[asyncio.Future[None]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._filling = 0
+        self._expected = 0
         self._mean_s = 1.0
         self._is_closed = False
         self._loop = asyncio.get_running_loop()
@@ -48,6 +53,13 @@ class Pool:
     def ready(self) -> int:
         """Workers that wait to be taken."""
         return len(self._ready)
+
+    def expect(self, callers: int) -> None:
+        """So many more callers will come soon than came to be expected; fewer when negative."""
+        self._expected += callers
+        self._refill()
+        if len(self._ready) > self._target():
+            self._loop.call_later(SURPLUS_S, self._trim)
 
     async def fill(self) -> None:
         """Wait until the warm workers are there."""
@@ -148,9 +160,14 @@ class Pool:
                 return
         self._taken -= 1
 
+    def _target(self) -> int:
+        """How many workers should be ready."""
+        return self._warm + max(min(self._expected, self._most - self._taken), 0)
+
     def _refill(self) -> None:
-        missing = self._warm - len(self._ready) - self._filling
-        for _ in range(missing if not self._is_closed else 0):
+        missing = self._target() - len(self._ready) - self._filling
+        room = max(self._warm, FILLING_CAP) - self._filling
+        for _ in range(min(missing, room) if not self._is_closed else 0):
             self._filling += 1
             self._start(self._make_one())
 
@@ -161,8 +178,14 @@ class Pool:
             self._filling -= 1
         if self._is_closed:
             await worker.close()
-        else:
-            self._ready.append(worker)
+            return
+        self._ready.append(worker)
+        self._refill()
+
+    def _trim(self) -> None:
+        """End what nobody came for."""
+        while len(self._ready) > self._target() and not self._is_closed:
+            self._end_later(self._ready.pop())
 
     def _end_later(self, worker: Worker) -> asyncio.Task[None]:
         return self._start(worker.close())

@@ -2,7 +2,9 @@
 
 import json
 import sys
+import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +17,7 @@ EXIT_BAD_INPUT = 2
 EXIT_SOME_INFRASTRUCTURE = 3
 EXIT_OUTPUT_FAILED = 74
 """EX_IOERR of sysexits.h."""
+SHOW_EVERY_S = 5.0
 WIDTH_WITHOUT_TERMINAL = 100
 FILE = click.Path(dir_okay=False)
 
@@ -59,6 +62,23 @@ def _counts(_context: click.Context, _option: click.Parameter, value: str) -> tu
 )
 @click.option("--resume", is_flag=True, help="Go on with the results that --out has.")
 @click.option("--recheck/--no-recheck", default=True, help="Run again what ended near its limit.")
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="First ask this model for the samples: SAMPLES is written, and gone on with by --resume.",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(1, 10_000),
+    default=1,
+    show_default=True,
+    help="With --model: answers to each task.",
+)
+@click.option(
+    "--temperature", type=click.FloatRange(0.0, 2.0), help="With --model: the model's if not given."
+)
+@click.option("--max-tokens", type=click.IntRange(1), help="With --model: of one answer.")
+@click.option("--config", type=FILE, help="With --model: the settings that say where models are.")
 @click.option("--html", type=FILE, help="Write the report as one HTML page too.")
 @click.option("--against", type=FILE, help="With --html: results of another run to compare with.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
@@ -74,6 +94,11 @@ def eval_command(
     engine: str,
     resume: bool,
     recheck: bool,
+    model: str | None,
+    draws: int,
+    temperature: float | None,
+    max_tokens: int | None,
+    config: str | None,
     html: str | None,
     against: str | None,
     as_json: bool,
@@ -83,17 +108,25 @@ def eval_command(
     Suites: humaneval, humaneval-plus, mbpp, mbpp-plus, cruxeval, classeval, bigcodebench, ds1000,
     dabench, stdio, custom.
 
-    Exit status: 0 every sample got a verdict, 3 some got none because the machine failed, 2 bad
-    input, 74 results could not be written, 125 the engine cannot isolate here.
+    Exit status: 0 every sample got a verdict, 3 some got none because the machine or the model's
+    endpoint failed, 2 bad input, 74 results could not be written, 125 the engine cannot isolate
+    here.
     """
     from rich.console import Console
 
-    from runner.evals import BadInput, OutputFailed, evaluate
+    from runner.errors import ConfigError, RequestError
+    from runner.evals import BadInput, GenerationFailed, OutputFailed, evaluate
     from runner.evals.page import write_page
     from runner.evals.progress import ProgressView
     from runner.evals.table import render, summary
 
     try:
+        if model is not None:
+            _draw(
+                suite, samples, data, sha256, resume, config,
+                {"model": model, "samples": draws, "temperature": temperature,
+                 "max_tokens": max_tokens},
+            )
         with ExitStack() as stack:
             view: list[ProgressView] = []
 
@@ -112,16 +145,19 @@ def eval_command(
                 k=ks,
                 jobs=jobs,
                 timeout_s=timeout,
-                resume=resume,
+                resume=resume and (model is None or out is not None),
                 recheck=recheck,
                 engine=engine_called(engine),
                 progress=show,
             )
         if html is not None:
             write_page(report, html, against=against)
-    except BadInput as error:
+    except (BadInput, ConfigError, RequestError) as error:
         click.echo(f"cellblock eval: {error}", err=True)
         sys.exit(EXIT_BAD_INPUT)
+    except GenerationFailed as error:
+        click.echo(f"cellblock eval: {error}", err=True)
+        sys.exit(EXIT_SOME_INFRASTRUCTURE)
     except OutputFailed as error:
         click.echo(f"cellblock eval: {error}", err=True)
         sys.exit(EXIT_OUTPUT_FAILED)
@@ -131,6 +167,50 @@ def eval_command(
         width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
         render(report, Console(highlight=False, width=width))
     sys.exit(EXIT_SOME_INFRASTRUCTURE if report.score.excluded else EXIT_EVERY_VERDICT)
+
+
+def _draw(
+    suite: str, samples: str, data: str | None, sha256: str | None, resume: bool,
+    config: str | None, wanted: "dict[str, str | int | float | None]",
+) -> None:
+    """Have a model answer the tasks of `suite`, into the file `samples`."""
+    import asyncio
+
+    from runner.config import Config
+    from runner.evals.draws import Draw, generate
+    from runner.models.directory import Directory
+
+    async def go() -> None:
+        directory = Directory(Config.load(Path(config) if config else None).models)
+        draw = Draw.model_validate(wanted)
+        last = time.monotonic()
+
+        def show(done: int, total: int) -> None:
+            nonlocal last
+            if done == total or time.monotonic() - last >= SHOW_EVERY_S:
+                last = time.monotonic()
+                click.echo(f"{done}/{total} answers of {draw.model}", err=True)
+
+        try:
+            served = directory.find(draw.model)
+            profile = served.profile
+            settled = draw.model_copy(
+                update={
+                    "system": profile.system,
+                    "temperature": profile.temperature
+                    if draw.temperature is None
+                    else draw.temperature,
+                    "max_tokens": draw.max_tokens or profile.max_tokens,
+                }
+            )
+            await generate(
+                suite, served.model, settled, samples, data=data, sha256=sha256, resume=resume,
+                progress=show,
+            )
+        finally:
+            await directory.close()
+
+    asyncio.run(go())
 
 
 def engine_called(name: str) -> "Engine | None":

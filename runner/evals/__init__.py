@@ -12,7 +12,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runner.evals.errors import BadInput, EvalError, GradingFailed, OutputFailed
+    from runner.evals.draws import Draw, generate
+    from runner.evals.errors import (
+        BadInput,
+        EvalError,
+        GenerationFailed,
+        GradingFailed,
+        OutputFailed,
+    )
     from runner.evals.library import evaluate, evaluate_async
     from runner.evals.records import Verdict
     from runner.evals.rewards import Reward, reward
@@ -23,7 +30,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BadInput": "errors",
+    "Draw": "draws",
     "EvalError": "errors",
+    "GenerationFailed": "errors",
     "GradingFailed": "errors",
     "OutputFailed": "errors",
     "Report": "run",
@@ -34,6 +43,7 @@ _HOMES = {
     "Verdict": "records",
     "evaluate": "library",
     "evaluate_async": "library",
+    "generate": "draws",
     "pass_at_k": "score",
     "reward": "rewards",
 }
@@ -41,7 +51,9 @@ _HOMES = {
 __all__ = [
     "SUITES",
     "BadInput",
+    "Draw",
     "EvalError",
+    "GenerationFailed",
     "GradingFailed",
     "OutputFailed",
     "Report",
@@ -51,6 +63,7 @@ __all__ = [
     "Verdict",
     "evaluate",
     "evaluate_async",
+    "generate",
     "pass_at_k",
     "reward",
 ]

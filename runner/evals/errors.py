@@ -45,6 +45,21 @@ class OutputFailed(EvalError, OSError):
         )
 
 
+class GenerationFailed(EvalError):
+    """The model's endpoint left `missing` answers out; `saved` samples are in the file."""
+
+    def __init__(self, detail: str, *, missing: int, saved: int) -> None:
+        self.detail = detail
+        self.missing = missing
+        self.saved = saved
+        super().__init__(
+            sentences(
+                f"{missing} answers did not come, the first because: {detail}",
+                f"{saved} samples are safe; run again with --resume",
+            )
+        )
+
+
 class GradingFailed(EvalError):
     """The grader itself could not decide; worth another try. `detail` says what it saw."""
 

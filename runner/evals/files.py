@@ -1,9 +1,12 @@
 """Reading suites and samples: JSONL, plain or gzipped, or one JSON list; errors have a place."""
 
+import contextlib
+import errno
 import gzip
 import hashlib
 import importlib.util
 import json
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -111,6 +114,18 @@ def index_samples(rows: Iterable[Row], tasks: dict[str, Task], id_field: str) ->
                 raise row.bad("sample_id", f"is the id of line {first} already")
         samples.append(Sample(len(samples), task_id, row))
     return samples
+
+
+def write_whole(fd: int, line: bytes, size: int) -> None:
+    """Append `line` to a file of `size` bytes, or nothing of it. Raises OSError."""
+    try:
+        written = os.write(fd, line)
+        if written < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, size)
+        raise
 
 
 def packaged(places: Iterable[tuple[str, str]]) -> Path | None:

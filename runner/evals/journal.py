@@ -16,6 +16,7 @@ from typing import Self
 from pydantic import ValidationError
 
 from runner.evals.errors import BadInput, OutputFailed
+from runner.evals.files import write_whole
 from runner.evals.records import Json, Sample, Verdict
 
 SYNC_EVERY = 64
@@ -61,16 +62,12 @@ class Journal:
         """Keep the verdict of sample `index`. Raises OutputFailed; what was saved stays."""
         line = json.dumps({"index": index, **verdict.model_dump(mode="json")}).encode() + b"\n"
         try:
-            written = os.write(self._fd, line)
-            if written < len(line):
-                raise OSError(28, f"{written} of {len(line)} bytes written")
+            write_whole(self._fd, line, self._size)
             self._unsynced += 1
             if self._unsynced >= SYNC_EVERY:
                 os.fsync(self._fd)
                 self._unsynced = 0
         except OSError as error:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, self._size)
             detail = error.strerror or str(error)
             raise OutputFailed(str(self.part), detail, len(self.verdicts)) from error
         self._size += len(line)

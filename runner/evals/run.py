@@ -14,8 +14,8 @@ from runner.evals.manifest import Manifest
 from runner.evals.records import Sample, Task, Verdict
 from runner.evals.score import Score, score
 from runner.evals.settings import Settings
-from runner.evals.suites import SUITES
 from runner.evals.suites.base import Suite
+from runner.evals.suites.loading import load_suite
 from runner.evals.tries import decide
 
 Progress = Callable[[int, int, Sample, Verdict], None]
@@ -113,35 +113,14 @@ class LocalEngine:
 def prepare(
     suite: str, samples: Source, data: str | Path | None, *, sha256: str | None = None
 ) -> Job:
-    """Load and check everything before anything runs. Raises BadInput.
-
-    `sha256` is what the suite's file must have, where that is known.
-    """
-    kind = SUITES.get(suite)
-    if kind is None:
-        raise BadInput("", f"there is no suite {suite!r}",
-                       remedy=f"Suites are {', '.join(SUITES)}")
-    path = Path(data) if data is not None else files.packaged(kind.packaged)
-    if path is None:
-        raise BadInput("", f"the data of {suite} is not installed here",
-                       remedy="Give its file with --data; nothing is downloaded")
-    source = files.read(path)
-    if sha256 is not None and source.sha256 != sha256.lower():
-        raise BadInput(
-            source.path, f"is {source.sha256} and must be {sha256.lower()}", field="sha256",
-            remedy="This is another version of the suite, or a broken copy",
-        )
-    instance = kind()
-    try:
-        tasks = instance.load(source.rows)
-    except BadInput as error:
-        raise error if error.file else BadInput(source.path, error.problem) from None
-    answers = files.index_samples(samples.rows, tasks, kind.id_field)
+    """Load and check everything before anything runs. Raises BadInput."""
+    loaded = load_suite(suite, data, sha256)
+    answers = files.index_samples(samples.rows, loaded.tasks, loaded.suite.id_field)
     if not answers:
         raise BadInput(samples.path, "holds no sample")
     for sample in answers:
-        instance.trial(tasks[sample.task_id], sample)
-    return Job(instance, tasks, answers, source, samples)
+        loaded.suite.trial(loaded.tasks[sample.task_id], sample)
+    return Job(loaded.suite, loaded.tasks, answers, loaded.source, samples)
 
 
 async def run(

@@ -1,5 +1,6 @@
 """Directory: which upstream answers for which model name."""
 
+import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +43,11 @@ class Directory:
         """Whether a request for `name` would be answered."""
         known = {*self._settings, *self._made}
         return name in known or ANY in known
+
+    def load(self) -> None:
+        """Load the libraries of the configured upstreams, so that no request waits for it."""
+        if any(settings.kind in ("openai", "fenced") for settings in self._settings.values()):
+            importlib.import_module("runner.models.openai_compatible")
 
     def find(self, name: str) -> Served:
         """The model for `name`. Raises RequestError, ConfigError."""

@@ -12,22 +12,25 @@ from runner.server.services import Services
 BEARER = HTTPBearer(auto_error=False, description="A key of the server's owner.")
 
 
-def services_of(request: Request) -> Services:
+# Coroutines, though they wait for nothing: plain functions would each cost a hop to a thread.
+
+
+async def services_of(request: Request) -> Services:
     """The services of the app that serves `request`."""
     services = request.app.state.services
     assert isinstance(services, Services)
     return services
 
 
-def account_of(
+async def account_of(
     request: Request,
+    services: Annotated[Services, Depends(services_of)],
     _shown: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
 ) -> Account:
     """Whose key came with the request; it counts from now.
 
     Raises RequestError, ServerStopping.
     """
-    services = services_of(request)
     account = services.accounts.find(request.headers.get("authorization", ""))
     request.scope["state"]["owner"] = account.owner
     if services.streams.is_stopping:

@@ -160,6 +160,7 @@ async def _warm(services: Services) -> None:
         try:
             async with services.box.session():
                 services.is_ready = True
+            await asyncio.to_thread(services.directory.load)
             return
         except SandboxError as error:
             LOG.error("the engine does not start: %s", error)

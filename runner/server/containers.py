@@ -353,6 +353,11 @@ class Lease:
         """The container's id, once there is something to come back to."""
         return self._live.row.id if self._live.is_kept else ""
 
+    @property
+    def has_session(self) -> bool:
+        """Whether the container has a live session already."""
+        return self._live.has_session
+
     async def session(self) -> tuple[AsyncSession, str]:
         """The live session, and what to tell the model when it is not the one of before."""
         session, lost = await self._live.open(lambda: self._containers.make_room(self._live))

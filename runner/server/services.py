@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
 
 from runner.config import Config
@@ -141,6 +141,7 @@ class Job:
         """The loop's events, counted. Raises what the loop raises."""
         metrics, began = self._services.metrics, 0.0
         async with AsyncExitStack() as held:
+            awaited = held.enter_context(self._session_expected())
             if self.lease is not None:
                 held.push_async_callback(self.lease.release)
             for tool in self._tools:
@@ -150,6 +151,7 @@ class Job:
                 async for event in events:
                     if isinstance(event, CallRunning):
                         self.has_run_code |= event.call.name == "code_interpreter"
+                        awaited.close()
                         began = time.perf_counter()
                     elif isinstance(event, CallDone):
                         run = event.result.details
@@ -164,6 +166,18 @@ class Job:
                         metrics.endings.labels(event.ending).inc()
                         metrics.spent(event.usage)
                     yield event
+
+    @contextmanager
+    def _session_expected(self) -> Iterator[ExitStack]:
+        """While the model writes, a worker is made for the code that it will likely call.
+
+        What is given is closed when the first call comes.
+        """
+        with ExitStack() as expected:
+            if self.lease is not None and not self.lease.has_session:
+                self._services.box.expect(1)
+                expected.callback(self._services.box.expect, -1)
+            yield expected
 
     async def close(self) -> None:
         """Let go of the container, should `events` never have begun."""

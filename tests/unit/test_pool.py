@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from sandbox.errors import PoolFull, SessionClosed, ZygoteDied
-from sandbox.pool import Pool
+from sandbox.pool import FILLING_CAP, Pool
 from sandbox.worker import Worker
 
 
@@ -59,6 +59,43 @@ async def test_warm_workers_are_made_ahead_and_made_again() -> None:
     assert cast(FakeWorker, first).number == 0
     await settle()
     assert (pool.ready, pool.live, len(maker.made)) == (2, 1, 3)
+    await pool.close()
+
+
+async def test_expected_callers_find_a_worker_ready_a_few_made_at_a_time() -> None:
+    maker = Maker()
+    pool = pool_of(maker, warm=1)
+    pool.expect(6)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(maker.made) <= FILLING_CAP
+    await settle()
+    assert (pool.ready, len(maker.made)) == (7, 7)
+    pool.expect(-1)
+    await pool.take()
+    await settle()
+    assert (pool.ready, len(maker.made)) == (6, 7)
+    await pool.close()
+
+
+async def test_no_more_callers_are_expected_than_may_come() -> None:
+    maker = Maker()
+    pool = pool_of(maker, most=3)
+    pool.expect(100)
+    await settle()
+    assert pool.ready == 3
+    await pool.close()
+
+
+async def test_workers_that_nobody_came_for_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandbox.pool.SURPLUS_S", 0.0)
+    maker = Maker()
+    pool = pool_of(maker, warm=1)
+    pool.expect(3)
+    await settle()
+    pool.expect(-3)
+    await asyncio.sleep(0.01)
+    assert (pool.ready, sum(worker.closings for worker in maker.made)) == (1, 3)
     await pool.close()
 
 

@@ -1,7 +1,7 @@
 """BigCodeBench: a function of many libraries, and one unittest class, `TestCases`."""
 
-from runner.evals.records import Sample, Task
-from runner.evals.suites.base import Judged, Suite
+from runner.evals.records import Json, Sample, Task
+from runner.evals.suites.base import IN_ONE_BLOCK, Judged, Suite, completed
 
 
 class BigCodeBench(Suite):
@@ -15,11 +15,10 @@ class BigCodeBench(Suite):
             task.row.text(field)
 
     def trial(self, task: Task, sample: Sample) -> Judged:
-        prompt = "complete_prompt" if task.row.has("complete_prompt") else "prompt"
         source = (
             sample.row.text("solution")
             if sample.row.has("solution")
-            else task.row.text(prompt, "") + sample.row.text("completion")
+            else _prompt(task) + sample.row.text("completion")
         )
         return Judged(
             source + "\n",
@@ -27,8 +26,17 @@ class BigCodeBench(Suite):
             "module",
         )
 
+    def question(self, task: Task) -> str:
+        return f"Complete this program. {IN_ONE_BLOCK}\n\n```python\n{_prompt(task)}\n```"
+
+    def answer(self, task: Task, text: str) -> dict[str, Json]:
+        return completed(_prompt(task), task.row.text("entry_point"), text)
+
     def canonical(self, task: Task) -> str | None:
         if not task.row.has("canonical_solution"):
             return None
-        prompt = "complete_prompt" if task.row.has("complete_prompt") else "prompt"
-        return task.row.text(prompt) + task.row.text("canonical_solution")
+        return _prompt(task) + task.row.text("canonical_solution")
+
+
+def _prompt(task: Task) -> str:
+    return task.row.text("complete_prompt" if task.row.has("complete_prompt") else "prompt", "")

@@ -1,7 +1,7 @@
 """ClassEval: a whole class, and several unittest classes over it."""
 
 from runner.evals.records import Json, Sample, Task
-from runner.evals.suites.base import Judged, Suite, answer_of
+from runner.evals.suites.base import IN_ONE_BLOCK, Judged, Suite, answer_of
 
 
 class ClassEval(Suite):
@@ -26,6 +26,10 @@ class ClassEval(Suite):
         return Judged(
             source, {"kind": "unittest", "test": row.text("test"), "classes": classes}, "module"
         )
+
+    def question(self, task: Task) -> str:
+        skeleton = task.row.text("skeleton")
+        return f"Complete this class. {IN_ONE_BLOCK}\n\n```python\n{skeleton}\n```"
 
     def canonical(self, task: Task) -> str | None:
         return task.row.text("solution_code") if task.row.has("solution_code") else None

@@ -3,7 +3,7 @@
 import ast
 
 from runner.evals.records import Json, Sample, Task
-from runner.evals.suites.base import Judged, Suite, answer_of
+from runner.evals.suites.base import Judged, Suite, answer_of, code_in
 
 
 class CruxEval(Suite):
@@ -39,6 +39,16 @@ class CruxEval(Suite):
             "text": text,
         }
         return Judged(row.text("code"), check)
+
+    def question(self, task: Task) -> str:
+        row = task.row
+        return (
+            f"```python\n{row.text('code')}\n```\n\nWhat does f({row.text('input')}) return?"
+            " Answer with the value alone, as a Python literal in one block of code."
+        )
+
+    def answer(self, task: Task, text: str) -> dict[str, Json]:
+        return {"prediction": code_in(text).strip()}
 
     def canonical(self, task: Task) -> str | None:
         return task.row.text("output")

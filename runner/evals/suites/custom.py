@@ -26,6 +26,7 @@ from runner.evals.suites.base import (
     Suite,
     Trial,
     answer_of,
+    code_in,
     whole_program,
 )
 from runner.evals.suites.stdio import same_lines
@@ -75,6 +76,16 @@ class Custom(Suite):
                 "call": _defines_check(row) and not _calls_check(row),
             },
         )
+
+    def question(self, task: Task) -> str:
+        if task.row.text("kind", "calls") == "answer":
+            return task.row.text("prompt")
+        return super().question(task)
+
+    def answer(self, task: Task, text: str) -> dict[str, Json]:
+        if task.row.text("kind", "calls") == "answer":
+            return {"response": text}
+        return {"solution": code_in(text)}
 
     def canonical(self, task: Task) -> str | None:
         return task.row.text("solution") if task.row.has("solution") else None

@@ -6,7 +6,15 @@ from pathlib import Path
 
 from runner.evals.files import read
 from runner.evals.records import Json, Row, Sample, Task
-from runner.evals.suites.base import Answer, Case, Program, Suite, Trial, answer_of
+from runner.evals.suites.base import (
+    IN_ONE_BLOCK,
+    Answer,
+    Case,
+    Program,
+    Suite,
+    Trial,
+    answer_of,
+)
 
 ANSWER = re.compile(r"@([\w.-]+)\[([^\]]*)\]")
 TOLERANCE = 1e-6
@@ -57,6 +65,15 @@ class DaBench(Suite):
                 ) from error
         program = answer_of(sample, "solution", "completion")
         return Program(program, (Case("", expected),), holds_answers, files)
+
+    def question(self, task: Task) -> str:
+        row = task.row
+        parts = [row.text(field) for field in ("question", "constraints") if row.has(field)]
+        if row.has("file_name"):
+            parts.append(f"The table is {row.text('file_name')} in the working directory.")
+        if row.has("format"):
+            parts.append(f"Print the answer like this:\n{row.text('format')}")
+        return "\n\n".join([*parts, IN_ONE_BLOCK])
 
     @staticmethod
     def _labels(file: str) -> dict[str, Json]:

@@ -1,7 +1,7 @@
 """HumanEval: a function by its prompt, and a `check` that calls it."""
 
-from runner.evals.records import Sample, Task
-from runner.evals.suites.base import Judged, Suite, whole_program
+from runner.evals.records import Json, Sample, Task
+from runner.evals.suites.base import IN_ONE_BLOCK, Judged, Suite, completed, whole_program
 
 
 class HumanEval(Suite):
@@ -33,6 +33,13 @@ class HumanEval(Suite):
                 "call": True,
             },
         )
+
+    def question(self, task: Task) -> str:
+        prompt = task.row.text("prompt")
+        return f"Complete this program. {IN_ONE_BLOCK}\n\n```python\n{prompt}\n```"
+
+    def answer(self, task: Task, text: str) -> dict[str, Json]:
+        return completed(task.row.text("prompt"), task.row.text("entry_point"), text)
 
     def canonical(self, task: Task) -> str | None:
         row = task.row

@@ -3,7 +3,14 @@
 from typing import ClassVar
 
 from runner.evals.records import Json, Sample, Task
-from runner.evals.suites.base import Judged, Reference, Suite, whole_program
+from runner.evals.suites.base import (
+    IN_ONE_BLOCK,
+    Judged,
+    Reference,
+    Suite,
+    completed,
+    whole_program,
+)
 
 
 class HumanEvalPlus(Suite):
@@ -45,6 +52,13 @@ class HumanEvalPlus(Suite):
             row.text("prompt") + row.text("canonical_solution"), entry, groups
         )
         return Judged(whole_program(task, sample), check, reference=reference)
+
+    def question(self, task: Task) -> str:
+        prompt = task.row.text("prompt")
+        return f"Complete this program. {IN_ONE_BLOCK}\n\n```python\n{prompt}\n```"
+
+    def answer(self, task: Task, text: str) -> dict[str, Json]:
+        return completed(task.row.text("prompt"), task.row.text("entry_point"), text)
 
     def canonical(self, task: Task) -> str | None:
         return task.row.text("prompt") + task.row.text("canonical_solution")

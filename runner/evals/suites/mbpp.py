@@ -1,7 +1,7 @@
 """MBPP: a program, then assert lines that call its functions."""
 
 from runner.evals.records import Sample, Task
-from runner.evals.suites.base import Judged, Suite, answer_of
+from runner.evals.suites.base import IN_ONE_BLOCK, Judged, Suite, answer_of
 
 
 class Mbpp(Suite):
@@ -21,6 +21,11 @@ class Mbpp(Suite):
             source + "\n",
             {"kind": "calls", "helpers": "", "test": test, "entry": "", "call": False},
         )
+
+    def question(self, task: Task) -> str:
+        wanted = task.row.text("prompt" if task.row.has("prompt") else "text")
+        tests = "\n".join(task.row.texts("test_list"))
+        return f"{wanted}\n\nIt must pass:\n\n```python\n{tests}\n```\n\n{IN_ONE_BLOCK}"
 
     def canonical(self, task: Task) -> str | None:
         return task.row.text("code") if task.row.has("code") else None

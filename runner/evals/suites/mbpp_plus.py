@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from runner.evals.records import Json, Sample, Task
-from runner.evals.suites.base import Judged, answer_of
+from runner.evals.suites.base import IN_ONE_BLOCK, Judged, answer_of, code_in
 from runner.evals.suites.humaneval_plus import HumanEvalPlus, encoded
 
 Reshape = Callable[[list[Json]], list[Json]]
@@ -43,6 +43,12 @@ class MbppPlus(HumanEvalPlus):
         trial = super().trial(task, sample)
         source = answer_of(sample, "solution", "completion")
         return Judged(source, trial.check, reference=trial.reference)
+
+    def question(self, task: Task) -> str:
+        return f"{task.row.text('prompt')}\n\n{IN_ONE_BLOCK}"
+
+    def answer(self, task: Task, text: str) -> dict[str, Json]:
+        return {"solution": code_in(text)}
 
 
 def _tuple(value: Json) -> Json:

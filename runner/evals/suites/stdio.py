@@ -3,8 +3,10 @@
 import json
 
 from runner.evals.records import Json, Row, Sample, Task
-from runner.evals.suites.base import Case, Program, Suite, answer_of
+from runner.evals.suites.base import IN_ONE_BLOCK, Case, Program, Suite, answer_of
 
+STATEMENTS = ("question", "description", "content", "prompt")
+"""Fields that may hold a problem's words."""
 RELATIVE = 1e-4
 """How far two numbers of a line may be apart, as part of the larger one or absolute below 1."""
 
@@ -34,6 +36,11 @@ class Stdio(Suite):
         return Program(
             answer_of(sample, "solution", "completion"), _cases(task.row), same_lines
         )
+
+    def question(self, task: Task) -> str:
+        row = task.row
+        field = next((name for name in STATEMENTS if row.has(name)), STATEMENTS[0])
+        return f"{row.text(field)}\n\nRead stdin and write stdout. {IN_ONE_BLOCK}"
 
 
 def _cases(row: Row) -> tuple[Case, ...]:

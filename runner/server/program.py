@@ -1,0 +1,47 @@
+"""The server as a program: uvicorn on a socket, until a signal ends it."""
+
+import gc
+import logging
+import socket
+import sys
+
+import uvicorn
+
+from runner.config import Config
+from runner.models.directory import Directory
+from runner.server.app import create_app, open_services
+from runner.server.services import Services
+
+CLOSE_S = 2
+"""How long uvicorn waits for connections once the streams on them have ended."""
+
+
+class Server(uvicorn.Server):
+    """Lets open streams come to their end before the sockets close, within the bound."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._services.streams.drain(self._services.config.server.grace_s)
+        await super().shutdown(sockets)
+
+
+def serve(config: Config, directory: Directory, listener: socket.socket) -> None:
+    """Answer on `listener`. Raises ConfigError, PolicyError."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    services = open_services(config, directory=directory)
+    settings = uvicorn.Config(
+        create_app(services),
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=CLOSE_S,
+        server_header=False,
+    )
+    # What was loaded stays for good: no later collection has to walk through it.
+    gc.freeze()
+    gc.enable()
+    host, port = listener.getsockname()[:2]
+    print(f"Listening on http://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr)
+    Server(settings, services).run(sockets=[listener])

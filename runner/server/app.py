@@ -19,6 +19,7 @@ from runner.server import (
     conversation_routes,
     file_routes,
     responses_routes,
+    run_code_routes,
     sessions,
 )
 from runner.server.auth import Accounts
@@ -108,6 +109,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(container_routes.router)
     app.include_router(file_routes.router)
     app.include_router(sessions.router)
+    app.include_router(run_code_routes.router)
     app.get("/healthz")(healthz)
     app.get("/readyz", responses={503: {"description": "Not ready."}})(readyz)
     app.get("/metrics")(metrics)

@@ -1,5 +1,7 @@
 """Keys: who sends a request, and how much of the server it may use at once."""
 
+import base64
+import binascii
 import hashlib
 import hmac
 import secrets
@@ -85,9 +87,15 @@ class Accounts:
         return not self._accounts
 
     def find(self, authorization: str) -> Account:
-        """The account of a header `Authorization: Bearer <key>`. Raises RequestError."""
+        """The account of a header `Authorization: Bearer <key>`. Raises RequestError.
+
+        `Basic` with the key as password counts too: some clients can send it in no other way.
+        """
         scheme, _, key = authorization.strip().partition(" ")
-        sent = _digest(key.strip() if scheme.lower() == "bearer" else "")
+        kind = scheme.lower()
+        if kind == "basic":
+            key = _password(key)
+        sent = _digest(key.strip() if kind in ("bearer", "basic") else "")
         found: Account | None = None
         for digest, account in self._accounts:
             if hmac.compare_digest(digest, sent):
@@ -95,6 +103,15 @@ class Accounts:
         if found is None:
             raise RequestError("key", BAD_KEY)
         return found
+
+
+def _password(credentials: str) -> str:
+    """The password of an `Authorization: Basic` header; empty if it holds none."""
+    try:
+        pair = base64.b64decode(credentials.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+    return pair.partition(":")[2]
 
 
 def _digest(key: str) -> bytes:

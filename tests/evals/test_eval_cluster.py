@@ -1,33 +1,40 @@
 """On a Ray cluster of two nodes the verdicts are the local ones, also when a node is killed."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from corpora import COMPLETIONS, HUMANEVAL, rows
+from ray.cluster_utils import Cluster
 
-from runner.evals import evaluate
+from runner.evals import Report, evaluate, evaluate_async
+from runner.evals.cluster import RayEngine
 from runner.evals.records import Sample, Verdict
 
-ray = pytest.importorskip("ray", reason="needs the extra 'ray'")
-
-SAMPLES = 120
+SAMPLES = 60
+KILLED_AFTER = 12
+WITHIN_S = 300.0
+HEALTH = {  # A lost node is noticed within two seconds, not half a minute.
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 4,
+}
 
 
 @pytest.fixture
 def cluster() -> Any:
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    arguments = {"num_cpus": 1, "_system_config": HEALTH}
+    cluster = Cluster(initialize_head=True, head_node_args=arguments)
     yield cluster
     ray.shutdown()
     cluster.shutdown()
 
 
 def test_a_run_goes_on_when_one_of_two_nodes_is_killed(cluster: Any, tmp_path: Path) -> None:
-    from runner.evals.cluster import RayEngine
-
     second = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, log_to_driver=False)
@@ -38,15 +45,20 @@ def test_a_run_goes_on_when_one_of_two_nodes_is_killed(cluster: Any, tmp_path: P
 
     def watch(done: int, _total: int, sample: Sample, _verdict: Verdict) -> None:
         counted.append(sample.index)
-        if done == 24:
+        if done == KILLED_AFTER:
             cluster.remove_node(second, allow_graceful=False)
 
     engine = RayEngine()
     out = tmp_path / "out.jsonl"
-    report = evaluate(
-        "humaneval", few, data=HUMANEVAL, timeout_s=5, jobs=2, engine=engine, progress=watch,
-        out=out,
-    )
+
+    async def grade() -> Report:
+        async with asyncio.timeout(WITHIN_S):
+            return await evaluate_async(
+                "humaneval", few, data=HUMANEVAL, timeout_s=5, jobs=1, engine=engine, out=out,
+                progress=watch,
+            )
+
+    report = asyncio.run(grade())
     expected = [row["passed"] for row in rows(COMPLETIONS / "expected.jsonl")[:SAMPLES]]
     assert [verdict.passed for verdict in report.verdicts] == expected
     assert sorted(counted) == list(range(SAMPLES))

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import sandbox_fusion as client
+import uvicorn
 from corpora import COMPLETIONS, HUMANEVAL, rows
 
 from runner.evals.errors import BadInput
@@ -95,7 +97,6 @@ def test_a_program_that_does_not_end_well_has_failed(
 
 @pytest.fixture
 def endpoint() -> Iterator[str]:
-    uvicorn = pytest.importorskip("uvicorn", reason="needs the extra 'serve'")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -118,8 +119,6 @@ def endpoint() -> Iterator[str]:
 
 
 def test_the_usual_client_understands_every_answer(endpoint: str) -> None:
-    client = pytest.importorskip("sandbox_fusion", reason="needs the package sandbox-fusion")
-
     def run(code: str, language: str = "python", **more: Any) -> Any:
         request = client.RunCodeRequest(code=code, language=language, **more)
         return client.run_code(request, endpoint=endpoint, max_attempts=1)

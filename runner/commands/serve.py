@@ -11,7 +11,7 @@ from runner.commands.models_missing import NO_MODEL
 from runner.config import Config, KeySettings
 from runner.errors import ConfigError
 from runner.models.directory import Directory
-from runner.models.fallback import first_words, or_embedded
+from runner.models.fallback import first_words, installed, or_embedded
 from runner.server.auth import make_key
 
 EXIT_NO_MODEL = 3
@@ -36,6 +36,9 @@ def execute(order: Order) -> int:
     if directory.is_empty and not order.without_model:
         print(NO_MODEL, file=sys.stderr)
         return EXIT_NO_MODEL
+    for name, one in models.items():
+        if one.kind == "embedded":
+            installed(f"models.{name}.kind")
     if not loaded.models and not directory.is_empty:
         print(f"No model is configured: {directory.names[0]} answers.", file=sys.stderr)
         if words := first_words():

@@ -13,12 +13,11 @@ from contextlib import aclosing, asynccontextmanager
 from importlib import metadata
 from pathlib import Path
 
-from runner.errors import ConfigError
-from runner.models.fallback import can_run
+from runner.models.fallback import installed
 from runner.models.llama import LlamaProcess, Serving
 from runner.models.openai_compatible import OpenAICompatible
 from runner.models.port import ModelEvent, ModelRequest, Profile
-from runner.models.weights import QWEN_CODER, Shelf
+from runner.models.weights import QWEN_CODER
 from runner.tools.code_interpreter import NAME, SPEC
 from runner.transcript import Entry, Instruction, Question, ToolCall, ToolResult, Turn, compact
 
@@ -191,23 +190,10 @@ class Embedded:
 
 def embedded(field: str = "") -> Embedded:
     """The embedded model, not yet started. Raises ConfigError; `field` is the setting at fault."""
-    shelf = Shelf()
-    if not can_run():
-        raise ConfigError(
-            field,
-            "what runs the embedded model is not installed",
-            "Run: pip install 'cellblock[embedded]'",
-        )
-    if not shelf.has(QWEN_CODER):
-        problem = "the embedded model is not installed"
-        raise ConfigError(field, problem, "Run: cellblock model install")
+    weights = installed(field)
+    template = TEMPLATE.read_text(encoding="utf-8")
     return Embedded(
         Serving(
-            shelf.path(QWEN_CODER),
-            QWEN_CODER.name,
-            TEMPLATE.read_text(encoding="utf-8"),
-            CONTEXT_TOKENS,
-            ANSWER_TOKENS,
-            shelf.directory,
+            weights, QWEN_CODER.name, template, CONTEXT_TOKENS, ANSWER_TOKENS, weights.parent
         )
     )

@@ -5,8 +5,10 @@ Apart from the model itself, for that takes the client library, which is slow to
 
 import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 
 from runner.config import ANY, ModelSettings
+from runner.errors import ConfigError
 from runner.models.weights import QWEN_CODER, Shelf
 
 LIMITS = (
@@ -19,6 +21,18 @@ LIMITS = (
 def can_run() -> bool:
     """Whether the library that serves local models is installed."""
     return importlib.util.find_spec("xllamacpp") is not None
+
+
+def installed(field: str) -> Path:
+    """The weights, ready to be served. Raises ConfigError; `field` is the setting at fault."""
+    shelf = Shelf()
+    if not can_run():
+        problem = "what runs the embedded model is not installed"
+        raise ConfigError(field, problem, "Run: pip install 'cellblock[embedded]'")
+    if not shelf.has(QWEN_CODER):
+        problem = "the embedded model is not installed"
+        raise ConfigError(field, problem, "Run: cellblock model install")
+    return shelf.path(QWEN_CODER)
 
 
 def or_embedded(configured: Mapping[str, ModelSettings]) -> Mapping[str, ModelSettings]:

@@ -31,6 +31,8 @@ class Server(uvicorn.Server):
 def serve(config: Config, directory: Directory, listener: socket.socket) -> None:
     """Answer on `listener`. Raises ConfigError, PolicyError."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # It would log each request to an upstream, with its address.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     services = open_services(config, directory=directory)
     settings = uvicorn.Config(
         create_app(services),

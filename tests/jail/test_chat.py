@@ -250,9 +250,10 @@ def test_without_a_model_both_ways_are_said_on_one_screen(command):
     assert len(result.stderr.splitlines()) <= SCREEN_LINES
 
 
-def test_an_embedded_model_that_is_not_installed_names_the_remedy(tmp_path):
+@pytest.mark.parametrize("command", [("chat", "?"), ("serve",)])
+def test_an_embedded_model_that_is_not_installed_names_the_remedy(tmp_path, command):
     (tmp_path / "c.toml").write_text('[models.small]\nkind = "embedded"\n')
-    result = invoke("chat", "?", "--config", "c.toml")
+    result = invoke(*command, "--config", "c.toml")
     assert result.exit_code == 2
     assert result.stderr == (
         "cellblock: models.small.kind: the embedded model is not installed."

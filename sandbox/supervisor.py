@@ -151,6 +151,7 @@ class Zygote:
                 # It finds its way while the next one departs.
                 arrivals.append(asyncio.ensure_future(worker.arrive(departure)))
             await asyncio.gather(*arrivals)
+            await origin.sweep()
         except BaseException as error:
             await asyncio.gather(*arrivals, return_exceptions=True)
             await asyncio.gather(*(worker.close() for worker in workers))

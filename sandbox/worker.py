@@ -49,6 +49,8 @@ from sandbox.protocol.messages import (
     Ready,
     Shut,
     Spawn,
+    Sweep,
+    Swept,
     Watch,
 )
 from sandbox.protocol.plan import JailPlan
@@ -137,6 +139,7 @@ class Worker:
         self._prepared: asyncio.Future[int] = self._loop.create_future()
         self._gate = asyncio.Lock()
         self._is_shut: asyncio.Future[int] = self._loop.create_future()
+        self._swept: asyncio.Future[int] = self._loop.create_future()
         self.branches: set[Worker] = set()
         """Branches of this session that live; they end with its init."""
         self.gatekeeper: Worker | None = None
@@ -226,6 +229,16 @@ class Worker:
                 # Whoever went through is not where it should be: see `guest/branch`.
                 self.gatekeeper._kill_init()
             raise
+
+    async def sweep(self) -> None:
+        """Make sure that whoever went to a branch of this worker is there. Raises CopyRefused."""
+        self._swept = self._loop.create_future()
+        self._control.send(Sweep())
+        async with asyncio.timeout(START_WITHIN_S):
+            strays = await self._swept
+        if strays:
+            (self.gatekeeper or self)._kill_init()
+            raise CopyRefused("a process entered a namespace of a branch and stayed outside of it")
 
     @asynccontextmanager
     async def _open_gate(self, namespaces: int) -> AsyncIterator[Passage]:
@@ -359,11 +372,12 @@ class Worker:
         return bool(ended)
 
     def _kill_init(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     async def close(self) -> None:
-        """Kill, wait until nothing is left, and give back what the host holds."""
+        """Kill, wait until nothing is left, and give back what the host holds; once is enough."""
         self.kill()
         if self.branches and self._control.is_open:
             self._lingers = True
@@ -375,6 +389,8 @@ class Worker:
         if not await self.gone(GONE_WITHIN_S):
             self._kill_init()
             raise EngineTimeout("the end of a worker", GONE_WITHIN_S)
+        if self.stdout < 0:
+            return  # Another caller was faster.
         self.state = State.DEAD
         self._control.close()
         self.guest.close()
@@ -423,6 +439,9 @@ class Worker:
         elif isinstance(message, Shut):
             if not self._is_shut.done():
                 self._is_shut.set_result(message.passed)
+        elif isinstance(message, Swept):
+            if not self._swept.done():
+                self._swept.set_result(message.strays)
         elif isinstance(message, Prepared):
             if not self._prepared.done():
                 self._prepared.set_result(message.namespaces)
@@ -481,8 +500,9 @@ class Worker:
         self._loop.remove_reader(self._pidfd)
         self.state = State.DEAD
         self._is_killed.set()
-        if not self._is_shut.done():
-            self._is_shut.set_result(0)
+        for future in (self._is_shut, self._swept):
+            if not future.done():
+                future.set_result(0)
         if not self._gone.done():
             self._gone.set_result(None)
         if self.on_gone is not None:

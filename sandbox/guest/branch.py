@@ -19,35 +19,34 @@ its parent namespace whose id made it (user_namespaces(7)), and a guest shares t
 3. The branch init confirms what the kernel says of it: no capability, a filter, no process group
    from outside, and nobody else in the pid namespace. Then the branch is a session like others.
 
-The call filter answers setns(2) with a question to init (`Gate`). Init lets exactly one process
+The call filter answers setns(2) with a question to init (`gate`). Init lets exactly one process
 through, the first that asks after the host opened the gate, with exactly the calls of the list
-in their order. The pid namespace comes second, so whatever else the traveller might fork before
-it is through is seen in step 3; the traveller itself is ended when the gate shuts, before that. A
-session that keeps descriptors of its branch's namespaces can do nothing with them: the gate is
-shut. If somebody went through and no branch came of it, the host ends the session and all of its
-branches: somebody used the moment when the gate was open for another.
+in their order. Whatever the traveller might fork once it is in the pid namespace is seen in step
+3; what it might leave behind before that has capabilities, which nobody else in the session's
+namespace has, and init looks for such processes when all travellers are through (`Sweep`). The
+traveller itself is ended when the gate shuts. A session that keeps descriptors of its branch's
+namespaces can do nothing with them: the gate is shut. If somebody went through and no branch came
+of it, or stayed outside, the host ends the session and all of its branches: somebody used the
+moment when the gate was open for another.
 
 A branch shares with its origin only what the origin had made before: open pipes and sockets, and
 memory mapped shared. A session that has some is not branched (`what_stays_shared`). Whether it
 has some, and that it gives up what it held, is its own word: a session that was hostile before
 it was branched may go on talking to its branches.
 
-What the kernel cannot give: a pid namespace hides those above it from those below, not the other
-way round. A branch can neither see nor signal its origin or its siblings; its origin can end it
-by a signal to every process or to a number that it guesses, and by changes of priority and
-affinity; no more than that.
+The kernel hides a pid namespace from those below it, not from those above, and lets an origin
+signal its branches: a copy of a process can only go down, the user namespaces of branches belong
+to the id that made them, and that id has every right over them. Neither another uid for each
+branch nor another maker changes that, as long as the traveller, which is the origin's process, is
+to be let in. To have the origin travel as well would make both siblings, and every fork one
+namespace deeper, of 32 that there may be. So it is the filter that keeps an origin from its
+branches: each call that names another process by number is a question to init. See `gate`.
 """
 
-import errno
-import fcntl
 import os
-import select
 import shutil
-import signal
 import stat
-import struct
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 from sandbox.guest import jail, sysapi
@@ -74,73 +73,6 @@ NAMESPACES = (
 """All but the one for control groups, whose root is the group that its maker is in."""
 OWN_FILESYSTEMS = (WORKSPACE, TEMPORARY, SHARED_MEMORY)
 STANDARD_DESCRIPTORS = 3
-
-
-# ---- the gate, in init ------------------------------------------------------------------------
-
-_NOTIFICATION = struct.Struct("=QIIiIQ6Q")
-"""struct seccomp_notif: id, pid, flags, then struct seccomp_data. Source: seccomp_unotify(2)."""
-_ANSWER = struct.Struct("=QqiI")
-_RECEIVE = 0xC0502100
-_SEND = 0xC0182101
-_CONTINUE = 1
-
-
-class Gate:
-    """Answers the setns(2) calls of a session: refused, but for one process at the right time."""
-
-    def __init__(self, listener: int) -> None:
-        self._listener = listener
-        self._expected: list[int] = []
-        self._pid = 0
-        self._pidfd = -1
-        self._passed = 0
-
-    def fileno(self) -> int:
-        return self._listener
-
-    def open(self, kinds: Sequence[int]) -> None:
-        """Let the next process that asks make these calls, in this order."""
-        self._expected = list(kinds)
-        self._pid = 0
-        self._passed = 0
-
-    def shut(self) -> int:
-        """Let nobody through, and end who was; how many of the calls that one made."""
-        self._expected.clear()
-        if self._pidfd >= 0:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            select.select([self._pidfd], [], [])
-            os.close(self._pidfd)
-            self._pidfd = -1
-        return self._passed
-
-    def answer(self) -> None:
-        """Take one call and answer it."""
-        notification = bytearray(_NOTIFICATION.size)
-        try:
-            fcntl.ioctl(self._listener, _RECEIVE, notification)
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return  # The caller was killed while it waited.
-            raise
-        call, pid, _flags, _number, _arch, _pointer, *arguments = _NOTIFICATION.unpack(notification)
-        kind = arguments[1] & 0xFFFFFFFF
-        is_let_in = bool(self._expected) and kind == self._expected[0] and self._pid in (0, pid)
-        if is_let_in:
-            if not self._pid:
-                # It waits for the answer, so the number is still its own.
-                self._pid, self._pidfd = pid, os.pidfd_open(pid)
-            self._expected.pop(0)
-            self._passed += 1
-        # Both arguments are in registers, so what was looked at is what will be carried out.
-        answer = (0, 0, _CONTINUE) if is_let_in else (0, -errno.EPERM, 0)
-        try:
-            fcntl.ioctl(self._listener, _SEND, _ANSWER.pack(call, *answer))
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                raise
 
 
 # ---- the branch init --------------------------------------------------------------------------

@@ -188,6 +188,7 @@ KERNEL_PROGRAMS: Final = (
 TCP_ULP: Final = 31
 PERSONALITY_QUERY: Final = 0xFFFFFFFF
 PRIO_PROCESS: Final = 0
+PRIO_GROUP: Final = 1
 SELF: Final = 0
 
 _INTERNET: Final = arg(0).is_(socket.AF_INET, socket.AF_INET6)
@@ -433,6 +434,22 @@ SHARED: Final = (
 OWN_NAMESPACES: Final = (
     Rule("setns", NOTIFY, "how a branch leaves; init lets one process through, when asked to"),
     Rule("capset", ALLOW, "a branch gives up what its namespaces gave it; none can be taken"),
+    Rule("kill", ALLOW, "the own process group", (arg(0).is_(SELF),)),
+    Rule("sched_setaffinity", ALLOW, "own processors", (arg(0).is_(SELF),)),
+    Rule(
+        "setpriority",
+        ALLOW,
+        "own priority, or that of the own process group",
+        (arg(0).is_(PRIO_PROCESS, PRIO_GROUP), arg(1).is_(SELF)),
+    ),
+    Rule(
+        "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open setpriority "
+        "sched_setaffinity",
+        NOTIFY,
+        "branches can be numbered from above; init lets nobody but the session's own be touched",
+    ),
+    Rule("fcntl", NOTIFY, "a signal by way of a descriptor", (arg(1).is_(F_SETOWN),)),
+    Rule("fcntl", refuse(EPERM), "likewise; the number is in memory", (arg(1).is_(F_SETOWN_EX),)),
 )
 
 OWN_NETWORK: Final = (

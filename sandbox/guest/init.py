@@ -21,7 +21,9 @@ from typing import Any, NoReturn
 
 from sandbox.guest import branch, jail, sysapi, worker
 from sandbox.guest.channel import Channel, ChannelClosed
+from sandbox.guest.gate import Gate
 from sandbox.guest.jail import HOME, JailError
+from sandbox.guest.processes import Processes, field, is_live
 from sandbox.protocol.messages import (
     TO_GUEST_CAP_BYTES,
     Admit,
@@ -37,6 +39,8 @@ from sandbox.protocol.messages import (
     Ready,
     Shut,
     Spawn,
+    Sweep,
+    Swept,
     Watch,
 )
 from sandbox.protocol.plan import WORKSPACE, JailPlan
@@ -97,7 +101,9 @@ def serve(
     for fd in entry.directories:
         os.close(fd)
     children.watch(pid)
-    gate = branch.Gate(listeners[0]) if listeners else None
+    gate = None
+    if listeners:
+        gate = Gate(listeners[0], children.processes, lambda: children.has_branches)
     Init(entry, control, children, gate).attend()
 
 
@@ -138,7 +144,7 @@ class Init:
         entry: jail.Entry,
         control: Channel,
         children: "Children",
-        gate: branch.Gate | None,
+        gate: Gate | None,
     ) -> None:
         self._entry = entry
         self._control = control
@@ -152,6 +158,7 @@ class Init:
             Branch: self._branch,
             Admit: self._admit,
             Confirm: self._confirm,
+            Sweep: self._sweep,
         }
 
     def attend(self) -> NoReturn:
@@ -226,6 +233,9 @@ class Init:
         for fd in (control_fd, *cgroup_fds):
             os.close(fd)
 
+    def _sweep(self, _message: Sweep) -> None:
+        self._control.send(Swept(self._children.end_strays()))
+
     def _confirm(self, message: Confirm) -> None:
         try:
             branch.confirm(message.pid, self._entry.proc_fd)
@@ -259,6 +269,7 @@ class Children:
 
     def __init__(self, proc_fd: int) -> None:
         self._proc_fd = proc_fd
+        self.processes = Processes(proc_fd)
         self._watched: set[int] = set()
         self._ends: OrderedDict[int, int] = OrderedDict()
         self.has_branches = False
@@ -360,33 +371,32 @@ class Children:
 
     def _own_pids(self) -> set[int]:
         """Live processes of this pid namespace but init; those of branches below it not."""
-        found = set()
-        for name in os.listdir(self._proc_fd):
-            if name.isdigit() and int(name) != os.getpid() and self._is_own(name):
-                found.add(int(name))
-        return found
+        return {pid for pid in self.processes.pids() if pid != os.getpid() and self._is_own(pid)}
 
     def goes_on(self, pid: int) -> bool:
         """Whether `pid` lives and no SIGKILL is on its way to it."""
-        text = self._status(str(pid))
-        pending = int(_field(text, "SigPnd") or "0", 16) | int(_field(text, "ShdPnd") or "0", 16)
-        return _is_live(text) and not pending & SIGKILL_PENDING
+        text = self.processes.status(pid)
+        pending = int(field(text, "SigPnd") or "0", 16) | int(field(text, "ShdPnd") or "0", 16)
+        return is_live(text) and not pending & SIGKILL_PENDING
 
-    def _is_own(self, pid: str) -> bool:
-        text = self._status(pid)
-        return _is_live(text) and len(_field(text, "NSpid").split()) == 1
+    def end_strays(self) -> int:
+        """End processes of this pid namespace that hold capabilities; how many there were.
 
-    def _status(self, pid: str) -> str:
-        """/proc/PID/status; empty if the process has ended."""
-        try:
-            if self._proc_fd < 0:
-                fd = os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
-            else:
-                fd = os.open(f"{pid}/status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc_fd)
-            with open(fd) as stream:
-                return stream.read()
-        except OSError:
-            return ""
+        Nobody has any here but who entered the user namespace of a branch and not the rest of it.
+        """
+        _signal(-1, signal.SIGSTOP)
+        strays = []
+        for pid in self.processes.pids():
+            row = self.processes.row(pid)
+            if row is not None and row.is_live and row.depth == 1 and row.has_capabilities:
+                _signal(pid, signal.SIGKILL)
+                strays.append(pid)
+        _signal(-1, signal.SIGCONT)
+        return len(strays)
+
+    def _is_own(self, pid: int) -> bool:
+        text = self.processes.status(pid)
+        return is_live(text) and len(field(text, "NSpid").split()) == 1
 
     def _kill_tree(self, spare: list[int]) -> int:
         """The same without a pid namespace: walk the descendants of this subreaper.
@@ -408,24 +418,12 @@ class Children:
         return len(killed)
 
 
-def _is_live(status: str) -> bool:
-    """Whether the process of this /proc/PID/status has neither ended nor been waited for."""
-    return _field(status, "State")[:1] not in ("Z", "X", "")
-
-
-def _field(status: str, name: str) -> str:
-    for line in status.splitlines():
-        if line.startswith(name + ":"):
-            return line.partition(":")[2].strip()
-    return ""
-
-
 def _live_descendants(pid: int) -> set[int]:
     found = set()
     for child in _descendants(pid):
         try:
             with open(f"/proc/{child}/status") as stream:
-                if _is_live(stream.read()):
+                if is_live(stream.read()):
                     found.add(child)
         except OSError:
             continue  # It has ended.

@@ -97,6 +97,8 @@ class Kind(IntEnum):
     MEASURED = 36
     PREPARED = 37
     SHUT = 38
+    SWEEP = 39
+    SWEPT = 40
 
 
 Direction = Literal["to_zygote", "from_zygote", "to_init", "from_init", "to_guest", "from_guest"]
@@ -234,6 +236,18 @@ class Confirm:
     """Answer with Ready if `pid` is bound and alone in the branch, else with Failed."""
 
     pid: int
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """End what went through the gate and stayed outside of the branch; the answer is Swept."""
+
+
+@dataclass(frozen=True)
+class Swept:
+    """Nobody of this pid namespace holds a capability any more; `strays` did, and are ended."""
+
+    strays: int
 
 
 @dataclass(frozen=True)
@@ -387,6 +401,8 @@ Message = (
     | Admit
     | Shut
     | Confirm
+    | Sweep
+    | Swept
     | Depart
 )
 
@@ -446,6 +462,8 @@ SPECS = (
     Spec(Kind.ADMIT, Admit, "to_init", {"namespaces": whole(0, 16)}),
     Spec(Kind.SHUT, Shut, "from_init", {"passed": whole(0, 16)}),
     Spec(Kind.CONFIRM, Confirm, "to_init", {"pid": PID}),
+    Spec(Kind.SWEEP, Sweep, "to_init", {}),
+    Spec(Kind.SWEPT, Swept, "from_init", {"strays": SIZE}),
     Spec(
         Kind.DEPART,
         Depart,

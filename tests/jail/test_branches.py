@@ -33,6 +33,8 @@ from sandbox import (
     engine,
 )
 from sandbox.copies import Checkpoint
+from sandbox.guest.sysapi import ARCH
+from sandbox.guest.syscalls import NUMBERS
 from sandbox.outcome import Completed, LimitExceeded, Outcome, Raised, outcome_to_json
 from tests.jail.bait import Bait
 from tests.jail.corpus import Attack
@@ -50,18 +52,57 @@ MiB = 1024 * 1024
 FIND_HIERARCHIES = engine._find_hierarchies
 LIMITS = Limits(processes=40, memory_bytes=256 * MiB)
 PIDS = "sorted(int(name) for name in os.listdir('/proc') if name.isdigit())"
-REACHED = """
-def reached():
-    found = []
-    for pid in range(1, 400):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            continue
-        except PermissionError:
-            pass
-        found.append(pid)
+NAMES = (
+    "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open setpriority ioprio_set "
+    "sched_setaffinity prlimit64 process_vm_readv process_vm_writev ptrace fcntl getpgid"
+)
+REACH = f"""
+import ctypes, errno, fcntl, os
+calls = {({name: NUMBERS[ARCH][name] for name in NAMES.split()})!r}
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+def answer(name, *arguments):
+    words = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
+    ctypes.set_errno(0)
+    result = libc.syscall(ctypes.c_long(calls[name]), *words)
+    return "done" if result >= 0 else errno.errorcode[ctypes.get_errno()]
+block = ctypes.create_string_buffer(256)
+limits = (ctypes.c_ulong * 2)(0, 0)
+mask = ctypes.c_ulong(1)
+word = os.open("/dev/null", os.O_RDWR)
+def means(pid):
+    '''Every way to touch `pid` or its group, tried; the signal is SIGWINCH or none.'''
+    info = ctypes.create_string_buffer(bytes([28, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255]), 128)
+    yield "kill", answer("kill", pid, 28)
+    yield "kill of a group", answer("kill", -pid, 28) if pid > 1 else "ESRCH"
+    yield "tkill", answer("tkill", pid, 28)
+    yield "tgkill", answer("tgkill", pid, pid, 28)
+    yield "rt_sigqueueinfo", answer("rt_sigqueueinfo", pid, 28, info)
+    yield "rt_tgsigqueueinfo", answer("rt_tgsigqueueinfo", pid, pid, 28, info)
+    yield "pidfd_open", answer("pidfd_open", pid, 0)
+    yield "setpriority", answer("setpriority", 0, pid, 19)
+    yield "setpriority of a group", answer("setpriority", 1, pid, 19)
+    yield "ioprio_set", answer("ioprio_set", 1, pid, 3 << 13)
+    yield "sched_setaffinity", answer("sched_setaffinity", pid, 8, ctypes.byref(mask))
+    yield "prlimit64", answer("prlimit64", pid, 7, limits, None)
+    yield "process_vm_readv", answer("process_vm_readv", pid, 0, 0, 0, 0, 0)
+    yield "process_vm_writev", answer("process_vm_writev", pid, 0, 0, 0, 0, 0)
+    yield "ptrace", answer("ptrace", 16, pid, 0, 0)
+    yield "F_SETOWN", answer("fcntl", word, 8, pid)
+    yield "F_SETOWN of a group", answer("fcntl", word, 8, -pid)
+    for name in ("status", "mem", "environ", "fd", "ns/user", "root"):
+        yield name, "done" if os.path.exists(f"/proc/{{pid}}/{{name}}") else "ENOENT"
+def touched(known):
+    found = set()
+    for pid in range(1, 200):
+        if pid not in known:
+            found |= {{name for name, said in means(pid)
+                      if said not in ("ESRCH", "EPERM", "ENOSYS", "ENOENT")}}
     return found
+def seen():
+    return [pid for pid in range(1, 200) if answer("kill", pid, 0) != "ESRCH"]
+def own_state():
+    return os.getpriority(0, 0), sorted(os.sched_getaffinity(0))
 """
 
 
@@ -201,28 +242,72 @@ def test_output_goes_to_whom_it_belongs(session: Session) -> None:
 # ---- nothing is shared --------------------------------------------------------------------------
 
 
-def test_a_branch_neither_sees_nor_reaches_processes_of_others(session: Session) -> None:
-    session.run(REACHED)
+def test_nobody_sees_or_touches_processes_of_an_origin_or_a_branch(session: Session) -> None:
+    session.run(REACH)
+    before = text(session.run("len(seen()), seen()[0], own_state()"))
     one, other = session.fork(2)
-    with one, other:
-        for branch in (one, other):
-            own = text(branch.run("os.getpid()"))
-            assert text(branch.run(PIDS)) == f"[{own}]"
-            # Its init and its keeper, and nobody else.
-            assert text(branch.run("len(reached()) <= 3 and max(reached()) < 20")) == "True"
-            assert text(branch.run("os.getppid(), os.getpgid(0) == os.getpid()")) == "(1, True)"
-        assert text(session.run("[os.getpid()] == " + PIDS)) == "True"
+    with one, other, one.fork() as deeper:
+        everyone = (session, one, other, deeper)
+        for each in everyone:
+            own = text(each.run("os.getpid()"))
+            # Its init, itself and its keeper, and nobody else.
+            assert text(each.run("len(seen()), seen()[0], own_state()")) == before
+            assert text(each.run(PIDS)) == f"[{own}]"
+            assert text(each.run("touched(seen())")) == "set()"
+        for each in (one, other, deeper):
+            assert text(each.run("os.getppid(), os.getpgid(0) == os.getpid()")) == "(1, True)"
+        for each in everyone:
+            assert text(each.run("len(seen()), seen()[0], own_state()")) == before
+            assert text(each.run("answer('kill', os.getpid(), 28)")) == "'done'"
+
+
+def test_priorities_of_all_processes_of_an_id_are_not_an_origins_to_set(session: Session) -> None:
+    session.run(REACH)
+    assert text(session.run("answer('setpriority', 2, 0, 1), os.getpriority(0, 0)")) == (
+        "('done', 1)"
+    )
+    with session.fork() as branch:
+        assert text(session.run("answer('setpriority', 2, 0, 5), os.getpriority(0, 0)")) == (
+            "('EPERM', 1)"
+        )
+        assert text(branch.run("os.getpriority(0, 0)")) == "1"
+
+
+def test_what_an_origin_started_it_can_still_signal(session: Session) -> None:
+    start = (
+        "import subprocess\ndef end_one():\n  child = subprocess.Popen(['sleep', '60'], "
+        "start_new_session=True)\n  os.killpg(child.pid, 0)\n  child.terminate()\n"
+        "  return child.wait()\n"
+        "def end_all():\n  children = [subprocess.Popen(['sleep', '60']) for _ in range(3)]\n"
+        "  os.kill(-1, signal.SIGTERM)\n"
+        "  return [child.wait() for child in children]\n"
+        "signal.signal(signal.SIGTERM, lambda *_: None)"
+    )
+    session.run(start)
+    with session.fork() as branch, branch.fork() as deeper:
+        for each in (session, branch, deeper):
+            assert text(each.run("end_one()")) == "-15"
+            assert text(each.run("import threading; signal.pthread_kill("
+                                 "threading.get_ident(), 0)")) is None
+            nobody = each.run("os.kill(150000, 0)")
+            assert isinstance(nobody, Raised)
+            assert nobody.error.type == "ProcessLookupError"
+            # The keeper handles it as well: what it is a copy of did.
+            assert text(each.run("end_all()")) == "[-15, -15, -15]"
+            assert each.run("os._exit(1)").state == "rolled_back"
+    assert text(session.run("1")) == "1"
 
 
 @pytest.mark.parametrize("target", ["0", "-1"])
 def test_a_signal_to_everybody_ends_nobody_else(session: Session, target: str) -> None:
     session.run("x = 1")
     one, other = session.fork(2)
-    with one, other:
-        outcome = one.run(f"os.kill({target}, signal.SIGKILL)\nos._exit(1)")
-        assert outcome.status == "died"
-        assert text(session.run("x")) == "1"
-        assert text(other.run("x")) == "1"
+    with one, other, one.fork() as deeper:
+        for each, left in ((one, (session, other, deeper)), (session, (other, deeper))):
+            outcome = each.run(f"os.kill({target}, signal.SIGKILL)\nos._exit(1)")
+            assert outcome.status == "died"
+            for spared in left:
+                assert text(spared.run("x")) == "1"
 
 
 def test_names_of_sockets_and_ports_are_apart(session: Session) -> None:
@@ -622,6 +707,31 @@ def test_who_uses_the_gate_in_place_of_a_branch_ends_the_session(box: Sandbox) -
             "os.wait(); [real(fd) for fd in spare]"
         )
         with pytest.raises(CopyRefused, match="could not enter"):
+            session.fork()
+        for one in (session, branch):
+            with pytest.raises(SessionLost):
+                one.run("1")
+        branch.close()
+
+
+@pytest.mark.parametrize("when", [1, 2, 4])
+def test_who_enters_a_namespace_of_a_branch_and_stays_outside_ends_the_session(
+    box: Sandbox, when: int
+) -> None:
+    with box.session() as session:
+        branch = session.fork()
+        # The traveller leaves a child behind on its way, with what entering gave it.
+        session.run(
+            "import os, sys, time\nsysapi = sys.modules['sandbox.guest.sysapi']\n"
+            "real, entered = sysapi.setns, []\n"
+            "def enter(fd, kind):\n"
+            "    real(fd, kind); entered.append(kind)\n"
+            f"    if len(entered) == {when} and os.fork() == 0:\n"
+            "        if os.fork(): os._exit(0)\n"
+            "        time.sleep(60)\n"
+            "sysapi.setns = enter"
+        )
+        with pytest.raises(CopyRefused, match=r"stayed outside|processes are in it"):
             session.fork()
         for one in (session, branch):
             with pytest.raises(SessionLost):

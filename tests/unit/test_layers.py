@@ -39,6 +39,7 @@ HOST_ORDER = (
 GUEST_ORDER = (
     ("sandbox.protocol.*",),
     ("sandbox.guest.syscalls", "sandbox.guest.callrules", "sandbox.guest.channel"),
+    ("sandbox.guest.processes",),
     ("sandbox.guest.sysapi",),
     ("sandbox.guest.landlock", "sandbox.guest.seccomp"),
     ("sandbox.guest.hooks", "sandbox.guest.origins", "sandbox.guest.audit"),
@@ -52,7 +53,7 @@ GUEST_ORDER = (
     ("sandbox.guest.snippet",),
     ("sandbox.guest.root", "sandbox.guest.reach", "sandbox.guest.memory"),
     ("sandbox.guest.jail",),
-    ("sandbox.guest.branch",),
+    ("sandbox.guest.branch", "sandbox.guest.gate"),
     ("sandbox.guest.worker",),
     ("sandbox.guest.init",),
     ("sandbox.guest.zygote",),

@@ -28,7 +28,8 @@ class Section(BaseModel):
 
 
 class ModelSettings(Section):
-    """One upstream. `fenced` is an OpenAI-compatible one whose model cannot call tools."""
+    """One upstream. `fenced` is an OpenAI-compatible one whose model cannot call tools, `embedded`
+    the small model that `cellblock model install` brings."""
 
     kind: Kind = "openai"
     url: str = ""

@@ -9,11 +9,14 @@ import asyncio
 import atexit
 import concurrent.futures
 import os
+import queue
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
-from typing import Self, TypeVar, overload
+from typing import Generic, Self, TypeVar, overload
 
 from sandbox import events
 from sandbox.copies import Checkpoint, CheckpointState
@@ -29,6 +32,58 @@ from sandbox.session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT, AsyncSession, Be
 T = TypeVar("T")
 
 CLOSE_WITHIN_S = 15.0
+SIGNALS_WAIT_S = 0.5
+"""A signal that comes just before a thread begins to wait does not wake it: for so long at most is
+its handler held up."""
+
+
+class _Call(Generic[T]):
+    """One coroutine on the loop and the caller that waits for it.
+
+    An interrupt may hit the caller between any two steps: nothing here holds a lock of Python's
+    then, and `cancel` finds out how far the call got.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[object, object, T]) -> None:
+        self._loop = loop
+        self._work = work
+        self._task: asyncio.Task[T] | None = None
+        self._over: queue.SimpleQueue[asyncio.Task[T] | None] = queue.SimpleQueue()
+
+    def wait(self) -> asyncio.Task[T]:
+        """Have it run; the task, once it is over."""
+        self._loop.call_soon_threadsafe(self._start)
+        while True:
+            with suppress(queue.Empty):
+                task = self._over.get(timeout=SIGNALS_WAIT_S)
+                assert task is not None
+                return task
+
+    def cancel(self) -> None:
+        """Cancel it, and wait until it is over; further interrupts change nothing."""
+        self._loop.call_soon_threadsafe(self._cancel)
+        deadline = time.monotonic() + CLOSE_WITHIN_S
+        while True:
+            try:
+                self._over.get(timeout=max(0.0, deadline - time.monotonic()))
+            except KeyboardInterrupt:
+                continue
+            except queue.Empty:
+                pass
+            return
+
+    def _start(self) -> None:
+        self._task = self._loop.create_task(self._work)
+        self._task.add_done_callback(self._over.put)
+
+    def _cancel(self) -> None:
+        if self._task is None:
+            self._work.close()
+            self._over.put(None)
+        elif self._task.done():
+            self._over.put(self._task)
+        else:
+            self._task.cancel()
 
 
 class _LoopThread:
@@ -42,14 +97,15 @@ class _LoopThread:
 
     def call(self, work: Coroutine[object, object, T]) -> T:
         """The result of `work`, run on the loop; an interrupt of the caller cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        call = _Call(self.loop, work)
         try:
-            return future.result()
+            task = call.wait()
         except BaseException:
-            if not future.done():
-                future.cancel()
-                concurrent.futures.wait([future], timeout=CLOSE_WITHIN_S)
+            call.cancel()
             raise
+        if task.cancelled():
+            raise concurrent.futures.CancelledError
+        return task.result()
 
 
 _thread: _LoopThread | None = None
@@ -218,6 +274,14 @@ class Session:
     ) -> Iterator[events.Event]:
         """Events of `run` as they happen; the last one is `Finished`."""
         return self._box._iterate(self._session.stream(code, limits=limits, stdin=stdin))
+
+    def interrupt(self) -> None:
+        """End the snippet that runs now; see AsyncSession.interrupt.
+
+        For other threads and for signal handlers: it returns at once.
+        """
+        if self._box._made_in == os.getpid():
+            _loop_thread().loop.call_soon_threadsafe(self._session.interrupt)
 
     def put(self, path: str, data: bytes | str) -> None:
         """Write `data` to the file `path` of the workspace; text as UTF-8."""

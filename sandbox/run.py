@@ -187,6 +187,10 @@ class SnippetRun:
             self._was_refused_forks(),
         )
 
+    def interrupt(self) -> None:
+        """End the snippet softly, and by force when the grace is over."""
+        self._stop_softly()
+
     async def _wait_for_end(self) -> End:
         """How the snippet ended; a cancelled caller interrupts it and waits on."""
         while True:

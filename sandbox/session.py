@@ -88,6 +88,7 @@ class AsyncSession:
         self._listing: Listing | None = {}
         self._copies: Copies | None = None
         self._number = 0
+        self._running: SnippetRun | None = None
         self._is_closed = False
         self._loss: SessionError | None = None
         self._takes_files_back = box.policy.files == "rollback"
@@ -154,6 +155,15 @@ class AsyncSession:
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task])
+
+    def interrupt(self) -> None:
+        """End the snippet that runs now, if there is one; `run` gives its outcome.
+
+        As at a deadline: `KeyboardInterrupt` in the snippet first, and after the grace its end.
+        Returns at once.
+        """
+        if self._running is not None:
+            self._running.interrupt()
 
     async def put(self, path: str, data: bytes | str) -> None:
         """Write `data` to the file `path` of the workspace; text as UTF-8. Raises FileRefused."""
@@ -381,7 +391,11 @@ class AsyncSession:
             taken = None
             if self._snapshots is not None:
                 taken = await asyncio.to_thread(self._snapshots.take)
-            ran = await run.run()
+            self._running = run
+            try:
+                ran = await run.run()
+            finally:
+                self._running = None
             if worker.group is not None and allowed.memory_bytes != self._limits.memory_bytes:
                 worker.group.limit_memory(self._limits.memory_bytes)
             self._rest(worker)

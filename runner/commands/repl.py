@@ -6,11 +6,13 @@ Ctrl-C ends the snippet that runs, or throws away the lines typed so far; Ctrl-D
 import ast
 import codeop
 import contextlib
+import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Final, NamedTuple
 
 from runner.commands import wording
@@ -72,6 +74,7 @@ class Repl:
         self._stdout = GuestWriter(sys.stdout, "plain")
         self._stderr = GuestWriter(sys.stderr, "plain")
         self._saved = 0
+        self._was_interrupted = False
         self._is_complete = completeness()
         self._is_typed = sys.stdin.isatty()
 
@@ -114,22 +117,34 @@ class Repl:
     def _run_snippet(self, source: str) -> None:
         shown: list[Displayed] = []
         try:
-            for event in self._session.stream(source):
-                match event:
-                    case Stdout():
-                        self._stdout.write(event.text)
-                    case Stderr():
-                        self._stderr.write(event.text)
-                    case Displayed():
-                        shown.append(event)
-                    case Finished():
-                        self._tell(event.outcome, shown)
-        except KeyboardInterrupt:
-            self._stdout.finish()
-            self._stderr.finish()
-            self._tell_of_interrupt()
+            with self._interrupts_for_the_snippet():
+                for event in self._session.stream(source):
+                    match event:
+                        case Stdout():
+                            self._stdout.write(event.text)
+                        case Stderr():
+                            self._stderr.write(event.text)
+                        case Displayed():
+                            shown.append(event)
+                        case Finished():
+                            self._tell(event.outcome, shown)
         except SessionError as error:
             self._begin_again(str(error))
+
+    @contextlib.contextmanager
+    def _interrupts_for_the_snippet(self) -> Iterator[None]:
+        """Have Ctrl-C end the snippet that runs, and nothing here."""
+        self._was_interrupted = False
+
+        def pass_on(_number: int, _frame: FrameType | None) -> None:
+            self._was_interrupted = True
+            self._session.interrupt()
+
+        before = signal.signal(signal.SIGINT, pass_on)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def _tell(self, outcome: Outcome, shown: list[Displayed]) -> None:
         for display in without_echo(shown, outcome.text):
@@ -147,24 +162,13 @@ class Repl:
         for denial in outcome.denials:
             hint = f": {one_line(denial.hint)}" if denial.hint else ""
             self._say(f"{one_line(denial.layer)} refused {one_line(denial.tried)}{hint}")
-        if outcome.status not in ("completed", "raised") or outcome.state != "kept":
+        if self._was_interrupted:
+            self._say(f"interrupted; {wording.state(outcome)}")
+        elif outcome.status not in ("completed", "raised") or outcome.state != "kept":
             self._say(f"{wording.ending(outcome)}; {wording.state(outcome)}")
         if outcome.state == "lost":
             self._session = self._box.session()
             self._say("a new session was opened")
-
-    def _tell_of_interrupt(self) -> None:
-        """After Ctrl-C the snippet is over: by itself, by force, or with the whole session."""
-        self._end_line()
-        try:
-            self._session.files()
-        except SessionError as error:
-            self._begin_again(str(error))
-        else:
-            self._say(
-                "interrupted; variables are as the snippet left them, or as before it if it had"
-                " to be ended by force"
-            )
 
     def _begin_again(self, why: str) -> None:
         self._session.close()

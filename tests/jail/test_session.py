@@ -1,11 +1,22 @@
 """A session keeps variables, imports, classes and streams from one snippet to the next."""
 
 import asyncio
+from threading import Thread
 
 import pytest
 
-from sandbox import AsyncSandbox, Policy, Sandbox, Session, SessionClosed, SessionLost
-from sandbox.outcome import Completed, Died, Raised
+from sandbox import (
+    AsyncSandbox,
+    Finished,
+    Limits,
+    Policy,
+    Sandbox,
+    Session,
+    SessionClosed,
+    SessionLost,
+    Stdout,
+)
+from sandbox.outcome import Completed, Died, Outcome, Raised
 from tests.jail.corpus import Tier
 
 
@@ -201,3 +212,54 @@ def test_a_death_in_a_one_shot_run_is_an_outcome_and_the_next_run_is_fine(box: S
     assert isinstance(outcome, Died)
     assert (outcome.exit_code, outcome.state) == (3, "lost")
     assert box.run("1").text == "1"
+
+
+# ---- interrupts ---------------------------------------------------------------------------------
+
+
+def interrupted(session: Session, code: str, *, grace_s: float) -> Outcome:
+    """The outcome of `code`, which says something once it may be interrupted."""
+    outcome = None
+    for event in session.stream(code, limits=Limits(grace_s=grace_s)):
+        if isinstance(event, Stdout):
+            session.interrupt()
+        elif isinstance(event, Finished):
+            outcome = event.outcome
+    assert outcome is not None
+    return outcome
+
+
+def test_an_interrupted_snippet_has_an_outcome_and_leaves_its_variables(session: Session) -> None:
+    code = "x = 'kept'\nprint('up', flush=True)\nwhile True: pass"
+    outcome = interrupted(session, code, grace_s=20)
+    assert isinstance(outcome, Raised)
+    assert (outcome.error.type, outcome.state) == ("KeyboardInterrupt", "kept")
+    assert outcome.stdout == "up\n"
+    assert session.run("x").text == "'kept'"
+
+
+def test_a_snippet_that_does_not_heed_an_interrupt_is_ended_and_undone(session: Session) -> None:
+    session.run("import signal; x = 1")
+    ignore = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    code = f"x = 2\n{ignore}\nprint('up', flush=True)\nwhile True: pass"
+    outcome = interrupted(session, code, grace_s=0.1)
+    assert isinstance(outcome, Died)
+    assert (outcome.signal, outcome.state) == ("SIGKILL", "rolled_back")
+    assert session.run("x").text == "1"
+
+
+def test_an_interrupt_while_nothing_runs_changes_nothing(session: Session) -> None:
+    session.interrupt()
+    assert session.run("6 * 7").text == "42"
+
+
+def test_another_thread_may_interrupt(session: Session) -> None:
+    outcomes: list[Outcome] = []
+    runner = Thread(target=lambda: outcomes.append(session.run("while True: pass")))
+    runner.start()
+    while runner.is_alive():
+        session.interrupt()
+        runner.join(0.01)
+    [outcome] = outcomes
+    assert isinstance(outcome, Raised | Died)
+    assert session.run("6 * 7").text == "42"

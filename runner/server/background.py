@@ -43,10 +43,15 @@ class BackgroundRun:
         return {}
 
     async def begin(self) -> Mapping[str, object]:
-        """Start the work; the response as it is before anything was done."""
+        """Start the work; the response as it is before anything was done.
+
+        Raises what kept it from beginning.
+        """
         self._task = asyncio.create_task(self._work())
         async with self._more:
             await self._more.wait_for(lambda: bool(self._log) or self._is_over)
+        if not self._log:
+            await self._task
         body = self._log[0].get("response") if self._log else None
         return body if isinstance(body, dict) else {}
 

@@ -24,12 +24,13 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Blobs:
-    """The folder `root`, which is made when it is not there. Raises OSError."""
+    """The folder `root`, which is made when it is not there, for its user alone. Raises OSError."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._incoming = root / "incoming"
-        self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (root, self._incoming):
+            folder.mkdir(mode=0o700, exist_ok=True)
 
     def path(self, name: str) -> Path:
         """Where the content `name` is."""

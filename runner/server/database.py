@@ -5,6 +5,7 @@ event loop never waits for a disk. What `run` wrote is on the disk when it retur
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -137,6 +138,8 @@ class Database:
 
 def _open(path: Path, schema: str, version: int) -> apsw.Connection:
     try:
+        # For its user alone; SQLite gives the files beside it the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = apsw.Connection(str(path))
         connection.set_busy_timeout(BUSY_MS)
         connection.transaction_mode = "IMMEDIATE"
@@ -144,6 +147,8 @@ def _open(path: Path, schema: str, version: int) -> apsw.Connection:
         connection.pragma("synchronous", "full")
         connection.pragma("foreign_keys", True)
         connection.pragma("secure_delete", True)
+        # A row that another one replaces counts as deleted.
+        connection.pragma("recursive_triggers", True)
         found = connection.pragma("user_version")
         if found == 0:
             with connection:
@@ -155,6 +160,6 @@ def _open(path: Path, schema: str, version: int) -> apsw.Connection:
                 f"{path} has format {found}, this version knows {version}",
                 "Name another directory, or use the version that wrote this one",
             )
-    except apsw.Error as error:
+    except (apsw.Error, OSError) as error:
         raise ConfigError("server.data_dir", f"{path} cannot be used: {error}") from error
     return connection

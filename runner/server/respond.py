@@ -112,7 +112,9 @@ class Respond:
             if not has_begun and (wire is None or not wire.is_open):
                 raise
             self.fault, fault = error, fault_of(error)
-            note(self._request, error, fault)
+            if wire is not None or queued:
+                # Else the failure is the answer, and is noted with it.
+                note(self._request, error, fault)
         if not has_begun:
             for told in self._writer.begin():
                 yield told

@@ -10,7 +10,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +30,7 @@ from runner.server.records import (
 LOG = logging.getLogger("cellblock.server")
 T = TypeVar("T")
 VERSION = 1
+USED = "SELECT size_bytes FROM used WHERE owner = ?"
 SPARE_BYTES = 4 * 1024 * 1024
 """With less than this free on the disk no work is begun whose end could not be kept."""
 
@@ -41,6 +42,10 @@ CONVERSATIONS = Table("conversations", ConversationRow)
 ITEMS = Table("items", ItemRow)
 
 SCHEMA = """
+CREATE TABLE used (
+    owner TEXT PRIMARY KEY,
+    size_bytes INTEGER NOT NULL
+) STRICT;
 CREATE TABLE files (
     id TEXT PRIMARY KEY,
     owner TEXT NOT NULL,
@@ -78,7 +83,6 @@ CREATE TABLE container_files (
     blob TEXT NOT NULL,
     UNIQUE (container_id, path)
 ) STRICT;
-CREATE INDEX container_files_of_owner ON container_files (owner);
 CREATE TABLE responses (
     id TEXT PRIMARY KEY,
     owner TEXT NOT NULL,
@@ -90,7 +94,6 @@ CREATE TABLE responses (
     input_items TEXT NOT NULL,
     transcript TEXT NOT NULL
 ) STRICT;
-CREATE INDEX responses_of_owner ON responses (owner, size_bytes);
 CREATE INDEX responses_by_age ON responses (created_at);
 CREATE INDEX responses_by_status ON responses (status);
 CREATE TABLE response_items (
@@ -107,7 +110,6 @@ CREATE TABLE conversations (
     metadata TEXT NOT NULL,
     size_bytes INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX conversations_of_owner ON conversations (owner);
 CREATE TABLE items (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     conversation_id TEXT NOT NULL REFERENCES conversations ON DELETE CASCADE,
@@ -117,12 +119,24 @@ CREATE TABLE items (
     size_bytes INTEGER NOT NULL,
     UNIQUE (conversation_id, id)
 ) STRICT;
-CREATE INDEX items_of_owner ON items (owner);
+CREATE INDEX items_of_owner ON items (owner, id);
 """
 COUNTED = ("files", "container_files", "responses", "conversations", "items")
-USED = " + ".join(
-    f"(SELECT coalesce(sum(size_bytes), 0) FROM {table} WHERE owner = ?1)" for table in COUNTED
-)
+COUNTING = """
+CREATE TRIGGER {table}_added AFTER INSERT ON {table} BEGIN
+    INSERT INTO used VALUES (new.owner, new.size_bytes)
+    ON CONFLICT DO UPDATE SET size_bytes = size_bytes + new.size_bytes;
+END;
+CREATE TRIGGER {table}_changed AFTER UPDATE OF size_bytes ON {table} BEGIN
+    UPDATE used SET size_bytes = size_bytes + new.size_bytes - old.size_bytes
+    WHERE owner = old.owner;
+END;
+CREATE TRIGGER {table}_removed AFTER DELETE ON {table} BEGIN
+    UPDATE used SET size_bytes = size_bytes - old.size_bytes WHERE owner = old.owner;
+END;
+"""
+"""Keeps the sum of an owner's bytes, which every request asks for, beside the rows."""
+SCHEMA += "".join(COUNTING.format(table=table) for table in COUNTED)
 
 
 class Storage:
@@ -170,14 +184,9 @@ class Storage:
             raise StorageError("full", "less is free than is kept in reserve")
         await self.run(lambda kept: check_quota(kept, owner, 1, cap_bytes))
 
-    async def used(self, owner: str) -> Mapping[str, int]:
-        """Bytes that the owner has stored, by kind."""
-
-        def work(kept: Transaction) -> dict[str, int]:
-            sql = "SELECT coalesce(sum(size_bytes), 0) FROM {} WHERE owner = ?"
-            return {table: kept.number(sql.format(table), owner) for table in COUNTED}
-
-        return await self.run(work)
+    async def used(self, owner: str) -> int:
+        """Bytes that the owner has stored."""
+        return await self.run(lambda kept: kept.number(USED, owner))
 
     def close(self) -> None:
         """Wait for the work under way, and let go of the directory."""
@@ -196,7 +205,7 @@ class Storage:
 
 def check_quota(kept: Transaction, owner: str, more_bytes: int, cap_bytes: int) -> None:
     """Refuse what would put the owner over its bytes. Raises RequestError."""
-    if kept.number(f"SELECT {USED}", owner) + more_bytes > cap_bytes:
+    if kept.number(USED, owner) + more_bytes > cap_bytes:
         message = (
             f"This key may store {cap_bytes} bytes of files and responses."
             " Delete some, or send store=false."

@@ -1,7 +1,7 @@
 """Asked: what a request of any dialect wants of the loop, in neutral terms."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from runner.errors import RequestError
 from runner.models.port import ModelRequest, Sampling, ToolSpec
@@ -11,6 +11,13 @@ ServerTool = Literal["code_interpreter", "web_search", "web_extractor"]
 MUTUALLY_EXCLUSIVE = "The code interpreter and function tools cannot be used together."
 NEEDS_THINKING = "The code interpreter is only supported in thinking mode."
 NEEDS_STREAM = "parameter.enable_thinking must be set to false for non-streaming calls"
+
+
+class InlineFile(NamedTuple):
+    """A file that came inside a request."""
+
+    filename: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,19 @@
 """Responses: requests in, with earlier output replayed as the clients send it back."""
 
+import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from runner.dialects.asked import Asked, ContainerAsked, ServerTool, check_exclusive
+from runner.dialects.asked import (
+    Asked,
+    ContainerAsked,
+    InlineFile,
+    ServerTool,
+    check_exclusive,
+)
 from runner.dialects.faults import openai_body
 from runner.dialects.fields import Fields, function_spec, model_name, sampling_of, text_of
 from runner.errors import RequestError
@@ -56,6 +63,8 @@ class ResponsesOptions:
     """Container of the last replayed call, to go on in while it lives."""
     file_ids: tuple[str, ...] = ()
     """Files of the input, which go into the container."""
+    inline_files: tuple[InlineFile, ...] = ()
+    """Files whose content is in the input; they go there too."""
     echo: Mapping[str, JsonValue] = field(default_factory=dict)
     """Fields of the request that the response repeats."""
 
@@ -112,6 +121,7 @@ def parse(body: JsonValue, *, lookup: Lookup) -> tuple[Asked, ResponsesOptions]:
         input_items=tuple(reader.items),
         replayed_container=reader.container_id,
         file_ids=tuple(reader.file_ids),
+        inline_files=tuple(reader.inline_files),
         echo=_echo(fields),
     )
     return asked, options
@@ -292,6 +302,18 @@ def _echo(fields: Fields) -> dict[str, JsonValue]:
 # ---- input --------------------------------------------------------------------------------------
 
 
+def inline_data(part: Fields, key: str) -> bytes:
+    """The bytes of a data URL, or of bare base64. Raises RequestError."""
+    text = part.text(key) or ""
+    head, comma, tail = text.partition(",")
+    if comma and not head.endswith(";base64"):
+        raise part.wrong(key, "must be a data URL in base64")
+    try:
+        return base64.b64decode(tail if comma else text, validate=True)
+    except ValueError:
+        raise part.wrong(key, "is no base64") from None
+
+
 class _InputReader:
     """Input items into entries; thinking joins the turn that it led to."""
 
@@ -302,6 +324,7 @@ class _InputReader:
         self.items: list[Mapping[str, JsonValue]] = []
         self.container_id = ""
         self.file_ids: list[str] = []
+        self.inline_files: list[InlineFile] = []
 
     def read(self, fields: Fields) -> tuple[Entry, ...]:
         """Entries of the field `input`."""
@@ -382,9 +405,16 @@ class _InputReader:
             file_id = part.data.get("file_id")
             if isinstance(file_id, str):
                 self.file_ids.append(file_id)
+            if part.data.get("type") == "input_file" and part.has("file_data"):
+                name = part.text("filename") or "file"
+                self.inline_files.append(InlineFile(name, inline_data(part, "file_data")))
             url = part.data.get("image_url")
             if isinstance(url, str):
                 yield url
+                if url.startswith("data:"):
+                    kind = url.partition(";")[0].rpartition("/")[2].partition("+")[0] or "png"
+                    name = f"image_{len(self.inline_files) + 1}.{kind}"
+                    self.inline_files.append(InlineFile(name, inline_data(part, "image_url")))
 
     def _turn(
         self,

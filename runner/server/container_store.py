@@ -15,11 +15,14 @@ AT_PATH = "container_id = ? AND path = ?"
 UNKNOWN_MIME = "application/octet-stream"
 
 
+Source = Literal["user", "assistant"]
+
+
 class Content(NamedTuple):
     """What is to be in a file of a container, and where it comes from."""
 
     blob: Blob
-    source: Literal["user", "assistant"]
+    source: Source
     origin: str = ""
 
 
@@ -120,12 +123,19 @@ class ContainerStore:
         return await asyncio.shield(whole())
 
     async def write(
-        self, container: ContainerRow, path: str, data: bytes, *, cap_bytes: int
+        self,
+        container: ContainerRow,
+        path: str,
+        data: bytes,
+        source: Source,
+        origin: str = "",
+        *,
+        cap_bytes: int,
     ) -> ContainerFile:
-        """Make `data` a file that code made. Raises as `upload` does."""
+        """Make `data` the file `path`. Raises as `upload` does."""
 
         async def whole() -> ContainerFile:
-            content = Content(await self._storage.blobs.add(data), "assistant")
+            content = Content(await self._storage.blobs.add(data), source, origin)
             return await self._put(container, path, content, cap_bytes)
 
         return await asyncio.shield(whole())

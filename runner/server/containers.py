@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from runner.dialects.asked import ContainerAsked
+from runner.dialects.asked import ContainerAsked, InlineFile
 from runner.errors import RequestError, StorageError
 from runner.server.auth import Account
 from runner.server.blobs import BlobWriter
@@ -23,6 +23,7 @@ from runner.server.memory_limit import (
 )
 from runner.server.records import ContainerFile, ContainerRow, StoredFile
 from runner.server.storage import now_s
+from runner.server.uploads import safe_name
 from runner.tools.one_session import ANOTHER
 from runner.transcript import MadeFile
 from sandbox import Artifact, AsyncSandbox, AsyncSession, FileRefused, Limits
@@ -174,18 +175,20 @@ class Containers:
         earlier: str = "",
         keep: bool = True,
         file_ids: Sequence[str] = (),
+        inline_files: Sequence[InlineFile] = (),
     ) -> "Lease":
         """A hold on the container that is asked for.
 
         With an id, that one; else `earlier` while it lives; else a new one. `keep` says whether
-        it outlives the request. `file_ids` are put into it before the first snippet. Raises
+        it outlives the request. Files are put into it before the first snippet. Raises
         RequestError when a named one is unknown or expired, or a file is unknown.
         """
         check_memory(asked.memory_limit, self._allowed_bytes, param="memory_limit")
-        wanted = [
+        wanted: list[StoredFile | InlineFile] = [
             await self._uploaded(account.owner, file_id)
             for file_id in (*asked.file_ids, *file_ids)
         ]
+        wanted += [one._replace(filename=safe_name(one.filename)) for one in inline_files]
         row, words = None, ""
         if asked.id:
             row = await self.find(account.owner, asked.id)

@@ -6,9 +6,11 @@ the model is told. Nothing is written for a container in which no code ever ran.
 """
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from runner.dialects.asked import InlineFile
 from runner.errors import RequestError
 from runner.server.auth import Account
 from runner.server.container_store import ContainerStore
@@ -51,8 +53,8 @@ class LiveContainer:
         self.account = account
         self.is_kept = is_kept
         self.is_deleted = False
-        self.wanted: list[StoredFile] = []
-        """Uploaded files that go into it before the next snippet."""
+        self.wanted: list[StoredFile | InlineFile] = []
+        """Files of requests that go into it before the next snippet."""
         self.holders = 0
         self.active_at = time.monotonic()
 
@@ -148,7 +150,9 @@ class LiveContainer:
             return {"not_kept": f"only {KEPT_PER_RUN} files of one run are kept"}
         try:
             data = await session.get(artifact.path)
-            file = await self._store.write(self.row, artifact.path, data, cap_bytes=self._cap)
+            file = await self._store.write(
+                self.row, artifact.path, data, "assistant", cap_bytes=self._cap
+            )
         except SandboxError:
             return {"not_kept": "it could not be read when the code had ended"}
         except RequestError as error:
@@ -184,12 +188,22 @@ class LiveContainer:
         """Put the files that requests named where code will look for them, each once."""
         while self.wanted:
             file = self.wanted.pop(0)
+            origin = file.id if isinstance(file, StoredFile) else _origin(file)
             if self.is_kept:
                 here = await self._store.files(self.row.id)
-                if any(one.origin == file.id for one in here):
+                if any(one.origin == origin for one in here):
                     continue
-                await self._store.copy(self.row, file, cap_bytes=self._cap)
+            data = file.data if isinstance(file, InlineFile) else await self._store.read(file)
+            if self.is_kept:
+                await self._store.write(
+                    self.row, file.filename, data, "user", origin, cap_bytes=self._cap
+                )
             try:
-                await session.put(file.filename, await self._store.read(file))
+                await session.put(file.filename, data)
             except FileRefused as error:
                 raise RequestError("invalid", error.reason, param="file_ids") from error
+
+
+def _origin(file: InlineFile) -> str:
+    """What tells a file of a request from others, when the request is sent again with more."""
+    return hashlib.sha256(f"{file.filename}\0".encode() + file.data).hexdigest()

@@ -122,7 +122,11 @@ async def _respond(
     if asked.has_interpreter:
         container_id = earlier.container_id or options.replayed_container
         lease = await here.containers.lease(
-            who, asked.container, earlier=container_id, file_ids=options.file_ids
+            who,
+            asked.container,
+            earlier=container_id,
+            file_ids=options.file_ids,
+            inline_files=options.inline_files,
         )
     job = here.job(asked, who, entries=entries, lease=lease, rounds=2 if counting else None)
     return Respond(request, here, who, asked, options, job, earlier, told)

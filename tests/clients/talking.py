@@ -11,6 +11,7 @@ TWO_CALLS = "123 to the 23rd power, then divided by 5, in two runs?"
 REPAIR = "Add one to x."
 PLOT = "Draw a line."
 FILES = "Double the numbers in data.csv."
+MADE = "Double the numbers of data.csv into a file."
 SLOW = "Wait for a long time."
 STATE_1, STATE_2 = "Remember 41.", "Add one to it."
 
@@ -51,6 +52,13 @@ TALKS = {
         [*think("Read it."), *call("print(sum(map(int, open('data.csv'))) * 2)"),
          spent(10, 5, 1), CALLED],
         [*say("It is 12."), spent(12, 6, 0), STOPPED],
+    ],
+    MADE: [
+        [*think("Write it."), *call(
+            "doubled = [int(line) * 2 for line in open('data.csv')]\n"
+            "print(*doubled, sep='\\n', file=open('doubled.csv', 'w'))"),
+         spent(10, 5, 1), CALLED],
+        [*say("Here: [doubled.csv](sandbox:/mnt/data/doubled.csv)."), spent(12, 6, 0), STOPPED],
     ],
     SLOW: [
         [*think("Wait."), *call("import time\ntime.sleep(600)"), spent(10, 5, 1), CALLED],

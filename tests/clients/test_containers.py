@@ -1,5 +1,6 @@
 """Containers and files with the official Python client: the round trip, lists, limits, owners."""
 
+import base64
 import json
 
 import openai
@@ -178,6 +179,38 @@ def test_a_file_that_code_changed_keeps_its_id_and_one_that_it_removed_is_gone(s
     assert again.read() == b"100\n"
     assert call_of(ask(asking, REMOVE, made.id)).outputs[0].logs == "['doubled.csv']"
     assert [one.id for one in asking.containers.files.list(made.id)] == [first.id]
+
+
+def test_files_inside_a_request_are_in_its_container_once(server):
+    asking = client(server)
+    data = base64.b64encode(b"7\n").decode()
+    parts = [
+        {"type": "input_text", "text": DOUBLE},
+        {"type": "input_file", "filename": "data.csv", "file_data": f"data:text/csv;base64,{data}"},
+        {"type": "input_image", "image_url": f"data:image/png;base64,{data}", "detail": "auto"},
+    ]
+    question = {"role": "user", "content": parts}
+    tools = [{"type": "code_interpreter"}]
+    first = asking.responses.create(model=MODEL, input=[question], tools=tools)
+    assert call_of(first).outputs[0].logs == "[14]"
+    asked = server.services.directory.find(MODEL).model.scripts[DOUBLE].requests[-1]
+    assert asked.tools[0].description.endswith("Files that are there: data.csv, image_2.png.")
+    again = {"role": "user", "content": COUNT}
+    second = asking.responses.create(
+        model=MODEL, input=[question, *first.output, again], tools=tools
+    )
+    assert call_of(second).container_id == call_of(first).container_id
+    listed = asking.containers.files.list(call_of(first).container_id, order="asc")
+    assert [(one.path, one.source) for one in listed] == [
+        ("/mnt/data/data.csv", "user"),
+        ("/mnt/data/image_2.png", "user"),
+        ("/mnt/data/doubled.csv", "assistant"),
+    ]
+    for wrong in ("data:text/csv,7", "%%%", "data:text/csv;base64,%"):
+        parts[1]["file_data"] = wrong
+        with pytest.raises(openai.BadRequestError) as caught:
+            asking.responses.create(model=MODEL, input=[question], tools=tools)
+        assert caught.value.param == "input[0].content[1].file_data"
 
 
 def test_lists_come_in_pages_in_both_orders(server):

@@ -1,4 +1,4 @@
-"""The official npm client: plain iteration, the `stream()` helper, and an error."""
+"""The official npm client: plain iteration, the `stream()` helper, files, and an error."""
 
 import fcntl
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from serving import KEY, MODEL
-from talking import ONE_CALL, POWER, TWO, TWO_CALLS
+from talking import MADE, ONE_CALL, POWER, TWO, TWO_CALLS
 
 FOLDER = Path(__file__).parent / "npm"
 
@@ -54,6 +54,13 @@ def test_a_chat_stream_without_usage_has_no_empty_chunk(server, node, nothing_is
         "answer": f"123 to the 21st power is {POWER}.",
         "empty": 0,
     }
+
+
+def test_a_file_goes_up_becomes_another_and_comes_down(server, node):
+    assert node(server, "files", MADE) == {
+        "filename": "doubled.csv", "made": "2\n4\n6\n", "kept": "1\n2\n3\n",
+        "names": ["/mnt/data/data.csv", "/mnt/data/doubled.csv"], "deleted": True, "gone": True,
+    }  # fmt: skip
 
 
 def test_a_wrong_request_is_the_clients_own_error(server, node):

@@ -1,5 +1,5 @@
 // Runs the samples of the official npm client against a server; prints one JSON object.
-import OpenAI from "openai";
+import OpenAI, { toFile } from "openai";
 
 const [origin, apiKey, model, what, question] = process.argv.slice(2);
 const client = new OpenAI({ baseURL: `${origin}/v1`, apiKey, maxRetries: 0 });
@@ -53,5 +53,29 @@ async function wrong() {
   return {};
 }
 
-const kinds = { responses, helper, chat, wrong };
+async function files() {
+  const file = await client.files.create({
+    file: await toFile(Buffer.from("1\n2\n3\n"), "data.csv"), purpose: "user_data",
+  });
+  const container = { type: "auto", file_ids: [file.id] };
+  const response = await client.responses.create({
+    model, input: question, tools: [{ type: "code_interpreter", container }],
+  });
+  const cited = response.output.at(-1).content[0].annotations[0];
+  const where = { container_id: cited.container_id };
+  const content = await client.containers.files.content.retrieve(cited.file_id, where);
+  const names = [];
+  for await (const one of client.containers.files.list(cited.container_id, { limit: 1 }))
+    names.push(one.path);
+  const kept = await client.files.content(file.id);
+  await client.containers.files.delete(cited.file_id, where);
+  const gone = await client.containers.delete(cited.container_id).then(() => true);
+  const deleted = (await client.files.delete(file.id)).deleted;
+  return {
+    filename: cited.filename, made: await content.text(), names: names.sort(),
+    kept: await kept.text(), deleted, gone,
+  };
+}
+
+const kinds = { files, responses, helper, chat, wrong };
 console.log(JSON.stringify(await kinds[what]()));

@@ -227,8 +227,8 @@ async def test_bytes_are_counted_over_all_kinds_and_given_back(storage):
     row = container()
     await kept.add(row)
     await kept.copy(row, file, cap_bytes=CAP)
-    await kept.write(row, "b", b"123", cap_bytes=CAP)
-    await kept.write(row, "b", b"1234567", cap_bytes=CAP)
+    await kept.write(row, "b", b"123", "user", cap_bytes=CAP)
+    await kept.write(row, "b", b"1234567", "assistant", cap_bytes=CAP)
     assert await storage.used(OWNER) == 5 + 5 + 7
     response = StoredResponse(id="resp_1", owner=OWNER, created_at=1, body={"status": "completed"})
     await responses.save(response)

@@ -67,7 +67,7 @@ class ConversationStore:
     async def delete(self, row: ConversationRow) -> None:
         """Forget the conversation with its items."""
         sql = "DELETE FROM conversations WHERE id = ?"
-        await self._storage.run(lambda kept: kept.change(sql, row.id))
+        await self._storage.free(lambda kept: kept.change(sql, row.id))
 
     async def extend(
         self, row: ConversationRow, items: Sequence[Item], *, cap_bytes: int | None = None
@@ -94,7 +94,7 @@ class ConversationStore:
     async def delete_item(self, row: ConversationRow, item_id: str) -> bool:
         """Forget one item; whether there was one."""
         sql = f"DELETE FROM items WHERE {OWN_ITEM}"
-        changed = await self._storage.run(
+        changed = await self._storage.free(
             lambda kept: kept.change(sql, row.owner, row.id, item_id)
         )
         return changed > 0

@@ -67,7 +67,7 @@ class ResponseStore:
     async def delete(self, owner: str, response_id: str) -> bool:
         """Forget the response; whether there was one."""
         sql = "DELETE FROM responses WHERE owner = ? AND id = ?"
-        return await self._storage.run(lambda kept: kept.change(sql, owner, response_id)) > 0
+        return await self._storage.free(lambda kept: kept.change(sql, owner, response_id)) > 0
 
     async def item(self, owner: str, item_id: str) -> Item | None:
         """The item `item_id` of any stored response or conversation of the owner."""
@@ -104,7 +104,7 @@ class ResponseStore:
     async def sweep(self, *, retention_s: int) -> None:
         """Forget responses that are older."""
         sql = "DELETE FROM responses WHERE created_at < ?"
-        await self._storage.run(lambda kept: kept.change(sql, now_s() - retention_s))
+        await self._storage.free(lambda kept: kept.change(sql, now_s() - retention_s))
 
 
 def _row(response: StoredResponse) -> ResponseRow:

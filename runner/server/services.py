@@ -66,6 +66,7 @@ class Services:
         """End and forget what nobody used for too long. Raises StorageError."""
         retention_s = self.config.server.retention_days * DAY_S
         await self.sessions.sweep()
+        await self.storage.sweep()
         await self.containers.sweep()
         await self.files.sweep()
         await self.responses.sweep(retention_s=retention_s)

@@ -1,8 +1,9 @@
 """Storage: the directory where the server keeps what must outlive it.
 
-`kept.sqlite` holds every record and `contents` the files themselves. One server at a time uses a
-directory. Contents are written before the row that names them and removed after it, so a crash
-at any moment leaves at worst a content without a row, which the next start removes.
+`kept.sqlite` holds every record, `contents` the files themselves, `spare` nothing but room. One
+server at a time uses a directory. Contents are written before the row that names them and removed
+after it, so a crash at any moment leaves at worst a content without a row, which the next start
+removes.
 """
 
 import asyncio
@@ -32,7 +33,8 @@ T = TypeVar("T")
 VERSION = 1
 USED = "SELECT size_bytes FROM used WHERE owner = ?"
 SPARE_BYTES = 4 * 1024 * 1024
-"""With less than this free on the disk no work is begun whose end could not be kept."""
+"""With less than this free on the disk no work is begun whose end could not be kept; and so much
+is set aside for deleting when nothing is free."""
 
 FILES = Table("files", StoredFile)
 CONTAINERS = Table("containers", ContainerRow)
@@ -144,6 +146,7 @@ class Storage:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._spare = root / "spare"
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _lock(root)
@@ -154,6 +157,7 @@ class Storage:
         try:
             self._database = Database(root / "kept.sqlite", SCHEMA, version=VERSION)
             self._tidy()
+            self._set_aside()
         except BaseException:
             os.close(self._lock)
             raise
@@ -162,9 +166,22 @@ class Storage:
         """What `work` gives, in one transaction. Raises StorageError and what `work` raises."""
         return await self._database.run(work)
 
+    async def free(self, work: Callable[[Transaction], T]) -> T:
+        """As `run`, for work that deletes: it is done on a full disk too.
+
+        A database grows before it shrinks. What it needs is set aside in a file that goes first.
+        """
+        try:
+            return await self.run(work)
+        except StorageError as error:
+            if error.fault != "full" or not self._spare.exists():
+                raise
+            self._spare.unlink(missing_ok=True)
+            return await self.run(work)
+
     async def drop(self, work: Callable[[Transaction], list[str]]) -> None:
         """Run `work`, and remove the contents that it names: those whose rows it deleted."""
-        names = await self._database.run(work)
+        names = await self.free(work)
         if names:
             await asyncio.to_thread(self.blobs.remove, *names)
 
@@ -188,10 +205,24 @@ class Storage:
         """Bytes that the owner has stored."""
         return await self.run(lambda kept: kept.number(USED, owner))
 
+    async def sweep(self) -> None:
+        """Set room aside again, once there is some."""
+        await asyncio.to_thread(self._set_aside)
+
     def close(self) -> None:
         """Wait for the work under way, and let go of the directory."""
         self._database.close()
         os.close(self._lock)
+
+    def _set_aside(self) -> None:
+        if self._spare.exists():
+            return
+        try:
+            with open(self._spare, "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, SPARE_BYTES)
+        except OSError as error:
+            self._spare.unlink(missing_ok=True)
+            LOG.warning("no room could be set aside: %s", error.strerror)
 
     def _tidy(self) -> None:
         """Put right what a crash left behind."""

@@ -16,7 +16,7 @@ from runner.server.file_store import FileStore
 from runner.server.ids import is_id, new_id
 from runner.server.records import ContainerRow
 from runner.server.response_store import ResponseStore, StoredResponse, without_images
-from runner.server.storage import COUNTED, Storage
+from runner.server.storage import COUNTED, SPARE_BYTES, Storage
 from runner.transcript import CodeRun, Question, Record, ToolResult, Turn
 
 OWNER, CAP = "one", 10_000
@@ -125,6 +125,27 @@ async def test_a_full_database_undoes_the_upload_and_goes_on_later(storage):
     await storage.run(lambda _kept: pages(100_000))
     await upload(storage, b"x")
     assert await storage.used(OWNER) == kept + 1
+
+
+async def test_on_a_full_disk_room_that_was_set_aside_lets_things_be_deleted(storage, monkeypatch):
+    files, file = FileStore(storage), await upload(storage, b"x")
+    assert storage._spare.stat().st_size == SPARE_BYTES
+    run, full = storage._database.run, StorageError("full")
+
+    async def growing(work):
+        if storage._spare.exists():
+            raise full
+        return await run(work)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage._database, "run", growing)
+        with pytest.raises(StorageError):
+            await storage.run(lambda kept: kept.number("SELECT 1"))
+        await storage.free(lambda kept: kept.change("DELETE FROM files"))
+    assert not storage._spare.exists()
+    assert await files.get(OWNER, file.id) is None
+    await storage.sweep()
+    assert storage._spare.exists()
 
 
 async def test_what_a_crash_left_behind_goes_with_the_next_start(tmp_path):

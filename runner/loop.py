@@ -197,6 +197,11 @@ class Loop:
         return self._counts
 
     @property
+    def asked(self) -> tuple[Entry, ...]:
+        """The conversation up to the answer."""
+        return self._request.entries
+
+    @property
     def turns(self) -> tuple[Turn, ...]:
         """Whole turns so far."""
         return tuple(self._turns)

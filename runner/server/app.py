@@ -115,7 +115,6 @@ def create_app(services: Services) -> FastAPI:
     app.get("/metrics")(metrics)
     app.add_exception_handler(RunnerError, _on_error)
     app.add_exception_handler(SandboxError, _on_error)
-    app.add_exception_handler(Exception, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     return app

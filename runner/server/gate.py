@@ -1,7 +1,6 @@
 """Gate: what every request passes: an id, a size limit, one line in the log, the counters."""
 
 import json
-import logging
 import time
 import uuid
 
@@ -11,9 +10,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runner.dialects.fields import check_depth
 from runner.errors import RequestError
+from runner.server import logs
 from runner.server.metrics import Metrics
+from runner.server.replies import error_reply
 
-LOG = logging.getLogger("cellblock.server")
 QUIET = ("/healthz", "/readyz", "/metrics")
 
 
@@ -30,6 +30,7 @@ class Gate:
             return
         request_id = str(uuid.uuid4())
         scope.setdefault("state", {})["request_id"] = request_id
+        logs.REQUEST_ID.set(request_id)
         began, status = time.perf_counter(), 0
 
         async def stamped(message: Message) -> None:
@@ -45,29 +46,32 @@ class Gate:
         self._metrics.open.inc()
         try:
             await self._app(scope, receive, stamped)
+        except Exception as error:
+            if status:
+                raise
+            # Left to the outer layers it would be answered there too, but logged twice.
+            await error_reply(Request(scope), error)(scope, receive, stamped)
         finally:
             self._metrics.open.dec()
-            self._note(scope, request_id, status, time.perf_counter() - began)
+            self._note(scope, status, time.perf_counter() - began)
 
-    def _note(self, scope: Scope, request_id: str, status: int, took_s: float) -> None:
+    def _note(self, scope: Scope, status: int, took_s: float) -> None:
         route = scope.get("route")
         path = getattr(route, "path", "unknown")
         self._metrics.requests.labels(path, str(status or 499)).inc()
         self._metrics.seconds.labels(path).observe(took_s)
         if path in QUIET:
             return
-        line = {
-            "event": "request",
-            "id": request_id,
-            "method": scope["method"],
-            "route": path,
+        logs.write(
+            "request",
+            method=scope["method"],
+            route=path,
             # 499: the client left before there was a status.
-            "status": status or 499,
-            "took_ms": round(took_s * 1000, 1),
-            "owner": scope["state"].get("owner"),
+            status=status or 499,
+            took_ms=round(took_s * 1000, 1),
+            owner=scope["state"].get("owner"),
             **scope["state"].get("facts", {}),
-        }
-        LOG.info("%s", json.dumps(line, ensure_ascii=False))
+        )
 
 
 async def read_body(request: Request, cap: int) -> bytes:

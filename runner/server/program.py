@@ -10,6 +10,7 @@ import uvicorn
 from runner.config import Config
 from runner.models.directory import Directory
 from runner.server.app import create_app, open_services
+from runner.server.logs import JsonLines
 from runner.server.services import Services
 
 CLOSE_S = 2
@@ -30,13 +31,17 @@ class Server(uvicorn.Server):
 
 def serve(config: Config, directory: Directory, listener: socket.socket) -> None:
     """Answer on `listener`. Raises ConfigError, PolicyError."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     # It would log each request to an upstream, with its address.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     services = open_services(config, directory=directory)
     settings = uvicorn.Config(
         create_app(services),
         access_log=False,
+        # Its records go to the handler above.
+        log_config=None,
         log_level="warning",
         timeout_graceful_shutdown=CLOSE_S,
         server_header=False,

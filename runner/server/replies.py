@@ -1,6 +1,5 @@
 """Replies: JSON and errors on the wire, in the words of the dialect that the path belongs to."""
 
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -10,11 +9,11 @@ from starlette.responses import Response
 
 from runner.dialects import chat, dashscope
 from runner.dialects.faults import Fault, fault_of
-from runner.errors import RequestError, RunnerError
+from runner.errors import ReplayMismatch, RequestError, RunnerError
+from runner.server import logs
 from runner.transcript import compact
 from sandbox import SandboxError
 
-LOG = logging.getLogger("cellblock.server")
 DASHSCOPE_PREFIX = "/api/v1/services/"
 CLIENT_WAIT_CAP_S = 100.0
 
@@ -52,11 +51,14 @@ def note(request: Request, error: Exception, fault: Fault) -> None:
     facts["fault"] = fault.kind
     if isinstance(error, RequestError):
         return
-    line = {"event": "failure", "id": request_id_of(request), "fault": fault.kind}
-    if isinstance(error, RunnerError | SandboxError):
-        LOG.warning("%s", json.dumps({**line, "error": str(error)[:2000]}, ensure_ascii=False))
-    else:
-        LOG.error("%s", json.dumps(line), exc_info=error)
+    is_known = isinstance(error, RunnerError | SandboxError)
+    more: dict[str, object] = {} if is_known else {"trace": logs.trace_of(error)}
+    config = request.app.state.services.config
+    if config.server.log_content or (is_known and not isinstance(error, ReplayMismatch)):
+        # What differs from a recording is what was asked; an unforeseen error may quote anything.
+        more["error"] = str(error)[: logs.ERROR_CHARS]
+    level = logging.WARNING if is_known else logging.ERROR
+    logs.write("failure", level, fault=fault.kind, **more)
 
 
 def _headers(fault: Fault, *, ran_code: bool) -> dict[str, str]:

@@ -11,6 +11,7 @@ from runner.dialects.asked import Asked
 from runner.events import CallDone, CallRunning, Ended, LoopEvent
 from runner.loop import Budget, Loop
 from runner.models.directory import Directory
+from runner.server import logs
 from runner.server.auth import Account, Accounts
 from runner.server.background import BackgroundRuns
 from runner.server.container_store import ContainerStore
@@ -142,17 +143,20 @@ class Job:
         """The loop's events, counted. Raises what the loop raises."""
         metrics, began = self._services.metrics, 0.0
         async with AsyncExitStack() as held:
-            awaited = held.enter_context(self._session_expected())
             if self.lease is not None:
                 held.push_async_callback(self.lease.release)
             for tool in self._tools:
                 held.push_async_callback(tool.close)
             held.enter_context(self.account.request())
+            awaited = held.enter_context(self._session_expected())
+            if has_content := self._services.config.server.log_content:
+                logs.question(self.loop.asked)
             async with aclosing(self.loop.run()) as events:
                 async for event in events:
                     if isinstance(event, CallRunning):
-                        self.has_run_code |= event.call.name == "code_interpreter"
-                        awaited.close()
+                        if event.call.name == "code_interpreter":
+                            self.has_run_code = True
+                            awaited.close()
                         began = time.perf_counter()
                     elif isinstance(event, CallDone):
                         run = event.result.details
@@ -166,6 +170,8 @@ class Job:
                         self.ended = event
                         metrics.endings.labels(event.ending).inc()
                         metrics.spent(event.usage)
+                    if has_content:
+                        logs.content(event)
                     yield event
 
     @contextmanager

@@ -5,15 +5,15 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from starlette.responses import Response
 
 from runner.dialects.faults import fault_of
 from runner.errors import RequestError
 from runner.server.access import Here, Who
 from runner.server.auth import Account
-from runner.server.bodies import errors_of
-from runner.server.gate import read_body
+from runner.server.bodies import OpenApi, errors_of
+from runner.server.gate import read_body, read_json
 from runner.server.replies import json_reply, note
 from runner.server.session_table import Held, SessionTable
 from runner.server.streaming import Answer, EventStream, Wire
@@ -58,6 +58,14 @@ class RunOrder(BaseModel):
     stream: bool = False
 
 
+def _run_body() -> OpenApi:
+    schema = RunOrder.model_json_schema()
+    # In place: a reference would point into the whole document.
+    limits = schema.pop("$defs")["RunLimits"]
+    schema["properties"]["limits"] = {"anyOf": [limits, {"type": "null"}], "default": None}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 # ---- routes -------------------------------------------------------------------------------------
 
 
@@ -90,12 +98,11 @@ async def close_session(session_id: str, here: Here, who: Who) -> Response:
     return json_reply({"id": session_id, "object": "session.deleted", "deleted": True})
 
 
-@router.post("/{session_id}/run")
-async def run_snippet(
-    session_id: str, order: RunOrder, request: Request, here: Here, who: Who
-) -> Response:
+@router.post("/{session_id}/run", openapi_extra=_run_body())
+async def run_snippet(session_id: str, request: Request, here: Here, who: Who) -> Response:
     """Run a snippet: its outcome, or its events as they come, the outcome in the last."""
     held = here.sessions.find(who.owner, session_id)
+    order = _order(await read_json(request, here.config.server.body_bytes))
     limits = _limits(order.limits)
     if order.stream:
         wire = Wire()
@@ -176,6 +183,15 @@ async def get_file(session_id: str, path: str, here: Here, who: Who) -> Response
         # What a snippet wrote must not run as a page of this origin.
         headers={"content-disposition": "attachment", "x-content-type-options": "nosniff"},
     )
+
+
+def _order(body: JsonValue) -> RunOrder:
+    try:
+        return RunOrder.model_validate(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RequestError("invalid", f"{place}: {first['msg']}.", param=place or None) from None
 
 
 def _limits(asked: RunLimits | None) -> Limits | None:

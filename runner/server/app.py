@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from runner.config import Config
 from runner.errors import RequestError, RequestFault, RunnerError, StorageError
@@ -112,7 +112,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(run_code_routes.router)
     app.get("/healthz")(healthz)
     app.get("/readyz", responses={503: {"description": "Not ready."}})(readyz)
-    app.get("/metrics")(metrics)
+    app.get("/metrics", response_class=PlainTextResponse)(metrics)
     app.add_exception_handler(RunnerError, _on_error)
     app.add_exception_handler(SandboxError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)

@@ -5,6 +5,11 @@ from typing import Any, Literal
 from pydantic import JsonValue
 
 OpenApi = dict[str, JsonValue]
+PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals", "file-extract")
+NAME_CHARS = 256
+IDLE_MINUTES_MOST = 7 * 24 * 60
+LEAST_S, MOST_S = 3600, 30 * 24 * 3600
+"""How long a file with an expiry is kept, at least and at most."""
 ERROR: OpenApi = {
     "type": "object",
     "required": ["error"],
@@ -31,12 +36,6 @@ DASHSCOPE_ERROR: OpenApi = {
         "request_id": {"type": "string"},
     },
 }
-JSON_BODY: OpenApi = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"type": "object"}}},
-    }
-}
 def _body(kind: str, schema: OpenApi) -> OpenApi:
     return {"required": True, "content": {kind: {"schema": schema}}}
 
@@ -47,7 +46,35 @@ METADATA: OpenApi = {
     "maxProperties": 16,
     "additionalProperties": {"type": "string", "maxLength": 512},
 }
-ITEMS: OpenApi = {"type": "array", "maxItems": 20, "items": {"type": "object"}}
+FUNCTION_ITEMS: list[JsonValue] = [
+    {
+        "type": "object",
+        "required": ["type", "call_id", *needed],
+        "properties": {
+            "type": {"type": "string", "enum": [kind]},
+            "call_id": {"type": "string"},
+            **{name: {"type": "string"} for name in needed},
+        },
+    }
+    for kind, needed in (
+        ("function_call", ("name", "arguments")),
+        ("function_call_output", ("output",)),
+    )
+]
+MESSAGE_ITEM: OpenApi = {
+    "type": "object",
+    "required": ["type", "role", "content"],
+    "properties": {
+        "type": {"type": "string", "enum": ["message"]},
+        "role": {"type": "string", "enum": ["user", "assistant", "system", "developer"]},
+        "content": {"type": "string"},
+    },
+}
+ITEMS: OpenApi = {
+    "type": "array",
+    "maxItems": 20,
+    "items": {"anyOf": [MESSAGE_ITEM, *FUNCTION_ITEMS]},
+}
 FILE_BODY: OpenApi = {
     "requestBody": _body(
         "multipart/form-data",
@@ -56,9 +83,17 @@ FILE_BODY: OpenApi = {
             "required": ["file", "purpose"],
             "properties": {
                 "file": FILE_PART,
-                "purpose": {"type": "string"},
+                "purpose": {"type": "string", "enum": list(PURPOSES)},
                 "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
-                "expires_after[seconds]": {"type": "integer", "minimum": 3600},
+                "expires_after[seconds]": {
+                    "type": "integer",
+                    "minimum": LEAST_S,
+                    "maximum": MOST_S,
+                },
+            },
+            "dependentRequired": {
+                "expires_after[anchor]": ["expires_after[seconds]"],
+                "expires_after[seconds]": ["expires_after[anchor]"],
             },
         },
     )
@@ -70,13 +105,17 @@ CONTAINER_BODY: OpenApi = {
             "type": "object",
             "required": ["name"],
             "properties": {
-                "name": {"type": "string", "minLength": 1},
+                "name": {"type": "string", "minLength": 1, "maxLength": NAME_CHARS},
                 "expires_after": {
                     "type": "object",
                     "required": ["anchor", "minutes"],
                     "properties": {
                         "anchor": {"type": "string", "enum": ["last_active_at"]},
-                        "minutes": {"type": "integer", "minimum": 1},
+                        "minutes": {
+                            "type": "integer",
+                            "minimum": 1,
+                            "maximum": IDLE_MINUTES_MOST,
+                        },
                     },
                 },
                 "file_ids": {"type": "array", "items": {"type": "string"}},
@@ -137,6 +176,18 @@ STATUSES = {
     504: "The time is over.",
     507: "The server's disk is full.",
 }
+
+
+STREAM: OpenApi = {}
+BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The bytes.", "content": {"application/octet-stream": {"schema": {}}}}
+}
+
+
+def answers_of(dialect: Literal["openai", "dashscope"]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that answers whole or streams."""
+    content = {"application/json": {"schema": {"type": "object"}}, "text/event-stream": STREAM}
+    return {200: {"description": "The answer.", "content": content}, **errors_of(dialect)}
 
 
 def errors_of(dialect: Literal["openai", "dashscope"]) -> dict[int | str, dict[str, Any]]:

@@ -15,9 +15,10 @@ from runner.errors import RequestError, RunnerError
 from runner.events import Ended, LoopEvent, RoundBegan
 from runner.server.access import Here, Who
 from runner.server.auth import Account
-from runner.server.bodies import JSON_BODY, errors_of
+from runner.server.bodies import answers_of, errors_of
 from runner.server.gate import read_json
 from runner.server.replies import error_reply, json_reply, note, request_id_of
+from runner.server.requests import CHAT, GENERATION
 from runner.server.services import Job, Services
 from runner.server.streaming import Answer, EventStream, Wire
 from sandbox import SandboxError
@@ -111,9 +112,9 @@ async def get_model(model: str, here: Here, _who: Who) -> Response:
 
 
 for _path in CHAT_PATHS:
-    router.post(_path, openapi_extra=JSON_BODY, responses=errors_of("openai"))(chat_completions)
+    router.post(_path, openapi_extra=CHAT, responses=answers_of("openai"))(chat_completions)
 for _path in DASHSCOPE_PATHS:
-    router.post(_path, openapi_extra=JSON_BODY, responses=errors_of("dashscope"))(generation)
+    router.post(_path, openapi_extra=GENERATION, responses=answers_of("dashscope"))(generation)
 for _base in MODEL_BASES:
     router.get(f"{_base}/models", responses=errors_of("openai"))(list_models)
     router.get(f"{_base}/models/{{model:path}}", responses=errors_of("openai"))(get_model)

@@ -9,7 +9,14 @@ from runner.dialects.fields import Fields
 from runner.dialects.responses import check_network
 from runner.errors import RequestError
 from runner.server.access import Here, Who
-from runner.server.bodies import CONTAINER_BODY, CONTAINER_FILE_BODY, errors_of
+from runner.server.bodies import (
+    BYTES,
+    CONTAINER_BODY,
+    CONTAINER_FILE_BODY,
+    IDLE_MINUTES_MOST,
+    NAME_CHARS,
+    errors_of,
+)
 from runner.server.downloads import content_reply
 from runner.server.gate import read_json
 from runner.server.paging import cursor, page_json
@@ -19,8 +26,6 @@ from runner.server.responses_routes import BASES
 from runner.server.services import Services
 from runner.server.uploads import upload
 
-NAME_CHARS = 256
-IDLE_MINUTES_MOST = 7 * 24 * 60
 MOUNT = "/mnt/data/"
 router = APIRouter()
 Limit = Annotated[int, Query(ge=1, le=100)]
@@ -136,7 +141,9 @@ for _base in BASES:
     router.get(_path, responses=_errors)(list_files)
     _path = f"{_path}/{{file_id}}"
     router.get(_path, responses=_errors)(get_file)
-    router.get(f"{_path}/content", responses=_errors)(get_content)
+    router.get(
+        f"{_path}/content", responses={**_errors, **BYTES}, response_class=Response
+    )(get_content)
     router.delete(_path, responses=_errors)(delete_file)
 
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from runner.errors import RequestError
 from runner.server.access import Here, Who
-from runner.server.bodies import FILE_BODY, errors_of
+from runner.server.bodies import BYTES, FILE_BODY, LEAST_S, MOST_S, PURPOSES, errors_of
 from runner.server.downloads import content_reply
 from runner.server.paging import cursor, page_json
 from runner.server.records import Order, StoredFile
@@ -17,8 +17,6 @@ from runner.server.responses_routes import BASES
 from runner.server.services import Services
 from runner.server.uploads import Upload, upload
 
-PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals", "file-extract")
-LEAST_S, MOST_S = 3600, 30 * 24 * 3600
 router = APIRouter()
 
 
@@ -75,7 +73,9 @@ for _base in BASES:
     router.post(_path, openapi_extra=FILE_BODY, responses=_errors)(create_file)
     router.get(_path, responses=_errors)(list_files)
     router.get(f"{_path}/{{file_id}}", responses=_errors)(get_file)
-    router.get(f"{_path}/{{file_id}}/content", responses=_errors)(get_content)
+    router.get(
+        f"{_path}/{{file_id}}/content", responses={**_errors, **BYTES}, response_class=Response
+    )(get_content)
     router.delete(f"{_path}/{{file_id}}", responses=_errors)(delete_file)
 
 

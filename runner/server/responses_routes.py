@@ -19,11 +19,12 @@ from runner.events import CallRunning
 from runner.server.access import Here, Who
 from runner.server.auth import Account
 from runner.server.background import BackgroundRun
-from runner.server.bodies import JSON_BODY, errors_of
+from runner.server.bodies import answers_of, errors_of
 from runner.server.gate import read_json
 from runner.server.paging import page
 from runner.server.records import ConversationRow, Order
 from runner.server.replies import error_reply, json_reply
+from runner.server.requests import RESPONSE
 from runner.server.respond import Earlier, Respond
 from runner.server.response_store import FINAL, StoredResponse
 from runner.server.services import Services
@@ -203,6 +204,7 @@ async def get_response(
     run = here.background.find(who.owner, response_id)
     if stream:
         if run is None:
+            await _stored(here, who, response_id)
             raise RequestError(
                 "invalid", "Only a background response can be streamed again.", param="stream"
             )
@@ -270,11 +272,12 @@ async def input_tokens(request: Request, here: Here, who: Who) -> Response:
 
 for _base in BASES:
     _errors = errors_of("openai")
-    router.post(f"{_base}/responses/input_tokens", openapi_extra=JSON_BODY, responses=_errors)(
+    router.post(f"{_base}/responses/input_tokens", openapi_extra=RESPONSE, responses=_errors)(
         input_tokens
     )
-    router.post(f"{_base}/responses", openapi_extra=JSON_BODY, responses=_errors)(create_response)
-    router.get(f"{_base}/responses/{{response_id}}", responses=_errors)(get_response)
+    _answers = answers_of("openai")
+    router.post(f"{_base}/responses", openapi_extra=RESPONSE, responses=_answers)(create_response)
+    router.get(f"{_base}/responses/{{response_id}}", responses=_answers)(get_response)
     router.delete(f"{_base}/responses/{{response_id}}", responses=_errors)(delete_response)
     router.post(f"{_base}/responses/{{response_id}}/cancel", responses=_errors)(cancel_response)
     router.get(f"{_base}/responses/{{response_id}}/input_items", responses=_errors)(input_items)

@@ -12,7 +12,7 @@ from runner.dialects.faults import fault_of
 from runner.errors import RequestError
 from runner.server.access import Here, Who
 from runner.server.auth import Account
-from runner.server.bodies import OpenApi, errors_of
+from runner.server.bodies import BYTES, OpenApi, answers_of, errors_of
 from runner.server.gate import read_body, read_json
 from runner.server.replies import json_reply, note
 from runner.server.session_table import Held, SessionTable
@@ -98,7 +98,7 @@ async def close_session(session_id: str, here: Here, who: Who) -> Response:
     return json_reply({"id": session_id, "object": "session.deleted", "deleted": True})
 
 
-@router.post("/{session_id}/run", openapi_extra=_run_body())
+@router.post("/{session_id}/run", openapi_extra=_run_body(), responses=answers_of("openai"))
 async def run_snippet(session_id: str, request: Request, here: Here, who: Who) -> Response:
     """Run a snippet: its outcome, or its events as they come, the outcome in the last."""
     held = here.sessions.find(who.owner, session_id)
@@ -167,7 +167,7 @@ async def put_file(session_id: str, path: str, request: Request, here: Here, who
     return json_reply({"path": path, "object": "session.file", "bytes": len(data)})
 
 
-@router.get("/{session_id}/files/{path:path}")
+@router.get("/{session_id}/files/{path:path}", responses=BYTES, response_class=Response)
 async def get_file(session_id: str, path: str, here: Here, who: Who) -> Response:
     """The content of a file of the workspace."""
     held = here.sessions.find(who.owner, session_id)

@@ -158,9 +158,11 @@ class Wire:
             self._end(None)
             return
         try:
-            for frame in self._reader.feed(data):
-                if self._is_open:
-                    self._on_message(unpack(self._incoming, frame))
+            while frames := self._reader.feed(data):
+                for frame in frames:
+                    if self._is_open:
+                        self._on_message(unpack(self._incoming, frame))
+                data = b""  # A fault behind these frames is told now, however they were split.
         except (FrameError, MessageError) as fault:
             self._end(str(fault))
 

@@ -9,6 +9,7 @@ The keeper is a grandchild whose parent has exited, so init adopts it. As a chil
 `os.wait()` in a snippet wait for it.
 """
 
+import ctypes
 import errno
 import os
 import random
@@ -42,6 +43,11 @@ from sandbox.protocol.messages import (
 )
 from sandbox.protocol.plan import JailPlan
 
+_first_interpreter = ctypes.pythonapi.PyInterpreterState_Head
+_first_interpreter.restype = ctypes.c_void_p
+_next_interpreter = ctypes.pythonapi.PyInterpreterState_Next
+_next_interpreter.argtypes = [ctypes.c_void_p]
+_next_interpreter.restype = ctypes.c_void_p
 Chance = tuple[object, ...]
 """State of `random`."""
 REHEARSALS = 20
@@ -353,11 +359,22 @@ def _what_cannot_be_copied() -> str:
     # Threads of native pools have no Python frame, and re-create themselves after a fork.
     if len(sys._current_frames()) > 1:
         return "the session has live Python threads"
+    if _has_other_interpreters():
+        return "the session has live sub-interpreters"
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return ""
     return "the session has a child process of its own"
+
+
+def _has_other_interpreters() -> bool:
+    """Whether this process has more than its main interpreter, whoever made them.
+
+    A fork made here would wait for ever for locks of theirs. Source: the C API, where interpreter
+    states are a list.
+    """
+    return bool(_next_interpreter(_first_interpreter()))
 
 
 def _private_bytes() -> int:

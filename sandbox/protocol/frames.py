@@ -37,13 +37,19 @@ class FrameReader:
         return bool(self._buffer)
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Frames that `data` completes. Raises FrameError before buffering an oversized body."""
+        """Frames that `data` completes. Raises FrameError for a header that claims too much.
+
+        Frames before such a header are given first: the call after that one raises, with or
+        without more data.
+        """
         self._buffer += data
         frames: list[Frame] = []
         start = 0
         while len(self._buffer) - start >= HEADER.size:
             kind, length = HEADER.unpack_from(self._buffer, start)
             if length > self._cap_bytes:
+                if frames:
+                    break
                 raise FrameError(
                     f"frame {kind} claims {length} bytes, the cap is {self._cap_bytes}"
                 )

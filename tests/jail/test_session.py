@@ -214,6 +214,19 @@ def test_a_death_in_a_one_shot_run_is_an_outcome_and_the_next_run_is_fine(box: S
     assert box.run("1").text == "1"
 
 
+def test_a_session_with_a_sub_interpreter_runs_on_in_place_and_says_so(session: Session) -> None:
+    session.run(
+        "try: import _interpreters as interpreters\n"
+        "except ImportError: import _xxsubinterpreters as interpreters\n"
+        "number = interpreters.create()\nx = 1"
+    )
+    outcome = session.run("x += 1\nx")
+    assert (outcome.text, outcome.survives) == ("2", False)
+    assert outcome.survives_reason == "the session has live sub-interpreters"
+    session.run("interpreters.destroy(number)")
+    assert session.run("x").survives is True
+
+
 # ---- interrupts ---------------------------------------------------------------------------------
 
 

@@ -49,7 +49,7 @@ class Ends:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0)
 
@@ -187,3 +187,12 @@ def test_no_bytes_of_a_guest_raise_in_the_host(chunks: list[bytes], starts_well:
         ends.close()
 
     asyncio.run(hear())
+
+
+async def test_a_message_before_a_bad_header_is_heard_also_when_both_come_at_once() -> None:
+    ends = Ends()
+    ends.other.sendall(pack(Parked(1)) + HEADER.pack(1, 1 << 30))
+    await until(lambda: bool(ends.ends))
+    assert ends.messages == [Parked(1)]
+    assert ends.ends == ["frame 1 claims 1073741824 bytes, the cap is 4096"]
+    ends.close()

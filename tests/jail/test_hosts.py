@@ -101,6 +101,65 @@ def test_a_plain_user_has_every_feature_in_both_tiers(
     ]
 
 
+USER_BRANCHES = """
+import json, os
+from sandbox import Limits, Policy, Sandbox
+limits = Limits(grace_s=0.1, memory_bytes=192 << 20, processes=40)
+LOOK = '''
+def reached():
+    found = 0
+    for pid in range(1, 99):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            continue
+        except PermissionError:
+            pass
+        found += 1
+    return found
+'''
+with Sandbox(Policy(limits=limits)) as box, box.session() as session:
+    session.put("a.txt", "put")
+    session.run("import os, signal; x = [1]" + LOOK)
+    alone = session.run("reached()").text
+    one, other = session.fork(2)
+    one.run("x.append(2); open('a.txt', 'w').write('one')")
+    deeper = one.fork()
+    branches = (one, other, deeper)
+    said = [
+        [each.run("x").text for each in branches],
+        [bytes(each.get("a.txt")).decode() for each in (session, *branches)],
+        [each.run("reached()").text == alone for each in (session, *branches)],
+        [session.run("os.kill(-1, signal.SIGKILL)\\nos._exit(1)").status],
+        [each.run("os._exit(1)").state for each in branches],
+        [each.run("x").text for each in branches],
+        [other.run("big = b'x' * (300 << 20)").status != "completed", other.run("x").text],
+        [other.best_of(["1 / 0", "x.append(9)"]).winner, other.run("x").text],
+    ]
+    for each in branches:
+        each.close()
+print(json.dumps([os.getuid(), *said]))
+"""
+
+
+def test_a_plain_users_branches_are_as_far_apart_as_roots(
+    readable: Path, as_user: tuple[str, ...]
+) -> None:
+    assert run_host(
+        USER_BRANCHES, interpreter=SYSTEM_PYTHON, path=str(readable), wrapper=as_user
+    ) == [
+        PLAIN_USER if as_user else os.geteuid(),
+        ["[1, 2]", "[1]", "[1, 2]"],
+        ["put", "one", "put", "one"],
+        [True, True, True, True],
+        ["died"],
+        ["rolled_back", "rolled_back", "rolled_back"],
+        ["[1, 2]", "[1]", "[1, 2]"],
+        [True, "[1]"],
+        [1, "[1, 9]"],
+    ]
+
+
 RESTRICTED_HOST = """
 import json
 from sandbox import Policy, Sandbox

@@ -5,6 +5,7 @@ names let a later process see which of them belong to nobody any more.
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import signal
@@ -34,6 +35,7 @@ class Files(NamedTuple):
 
     memory_limit: str
     swap_limit: str | None
+    memory_used: str
     memory_peak: str
     oom_kills: str
     join: str
@@ -42,11 +44,19 @@ class Files(NamedTuple):
 V1_FILES = Files(
     "memory.limit_in_bytes",
     "memory.memsw.limit_in_bytes",
+    "memory.usage_in_bytes",
     "memory.max_usage_in_bytes",
     "memory.oom_control",
     "tasks",
 )
-V2_FILES = Files("memory.max", "memory.swap.max", "memory.peak", "memory.events", "cgroup.procs")
+V2_FILES = Files(
+    "memory.max",
+    "memory.swap.max",
+    "memory.current",
+    "memory.peak",
+    "memory.events",
+    "cgroup.procs",
+)
 
 
 class Hierarchies(NamedTuple):
@@ -141,8 +151,34 @@ class SessionGroup:
             for path in self._paths.values()
         ]
 
-    def limit_memory(self, memory_bytes: int) -> None:
-        """Cap the memory of the group, swap included, at `memory_bytes`."""
+    def limit_memory(self, memory_bytes: int) -> bool:
+        """Cap the memory of the group, swap included, at `memory_bytes`.
+
+        False, and the limit is what it was, if the group holds more than that already.
+        """
+        before = self._memory_bytes
+        if not self._is_v1 and memory_bytes < before and self.held_bytes() > memory_bytes:
+            return False  # Version 2 would end processes until it fits.
+        try:
+            self._write_limits(memory_bytes)
+        except OSError as error:
+            # Version 1, which has tried to give cached pages of files back.
+            if error.errno != errno.EBUSY or memory_bytes >= before:
+                raise
+            self._write_limits(before)
+            return False
+        return True
+
+    def held_bytes(self) -> int:
+        """Memory in use that cannot be given back; without cached pages of the disk's files."""
+        memory = self._path("memory")
+        used = int(_read(f"{memory}/{self._files.memory_used}"))
+        told = _fields(_read(f"{memory}/memory.stat"))
+        cached = told.get("total_cache", 0) if self._is_v1 else told.get("file", 0)
+        shared = told.get("total_shmem" if self._is_v1 else "shmem", 0)
+        return used - max(0, cached - shared)
+
+    def _write_limits(self, memory_bytes: int) -> None:
         memory = self._path("memory")
         limits = [(f"{memory}/{self._files.memory_limit}", memory_bytes)]
         swap = f"{memory}/{self._files.swap_limit}"

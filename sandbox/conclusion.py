@@ -17,6 +17,7 @@ from sandbox.outcome import (
     Raised,
     Refused,
     Truncated,
+    Usage,
 )
 from sandbox.protocol.messages import Done
 from sandbox.run import Breach, Exit, Ran, signal_name
@@ -82,6 +83,26 @@ def conclude(worker: Worker, ran: Ran, artifacts: tuple[Artifact, ...], limits: 
         type=done.error_type, message=done.error_message, traceback=done.error_traceback
     )
     return Raised(error=error, denials=denials, **shared)
+
+
+def too_much_held(worker: Worker, limits: Limits, held_bytes: int) -> LimitExceeded:
+    """The outcome of a snippet that was not run: the session holds more than it may use."""
+    return LimitExceeded(
+        limit="memory_bytes",
+        allowed=limits.memory_bytes,
+        observed=held_bytes,
+        usage=Usage(peak_memory_bytes=held_bytes),
+        denials=(
+            Denial(
+                layer="cgroup",
+                tried="to start a snippet",
+                rule="memory_bytes",
+                hint="the session holds more than this call allows; free some of it first",
+            ),
+        ),
+        tier=worker.plan.tier,
+        layers=worker.layers,
+    )
 
 
 def _limit_behind(worker: Worker, done: Done, limits: Limits, ran: Ran) -> Breach | None:

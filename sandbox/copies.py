@@ -5,9 +5,12 @@ changed since, and costs nothing while it waits.
 """
 
 import asyncio
+import contextlib
 import socket
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from sandbox.errors import (
     CheckpointDropped,
@@ -25,6 +28,24 @@ from sandbox.worker import Worker
 COPY_WITHIN_S = 10.0
 EXIT_WITHIN_S = 2.0
 NONCE = "copy"
+
+
+T = TypeVar("T")
+
+
+async def to_its_end(work: Coroutine[object, object, T]) -> T:
+    """The result of `work`, which a cancelled caller waits for before it is told.
+
+    Half way, the answer of a session's process would be on its way and nobody there to take it.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        raise
 
 
 @dataclass(frozen=True)

@@ -531,7 +531,10 @@ class SnippetRun:
     def _in_place(self) -> str:
         if not self._survive:
             return ""
-        return "" if self._keeper_pid() is not None else "the session could not be copied"
+        if self._keeper_pid() is not None:
+            return ""
+        said = self._keeper.refusal if self._keeper is not None else ""
+        return said or "the session could not be copied"
 
     def _was_refused_forks(self) -> bool:
         group = self._worker.group

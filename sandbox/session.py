@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, overload
 
 from sandbox import events
-from sandbox.conclusion import conclude
-from sandbox.copies import Checkpoint, CheckpointState, Copies
+from sandbox.cgroup import SessionGroup
+from sandbox.conclusion import conclude, too_much_held
+from sandbox.copies import Checkpoint, CheckpointState, Copies, to_its_end
 from sandbox.errors import (
     FileRefused,
     GuestFault,
@@ -44,6 +45,8 @@ HASH_HERE_BYTES = 4 * 1024 * 1024
 CHECKPOINTS_KEPT = 8
 CHECKPOINT_BYTES = 512 * 1024 * 1024
 CHECK_TIMEOUT_S = 30.0
+GIVING_BACK_CHECKS = 10
+GIVING_BACK_S = 0.02
 RAW_OUTPUT = ".output"
 """Directory of the workspace for the bytes of a stream that were no UTF-8."""
 
@@ -201,30 +204,46 @@ class AsyncSession:
         """A handle to the variables as they are now, for `rollback`.
 
         The oldest is dropped first when there are too many. Raises CopyRefused where
-        live threads or child processes forbid a faithful copy.
+        live threads or child processes forbid a faithful copy. When the calling task is cancelled
+        there is no checkpoint, and the session goes on.
         """
-        async with self._turn, self._exchange() as copies:
-            checkpoint = await copies.add(name, self._number)
+        made: list[Checkpoint] = []
+
+        async def mark(copies: Copies) -> None:
+            made.append(await copies.add(name, self._number))
             if self._snapshots is not None:
-                self._marked_files[checkpoint.id] = await asyncio.to_thread(self._snapshots.take)
-            return checkpoint
+                self._marked_files[made[0].id] = await asyncio.to_thread(self._snapshots.take)
+
+        async with self._turn, self._exchange() as copies:
+            try:
+                await to_its_end(mark(copies))
+            except asyncio.CancelledError:
+                for checkpoint in made:
+                    copies.drop(checkpoint, "nobody waited for it any more")
+                raise
+            return made[0]
 
     async def rollback(self, checkpoint: Checkpoint) -> None:
         """Put the variables back to what they were at `checkpoint`, which stays.
 
         Processes that the session started since are ended. Files stay as they are, unless the
-        policy says `files="rollback"`. Raises CheckpointDropped.
+        policy says `files="rollback"`. Raises CheckpointDropped. A call that is cancelled once it
+        has begun is carried out all the same.
         """
-        async with self._turn, self._exchange() as copies:
+
+        async def go_back(copies: Copies) -> None:
             await copies.restore(checkpoint)
             if self._snapshots is not None:
                 files = self._marked_files[checkpoint.id]
                 self._listing = await asyncio.to_thread(self._snapshots.restore, files)
 
+        async with self._turn, self._exchange() as copies:
+            await to_its_end(go_back(copies))
+
     async def checkpoints(self) -> list[CheckpointState]:
         """The checkpoints that can be rolled back to, oldest first, with the memory of each."""
         async with self._turn, self._exchange() as copies:
-            return await copies.list()
+            return await to_its_end(copies.list())
 
     @overload
     async def fork(self) -> "AsyncSession": ...
@@ -316,8 +335,7 @@ class AsyncSession:
             worker.on_gone = lambda: self._fail(answer, SessionLost("its process ended"))
             worker.guest.send(Check("check", code))
             try:
-                async with asyncio.timeout(CHECK_TIMEOUT_S):
-                    return await answer
+                return await to_its_end(asyncio.wait_for(answer, CHECK_TIMEOUT_S))
             finally:
                 self._rest(worker)
 
@@ -386,18 +404,19 @@ class AsyncSession:
                 spare=tuple(self._copies.pids) if self._copies is not None else (),
                 sink=sink,
             )
-            if worker.group is not None and allowed.memory_bytes != self._limits.memory_bytes:
-                worker.group.limit_memory(allowed.memory_bytes)
+            group = worker.group if allowed.memory_bytes != self._limits.memory_bytes else None
+            if group is not None and not await _fits(group, allowed.memory_bytes):
+                return too_much_held(worker, allowed, group.held_bytes())
             taken = None
-            if self._snapshots is not None:
-                taken = await asyncio.to_thread(self._snapshots.take)
-            self._running = run
             try:
+                if self._snapshots is not None:
+                    taken = await asyncio.to_thread(self._snapshots.take)
+                self._running = run
                 ran = await run.run()
             finally:
                 self._running = None
-            if worker.group is not None and allowed.memory_bytes != self._limits.memory_bytes:
-                worker.group.limit_memory(self._limits.memory_bytes)
+                if group is not None:
+                    group.limit_memory(self._limits.memory_bytes)
             self._rest(worker)
             if taken is not None and self._snapshots is not None and ran.state == "rolled_back":
                 before = await asyncio.to_thread(self._snapshots.restore, taken)
@@ -534,6 +553,16 @@ class AsyncSession:
         self._live_worker()
         assert self._files is not None
         return self._files
+
+
+async def _fits(group: SessionGroup, memory_bytes: int) -> bool:
+    """Limit the memory of `group`; False if it holds more, also in a moment."""
+    for _ in range(GIVING_BACK_CHECKS):
+        if group.limit_memory(memory_bytes):
+            return True
+        # The keeper of the snippet before may not have ended yet.
+        await asyncio.sleep(GIVING_BACK_S)
+    return False
 
 
 def _check_length(name: str, text: str) -> None:

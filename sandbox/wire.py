@@ -48,6 +48,8 @@ class Wire:
         """Waits for the next message of a copy that was asked something."""
         self.parked: int | None = None
         """Pid that a copy of a session process gave as its own, once it waits on this wire."""
+        self.refusal = ""
+        """Why the copy that was to wait on this wire was not made, if somebody said so."""
         self._is_parked_or_over = asyncio.Event()
         self.sender_pid: int | None = None
         end.setblocking(False)

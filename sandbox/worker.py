@@ -511,6 +511,9 @@ class Worker:
     def _on_guest(self, wire: Wire, message: Message) -> None:
         if isinstance(message, Parked):
             wire.park(message.pid)
+        elif isinstance(message, Copied) and wire is not self.guest:
+            wire.refusal = message.refusal
+            wire.close()
         elif wire.answer is not None:
             if not wire.answer.done():
                 wire.answer.set_result(message)

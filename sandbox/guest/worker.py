@@ -9,6 +9,7 @@ The keeper is a grandchild whose parent has exited, so init adopts it. As a chil
 `os.wait()` in a snippet wait for it.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -169,7 +170,7 @@ class Worker:
             return "the session has as many open files as it may have", False
         refusal = _what_cannot_be_copied()
         if refusal:
-            os.close(fd)
+            _say_why_no_copy(fd, refusal)
             return refusal, False
         try:
             return "", self._park(fd)
@@ -321,6 +322,14 @@ class Worker:
             self._is_interrupted = True
         elif self._is_running:
             raise KeyboardInterrupt
+
+
+def _say_why_no_copy(fd: int, refusal: str) -> None:
+    """Tell who waits for a copy on channel `fd` that none comes; a killed snippet cannot say it."""
+    channel = Channel(fd, "to_guest", TO_GUEST_CAP_BYTES)
+    with contextlib.suppress(ConnectionError):
+        channel.send(Copied("", refusal))
+    channel.close()
 
 
 def _announce_copy(channel: Channel) -> None:

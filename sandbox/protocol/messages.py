@@ -297,7 +297,10 @@ class Depart:
 
 @dataclass(frozen=True)
 class Copied:
-    """Answer of the original to `Park`; `refusal` says why it could not be copied, if so."""
+    """Answer of the original to `Park`; `refusal` says why it could not be copied, if so.
+
+    With a refusal it comes on the channel of the copy that there is not, too.
+    """
 
     nonce: str
     refusal: str

@@ -1,9 +1,13 @@
 """Checkpoints: back, further back, forward again, and never silently gone."""
 
+import asyncio
+
 import pytest
 
-from sandbox import CheckpointDropped, PolicyError, Sandbox, Session
+from sandbox import AsyncSandbox, CheckpointDropped, Policy, PolicyError, Sandbox, Session
+from sandbox.copies import Checkpoint
 from sandbox.errors import CopyRefused
+from tests.jail.corpus import Tier
 
 
 def test_a_rollback_brings_variables_back_and_the_checkpoint_stays(session: Session) -> None:
@@ -137,3 +141,37 @@ def test_a_try_keeps_what_completed_and_takes_back_what_did_not(session: Session
     assert (failed.status, failed.state) == ("raised", "rolled_back")
     assert session.run("x").text == "2"
     assert session.checkpoints() == []
+
+
+async def test_a_cancelled_call_leaves_the_session_as_it_was_and_no_checkpoint(
+    tier: Tier,
+) -> None:
+    async with AsyncSandbox(Policy(tier=tier), pool_size=0) as box, box.session() as session:
+        await session.run("x = 1")
+        kept = [await session.checkpoint("kept")]
+        for begun in range(6):
+            for call in (session.checkpoint(), session.checkpoints(), session.check("1")):
+                task = asyncio.ensure_future(call)
+                for _ in range(begun):
+                    await asyncio.sleep(0)
+                task.cancel()
+                [came] = await asyncio.gather(task, return_exceptions=True)
+                if isinstance(came, Checkpoint):
+                    kept.append(came)  # It was faster.
+        assert [state.checkpoint for state in await session.checkpoints()] == kept
+        assert (await session.run("x")).text == "1"
+
+
+async def test_a_rollback_that_nobody_waits_for_any_more_is_carried_out(tier: Tier) -> None:
+    async with AsyncSandbox(Policy(tier=tier), pool_size=0) as box, box.session() as session:
+        await session.run("x = 1")
+        mark = await session.checkpoint()
+        for begun in range(2, 6):
+            await session.run("x = 2")
+            task = asyncio.ensure_future(session.rollback(mark))
+            for _ in range(begun):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert (await session.run("x")).text == "1"

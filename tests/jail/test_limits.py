@@ -230,6 +230,16 @@ def test_a_call_may_lower_the_memory_limit_for_itself(session: Session) -> None:
     assert session.run(take).status == "completed"
 
 
+def test_a_call_that_allows_less_than_the_session_holds_is_told_so(session: Session) -> None:
+    session.run("held = bytearray(b'x') * (80 << 20)")
+    outcome = exceeded(session.run("x = 0\ntime.sleep(1)", limits=Limits(memory_bytes=64 * MiB)))
+    assert (outcome.limit, outcome.allowed) == ("memory_bytes", 64 * MiB)
+    assert outcome.observed > 64 * MiB
+    assert session.run("x, len(held)").text == f"(41, {80 * MiB})"
+    assert session.run("del held; x", limits=Limits(memory_bytes=120 * MiB)).text == "41"
+    assert session.run("x", limits=Limits(memory_bytes=64 * MiB)).text == "41"
+
+
 def test_a_call_cannot_raise_what_the_jail_was_built_with(session: Session) -> None:
     with pytest.raises(PolicyError, match=r"limits\.memory_bytes"):
         session.run("1", limits=Limits(memory_bytes=256 * MiB))

@@ -180,6 +180,15 @@ def test_a_session_with_a_live_thread_says_so_until_it_has_ended(session: Sessio
     assert session.run("x").text == "2"
 
 
+def test_a_snippet_that_is_killed_in_place_says_why_it_had_no_copy(session: Session) -> None:
+    session.run("import os, threading\nthreading.Thread(target=threading.Event().wait).start()")
+    outcome = session.run("os._exit(1)")
+    assert (outcome.state, survival_of(outcome)) == (
+        "lost",
+        (False, "the session has live Python threads"),
+    )
+
+
 def test_a_session_with_a_child_says_so_until_it_was_waited_for(session: Session) -> None:
     session.run("import os, time\nchild = os.fork()\nif child == 0: time.sleep(99)\nx = 1")
     reason = (False, "the session has a child process of its own")

@@ -46,7 +46,6 @@ DISK_CHECK_S = 0.1
 DISK_CHECK_SHARE = 10
 """A look at many files comes after ten times the time that the last one took."""
 DISPLAYS_CAP = 256
-DISPLAYED_CAP_BYTES = 64 * 1024 * 1024
 DENIALS_CAP = 200
 
 Sink = Callable[[events.Event], None]
@@ -379,8 +378,11 @@ class SnippetRun:
             self._finish(Fault(f"{type(message).__name__} out of place"))
 
     def _show(self, bundle: dict[str, str]) -> None:
-        self._displayed_bytes += sum(map(len, bundle.values()))
-        if len(self._displays) >= DISPLAYS_CAP or self._displayed_bytes > DISPLAYED_CAP_BYTES:
+        self._displayed_bytes += sum(map(_size, bundle.values()))
+        self._check_output()
+        if self._breach is not None and self._breach.limit == "output_bytes":
+            return
+        if len(self._displays) >= DISPLAYS_CAP:
             self._finish(Fault("more displays than a snippet may have"))
             return
         self._displays.append(bundle)
@@ -405,9 +407,7 @@ class SnippetRun:
             self._loop.remove_reader(fd)
             return
         self._take_output(index, data)
-        total = self._stdout.total + self._stderr.total
-        if total > self._limits.output_bytes:
-            self._exceed("output_bytes", self._limits.output_bytes, total)
+        self._check_output()
 
     def _take_output(self, index: int, data: bytes) -> None:
         (self._stdout, self._stderr)[index].add(data)
@@ -430,9 +430,18 @@ class SnippetRun:
                     self._take_output(index, data)
                     left -= len(data)
             self._tell_output(index, self._decoders[index].finish())
-        total = self._stdout.total + self._stderr.total
-        if self._breach is None and total > self._limits.output_bytes:
-            self._breach = Breach("output_bytes", self._limits.output_bytes, total)
+        produced = self._produced_bytes()
+        if self._breach is None and produced > self._limits.output_bytes:
+            self._breach = Breach("output_bytes", self._limits.output_bytes, produced)
+
+    def _check_output(self) -> None:
+        produced = self._produced_bytes()
+        if produced > self._limits.output_bytes:
+            self._exceed("output_bytes", self._limits.output_bytes, produced)
+
+    def _produced_bytes(self) -> int:
+        """What the snippet has written and displayed."""
+        return self._stdout.total + self._stderr.total + self._displayed_bytes
 
     # ---- the end --------------------------------------------------------------------------------
 
@@ -546,3 +555,8 @@ class SnippetRun:
 def signal_name(status: int) -> str | None:
     """Name of the signal in a wait status; None for an exit."""
     return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else None
+
+
+def _size(text: str) -> int:
+    """Bytes of `text` as UTF-8, which no copy is made for where they are as many as characters."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -271,6 +271,15 @@ def test_both_streams_count_together(session: Session) -> None:
     assert outcome.truncated.stderr.dropped_bytes > 0
 
 
+def test_displays_count_as_output_and_those_past_the_limit_are_left_out(session: Session) -> None:
+    shown = "display({'text/plain': 'é' * 100_000}, raw=True)"
+    outcome = exceeded(session.run(f"while True: {shown}"))
+    assert (outcome.limit, outcome.allowed) == ("output_bytes", MiB)
+    assert MiB < outcome.observed
+    assert [len(bundle["text/plain"]) for bundle in outcome.displays] == [100_000] * 5
+    assert session.run(f"for _ in range(5): {shown}").status == "completed"
+
+
 # ---- processes and descriptors ------------------------------------------------------------------
 
 

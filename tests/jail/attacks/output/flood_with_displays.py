@@ -1,6 +1,5 @@
-# any tier: protocol -> completed, capped
-# Displays travel on the guest channel, not on a stream; their number and size
-# are bounded all the same.
+# any tier: output_cap -> limit_exceeded output_bytes
+# Displays travel on the guest channel, not on a stream; they count all the same.
 class Shown:
     def _repr_html_(self):
         return "x" * 500_000
@@ -8,4 +7,3 @@ class Shown:
 
 for _ in range(400):
     display(Shown())
-contained("capped")

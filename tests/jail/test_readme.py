@@ -1,6 +1,7 @@
 """README keeps its word: its Python, its commands and its policy are run, their output compared.
 
 A `python` block must print what its comments after `print(...)` say, or the `text` block below it.
+One that talks to a server is only compiled: `tests/clients` have the conversations.
 A `console` block is commands after `$` and what they print. `...` stands for any text. `sh` blocks
 set up a checkout or run these very tests.
 """
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
+from runner.config import Config
 from sandbox import Limits, Policy, probe
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,12 @@ def blocks(*languages: str) -> list[Block]:
         for match in BLOCK.finditer(README)
     ]
     return [block for block in found if not languages or block.language in languages]
+
+
+def policy() -> str:
+    """The TOML block that is a policy; the others are parts of the server's config."""
+    [found] = [block.text for block in blocks("toml") if "[limits]" in block.text]
+    return found
 
 
 def promised(block: Block) -> list[str]:
@@ -72,7 +80,7 @@ def possible() -> None:
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with README's policy and a `cellblock` command in it."""
     directory = tmp_path_factory.mktemp("readme")
-    (directory / "policy.toml").write_text(blocks("toml")[0].text)
+    (directory / "policy.toml").write_text(policy())
     command = directory / "bin" / "cellblock"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m runner "$@"\n')
@@ -108,6 +116,9 @@ def test_readme_has_what_is_tested_here() -> None:
 
 @pytest.mark.parametrize("block", blocks("python"), ids=lambda block: f"line {block.line}")
 def test_the_python_of_readme_prints_what_it_says(desk: Path, block: Block) -> None:
+    if "from openai import" in block.text:
+        assert compile(block.text, "README.md", "exec")
+        return
     assert promised(block)
     said = run(desk, [sys.executable, "-c", block.text])
     assert said.splitlines() == promised(block)
@@ -121,18 +132,27 @@ def test_the_commands_of_readme_print_what_it_says(desk: Path, block: Block) -> 
 
 
 def test_the_policy_of_readme_is_the_default_but_for_what_it_says() -> None:
-    policy = Policy.from_toml_text(blocks("toml")[0].text)
-    assert policy == Policy(imports="data", env={"REGION": "eu"})
-    assert policy.limits.model_fields_set == set(Limits.model_fields)
+    told = Policy.from_toml_text(policy())
+    assert told == Policy(imports="data", env={"REGION": "eu"})
+    assert told.limits.model_fields_set == set(Limits.model_fields)
+
+
+def test_the_servers_config_in_readme_is_one(tmp_path: Path) -> None:
+    parts = [block.text for block in blocks("toml") if block.text != policy()]
+    for index, part in enumerate(parts):
+        path = tmp_path / f"{index}.toml"
+        path.write_text(part)
+        assert Config.read(path) != Config()
+    assert len(parts) >= 2
 
 
 def test_what_readme_leaves_out_of_the_policy_is_right_too(tmp_path: Path) -> None:
     (tmp_path / "datasets").mkdir()
-    text = re.sub(r"^# (?=\w+ = )", "", blocks("toml")[0].text, flags=re.MULTILINE)
-    policy = Policy.from_toml_text(text, directory=str(tmp_path))
-    assert policy.tier == "landlock"
-    assert policy.environment == str(tmp_path / ".venv/bin/python")
-    assert [mount.host for mount in policy.mounts] == [str(tmp_path / "datasets")]
+    text = re.sub(r"^# (?=\w+ = )", "", policy(), flags=re.MULTILINE)
+    told = Policy.from_toml_text(text, directory=str(tmp_path))
+    assert told.tier == "landlock"
+    assert told.environment == str(tmp_path / ".venv/bin/python")
+    assert [mount.host for mount in told.mounts] == [str(tmp_path / "datasets")]
 
 
 def test_any_text_may_stand_for_three_dots_and_nothing_else() -> None:

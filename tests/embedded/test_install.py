@@ -282,6 +282,7 @@ def test_an_install_that_fails_says_why_and_how_much_is_kept(known, shelf, links
     assert failed.exit_code == 1
     assert "cellblock: small could not be fetched." in failed.stderr
     assert "No matching distribution found for small-part3==1.0" in failed.stderr
+    assert "2 KiB are kept; the next install goes on from there.\n" in failed.stderr
     assert invoke("list").stdout.startswith("small: not installed; 2 KiB of 2.8 KiB are here\n")
 
 

@@ -1,0 +1,119 @@
+"""Keys before the server starts: made for this machine alone, wanted from the owner elsewhere."""
+
+import pytest
+
+from runner.commands.serve import Order, configured, is_loopback
+from runner.config import Config, KeySettings, ServerSettings
+from runner.errors import ConfigError, RequestError
+from runner.server.auth import Account, Accounts, make_key
+
+OUTSIDE = ("0.0.0.0", "::", "192.168.1.7", "8.8.8.8", "myhost", "")
+
+
+def config(host="127.0.0.1", **changes) -> Config:
+    return Config(server=ServerSettings(host=host), **changes)
+
+
+@pytest.mark.parametrize("host", OUTSIDE)
+def test_an_address_that_others_reach_is_refused_without_keys(host):
+    assert not is_loopback(host)
+    with pytest.raises(ConfigError, match="can be reached from outside, and there are no keys"):
+        configured(config(), Order(host=host))
+    with pytest.raises(ConfigError):
+        configured(config(host, keys=(KeySettings(key_env="NOT_SET"),)), Order())
+
+
+@pytest.mark.parametrize("host", OUTSIDE)
+def test_with_a_key_of_the_owners_any_address_may_be_listened_on(host, capsys):
+    found = configured(config(host, keys=(KeySettings(key="sk-own"),)), Order())
+    assert [key.secret for key in found.keys] == ["sk-own"]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_on_this_machine_alone_a_key_is_made_and_printed_once(host, capsys):
+    first, second = (configured(config(), Order(host=host)).keys[0].secret for _ in range(2))
+    assert first != second
+    assert capsys.readouterr().err.splitlines() == [
+        f"API key, made for this run: {key}" for key in (first, second)
+    ]
+
+
+def test_flags_win_over_the_file():
+    found = configured(config(), Order(host="::1", port=9)).server
+    assert (found.host, found.port) == ("::1", 9)
+
+
+# ---- accounts -----------------------------------------------------------------------------------
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_each_key_has_its_owner_and_its_own_allowance():
+    accounts = Accounts(
+        (
+            KeySettings(key="sk-a", tenant="one", requests_per_minute=1),
+            KeySettings(key="sk-b", tenant="one"),
+            KeySettings(key="sk-c", tenant="two"),
+        )
+    )
+    owners = [accounts.find(f"Bearer {key}").owner for key in ("sk-a", "sk-b", "sk-c")]
+    assert owners == ["one", "one", "two"]
+    accounts.find("Bearer sk-a").charge()
+    with pytest.raises(RequestError, match="1 requests a minute"):
+        accounts.find("Bearer sk-a").charge()
+    accounts.find("Bearer sk-b").charge()
+
+
+@pytest.mark.parametrize(
+    "header", ["", "sk-a", "Bearer", "Bearer sk-", "Bearer sk-aa", "bearer\x00"]
+)
+def test_no_other_text_is_a_key(header):
+    with pytest.raises(RequestError, match="Incorrect API key"):
+        Accounts((KeySettings(key="sk-a"), KeySettings(key=""))).find(header)
+
+
+def test_a_rate_fills_evenly_and_says_when_to_come_again():
+    clock = Clock()
+    account = Account(KeySettings(key="x", requests_per_minute=60), clock=clock)
+    for _ in range(60):
+        account.charge()
+    assert account.headers() == {
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "60.000s",
+    }
+    with pytest.raises(RequestError) as caught:
+        account.charge()
+    assert caught.value.retry_after_s == pytest.approx(1.0)
+    clock.now = 1.0
+    account.charge()
+
+
+def test_open_requests_are_counted_and_given_back_whatever_happens():
+    account = Account(KeySettings(key="x", concurrent_requests=1))
+
+    def second() -> None:
+        with account.request():
+            pass
+
+    def broken() -> None:
+        with account.request():
+            with pytest.raises(RequestError, match="1 requests open"):
+                second()
+            raise ValueError("oops")
+
+    with pytest.raises(ValueError, match="oops"):
+        broken()
+    second()
+
+
+def test_made_keys_are_long_and_differ():
+    keys = {make_key() for _ in range(50)}
+    assert len(keys) == 50
+    assert all(key.startswith("sk-") and len(key) >= 35 for key in keys)

@@ -13,6 +13,7 @@ from contextlib import aclosing, asynccontextmanager
 from importlib import metadata
 from pathlib import Path
 
+from runner.errors import UpstreamError
 from runner.models.fallback import installed
 from runner.models.llama import LlamaProcess, Serving
 from runner.models.openai_compatible import OpenAICompatible
@@ -24,6 +25,11 @@ from runner.transcript import Entry, Instruction, Question, ToolCall, ToolResult
 TEMPLATE = Path(__file__).with_name("coder.jinja")
 CONTEXT_TOKENS, ANSWER_TOKENS, ROUNDS = 4096, 320, 4
 SHOWN_CHARS = 2000
+OVERFLOW = "exceeds the available context size"
+TOO_LONG = (
+    f"The embedded model holds {CONTEXT_TOKENS} tokens, and this conversation has more: begin a new"
+    " one, or name a larger model"
+)
 IDLE_S = 900.0
 
 INSTRUCTION = (
@@ -93,9 +99,14 @@ class Embedded:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """The events of the next turn. Raises UpstreamError."""
-        async with self._in_use() as upstream, aclosing(upstream.stream(request)) as events:
-            async for event in events:
-                yield event
+        try:
+            async with self._in_use() as upstream, aclosing(upstream.stream(request)) as events:
+                async for event in events:
+                    yield event
+        except UpstreamError as error:
+            if error.fault == "rejected" and OVERFLOW in error.detail:
+                raise UpstreamError("rejected", TOO_LONG, status=error.status) from error
+            raise
 
     async def warm(self) -> None:
         """Start the child, if there is none, so that the first question need not wait for it."""

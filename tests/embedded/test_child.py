@@ -127,6 +127,16 @@ async def test_a_state_that_cannot_be_taken_over_is_made_anew(tmp_path):
     assert paths(tmp_path)[2:] == ["0?action=restore", "completions", "0?action=save"]
 
 
+async def test_a_conversation_that_is_too_long_is_told_with_a_way_out(tmp_path):
+    model = Embedded(serving(tmp_path))
+    request = ModelRequest(entries=(Question(text="word " * 1000),))
+    with pytest.raises(UpstreamError, match=r"4096 tokens.*begin a new one") as caught:
+        async with aclosing(model.stream(request)) as events:
+            _ = [event async for event in events]
+    await model.close()
+    assert (caught.value.fault, caught.value.status) == ("rejected", 400)
+
+
 async def test_another_key_gets_nothing(tmp_path):
     child = await LlamaProcess.start(serving(tmp_path))
     async with httpx2.AsyncClient() as client:

@@ -57,6 +57,11 @@ class Reply(BaseHTTPRequestHandler):
             self._answer(200 if is_good else 400, b"{}")
             return
         last = asked["messages"][-1]
+        if len(last["content"]) > settings.n_ctx:
+            said = "request (9000 tokens) exceeds the available context size (4096 tokens)"
+            error = {"code": 400, "message": said, "type": "exceed_context_size_error"}
+            self._answer(400, json.dumps({"error": error}).encode())
+            return
         is_call = last["role"] == "user"
         delta = {"tool_calls": [CALL]} if is_call else {"content": f"It is {last['content']}."}
         finish = "tool_calls" if is_call else "stop"

@@ -13,6 +13,7 @@ PLOT = "Draw a line."
 FILES = "Double the numbers in data.csv."
 MADE = "Double the numbers of data.csv into a file."
 SLOW = "Wait for a long time."
+SIDE_BY_SIDE = "Set y, then show it, in one go."
 STATE_1, STATE_2 = "Remember 41.", "Add one to it."
 
 TALKS = {
@@ -35,6 +36,11 @@ TALKS = {
          spent(498, 74, 37), CALLED],
         [*think("Done."), *say("x + 1 is 42 once x is 41."), spent(583, 52, 12), STOPPED],
     ],
+    SIDE_BY_SIDE: [
+        [*think("Two calls in one turn."), *call("y = 6", call_id="call_a"),
+         *call("y * 7", index=1, call_id="call_b"), spent(10, 9, 2), CALLED],
+        [*say("It is 42."), spent(12, 6, 0), STOPPED],
+    ],
     PLOT: [
         [*think("Draw."), *call(
             "from pathlib import Path\n"
@@ -44,6 +50,8 @@ TALKS = {
             "class Picture:\n"
             "    def _repr_png_(self):\n"
             "        return PNG\n"
+            "    def __repr__(self):\n"
+            "        return 'a picture'\n"
             "Path('plot.png').write_bytes(PNG)\n"
             "Picture()"), spent(10, 5, 1), CALLED],
         [*say("Here it is: [plot.png](sandbox:/mnt/data/plot.png)."), spent(12, 6, 0), STOPPED],

@@ -4,7 +4,7 @@ import dashscope
 import pytest
 from dashscope import AioGeneration, Generation
 from serving import KEY, MODEL
-from talking import ONE_CALL, POWER, REPAIR, TWO, TWO_CALLS
+from talking import ONE_CALL, PLOT, POWER, REPAIR, SIDE_BY_SIDE, SLOW, TWO, TWO_CALLS
 
 CODE = {"enable_code_interpreter": True, "enable_thinking": True, "result_format": "message"}
 
@@ -46,6 +46,29 @@ def test_the_sample_prints_thinking_code_answer_and_bill(nothing_is_left):
 def test_the_client_merges_when_it_is_asked_to_repeat(nothing_is_left):
     chunks = list(ask(ONE_CALL, incremental_output=False))
     assert chunks[-1].output.choices[0].message.content == f"123 to the 21st power is {POWER}."
+
+
+def test_two_calls_of_one_turn_are_both_listed(nothing_is_left):
+    chunks = list(ask(SIDE_BY_SIDE, incremental_output=True))
+    codes = [one["code_interpreter"]["code"] for one in chunks[-1].output.get("tool_info")]
+    assert codes == ["y = 6", "y * 7"]
+    assert chunks[-1].usage.plugins == {"code_interpreter": {"count": 2}}
+    assert "".join(one.output.choices[0].message.content for one in chunks) == "It is 42."
+
+
+def test_a_plot_is_drawn_out_of_sight(nothing_is_left):
+    chunks = list(ask(PLOT, incremental_output=True))
+    answer = "".join(one.output.choices[0].message.content for one in chunks)
+    assert answer == "Here it is: [plot.png](sandbox:/mnt/data/plot.png)."
+
+
+def test_a_client_that_leaves_mid_stream_leaves_nothing_running(server, nothing_is_left):
+    chunks = ask(SLOW, incremental_output=True)
+    for chunk in chunks:
+        if chunk.output.get("tool_info"):
+            break
+    assert server.services.streams.open
+    chunks.close()
 
 
 async def test_the_async_call_streams_too(nothing_is_left):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from serving import KEY, MODEL
-from talking import MADE, ONE_CALL, POWER, TWO, TWO_CALLS
+from talking import MADE, ONE_CALL, POWER, REPAIR, SIDE_BY_SIDE, SLOW, TWO, TWO_CALLS
 
 FOLDER = Path(__file__).parent / "npm"
 
@@ -40,12 +40,28 @@ def test_plain_iteration_reads_thinking_code_answer_and_count(server, node, noth
     }  # fmt: skip
 
 
-def test_the_stream_helper_builds_the_same_response(server, node, nothing_is_left):
-    assert node(server, "helper", ONE_CALL) == {
-        "answer": f"123 to the 21st power is {POWER}.",
-        "types": ["reasoning", "code_interpreter_call", "reasoning", "message"],
-        "code": "123**21",
-    }
+CALL = ["reasoning", "code_interpreter_call"]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "types", "code"),
+    [
+        (ONE_CALL, f"123 to the 21st power is {POWER}.", [*CALL, "reasoning", "message"],
+         "123**21"),
+        (SIDE_BY_SIDE, "It is 42.", [*CALL, "code_interpreter_call", "message"], "y = 6y * 7"),
+        (REPAIR, "x + 1 is 42 once x is 41.", [*CALL, *CALL, "reasoning", "message"],
+         "print(x + 1)x = 41\nprint(x + 1)"),
+    ],
+)  # fmt: skip
+def test_the_stream_helper_builds_the_same_response(
+    server, node, nothing_is_left, question, answer, types, code
+):
+    told = {"answer": answer, "types": types, "code": code}
+    assert node(server, "helper", question) == told
+
+
+def test_a_client_that_leaves_mid_stream_leaves_nothing_running(server, node, nothing_is_left):
+    assert node(server, "leave", SLOW) == {"aborted": True}
 
 
 def test_a_chat_stream_without_usage_has_no_empty_chunk(server, node, nothing_is_left):

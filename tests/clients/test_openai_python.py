@@ -13,6 +13,7 @@ from talking import (
     PLOT,
     POWER,
     REPAIR,
+    SIDE_BY_SIDE,
     SLOW,
     STATE_1,
     STATE_2,
@@ -72,7 +73,18 @@ def test_a_streamed_response_is_read_as_its_users_read_it(server, nothing_is_lef
     assert usage.x_tools.get("code_interpreter", {}).get("count") == 1
 
 
-@pytest.mark.parametrize("question", [ONE_CALL, TWO_CALLS, REPAIR, PLOT])
+QUESTIONS = (ONE_CALL, TWO_CALLS, SIDE_BY_SIDE, REPAIR, PLOT)
+
+
+def seen(response):
+    """What a client sees of a response, without the names that each has anew."""
+    items = [(item.type, getattr(item, "status", None)) for item in response.output]
+    calls = [item for item in response.output if item.type == "code_interpreter_call"]
+    outputs = [[one.model_dump() for one in call.outputs] for call in calls]
+    return items, [call.code for call in calls], outputs, response.output_text
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
 def test_the_stream_helper_ends_with_the_same_response(server, question):
     with client(server).responses.stream(
         model=MODEL, input=question, tools=TOOLS[:1], extra_body=THINK
@@ -81,9 +93,33 @@ def test_the_stream_helper_ends_with_the_same_response(server, question):
         final = stream.get_final_response()
     assert kinds[0] == "response.created"
     assert kinds[-1] == "response.completed"
-    whole = ask(server, question)
-    assert final.output_text == whole.output_text
-    assert [item.type for item in final.output] == [item.type for item in whole.output]
+    assert seen(final) == seen(ask(server, question))
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_the_async_stream_helper_does_so_too(server, question):
+    async with (
+        AsyncOpenAI(base_url=server.origin + "/v1", api_key=KEY) as asking,
+        asking.responses.stream(
+            model=MODEL, input=question, tools=TOOLS[:1], extra_body=THINK
+        ) as stream,
+    ):
+        code = "".join([
+            event.delta async for event in stream
+            if event.type == "response.code_interpreter_call_code.delta"
+        ])  # fmt: skip
+        final = await stream.get_final_response()
+    assert seen(final) == seen(ask(server, question))
+    assert code == "".join(seen(final)[1])
+
+
+def test_two_calls_of_one_turn_run_in_order_in_one_session(server, nothing_is_left):
+    response = ask(server, SIDE_BY_SIDE)
+    _items, codes, outputs, text = seen(response)
+    assert codes == ["y = 6", "y * 7"]
+    assert [[one["logs"] for one in output] for output in outputs] == [[], ["42"]]
+    assert text == "It is 42."
+    assert response.usage.x_tools["code_interpreter"]["count"] == 2
 
 
 async def test_the_async_client_streams_too(server):
@@ -221,8 +257,19 @@ async def test_fifty_streams_at_once_all_come_to_their_end(server):
             )  # fmt: skip
             return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
-        answers = await asyncio.gather(*(one() for _ in range(50)))
+        async def other():
+            response = await asking.responses.create(
+                model=MODEL, input=REPAIR, tools=TOOLS[:1], stream=True, extra_body=THINK
+            )
+            return "".join([
+                event.delta async for event in response
+                if event.type == "response.output_text.delta"
+            ])  # fmt: skip
+
+        asked = [one() if number % 2 else other() for number in range(50)]
+        answers = await asyncio.gather(*asked)
     assert answers == ["x + 1 is 42 once x is 41."] * 50
+    server.wait_until(lambda: not server.services.streams.open)
 
 
 # ---- errors and leaving -------------------------------------------------------------------------

@@ -77,5 +77,12 @@ async function files() {
   };
 }
 
-const kinds = { files, responses, helper, chat, wrong };
+async function leave() {
+  const stream = await client.responses.create({ ...request, stream: true });
+  for await (const event of stream)
+    if (event.type === "response.code_interpreter_call.interpreting") stream.controller.abort();
+  return { aborted: stream.controller.signal.aborted };
+}
+
+const kinds = { leave, files, responses, helper, chat, wrong };
 console.log(JSON.stringify(await kinds[what]()));

@@ -285,13 +285,14 @@ class ChatWriter:
         yield self._chunk({"content": None, "reasoning_content": None, "tool_calls": [call]})
 
     def _tool_info(self, event: CallRunning | CallDone) -> Iterator[bytes]:
-        if isinstance(event, CallRunning):
+        info: dict[str, object] = {"status": "completed"}
+        if isinstance(event, CallRunning) and event.call.name == "code_interpreter":
             code = read(event.call.arguments, main="code").values.get("code", "")
-            info: dict[str, object] = {"status": "running", "code": code}
-        else:
-            info = {"status": "completed"}
-            if isinstance(event.result.details, CodeRun):
-                info["logs"] = event.result.details.logs
+            info = {"status": "running", "code": code}
+        elif isinstance(event, CallRunning):
+            info = {"status": "running", "arguments": event.call.arguments}
+        elif isinstance(event.result.details, CodeRun):
+            info["logs"] = event.result.details.logs
         tool: dict[str, object] = {"type": event.call.name, "id": event.call.id, **info}
         yield self._chunk({"content": None, "reasoning_content": None, "tool_info": [tool]})
 

@@ -99,12 +99,31 @@ class Host(NamedTuple):
     """What a plan takes from the process that makes it."""
 
     is_root: bool
+    """Root with ids to give to sessions; in a container without them it is a user as any other."""
     pid: int
     cpus: int
 
     @classmethod
     def here(cls) -> "Host":
-        return cls(os.geteuid() == 0, os.getpid(), len(os.sched_getaffinity(0)))
+        pid = os.getpid()
+        is_root = os.geteuid() == 0 and all(
+            _maps(file, _host_id_base(pid)) for file in ("uid_map", "gid_map")
+        )
+        return cls(is_root, pid, len(os.sched_getaffinity(0)))
+
+
+def _host_id_base(pid: int) -> int:
+    """The first of the ids that sessions of the process `pid` are mapped to."""
+    return FIRST_HOST_ID + pid % ID_RANGES * IDS_PER_PROCESS
+
+
+def _maps(file: str, base: int) -> bool:
+    """Whether the ids of a process from `base` on exist in this user namespace."""
+    with open(f"/proc/self/{file}") as stream:
+        rows = [[int(word) for word in line.split()] for line in stream]
+    return any(
+        first <= base and base + IDS_PER_PROCESS <= first + count for first, _outer, count in rows
+    )
 
 
 def lower(
@@ -130,7 +149,7 @@ def lower(
     limits, imports = policy.limits, policy.import_policy
     layers = LAYERS_OF[policy.tier]
     has_own_ids = "user_namespace" in layers or host.is_root
-    host_id_base = FIRST_HOST_ID + host.pid % ID_RANGES * IDS_PER_PROCESS if host.is_root else None
+    host_id_base = _host_id_base(host.pid) if host.is_root else None
     is_shared = any(mount.access == "rw" for mount in policy.mounts)
     return JailPlan(
         tier=policy.tier,

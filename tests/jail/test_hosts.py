@@ -160,6 +160,23 @@ def test_a_plain_users_branches_are_as_far_apart_as_roots(
     ]
 
 
+ROOTLESS_HOST = """
+import json
+from sandbox import Policy, Sandbox
+with Sandbox(Policy(tier={tier!r}), pool_size=0) as box, box.session() as session:
+    died = session.run("import os; os._exit(1)")
+    session.put("a.txt", "put")
+    read = session.run("open('a.txt').read()")
+    hidden = session.run("open('/proc/1/environ', 'rb').read()")
+    print(json.dumps([died.state, read.text, hidden.status]))
+"""
+
+
+def test_root_of_a_container_without_spare_ids_is_a_user_as_any_other(tier: Tier) -> None:
+    said = run_host(ROOTLESS_HOST.format(tier=tier), wrapper=("unshare", "--map-root-user"))
+    assert said == ["rolled_back", "'put'", "raised"]
+
+
 RESTRICTED_HOST = """
 import json
 from sandbox import Policy, Sandbox

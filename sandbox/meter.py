@@ -9,13 +9,17 @@ than the machine's shared memory has grown, and no less than the largest mapper 
 (memfd_create(2)) can be filled without being mapped: the call filter refuses them here.
 """
 
+import contextlib
 import resource
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 import psutil
 
 TICK_S = 0.05
+ORPHANS_WITHIN_S = 2.0
+REAPED_AFTER_S = 0.001
 PAGE_BYTES = resource.getpagesize()
 _MINOR_FAULTS = 7
 _THREADS = 17
@@ -137,6 +141,27 @@ def _read_row(process: psutil.Process) -> _Row:
         times.user,
         times.system,
     )
+
+
+def end_orphans(launcher_pid: int) -> None:
+    """SIGKILL to what an init that was killed from outside left behind; it blocks for a moment.
+
+    It comes to the launcher, whose first child is the zygote; every other one is an orphan. Their
+    own children come to it when they are gone, so it is looked at again until there are none.
+    """
+    deadline = time.monotonic() + ORPHANS_WITHIN_S
+    while time.monotonic() < deadline and psutil.pid_exists(launcher_pid):
+        try:
+            children = psutil.Process(launcher_pid).children()
+            orphans = sorted(children, key=psutil.Process.create_time)[1:]
+        except psutil.NoSuchProcess:
+            continue  # One of them ended while they were listed.
+        if not orphans:
+            return
+        for one in orphans:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        time.sleep(REAPED_AFTER_S)
 
 
 def private_bytes(pid: int) -> int:

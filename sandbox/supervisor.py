@@ -35,6 +35,7 @@ from pathlib import Path
 from sandbox import cgroup, inherited
 from sandbox.directories import OwnDirectory
 from sandbox.errors import EngineTimeout, EnvironmentFailed, LayerUnavailable, ZygoteDied
+from sandbox.meter import end_orphans
 from sandbox.protocol.messages import TRUSTED_CAP_BYTES, Failed, Message, Plan, ZygoteReady
 from sandbox.protocol.plan import HASH_SEED, JailPlan
 from sandbox.wire import Wire
@@ -172,6 +173,8 @@ class Zygote:
         directory = self._make_directory(number) if self._directory is not None else ""
         worker = Worker(self.plan, number, group, directory, why_no_zygote=self.death)
         self._workers.add(worker)
+        if not self.plan.asks_for("pid_namespace"):
+            worker.on_orphaned = lambda: end_orphans(self._process.pid)
         return worker
 
     def death(self) -> Exception:

@@ -122,6 +122,10 @@ class Worker:
         self.directories: tuple[int, ...] = ()
         """Descriptors of the workspace and of the temporary file systems."""
         self.start_s = 0.0
+        self._was_abandoned = False
+        """Whether init was gone before anybody asked it to go."""
+        self.on_orphaned: Callable[[], None] | None = None
+        """Called when init was ended from outside and the kernel ends nothing else for it."""
         self.on_guest: Callable[[Message], None] | None = None
         self.on_fault: Callable[[str | None], None] | None = None
         self.on_exit: Callable[[int], None] | None = None
@@ -487,6 +491,7 @@ class Worker:
         elif not self._ready.done():
             self._ready.set_exception(self._why_no_zygote())
         elif self.is_live:
+            self._was_abandoned = True
             self.kill()
 
     def _give_up(self, error: CopyRefused) -> None:
@@ -498,6 +503,8 @@ class Worker:
 
     def _on_init_gone(self) -> None:
         self._loop.remove_reader(self._pidfd)
+        if (self.is_live or self._was_abandoned) and self.on_orphaned is not None:
+            self.on_orphaned()
         self.state = State.DEAD
         self._is_killed.set()
         for future in (self._is_shut, self._swept):

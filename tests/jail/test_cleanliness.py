@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sandbox import Policy, Sandbox, Session, SessionLost, cgroup
+from sandbox import Policy, Sandbox, Session, SessionLost, cgroup, engine
 from tests.jail.corpus import Tier
 from tests.jail.hosts import descendants, kill, live_host, wait_until, wait_until_gone
 
@@ -148,6 +148,30 @@ def test_a_session_whose_init_was_killed_says_that_it_is_lost(session: Session) 
         session.run("x")
     session.close()
     wait_until_gone(below)
+
+
+def test_what_a_killed_init_leaves_ends_also_without_control_groups(
+    tier: Tier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_find_hierarchies", lambda: None)
+    with (
+        Sandbox(Policy(tier=tier), pool_size=0) as box,
+        box.session() as session,
+        box.session() as beside,
+    ):
+        beside.run("x = 1")
+        session.run(
+            "import os, time\nfor _ in range(3):\n    if os.fork() == 0:\n"
+            "        os.setsid()\n        if os.fork() == 0: time.sleep(600)\n"
+            "        time.sleep(600)"
+        )
+        worker = session._session._worker
+        assert worker is not None
+        below = psutil.Process(worker.init_pid).children(recursive=True)
+        assert len(below) >= 7
+        kill(worker.init_pid)
+        wait_until_gone(below)
+        assert beside.run("x").text == "1"
 
 
 def test_a_warm_worker_that_died_is_not_handed_out(box: Sandbox) -> None:

@@ -144,7 +144,10 @@ REFERENCE_LOOP_S = 0.02
 
 
 class Grader:
-    """Grades samples of one suite. Start and stop it as an async context manager."""
+    """Grades samples of one suite. Start and stop it as an async context manager.
+
+    At most `settings.jobs` candidates run at once, however many calls of `grade` are under way.
+    """
 
     def __init__(self, suite: Suite, settings: Settings) -> None:
         self._suite = suite
@@ -153,6 +156,7 @@ class Grader:
         self._box = AsyncSandbox(self.policy, pool_size=settings.jobs)
         self._start = ""
         self._bench: Bench | None = None
+        self._places = asyncio.Semaphore(settings.jobs)
         self._references: dict[str, asyncio.Task[dict[str, list[Json]]]] = {}
         self.speed = 1.0
         """CPU seconds here for one second of a machine of the reference speed."""
@@ -235,7 +239,7 @@ class Grader:
             if verdict is not None:
                 return verdict
         source = json.dumps(trial.source)
-        async with self._box.session() as session:
+        async with self._places, self._box.session() as session:
             await _put(session, trial.files)
             start = self._start + FORK.format(source=source, place=trial.place)
             begun = await session.run(start, limits=Limits(cpu_s=30.0, wall_s=60.0))
@@ -255,7 +259,7 @@ class Grader:
         code = self._start + RECITE.format(
             source=json.dumps(trial.source), place=trial.place, asked=asked
         )
-        async with self._box.session() as session:
+        async with self._places, self._box.session() as session:
             outcome = await session.run(code, limits=self._limits(slack))
         if isinstance(outcome, Raised) or outcome.truncated.stdout.dropped_bytes:
             return None
@@ -316,7 +320,7 @@ class Grader:
     async def _run_program(self, trial: Program, slack: float) -> Verdict:
         spent = Spent()
         for number, case in enumerate(trial.cases, 1):
-            async with self._box.session() as session:
+            async with self._places, self._box.session() as session:
                 await _put(session, trial.files)
                 await session.run(SEED)
                 outcome = await session.run(

@@ -18,6 +18,8 @@ from runner.evals.suites.base import Suite
 from runner.evals.suites.loading import load_suite
 from runner.evals.tries import decide
 
+IN_FLIGHT = 2
+"""Samples under way, for each that runs: while one is judged, the next is in its jail."""
 Progress = Callable[[int, int, Sample, Verdict], None]
 """Called after each verdict: how many are done, of how many, and the newest."""
 
@@ -81,7 +83,7 @@ class LocalEngine:
     async def verdicts(
         self, job: Job, samples: Sequence[Sample], settings: Settings
     ) -> AsyncIterator[tuple[Sample, Verdict]]:
-        """(sample, verdict) of each of `samples` as they are done, `settings.jobs` at a time."""
+        """(sample, verdict) of each of `samples` as they are done."""
         done: asyncio.Queue[tuple[Sample, Verdict] | BaseException] = asyncio.Queue()
         left = iter(samples)
         async with Grader(job.suite, settings) as grader:
@@ -97,7 +99,8 @@ class LocalEngine:
                 except Exception as error:  # noqa: BLE001
                     done.put_nowait(error)
 
-            workers = [asyncio.ensure_future(work()) for _ in range(settings.jobs)]
+            width = settings.jobs * IN_FLIGHT
+            workers = [asyncio.ensure_future(work()) for _ in range(width)]
             try:
                 for _ in samples:
                     item = await done.get()

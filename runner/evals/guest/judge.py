@@ -122,7 +122,20 @@ class Conversation(Protocol):
 
 def trust_no_path_of_the_guest() -> None:
     """Import nothing from where a candidate can write."""
-    sys.path[:] = [entry for entry in sys.path if entry and not entry.startswith(GUEST_ROOTS)]
+    sys.path[:] = [entry for entry in sys.path if entry and not _is_of_the_guest(entry)]
+
+
+def _is_of_the_guest(path: str) -> bool:
+    """Whether `path` is, or could be made, in a place of the guest's.
+
+    An environment may lie there too, mounted read-only.
+    """
+    if not path.startswith(GUEST_ROOTS):
+        return False
+    try:
+        return not os.statvfs(path).f_flag & os.ST_RDONLY
+    except OSError:
+        return True
 
 
 class Judge:
@@ -155,6 +168,7 @@ class Judge:
         """Load the candidate and run the check; whatever happens, a verdict."""
         details: dict[str, Any] = {}
         try:
+            require_imports(check.get("imports", ""))
             self.ask("load")
             details = CHECKS[check["kind"]](self, check) or {}
             fields = {"outcome": "passed", "result": "passed"}

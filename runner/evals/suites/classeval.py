@@ -23,9 +23,10 @@ class ClassEval(Suite):
         imports = "\n".join(row.texts("import_statement"))
         source = f"{imports}\n{answer_of(sample, 'solution', 'completion')}\n"
         classes: list[Json] = [*row.texts("test_classes")]
-        return Judged(
-            source, {"kind": "unittest", "test": row.text("test"), "classes": classes}, "module"
-        )
+        check: dict[str, Json] = {
+            "kind": "unittest", "test": row.text("test"), "classes": classes, "imports": imports,
+        }
+        return Judged(source, check, "module")
 
     def question(self, task: Task) -> str:
         skeleton = task.row.text("skeleton")

@@ -106,7 +106,9 @@ def _values(args: list[Json]) -> list[Json]:
 
 
 def _deep(value: Json) -> Json:
-    return {"tuple": [_deep(item) for item in value]} if isinstance(value, list) else value
+    if isinstance(value, list):
+        return {"tuple": [_deep(item) for item in value]}
+    return encoded(value)
 
 
 def _complex(value: Json) -> Json:

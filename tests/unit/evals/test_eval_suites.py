@@ -1,0 +1,141 @@
+"""What suites make of their files, and when they call an answer right."""
+
+from typing import Any
+
+import pytest
+
+from runner.evals.guest.compare import Comparison
+from runner.evals.guest.plain import decode
+from runner.evals.records import Json, Row, Sample, Task
+from runner.evals.suites import SUITES
+from runner.evals.suites.base import Judged
+from runner.evals.suites.dabench import holds_answers
+from runner.evals.suites.mbpp_plus import MbppPlus
+from runner.evals.suites.stdio import same_lines
+
+
+@pytest.mark.parametrize(
+    ("number", "given", "meant"),
+    [
+        (2, [[1, 2], [3]], [(1, 2), (3,)]),
+        (63, [[[1, 2], [3, 4]]], [[(1, 2), (3, 4)]]),
+        (75, [[[1, 2]], 3], [[(1, 2)], 3]),
+        (106, [[1], [2, 3]], [[1], (2, 3)]),
+        (250, [[1, 2], 3], [(1, 2), 3]),
+        (259, [[[1, 2]], [[3]]], [((1, 2),), ((3,),)]),
+        (115, [[[1], [], [2, 3]]], [[{1}, {}, {2, 3}]]),
+        (124, ["1.5", "2 + 3j"], [1.5, 2 + 3j]),
+        (252, ["1j"], [1j]),
+        (278, [[1, [2, 3], 4]], [(1, (2, 3), 4)]),
+        (722, [{"a": [6.2, 70]}, 6.0, 70], [{"a": (6.2, 70)}, 6.0, 70]),
+        (580, [[4, [7, [9]]]], [(4, (7, (9,)))]),
+        (3, [[1, 2]], [[1, 2]]),
+    ],
+)
+def test_inputs_of_mbpp_plus_are_what_the_task_means(
+    number: int, given: list[Json], meant: list[Any]
+) -> None:
+    task = Task(f"Mbpp/{number}", Row("suite", 1, {"base_input": [given]}))
+    [row] = MbppPlus().inputs(task, "base_input")
+    found = decode(row)
+    assert found == meant
+    assert [type(one) for one in found] == [type(one) for one in meant]
+
+
+@pytest.mark.parametrize(
+    ("rule", "got", "expected", "args", "counts"),
+    [
+        ("", 0.30000001, 0.3, [], True),
+        ("", 0.31, 0.3, [], False),
+        ("", [0.1 + 0.2], [0.3], [], True),
+        ("", (0.3,), [0.3], [], False),
+        ("", 1, True, [], True),
+        ("any", None, True, [], True),
+        ("or zero", 0, 7, [], True),
+        ("or zero", 1, 7, [], False),
+        ("set", [1, 2, 2], (2, 1), [], True),
+        ("set", [1], (2, 1), [], False),
+        ("not none", "match", True, [], True),
+        ("not none", None, True, [], False),
+        ("not none", False, False, [], True),
+        ("root", 1.0, None, [[-1.0, 1.0]], True),
+        ("root", 2.0, None, [[-1.0, 1.0]], False),
+        ("surface", 33, 33, [3, 4], True),
+        ("digit distance", 7, 6, [123, 256], True),
+        ("digit distance", 5, 6, [123, 256], False),
+    ],
+)
+def test_a_value_counts_by_the_rule_of_its_task(
+    rule: str, got: Any, expected: Any, args: list[Any], counts: bool
+) -> None:
+    comparison = Comparison(rule, 1e-6 if rule in ("root", "surface") else 0)
+    if counts:
+        comparison.require(got, expected, args)
+    else:
+        with pytest.raises(AssertionError):
+            comparison.require(got, expected, args)
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted", "same"),
+    [
+        ("1\n2\n", "1\n2", True),
+        ("1 \n2  \n\n\n", "1\n2", True),
+        ("1\n\n2", "1\n2", False),
+        ("1 2", "1\n2", False),
+        ("0.33333", "0.333333333", True),
+        ("0.34", "0.3333", False),
+        ("1e3", "1000.0", True),
+        ("1000001", "1000000", False),
+        ("yes", "YES", False),
+        ("nan", "1.0", False),
+        ("", "", True),
+        ("x", "", False),
+    ],
+)
+def test_the_lines_of_a_contest_are_compared(said: str, wanted: str, same: bool) -> None:
+    assert same_lines(said, wanted) is same
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("@mean[2.5] and @name[Bob]", True),
+        ("@name[Bob]\n@mean[2.50]", True),
+        ("@mean[2.5000004] @name[Bob]", True),
+        ("@mean[2.51] @name[Bob]", False),
+        ("@mean[2.5] @name[bob]", False),
+        ("@mean[2.5]", False),
+        ("mean 2.5, Bob", False),
+        ("@mean[1] @mean[2.5] @name[Bob]", True),
+    ],
+)
+def test_an_answer_gives_every_name_its_value(text: str, right: bool) -> None:
+    assert holds_answers(text, '[["mean", "2.5"], ["name", "Bob"]]') is right
+
+
+@pytest.mark.parametrize(
+    ("prediction", "mode", "asked"),
+    [
+        ("[1, 2]", "output", "[1, 2]"),
+        ("f(1)", "output", "raise_no_prediction"),
+        ("1, x=2", "input", "((1, ), dict(x=2))"),
+        ("f(1, 2)", "input", "((1, 2, ), dict())"),
+        ("g(1)", "input", "((g(1), ), dict())"),
+        ("f(1)(2)", "input", "raise_no_call_of_f"),
+        ("*[1], **{'x': 2}", "input", "((*[1], ), dict(**{'x': 2}))"),
+    ],
+)
+def test_a_prediction_becomes_a_value_or_arguments(prediction: str, mode: str, asked: str) -> None:
+    row = Row("suite", 1, {"id": "s", "code": "def f(x): return x", "input": "1", "output": "1"})
+    sample = Sample(0, "s", Row("samples", 1, {"prediction": prediction, "mode": mode}))
+    trial = SUITES["cruxeval"]().trial(Task("s", row), sample)
+    assert isinstance(trial, Judged)
+    assert trial.check["text"] == asked
+
+
+def test_a_prediction_in_another_mode_is_refused() -> None:
+    row = Row("suite", 1, {"id": "s", "code": "", "input": "1", "output": "1"})
+    sample = Sample(0, "s", Row("samples", 4, {"prediction": "1", "mode": "both"}))
+    with pytest.raises(ValueError, match="samples:4: mode: is 'both' and must be"):
+        SUITES["cruxeval"]().trial(Task("s", row), sample)

@@ -5,6 +5,7 @@ import mimetypes
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from runner.errors import RequestError
 from runner.server.blobs import BlobWriter
 from runner.server.database import Page, Transaction
 from runner.server.ids import new_id
@@ -173,6 +174,9 @@ class ContainerStore:
         self, container: ContainerRow, path: str, content: Content, cap_bytes: int
     ) -> ContainerFile:
         def work(kept: Transaction) -> tuple[ContainerFile, ContainerFile | None]:
+            if kept.one(CONTAINERS, "id = ?", container.id) is None:
+                # Deleted by another request while this one was under way.
+                raise RequestError("not_found", "Container not found")
             old = kept.one(CONTAINER_FILES, AT_PATH, container.id, path)
             if old is not None:
                 kept.change("DELETE FROM container_files WHERE id = ?", old.id)

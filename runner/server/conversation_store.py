@@ -74,7 +74,8 @@ class ConversationStore:
     ) -> list[Item]:
         """Put `items` at the end; they come back with their ids. Raises RequestError.
 
-        Without a cap they are kept whatever the owner has: work that was begun is not lost.
+        Without a cap they are kept whatever the owner has: work that was begun is not lost. A
+        conversation that was deleted meanwhile stays so.
         """
         return await self._storage.run(lambda kept: _add(kept, row, items, cap_bytes))
 
@@ -128,6 +129,8 @@ def _add(
     kept: Transaction, row: ConversationRow, items: Sequence[Item], cap_bytes: int | None
 ) -> list[Item]:
     added: list[Item] = []
+    if kept.one(CONVERSATIONS, "id = ?", row.id) is None:
+        return added
     for item in items:
         item_id = item.get("id")
         where = "conversation_id = ? AND id = ?"

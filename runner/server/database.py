@@ -21,6 +21,16 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 Value = str | int | None
 BUSY_MS = 5000
+UNREACHABLE = (
+    apsw.BusyError,
+    apsw.CantOpenError,
+    apsw.CorruptError,
+    apsw.IOError,
+    apsw.LockedError,
+    apsw.NotADBError,
+    apsw.ReadOnlyError,
+)
+"""What a file may do to a right statement."""
 
 
 class Page(NamedTuple, Generic[R]):
@@ -126,7 +136,7 @@ class Database:
                 done = work(self._transaction)
         except apsw.FullError as error:
             raise StorageError("full", str(error)) from error
-        except (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.CorruptError) as error:
+        except UNREACHABLE as error:
             raise StorageError("failed", f"{type(error).__name__}: {error}") from error
         return done
 

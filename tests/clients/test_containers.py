@@ -12,11 +12,13 @@ from talking import on_loop
 
 from runner.config import KeySettings, ServerSettings
 from runner.errors import ConfigError
+from runner.server import memory_limit
 from runner.server.app import open_services
 
 OTHER, SMALL = "sk-other-key", "sk-small-key"
 BASES = ("/v1", "/compatible-mode/v1", "/api/v2/apps/protocols/compatible-mode/v1")
-DOUBLE, COUNT, MANY, REMOVE, BIG, EAT = "Double it.", "Count.", "Many.", "Remove.", "Big.", "Eat."
+DOUBLE, COUNT, MANY, REMOVE = "Double it.", "Count.", "Many.", "Remove."
+BIG, EAT, SLOW = "Big.", "Eat.", "Wait."
 
 
 def one_call(code, *words):
@@ -40,6 +42,7 @@ TALKS = {
     ),
     REMOVE: one_call("import os\nos.remove('data.csv')\nos.listdir()", "Gone."),
     BIG: one_call("open('big.bin', 'wb').write(bytes(3_000_000))", "Written."),
+    SLOW: one_call("import time\ntime.sleep(600)", "Done."),
     EAT: one_call("len(bytearray(300 * 2**20))", "Eaten."),
 }  # fmt: skip
 LIMITS = {"memory_bytes": 512 * 2**20, "workspace_bytes": 8 * 2**20}
@@ -387,6 +390,45 @@ def test_a_memory_limit_is_what_a_snippet_meets(server):
     made = asking.containers.create(name="memory")
     assert (made.memory_limit, made.x_memory_bytes) == ("1g", 512 * 2**20)
     assert call_of(ask(asking, EAT, made.id)).outputs[0].logs == str(300 * 2**20)
+
+
+def test_a_memory_limit_that_is_asked_for_is_held(server, monkeypatch):
+    monkeypatch.setitem(memory_limit.MEMORY_LIMITS, "1g", 128 * 2**20)
+    made = client(server).containers.create(name="small", memory_limit="1g")
+    assert (made.memory_limit, made.x_memory_bytes) == ("1g", 128 * 2**20)
+    ran = call_of(ask(client(server), EAT, made.id))
+    assert "it used more than 128 MiB of memory" in ran.outputs[0].logs
+
+
+def test_a_container_that_is_deleted_under_a_snippet_ends_it(server):
+    asking = client(server)
+    made = asking.containers.create(name="deleted")
+    with ask(asking, SLOW, made.id, stream=True) as stream:
+        for event in stream:
+            if event.type == "response.code_interpreter_call.interpreting":
+                asking.containers.delete(made.id)
+        assert event.type == "response.completed"
+    (call,) = [item for item in event.response.output if item.type == "code_interpreter_call"]
+    assert call.status == "failed"
+    assert "The sandbox lost this session while the code ran" in call.outputs[0].logs
+    with pytest.raises(openai.NotFoundError):
+        asking.containers.retrieve(made.id)
+
+
+def test_a_session_that_gives_way_to_another_takes_its_variables_and_no_files():
+    few = SERVER.model_copy(update={"max_sessions": 5})
+    with serving(directory(TalkModel(TALKS)), config(keys=KEYS, server=few)) as server:
+        asking = client(server)
+        made = [asking.containers.create(name=name).id for name in "ab"]
+        for one in made:
+            asking.containers.files.create(one, file=("data.csv", b"3\n"))
+            assert call_of(ask(asking, DOUBLE, one)).outputs[0].logs == "[6]"
+        found = {one.id: one.x_variables for one in asking.containers.list()}
+        assert found == {made[0]: "lost", made[1]: "live"}
+        ran = call_of(ask(asking, COUNT, made[0]))
+        assert "NameError: name 'numbers' is not defined" in ran.outputs[0].logs
+        assert "they are gone" in told(server, COUNT)
+        assert call_of(ask(asking, DOUBLE, made[0])).outputs[0].logs == "[6]"
 
 
 def test_an_idle_container_expires_keeps_its_files_and_is_of_no_more_use(server):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from runner.errors import ConfigError, RequestError, StorageError
 from runner.server import blobs as blobs_module
 from runner.server.container_store import ContainerStore
+from runner.server.conversation_store import ConversationStore
 from runner.server.database import Database, Table
 from runner.server.file_store import FileStore
 from runner.server.ids import is_id, new_id
@@ -295,6 +296,17 @@ async def test_no_room_on_the_disk_is_said_before_any_work(storage, monkeypatch)
     monkeypatch.setattr("runner.server.storage.SPARE_BYTES", 2**62)
     with pytest.raises(StorageError, match="The server's disk is full"):
         await storage.check_room(OWNER, CAP)
+
+
+async def test_what_is_deleted_meanwhile_stays_deleted(storage):
+    kept, talks = ContainerStore(storage), ConversationStore(storage)
+    with pytest.raises(RequestError, match="Container not found"):
+        await kept.write(container(), "a", b"data", "assistant", cap_bytes=CAP)
+    talk = await talks.add(OWNER, {}, [], cap_bytes=CAP)
+    await talks.delete(talk)
+    assert await talks.extend(talk, [{"type": "message", "role": "user"}]) == []
+    assert contents(storage) == []
+    assert await storage.used(OWNER) == 0
 
 
 # ---- responses ----------------------------------------------------------------------------------

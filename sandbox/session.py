@@ -340,11 +340,19 @@ class AsyncSession:
                 self._rest(worker)
 
     async def close(self) -> None:
-        """End the session's processes and throw its files away. May be called again."""
+        """End the session's processes and throw its files away. May be called again.
+
+        A snippet that runs is ended; who waits for it gets SessionClosed.
+        """
         if self._is_closed or os.getpid() != self._made_in:
             return
         self._is_closed = True
         self._lifetime.end()
+        if self._running is not None and self._worker is not None:
+            # The end of the processes tells the run, which must be listening for it till then.
+            self._worker.kill()
+            async with self._turn:
+                pass
         await self._end_worker()
         self._forget_files()
 
@@ -454,7 +462,7 @@ class AsyncSession:
         why = "a snippet was ended and no copy of the session was left to go on with"
         if isinstance(ran.end, Gone):
             why = "its processes were ended from outside"
-        self._loss = SessionLost(why)
+        self._loss = SessionClosed() if self._is_closed else SessionLost(why)
         await self._end_worker()
 
     def _new_branch(self, worker: Worker) -> "AsyncSession":

@@ -55,6 +55,16 @@ def test_artifacts_tell_what_was_made_changed_and_deleted(session: Session) -> N
     assert session.run("1").artifacts == ()
 
 
+def test_a_file_is_removed_between_snippets_and_is_no_artifact(session: Session) -> None:
+    session.run("open('a.txt', 'w').write('a')")
+    session.remove("a.txt")
+    session.remove("a.txt")
+    outcome = session.run("import os; os.listdir()")
+    assert (outcome.text, outcome.artifacts) == ("[]", ())
+    with pytest.raises(FileRefused):
+        session.remove("../a.txt")
+
+
 def test_a_file_put_between_snippets_is_no_artifact(session: Session) -> None:
     session.run("1")
     session.put("a.txt", "a")

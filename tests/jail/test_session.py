@@ -191,6 +191,26 @@ async def _run_and_tell(events: object, began: asyncio.Event) -> None:
             began.set()
 
 
+async def test_a_session_that_is_closed_under_a_snippet_ends_it_and_says_so(tier: Tier) -> None:
+    async with AsyncSandbox(Policy(tier=tier), pool_size=0) as box, box.session() as session:
+        started = asyncio.Event()
+
+        async def watch() -> None:
+            async for _event in session.stream("print(1, flush=True)\nimport time\ntime.sleep(60)"):
+                started.set()
+
+        watching = asyncio.create_task(watch())
+        await started.wait()
+        waiting = asyncio.create_task(session.run("1"))
+        await asyncio.sleep(0)
+        await session.close()
+        for task in (watching, waiting):
+            with pytest.raises(SessionClosed):
+                await task
+        with pytest.raises(SessionClosed):
+            await session.run("1")
+
+
 async def test_a_call_that_is_cancelled_twice_leaves_the_session_usable(tier: Tier) -> None:
     async with AsyncSandbox(Policy(tier=tier), pool_size=0) as box, box.session() as session:
         await session.run("import time\nx = 1")

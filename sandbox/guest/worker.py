@@ -22,7 +22,7 @@ import threading
 from types import FrameType
 from typing import NoReturn
 
-from sandbox.guest import branch, check, imports, streams
+from sandbox.guest import branch, check, imports, modes, streams
 from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.snippet import Ending, SnippetRunner
 from sandbox.protocol.frames import FrameError
@@ -119,6 +119,8 @@ class Worker:
         _forget_temporary_directory()
         _reseed()
         signal.signal(signal.SIGINT, self._on_interrupt)
+        if self._plan.tier == "landlock" and not self._plan.has_own_ids:
+            modes.forgive(os.path.dirname(os.environ["TMPDIR"]))
 
     def serve(self) -> NoReturn:
         """Answer messages in order. Ends the process when the channel ends or is broken."""

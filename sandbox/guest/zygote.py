@@ -120,9 +120,8 @@ def _prepare(plan: JailPlan) -> jail.Prepared:
 
 
 def _compile(plan: JailPlan, landlock_abi: int) -> bytes:
-    own_id = plan.host_id_base is not None and plan.shared_host_id is None
     rules = seccomp.rules_for(
-        plan.tier, landlock_abi, own_id=own_id, is_metered=not plan.has_groups
+        plan.tier, landlock_abi, own_id=plan.has_own_ids, is_metered=not plan.has_groups
     )
     return seccomp.compile_filter(rules, sysapi.ARCH)
 

@@ -136,6 +136,11 @@ class JailPlan:
             return self.shared_host_id
         return self.host_id_base + FIRST_SESSION_ID + number % IDS_PER_ZYGOTE
 
+    @property
+    def has_own_ids(self) -> bool:
+        """Whether each session has a host id that no other process has."""
+        return self.host_id_base is not None and self.shared_host_id is None
+
     def asks_for(self, layer: str) -> bool:
         """Whether `layer` must hold before guest code may run."""
         return layer in self.layers

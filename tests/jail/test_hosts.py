@@ -160,6 +160,63 @@ def test_a_plain_users_branches_are_as_far_apart_as_roots(
     ]
 
 
+COPYING = """
+import ctypes, errno, os, pathlib, shelve, shutil, sys, tempfile, zipfile
+os.mkdir("tree")
+pathlib.Path("tree/a.txt").write_text("a")
+os.chmod("tree/a.txt", 0o640)
+shutil.copytree("tree", "copy")
+shutil.copy2("tree/a.txt", "b.txt")
+pathlib.Path("b.txt").touch()
+with zipfile.ZipFile("a.zip", "w") as archive:
+    archive.write("tree/a.txt")
+shutil.unpack_archive("a.zip", "unpacked")
+with shelve.open("shelf") as shelf:
+    shelf["a"] = 1
+with tempfile.NamedTemporaryFile() as stream:
+    os.fchmod(stream.fileno(), 0o600)
+names = {name.partition(".db")[0] for name in os.listdir()}
+print(sorted(names), open("unpacked/tree/a.txt").read())
+for call in (
+    lambda: os.chmod(os.__file__, 0o777),
+    lambda: os.utime(sys.executable, (0, 0)),
+    lambda: os.fchmod(os.open(os.__file__, os.O_RDONLY), 0o777),
+    lambda: os.chmod("nowhere", 0o600),
+):
+    try: call()
+    except OSError as error: print(errno.errorcode[error.errno], end=" ")
+    else: print("passed", end=" ")
+libc = ctypes.CDLL(None, use_errno=True)
+before = os.stat("b.txt").st_mode
+print(libc.chmod(b"b.txt", 0o777), errno.errorcode[ctypes.get_errno()])
+os.chmod("b.txt", 0o777)
+print(os.stat("b.txt").st_mode == before)
+"""
+COPYING_HOST = """
+import json, sys
+from sandbox import Policy, Sandbox
+with Sandbox(Policy(tier="landlock"), pool_size=0) as box:
+    outcome = box.run({code!r})
+    print(json.dumps([outcome.status, outcome.stdout.splitlines(), outcome.stderr]))
+"""
+
+
+def test_files_are_copied_and_no_mode_is_set_where_a_session_has_its_users_id(
+    readable: Path, as_user: tuple[str, ...]
+) -> None:
+    host = COPYING_HOST.format(code=COPYING)
+    said = run_host(host, interpreter=SYSTEM_PYTHON, path=str(readable), wrapper=as_user)
+    assert said == [
+        "completed",
+        [
+            "['a.zip', 'b.txt', 'copy', 'shelf', 'tree', 'unpacked'] a",
+            "EPERM EPERM EPERM ENOENT -1 EPERM",
+            "True",
+        ],
+        "",
+    ]
+
+
 ROOTLESS_HOST = """
 import json
 from sandbox import Policy, Sandbox

@@ -47,7 +47,7 @@ GUEST_ORDER = (
     ("sandbox.guest.guards",),
     ("sandbox.guest.restricted",),
     ("sandbox.guest.compiler", "sandbox.guest.check"),
-    ("sandbox.guest.texts", "sandbox.guest.names", "sandbox.guest.tables"),
+    ("sandbox.guest.modes", "sandbox.guest.texts", "sandbox.guest.names", "sandbox.guest.tables"),
     ("sandbox.guest.figures", "sandbox.guest.bundles", "sandbox.guest.tracebacks"),
     ("sandbox.guest.display", "sandbox.guest.eventloop", "sandbox.guest.streams"),
     ("sandbox.guest.snippet",),

@@ -90,7 +90,8 @@ def sweep(hierarchies: Hierarchies) -> int:
         for name in os.listdir(parent):
             pid = name.removeprefix(PREFIX).partition("-")[0]
             if name.startswith(PREFIX) and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
-                count += _remove_tree(f"{parent}/{name}")
+                # No waiting: what still runs in one goes with a later start.
+                count += _remove_tree(f"{parent}/{name}", within_s=0)
     return count
 
 
@@ -343,9 +344,9 @@ def _write(path: str, value: str) -> None:
         os.close(fd)
 
 
-def _remove_tree(directory: str) -> int:
+def _remove_tree(directory: str, *, within_s: float = REMOVE_WITHIN_S) -> int:
     """Remove a group and its children; 1 if that is done, 0 if something still runs in it."""
-    deadline = time.monotonic() + REMOVE_WITHIN_S
+    deadline = time.monotonic() + within_s
     while True:
         try:
             with os.scandir(directory) as entries:
@@ -357,7 +358,7 @@ def _remove_tree(directory: str) -> int:
             return 0
         except OSError:
             # EBUSY for a moment after the last process of the group was reaped.
-            if time.monotonic() > deadline:
+            if time.monotonic() >= deadline:
                 return 0
             time.sleep(0.001)
         else:

@@ -312,6 +312,22 @@ def test_open_files_past_the_limit_are_an_error_of_the_guest(session: Session) -
 # ---- disk ---------------------------------------------------------------------------------------
 
 
+def test_more_files_than_the_workspace_holds_are_an_error_of_the_guest(
+    limited: Sandbox, session: Session
+) -> None:
+    outcome = session.run("for number in range(200): open(str(number), 'w')")
+    if limited.policy.tier == "namespaces":
+        # No number of bytes was exceeded: the error is the whole truth.
+        assert isinstance(outcome, Raised)
+        assert (outcome.error.type, outcome.state) == ("OSError", "kept")
+        assert "No space left" in outcome.error.message
+    else:
+        # On the host's disk each file counts with its share of the bytes.
+        assert exceeded(outcome).limit == "disk_bytes"
+    assert session.run("for name in os.listdir(): os.remove(name)").status == "completed"
+    assert_lives(session)
+
+
 def test_one_file_past_the_size_of_the_workspace_ends_in_an_error(session: Session) -> None:
     outcome = session.run("open('big', 'wb').write(bytes(3 << 20))")
     if isinstance(outcome, LimitExceeded):

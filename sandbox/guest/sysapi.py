@@ -107,14 +107,21 @@ def syscall(name: str, *arguments: Argument) -> int:
 def fork() -> int:
     """`os.fork` without the functions that modules registered to be called in the child.
 
-    For a child that runs none of their code, and would pay for each page that they touch. Only
-    in a process of one Python thread: then there is no lock that another thread could hold.
+    For a child that runs none of their code, and would pay for each page that they touch; see
+    `settle_fork` for one that comes to. Only in a process of one Python thread: then there is no
+    lock that another thread could hold.
     """
     pid: int = _locked_libc.fork()
     if pid < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"fork: {os.strerror(number)}")
     return pid
+
+
+def settle_fork() -> None:
+    """In a child of `fork`, do what it left out: the interpreter's and the modules' own parts."""
+    ctypes.pythonapi.PyOS_BeforeFork()
+    ctypes.pythonapi.PyOS_AfterFork_Child()
 
 
 def unshare(flags: int) -> None:

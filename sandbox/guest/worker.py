@@ -22,7 +22,7 @@ import threading
 from types import FrameType
 from typing import NoReturn
 
-from sandbox.guest import branch, check, imports, modes, streams
+from sandbox.guest import branch, check, imports, modes, streams, sysapi
 from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.snippet import Ending, SnippetRunner
 from sandbox.protocol.frames import FrameError
@@ -41,6 +41,7 @@ from sandbox.protocol.messages import (
     Park,
     Parked,
     Run,
+    parked_frame,
 )
 from sandbox.protocol.plan import JailPlan
 
@@ -49,8 +50,6 @@ _first_interpreter.restype = ctypes.c_void_p
 _next_interpreter = ctypes.pythonapi.PyInterpreterState_Next
 _next_interpreter.argtypes = [ctypes.c_void_p]
 _next_interpreter.restype = ctypes.c_void_p
-Chance = tuple[object, ...]
-"""State of `random`."""
 REHEARSALS = 20
 """CPython 3.11 adapts a function to what it does from about its tenth call on."""
 REHEARSED = "1"
@@ -84,6 +83,8 @@ class Worker:
         self._is_running = False
         self._is_sending = False
         self._is_interrupted = False
+        self._is_dormant = False
+        """Whether this is a copy that nothing has been asked of yet."""
         self._sending = threading.Lock()
         self._main_thread = threading.get_ident()
         self._has_stdin = False
@@ -129,6 +130,8 @@ class Worker:
                 message = self._channel.receive()
             except (ChannelClosed, FrameError, MessageError, ConnectionError):
                 os._exit(0)
+            if self._is_dormant and not isinstance(message, Measure):
+                self._wake()
             if isinstance(message, Run):
                 self._run(message)
             elif isinstance(message, Check):
@@ -192,15 +195,14 @@ class Worker:
         refusal = _what_cannot_be_copied() or branch.what_stays_shared(
             {self._channel.fileno(), *taken}
         )
-        chance = random.getstate()
         if not refusal:
             try:
-                traveller = os.fork()
+                traveller = sysapi.fork()
             except OSError as error:
                 refusal = f"no process could be made for a copy ({error.strerror})"
             else:
                 if traveller == 0:
-                    self._travel(taken, message.namespaces, chance)
+                    self._travel(taken, message.namespaces)
                     return  # The branch's session process, on its own channel.
                 if os.waitpid(traveller, 0)[1]:
                     refusal = "it could not enter the namespaces of the branch"
@@ -209,15 +211,15 @@ class Worker:
         self.snippets.loop.take_up()
         self._channel.send(Copied(message.nonce, refusal))
 
-    def _travel(self, taken: list[int], namespaces: int, chance: Chance) -> None:
+    def _travel(self, taken: list[int], namespaces: int) -> None:
         """Return in the grandchild, which lives in the branch; parents of it exit."""
         try:
             branch.travel(taken[3 : 3 + namespaces], taken[3 + namespaces :])
-            middle = os.fork()
+            middle = sysapi.fork()
             if middle:
                 os._exit(os.waitstatus_to_exitcode(os.waitpid(middle, 0)[1]))
             # Its parent must have lived in the branch, or the origin's init would adopt it.
-            if os.fork():
+            if sysapi.fork():
                 os._exit(0)
         except OSError:
             os._exit(1)
@@ -232,16 +234,15 @@ class Worker:
         self._has_stdin = True  # Whatever is there now, the origin has it too.
         self._feed_stdin(None)
         self.snippets.loop.take_up()
-        self._go_on_as_copy(channel, chance)
+        self._go_on_as_copy(channel)
 
     def _park(self, fd: int) -> bool:
         """Fork a copy that waits on channel `fd`. True in the copy, False in the original.
 
         Raises OSError if no process could be made for it.
         """
-        chance = random.getstate()
         try:
-            middle = os.fork()
+            middle = sysapi.fork()
         except OSError:
             os.close(fd)
             raise
@@ -251,17 +252,26 @@ class Worker:
             if status:
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             return False
-        channel = Channel(fd, "to_guest", TO_GUEST_CAP_BYTES)
-        _announce_copy(channel)
-        self._go_on_as_copy(channel, chance)
+        _announce_copy(fd)
+        self._go_on_as_copy(Channel(fd, "to_guest", TO_GUEST_CAP_BYTES))
         return True
 
-    def _go_on_as_copy(self, channel: Channel, chance: Chance) -> None:
-        # `random` reseeds itself in a forked child; this copy is the session as it was.
-        random.setstate(chance)
+    def _go_on_as_copy(self, channel: Channel) -> None:
+        self._is_dormant = True
         self._channel.close()
         self._channel = channel
         self._pid = os.getpid()
+
+    def _wake(self) -> None:
+        """Do what modules want done in a forked child, in a copy that is about to be of use.
+
+        Most copies end without that, and would pay for each page that it touches: 250 of them.
+        """
+        self._is_dormant = False
+        # `random` reseeds itself in a forked child; this copy is the session as it was.
+        chance = random.getstate()
+        sysapi.settle_fork()
+        random.setstate(chance)
 
     def _check(self, message: Check) -> None:
         plan = self._plan
@@ -334,16 +344,16 @@ def _say_why_no_copy(fd: int, refusal: str) -> None:
     channel.close()
 
 
-def _announce_copy(channel: Channel) -> None:
-    """Fork and return in the child, the copy; the parent says so on its channel and exits.
+def _announce_copy(fd: int) -> None:
+    """Fork and return in the child, the copy; the parent says so on channel `fd` and exits.
 
     The parent is waited for: a snippet that dies at once finds the copy announced, however late
-    the copy itself gets to run.
+    the copy itself gets to run. So it does as little as can be, on pages that it need not copy.
     """
     try:
-        copy = os.fork()
+        copy = sysapi.fork()
         if copy:
-            channel.send(Parked(copy))
+            os.write(fd, parked_frame(copy))
     except OSError:
         os._exit(1)
     if copy:

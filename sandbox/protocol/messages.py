@@ -570,6 +570,11 @@ def pack(message: Message) -> bytes:
     return encode(spec.kind, _encode(message.__dict__).encode())
 
 
+def parked_frame(pid: int) -> bytes:
+    """What `pack` makes of Parked, for a process that must touch few pages."""
+    return encode(Kind.PARKED, b'{"pid":%d}' % pid)
+
+
 def unpack(direction: Direction, frame: Frame) -> Message:
     """The message in `frame`. Raises MessageError unless every field is there and in bounds."""
     spec = BY_KIND.get((direction, frame.kind))

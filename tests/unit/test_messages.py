@@ -53,6 +53,7 @@ from sandbox.protocol.messages import (
     Watch,
     ZygoteReady,
     pack,
+    parked_frame,
     unpack,
 )
 
@@ -205,6 +206,11 @@ def test_a_message_comes_back_as_it_was(case):
     again = unpack(spec.direction, frame)
     assert again == message
     assert type(again) is spec.cls
+
+
+@given(pid)
+def test_a_copy_is_announced_in_the_same_bytes_by_the_shorter_way(number):
+    assert parked_frame(number) == pack(Parked(number))
 
 
 with_fields = messages.filter(lambda case: bool(case[0].bounds))

@@ -110,6 +110,11 @@ class AsyncSandbox:
             checkpoint_bytes=checkpoint_bytes,
         )
 
+    @property
+    def expected(self) -> int:
+        """How many sessions are expected beyond those that are open."""
+        return self._expected
+
     def expect(self, sessions: int) -> None:
         """Keep so many more workers warm than `pool_size`, for sessions that are likely to be
         opened soon; a negative number takes it back."""

@@ -36,6 +36,11 @@ class Account:
         self._left = float(settings.requests_per_minute)
         self._filled_at = clock()
 
+    @property
+    def open_requests(self) -> int:
+        """How many requests of the key are being answered."""
+        return self._open
+
     def charge(self) -> None:
         """Count a request against the rate. Raises RequestError when it comes too early."""
         self._fill()

@@ -7,7 +7,7 @@ import socket
 import httpx2
 import pytest
 from serving import KEY, MODEL
-from talking import ONE_CALL, SLOW, on_loop
+from talking import ONE_CALL, SLOW
 
 GENERATION = "/api/v1/services/aigc/text-generation/generation"
 MESSAGES = [{"role": "user", "content": ONE_CALL}]
@@ -163,9 +163,6 @@ LEFT = {
 
 @pytest.mark.parametrize("path", LEFT)
 def test_a_client_that_leaves_while_code_runs_leaves_nothing_running(server, path):
-    async def running():
-        return len(server.services.streams.open), server.services.directory.find(MODEL)
-
     with httpx2.stream(
         "POST", server.origin + path, json=LEFT[path], timeout=60,
         headers={**HEADERS, "x-dashscope-sse": "enable"},
@@ -173,8 +170,10 @@ def test_a_client_that_leaves_while_code_runs_leaves_nothing_running(server, pat
         # The first heartbeat comes in the silence of the sleeping snippet.
         assert any(line.startswith(":") and "HTTP_STATUS" not in line
                    for line in reply.iter_lines())  # fmt: skip
-        assert on_loop(server, running())[0] == 1
-    server.wait_until(lambda: not server.services.streams.open)
-    script = server.services.directory.find(MODEL).model.scripts[SLOW]
-    assert script.open == 0
-    assert len(script.turns) == 2
+        assert len(server.services.streams.open) == 1
+    services = server.services
+    server.wait_until(lambda: not services.streams.open)
+    assert services.directory.find(MODEL).model.scripts[SLOW].open == 0
+    # No place among the key's requests is taken, and no session is expected, any more.
+    assert services.accounts.find(f"Bearer {KEY}").open_requests == 0
+    assert services.box.expected == 0

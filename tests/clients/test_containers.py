@@ -2,6 +2,8 @@
 
 import base64
 import json
+import re
+from pathlib import Path
 
 import openai
 import pytest
@@ -456,6 +458,19 @@ def test_an_idle_container_expires_keeps_its_files_and_is_of_no_more_use(server)
     age(server, made.id, 40 * 24 * 3600)
     with pytest.raises(openai.NotFoundError):
         asking.containers.retrieve(made.id)
+
+
+def test_the_readme_round_trip_fetches_the_plot_that_it_asks_for(tmp_path, monkeypatch):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (block,) = [one for one in re.findall(r"```python\n(.*?)```", readme, re.S) if "files" in one]
+    question = re.search(r'input="(.*?)"', block)[1]
+    code = "open('plot.png', 'wb').write(open('sales.csv', 'rb').read())"
+    talks = {question: one_call(code, "[plot.png](sandbox:/mnt/data/plot.png)")}
+    (tmp_path / "sales.csv").write_bytes(b"region,amount\n")
+    monkeypatch.chdir(tmp_path)
+    with serving(directory(TalkModel({}), any=TalkModel(talks)), config(keys=KEYS)) as server:
+        exec(block.replace("http://127.0.0.1:8000", server.origin), {"KEY": KEY})
+    assert (tmp_path / "plot.png").read_bytes() == b"region,amount\n"
 
 
 # ---- restart ------------------------------------------------------------------------------------

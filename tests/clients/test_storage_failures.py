@@ -11,7 +11,7 @@ import openai
 import pytest
 from openai import OpenAI
 from serving import KEY, MODEL, TalkModel, directory, serving
-from talking import ONE_CALL, POWER, STATE_1, STATE_2, TALKS, on_loop
+from talking import ONE_CALL, PLOT, POWER, STATE_1, STATE_2, TALKS, on_loop
 
 from runner.server import blobs
 from sandbox import ZygoteDied
@@ -87,6 +87,31 @@ def test_a_full_disk_refuses_an_upload_once_and_keeps_nothing_of_it(
     assert [path for path in root.rglob("*") if path.is_file()] == []
     file = asking.files.create(file=("a", b"data"), purpose="user_data")
     assert asking.files.content(file.id).read() == b"data"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_file_of_a_snippet_that_finds_the_disk_full_ends_the_response(
+    server, asking, monkeypatch, stream
+):
+    def write(_fd, _data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    asked = {"model": MODEL, "input": PLOT, "tools": TOOLS}
+    with monkeypatch.context() as patch:
+        patch.setattr(blobs.os, "write", write)
+        if stream:
+            last = list(asking.responses.create(**asked, stream=True))[-1]
+            assert last.type == "response.failed"
+            assert last.response.error.message == FULL["message"]
+        else:
+            with pytest.raises(openai.InternalServerError) as caught:
+                asking.responses.create(**asked)
+            assert caught.value.status_code == 507
+            assert caught.value.response.headers["x-should-retry"] == "false"
+    (made,) = asking.containers.list()
+    assert not asking.containers.files.list(made.id).data
+    (cited,) = asking.responses.create(**asked).output[-1].content[0].annotations
+    assert cited.filename == "plot.png"
 
 
 def test_a_full_disk_before_a_response_is_507_and_the_model_is_not_asked(

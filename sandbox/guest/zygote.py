@@ -18,7 +18,7 @@ from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.jail import JailError, step
 from sandbox.guest.landlock import PathRule
 from sandbox.guest.root import is_hidden_by_session
-from sandbox.protocol.messages import Failed, Spawn, ZygoteReady
+from sandbox.protocol.messages import TO_GUEST_CAP_BYTES, Failed, Spawn, ZygoteReady
 from sandbox.protocol.plan import WORKSPACE, Access, JailPlan
 
 SPAWN_DESCRIPTORS = 4
@@ -164,9 +164,17 @@ def _fork_workers(
             os._exit(0)
         assert isinstance(request, Spawn)
         descriptors = channel.take_descriptors(SPAWN_DESCRIPTORS + request.cgroups)
-        if own_pid_namespace >= 0:
-            sysapi.unshare(sysapi.CLONE_NEWPID)
-        if sysapi.fork() == 0:
+        try:
+            if own_pid_namespace >= 0:
+                sysapi.unshare(sysapi.CLONE_NEWPID)
+            is_worker = sysapi.fork() == 0
+        except OSError as error:
+            # The host is out of processes or of namespaces: one session fails, the others go on.
+            is_worker = False
+            control = Channel(os.dup(descriptors[0]), "to_init", TO_GUEST_CAP_BYTES)
+            control.send(Failed("fork", os.strerror(error.errno or 0)))
+            control.close()
+        if is_worker:
             channel.close()
             if own_pid_namespace >= 0:
                 os.close(own_pid_namespace)

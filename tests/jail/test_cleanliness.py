@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sandbox import Policy, Sandbox, Session, SessionLost, cgroup, engine
+from sandbox import LayerUnavailable, Policy, Sandbox, Session, SessionLost, cgroup, engine
 from tests.jail.corpus import Tier
 from tests.jail.hosts import descendants, kill, live_host, wait_until, wait_until_gone
 
@@ -132,6 +132,19 @@ def test_a_dead_zygote_is_replaced_and_its_sessions_say_that_they_are_lost(
         assert box.run("6 * 7").text == "42"
         with box.session() as fresh:
             assert fresh.run("'x' in globals()").text == "False"
+
+
+def test_a_zygote_that_cannot_fork_loses_no_other_session() -> None:
+    with Sandbox(pool_size=0) as box, box.session() as session:
+        session.run("x = 1")
+        zygote = psutil.Process(zygote_pid(box))
+        before = zygote.rlimit(psutil.RLIMIT_NPROC)
+        zygote.rlimit(psutil.RLIMIT_NPROC, (0, before[1]))
+        with pytest.raises(LayerUnavailable, match="fork"):
+            box.run("1")
+        zygote.rlimit(psutil.RLIMIT_NPROC, before)
+        assert box.run("6 * 7").text == "42"
+        assert session.run("x").text == "1"
 
 
 def test_a_session_whose_init_was_killed_says_that_it_is_lost(session: Session) -> None:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from benchmarks.harness import Bench, benchmark, quantile
@@ -63,8 +63,11 @@ async def upstream() -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def server(**environ: str) -> AsyncIterator[tuple[int, int]]:
-    """Port and process id of a server that is ready."""
-    async with process("-c", START_CODE, **environ) as running:
+    """Port and process id of a server that is ready, with a data directory of its own."""
+    async with AsyncExitStack() as held:
+        folder = held.enter_context(tempfile.TemporaryDirectory())
+        environ["XDG_DATA_HOME"] = folder
+        running = await held.enter_async_context(process("-c", START_CODE, **environ))
         assert running.stderr is not None
         found = None
         while found is None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pydantic import JsonValue
 
@@ -10,7 +11,6 @@ from runner.server.records import ResponseRow
 from runner.server.storage import ITEMS, RESPONSES, Storage, now_s
 from runner.transcript import (
     CodeRun,
-    Record,
     Transcript,
     Turn,
     compact,
@@ -23,13 +23,15 @@ RESTARTED = "The server was restarted while this response was made."
 Item = Mapping[str, JsonValue]
 
 
-class StoredResponse(Record):
-    """A response that can be fetched and gone on from."""
+@dataclass(frozen=True, slots=True)
+class StoredResponse:
+    """A response that can be fetched and gone on from. It is the server's own JSON, so nothing
+    of it is checked again."""
 
     id: str
     owner: str
     created_at: int
-    body: Item
+    body: Mapping[str, object]
     """The response object as the client saw it last."""
     input_items: tuple[Item, ...] = ()
     transcript: Transcript = ()

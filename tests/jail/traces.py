@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
-
 from sandbox import Sandbox, blocking, cgroup
 
 RESTS_WITHIN_S = 10.0
@@ -49,7 +47,7 @@ def traces(directory: Path, group_parents: Sequence[str]) -> Traces:
     prefix = f"{cgroup.PREFIX}{os.getpid()}-"
     return Traces(
         descriptors=Counter(map(_kind_of, os.listdir("/proc/self/fd"))),
-        children=Counter(_command_of(child) for child in psutil.Process().children()),
+        children=Counter(map(_command_of, _children())),
         mounts=Counter(Path("/proc/self/mountinfo").read_text().splitlines()),
         groups=Counter(
             f"{parent}/{name}"
@@ -70,11 +68,26 @@ def _kind_of(fd: str) -> str:
         return "gone"  # The one that listed them.
 
 
-def _command_of(child: psutil.Process) -> str:
+def _children() -> list[int]:
+    """Pids of the children of every thread: psutil would look at all processes of the machine."""
+    tasks = Path("/proc/self/task")
+    while True:
+        try:
+            return [
+                int(word)
+                for task in os.listdir(tasks)
+                for word in (tasks / task / "children").read_text().split()
+            ]
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # A thread ended since they were listed: another has its children.
+
+
+def _command_of(pid: int) -> str:
     try:
-        return f"{child.pid} {' '.join(child.cmdline())[:80]}"
-    except psutil.NoSuchProcess:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+    except (FileNotFoundError, ProcessLookupError):
         return "gone"
+    return f"{pid} {words.decode(errors='replace')[:80]}"
 
 
 def _sessions_of(box: Sandbox) -> int:

@@ -30,6 +30,7 @@ ALIASES = frozenset({NAME, "python", "execute_python", "run_python", "python_int
 SHOWN_CHARS = 8_000
 IMAGES_KEPT = 16
 PATHS_TOLD = 50
+NAMES_TOLD = 20
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/svg+xml")
 
 DESCRIPTION = (
@@ -263,18 +264,20 @@ def told(run: CodeRun, outcome: Outcome, words: str, *, budget: int) -> Shown:
         count = len(run.images)
         parts.append(f"[{count} image{'s' if count > 1 else ''} shown to the user]")
     if run.files:
-        names = ", ".join(f"/mnt/data/{item.path}" for item in run.files[:20])
-        more = f" and {len(run.files) - 20} more" if len(run.files) > 20 else ""
-        parts.append(f"[files written: {names}{more}]")
-        parts += [
-            f"[/mnt/data/{item.path} lasts no longer than this session: {item.not_kept}]"
-            for item in run.files[:20]
-            if item.not_kept
-        ]
+        parts.append(f"[files written: {_names(run.files)}]")
+        for reason in dict.fromkeys(item.not_kept for item in run.files if item.not_kept):
+            names = _names([item for item in run.files if item.not_kept == reason])
+            parts.append(f"[only until this session ends: {names}: {reason}]")
     is_silent = not parts
     if is_silent:
         parts = ["[the code ran and printed nothing]"]
     return Shown("\n".join(parts), is_error=is_error, is_silent=is_silent)
+
+
+def _names(files: Sequence[MadeFile]) -> str:
+    names = ", ".join(f"/mnt/data/{item.path}" for item in files[:NAMES_TOLD])
+    more = f" and {len(files) - NAMES_TOLD} more" if len(files) > NAMES_TOLD else ""
+    return names + more
 
 
 def sandbox_link(path: str) -> str:

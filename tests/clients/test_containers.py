@@ -361,8 +361,8 @@ def test_a_file_of_a_snippet_that_is_too_large_is_told_of_and_not_cited(server):
     response = ask(asking, BIG, {"type": "auto"})
     assert not response.output[-1].content[0].annotations
     assert not asking.containers.files.list(call_of(response).container_id).data
-    shown = told(server, BIG)
-    assert "lasts no longer than this session: it is larger than 2000000 bytes" in shown
+    words = "only until this session ends: /mnt/data/big.bin: it is larger than 2000000 bytes"
+    assert words in told(server, BIG)
 
 
 def test_a_key_stores_no_more_than_it_may(server):

@@ -74,6 +74,32 @@ async def test_streams_and_echo_are_shown_as_a_notebook_shows_them():
     assert not result.is_error
 
 
+async def test_files_that_are_not_kept_are_told_once_for_each_reason():
+    class Keeping(Source):
+        async def keep(self, session, artifacts):
+            kept = await super().keep(session, artifacts)
+            return tuple(
+                one.model_copy(update={"not_kept": "it is large" if number % 2 else ""})
+                for number, one in enumerate(kept)
+            )
+
+    made = tuple(
+        Artifact(path=f"{n}", size_bytes=1, mime="x", sha256=None, change="made") for n in range(50)
+    )
+    tool = CodeInterpreter(Keeping(Session(Completed(artifacts=made, **JAIL))))
+    result = await tool.run(ToolCall(id="a", name="code_interpreter", arguments='{"code": "x"}'))
+    written, lost = result.shown.split("\n")
+    assert written.endswith("/mnt/data/19 and 30 more]")
+    assert lost.startswith("[only until this session ends: /mnt/data/1, /mnt/data/3, ")
+    assert lost.endswith("/mnt/data/39 and 5 more: it is large]")
+
+
+async def test_the_model_is_told_which_files_it_will_find():
+    tool = CodeInterpreter(Source(Session()), paths=[f"{n}.csv" for n in range(51)])
+    assert tool.spec.description.endswith("49.csv and 1 more.")
+    assert "Files that are there" not in CodeInterpreter(Source(Session())).spec.description
+
+
 async def test_a_lone_echo_is_the_whole_log():
     result = await run(Completed(text="77269364466549865653073473388030061522211723", **JAIL))
     assert result.details.logs == result.shown == "77269364466549865653073473388030061522211723"

@@ -36,6 +36,7 @@ RequestFault = Literal[
     "previous_response",
     "conflict",
     "too_large",
+    "too_slow",
     "rate",
     "concurrency",
     "quota",

@@ -49,6 +49,7 @@ CODES: dict[str, str] = {  # kind of fault: code
     "forbidden": "AccessDenied",
     "model_unknown": "ModelNotFound",
     "too_large": "BadRequest.TooLarge",
+    "too_slow": "RequestTimeOut",
     "rate": "Throttling.RateQuota",
     "concurrency": "Throttling.Concurrency",
     "quota": "Throttling.AllocationQuota",

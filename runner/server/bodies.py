@@ -167,6 +167,7 @@ STATUSES = {
     401: "The key is missing or unknown.",
     403: "The key may not do this.",
     404: "There is no such thing.",
+    408: "The body did not come in time.",
     409: "It is not in a state for this.",
     413: "The body is too large.",
     429: "Too many requests; see `retry-after`.",

@@ -1,11 +1,12 @@
 """Gate: what every request passes: an id, a size limit, one line in the log, the counters."""
 
+import asyncio
 import json
 import time
 import uuid
 
 from pydantic import JsonValue
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runner.dialects.fields import check_depth
@@ -14,6 +15,8 @@ from runner.server import logs
 from runner.server.metrics import Metrics
 from runner.server.replies import error_reply
 
+BODY_SILENCE_S = 30.0
+"""A client that sends nothing of its body for so long holds its connection no longer."""
 QUIET = ("/healthz", "/readyz", "/metrics")
 
 
@@ -46,6 +49,9 @@ class Gate:
         self._metrics.open.inc()
         try:
             await self._app(scope, receive, stamped)
+        except ClientDisconnect:
+            # It left while it sent its body: there is nobody to answer.
+            pass
         except Exception as error:
             if status:
                 raise
@@ -80,12 +86,19 @@ async def read_body(request: Request, cap: int) -> bytes:
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > cap:
         raise too_large
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > cap:
-            raise too_large
-    return bytes(body)
+    body, pieces = bytearray(), request.stream()
+    try:
+        while True:
+            async with asyncio.timeout(BODY_SILENCE_S):
+                piece = await anext(pieces, None)
+            if piece is None:
+                return bytes(body)
+            body += piece
+            if len(body) > cap:
+                raise too_large
+    except TimeoutError:
+        message = f"Nothing of the body came for {BODY_SILENCE_S:g} s."
+        raise RequestError("too_slow", message) from None
 
 
 async def read_json(request: Request, cap: int) -> JsonValue:

@@ -25,11 +25,11 @@ def post(server, path, body, **headers):
 
 
 def claiming(server, path, length):
-    """(status, body) of a request whose head claims `length` bytes, of which none is sent."""
+    """(status, body) of a request whose head claims `length` bytes, of which one is sent."""
     host, port = server.origin.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n"
-        connection.sendall(f"{head}content-length: {length}\r\n\r\n".encode())
+        connection.sendall(f"{head}content-length: {length}\r\n\r\n{{".encode())
         reply = http.client.HTTPResponse(connection)
         reply.begin()
         return reply.status, json.loads(reply.read())
@@ -103,6 +103,18 @@ def test_an_unknown_model_is_404_and_a_deep_or_huge_body_is_refused(server, path
         assert [one["error"]["code"] for one in codes] == [
             "model_not_found", "invalid_parameter_error", "request_too_large", "invalid_api_key",
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [("/v1/responses", "timeout"), ("/v1/chat/completions", "timeout"),
+     (GENERATION, "RequestTimeOut")],
+)  # fmt: skip
+def test_a_body_that_stops_in_the_middle_is_waited_for_no_longer(server, monkeypatch, path, code):
+    monkeypatch.setattr("runner.server.gate.BODY_SILENCE_S", 0.2)
+    status, body = claiming(server, path, 100)
+    assert status == 408
+    assert (body["code"] if path == GENERATION else body["error"]["code"]) == code
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 
 import httpx2
 import pytest
@@ -107,6 +108,20 @@ def test_a_clients_mistake_is_a_fact_of_its_request_and_no_failure(lines):
         server.wait_until(lambda: lines.events("request"))
     (line,) = lines.events("request")
     assert (line["status"], line["fault"]) == (400, "invalid")
+    assert lines.events("failure") == []
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/run_code"])
+def test_a_client_that_leaves_in_its_own_body_is_no_failure(lines, path):
+    with serving(directory(ScriptedModel())) as server:
+        host, port = server.origin.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n"
+            kind = "content-type: application/json\r\ncontent-length: 99\r\n\r\n{"
+            connection.sendall(f"{head}{kind}".encode())
+        server.wait_until(lambda: lines.events("request"))
+    (line,) = lines.events("request")
+    assert line["status"] == 499
     assert lines.events("failure") == []
 
 

@@ -10,6 +10,9 @@ class CruxEval(Suite):
     """Samples have `prediction` (or `completion`) and `mode`: "output", which is the default, or
     "input". The function runs at the judge; a prediction of the output is a value, and one of
     the input is its arguments, with or without `f( )` around them.
+
+    The reference harness pastes a prediction behind `==`: there `value, anything` and `x or True`
+    pass. Here it is one expression, and its value is compared.
     """
 
     name = "cruxeval"

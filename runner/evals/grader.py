@@ -56,6 +56,7 @@ import asyncio
 import hashlib
 import importlib.resources
 import json
+import math
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
@@ -89,6 +90,8 @@ PRELOAD = (
     "re", "statistics", "string", "traceback", "typing", "unittest", "unittest.mock",
 )
 """What tests and candidates import most; each jail has it from the start."""
+FIRST_LOOK_S = 0.25
+"""CPU seconds that a candidate gets at first, on a machine of the reference speed."""
 STDERR_CAP = 16 * 1024
 REFERENCE_CAP_BYTES = 1024 * 1024
 LIMIT_OUTCOMES: dict[str, OutcomeName] = {
@@ -259,20 +262,29 @@ class Grader:
         code = self._start + RECITE.format(
             source=json.dumps(trial.source), place=trial.place, asked=asked
         )
-        async with self._places, self._box.session() as session:
-            outcome = await session.run(code, limits=self._limits(slack))
-        if isinstance(outcome, Raised) or outcome.truncated.stdout.dropped_bytes:
-            return None
-        if any(denial.layer == "protocol" for denial in outcome.denials):
-            # The engine ends such a process at once: what it had said by then is chance.
-            return Verdict(
-                outcome="failed", result="failed: its process spoke out of turn",
-                usage=_spent(outcome),
-            )
-        said = await bench.verdict(check, asked, outcome.stdout)
-        if isinstance(said, Said):
-            return _said(said, outcome)
-        if said.is_end and isinstance(outcome, LimitExceeded | Refused | Died):
+        whole = self._limits(slack)
+        # Many a wrong program loops for ever behind its first wrong answer, which is enough.
+        short = self._limits(slack, at_most_s=FIRST_LOOK_S)
+        for limits in (short, whole) if short != whole else (whole,):
+            async with self._places, self._box.session() as session:
+                outcome = await session.run(code, limits=limits)
+            if isinstance(outcome, Raised) or outcome.truncated.stdout.dropped_bytes:
+                return None
+            if any(denial.layer == "protocol" for denial in outcome.denials):
+                # The engine ends such a process at once: what it had said by then is chance.
+                return Verdict(
+                    outcome="failed", result="failed: its process spoke out of turn",
+                    usage=_spent(outcome),
+                )
+            said = await bench.verdict(check, asked, outcome.stdout)
+            if isinstance(said, Said):
+                return _said(said, outcome)
+            if not said.is_end:
+                return None
+            is_late = isinstance(outcome, LimitExceeded) and outcome.limit in ("cpu_s", "wall_s")
+            if limits == whole or not is_late:
+                break
+        if isinstance(outcome, LimitExceeded | Refused | Died):
             return _ended(outcome, _spent(outcome), outcome.stderr[-STDERR_CAP:])
         return None
 
@@ -355,8 +367,8 @@ class Grader:
 
     # ---- limits ---------------------------------------------------------------------------------
 
-    def _limits(self, slack: float) -> Limits:
-        cpu_s = self._settings.timeout_s * self.speed * slack
+    def _limits(self, slack: float, *, at_most_s: float = math.inf) -> Limits:
+        cpu_s = min(self._settings.timeout_s * slack, at_most_s) * self.speed
         return Limits(cpu_s=cpu_s, wall_s=cpu_s * self._settings.wall_factor)
 
     def cpu_limit_s(self) -> float:

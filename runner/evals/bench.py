@@ -20,6 +20,8 @@ BATCH = 16
 BATCH_BYTES = 4 * 1024 * 1024
 ITEM_CPU_S = 2.0
 PLANS_KEPT = 2048
+RENEWED_AFTER_BYTES = 64 * 1024 * 1024
+"""A session remembers what it ran; its successor starts with a memory as small as at first."""
 WORK = "_replay.work(__import__('json').loads({items!a}))"
 
 
@@ -53,6 +55,7 @@ class Bench:
         self._box = box
         self._start = start
         self._session: AsyncSession | None = None
+        self._heard_bytes = 0
         self._waiting: list[_Item] = []
         self._working: asyncio.Task[None] | None = None
         self._plans: OrderedDict[str, str | None] = OrderedDict()
@@ -99,6 +102,7 @@ class Bench:
         return await answer
 
     async def _work(self) -> None:
+        batch: list[_Item] = []
         try:
             while self._waiting:
                 batch = self._next_batch()
@@ -106,14 +110,15 @@ class Bench:
                     lines = await self._run([item.text for item in batch])
                 except SandboxError:
                     lines = []
-                if len(lines) != len(batch):
+                self._heard_bytes += sum(len(item.text) for item in batch)
+                if len(lines) != len(batch) or self._heard_bytes > RENEWED_AFTER_BYTES:
                     await self._dismiss()
                 for number, item in enumerate(batch):
                     if not item.answer.done():
                         is_whole = len(lines) == len(batch)
                         item.answer.set_result(lines[number] if is_whole else None)
         finally:
-            for item in self._waiting:
+            for item in (*batch, *self._waiting):
                 item.answer.cancel()
 
     def _next_batch(self) -> list[_Item]:
@@ -143,6 +148,7 @@ class Bench:
 
     async def _dismiss(self) -> None:
         session, self._session = self._session, None
+        self._heard_bytes = 0
         if session is not None:
             await session.close()
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from corpora import CONTESTS, DABENCH, rows
 
-from runner.evals import evaluate
+from runner.evals import SUITES, evaluate, files
+from runner.evals.records import Row, Sample
+from runner.evals.suites.base import Answer
 
 SLACK_TIMEOUT_S = 10.0
 
@@ -21,6 +23,23 @@ def test_a_contest_program_passes_and_a_slow_or_wrong_one_does_not(tmp_path: Pat
     report = evaluate("stdio", samples, data=CONTESTS, timeout_s=0.5, recheck=False)
     assert [verdict.outcome for verdict in report.verdicts] == ["failed", "timed_out", "failed"]
     assert report.verdicts[0].result == "failed: wrong answer in case 1"
+
+
+MONSTERS = """
+for _ in range(int(input())):
+    _count, step = map(int, input().split())
+    places = sorted(set(map(int, input().split())), reverse=True)
+    print(sum(place > shot * step for shot, place in enumerate(places)))
+"""
+
+
+def test_a_program_that_solves_a_contest_passes_all_of_its_cases() -> None:
+    [task] = [row for row in rows(CONTESTS) if "1238_B" in row["labels"]]
+    close = MONSTERS.replace("place > shot", "place >= shot")
+    samples = [{"task_id": str(task["id"]), "solution": code} for code in (MONSTERS, close)]
+    right, wrong = evaluate("stdio", samples, data=CONTESTS, timeout_s=10).verdicts
+    assert (right.outcome, right.details) == ("passed", {"cases": 96})
+    assert wrong.outcome == "failed"
 
 
 def test_floats_may_differ_a_little_and_whole_numbers_may_not(tmp_path: Path) -> None:
@@ -55,6 +74,21 @@ def test_a_question_about_a_table_is_answered_by_a_program_or_in_words() -> None
     ]
     report = evaluate("dabench", samples, data=DABENCH, timeout_s=SLACK_TIMEOUT_S)
     assert [verdict.passed for verdict in report.verdicts] == [True, True, False, False]
+
+
+def test_the_labels_of_every_question_about_a_table_are_its_right_answer() -> None:
+    kind = SUITES["dabench"]()
+    tasks = kind.load(files.read(DABENCH).rows)
+    assert len(tasks) == 94
+    for task in tasks.values():
+        pairs = task.row.fields["common_answers"]
+        assert isinstance(pairs, list)
+        right = "So: " + ", ".join(f"@{name}[{value}]" for name, value in pairs)
+        for text, is_right in ((right, True), (right.replace("[", "[x", 1), False)):
+            row = Row("samples", 1, {"response": text})
+            trial = kind.trial(task, Sample(0, task.task_id, row))
+            assert isinstance(trial, Answer)
+            assert trial.accept(trial.text, trial.expected) is is_right, text
 
 
 def test_a_solution_in_its_context_is_run_and_compared(tmp_path: Path) -> None:

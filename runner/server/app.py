@@ -40,8 +40,6 @@ from sandbox import AsyncSandbox, SandboxError
 LOG = logging.getLogger("cellblock.server")
 SWEEP_S = 30.0
 ENGINE_RETRY_S = 5.0
-SPARE_SESSIONS = 4
-"""Of the engine's sessions so many are never held by idle containers."""
 DESCRIPTION = "A code interpreter behind three HTTP dialects, and the engine itself over REST."
 HTTP_FAULTS: dict[int, RequestFault] = {404: "not_found", 405: "invalid", 413: "too_large"}
 
@@ -66,6 +64,17 @@ def open_services(
     # Last of what can fail: it holds a lock.
     storage = Storage(server.data_path)
     files, kept = FileStore(storage), ContainerStore(storage)
+    containers = Containers(
+        box,
+        files,
+        kept,
+        max_sessions=server.max_sessions,
+        others=lambda: table.count,
+        idle_minutes=server.idle_minutes,
+        file_bytes=server.file_bytes,
+        retention_s=server.retention_days * DAY_S,
+    )
+    table = SessionTable(box, idle_s=server.idle_minutes * 60, make_room=containers.give_way)
     return Services(
         config=config,
         directory=directory or Directory(config.models),
@@ -75,18 +84,10 @@ def open_services(
         conversations=ConversationStore(storage),
         files=files,
         container_store=kept,
-        containers=Containers(
-            box,
-            files,
-            kept,
-            max_live=max(1, server.max_sessions - SPARE_SESSIONS),
-            idle_minutes=server.idle_minutes,
-            file_bytes=server.file_bytes,
-            retention_s=server.retention_days * DAY_S,
-        ),
+        containers=containers,
         accounts=Accounts(config.keys),
         web_tools=web_tools,
-        sessions=SessionTable(box, idle_s=server.idle_minutes * 60),
+        sessions=table,
         metrics=Metrics(),
     )
 

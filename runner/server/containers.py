@@ -5,7 +5,7 @@ A container is a record with files in the store; while it is used it is also in 
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from runner.dialects.asked import ContainerAsked, InlineFile
 from runner.errors import RequestError, StorageError
@@ -30,10 +30,13 @@ from sandbox import Artifact, AsyncSandbox, AsyncSession, FileRefused, Limits
 
 LOG = logging.getLogger("cellblock.server")
 EXPIRED = "Container is expired."
+SPARE_SESSIONS = 4
+"""Of the engine's sessions so many are never held by idle containers."""
 
 
 class Containers:
-    """Containers over one sandbox. At most `max_live` hold a session; the longest idle one gives
+    """Containers over one sandbox with room for `max_sessions`; some are left to others, and more
+    when `others` says that more are taken. When no more can be had, the longest idle one gives
     way to the next. `retention_s` is how long an expired one keeps its files.
     """
 
@@ -43,7 +46,8 @@ class Containers:
         files: FileStore,
         store: ContainerStore,
         *,
-        max_live: int = 60,
+        max_sessions: int = 64,
+        others: Callable[[], int] = lambda: 0,
         idle_minutes: int = 20,
         file_bytes: int = 100 * 1024 * 1024,
         retention_s: int = 30 * 24 * 3600,
@@ -51,7 +55,8 @@ class Containers:
         self._box = box
         self._files = files
         self._store = store
-        self._max_live = max_live
+        self._max_sessions = max_sessions
+        self._others = others
         self._idle_minutes = idle_minutes
         self._file_bytes = file_bytes
         self._retention_s = retention_s
@@ -246,6 +251,7 @@ class Containers:
         elif live.is_idle:
             self._lives.pop(live.row.id, None)
             await live.end()
+        await self.give_way()
         async with self._changed:
             self._changed.notify_all()
 
@@ -310,20 +316,43 @@ class Containers:
         return file
 
     async def make_room(self, asking: LiveContainer) -> None:
+        """Wait until `asking` may take a session; from then on it counts as one that has."""
         per_owner = asking.account.settings.sessions
         async with self._changed:
             while True:
-                holding = [one for one in self._lives.values() if one.has_session]
+                holding = self._holding()
                 own = [one for one in holding if one.row.owner == asking.row.owner]
                 is_own = len(own) >= per_owner
-                crowd, most = (own, per_owner) if is_own else (holding, self._max_live)
+                crowd, most = (own, per_owner) if is_own else (holding, max(self._most(), 1))
                 if len(crowd) < most:
+                    # Taking one takes time, in which others ask too.
+                    asking.is_taking = True
                     return
-                idle = [one for one in crowd if one.is_idle]
-                if idle:
-                    await min(idle, key=lambda one: one.active_at).end()
-                else:
+                if not await _end_idle(crowd):
                     await self._changed.wait()
+
+    async def give_way(self) -> None:
+        """End idle sessions that keep others from having theirs."""
+        async with self._changed:
+            while len(holding := self._holding()) > self._most():
+                if not await _end_idle(holding):
+                    return
+
+    def _holding(self) -> list[LiveContainer]:
+        return [one for one in self._lives.values() if one.has_session or one.is_taking]
+
+    def _most(self) -> int:
+        """Sessions that idle containers may hold together."""
+        spare = min(SPARE_SESSIONS, self._max_sessions - 1)
+        return self._max_sessions - max(spare, self._others())
+
+
+async def _end_idle(crowd: Sequence[LiveContainer]) -> bool:
+    """End the session that was idle for longest; whether there was one."""
+    idle = [one for one in crowd if one.is_idle]
+    if idle:
+        await min(idle, key=lambda one: one.active_at).end()
+    return bool(idle)
 
 
 class Lease:

@@ -56,6 +56,8 @@ class LiveContainer:
         self.wanted: list[StoredFile | InlineFile] = []
         """Files of requests that go into it before the next snippet."""
         self.holders = 0
+        self.is_taking = False
+        """Whether it is about to have a session."""
         self.active_at = time.monotonic()
 
     @property
@@ -92,7 +94,10 @@ class LiveContainer:
             if self._session is None:
                 await make_room()
                 words = LOST if self.row.has_run else ""
-                self._session, refused = await self._filled()
+                try:
+                    self._session, refused = await self._filled()
+                finally:
+                    self.is_taking = False
                 if refused:
                     words = f"{words} Not put back, for want of room: {', '.join(refused)}."
             await self._take_wanted(self._session)

@@ -1,6 +1,7 @@
 """Sessions that clients hold over REST, by id."""
 
 import time
+from collections.abc import Awaitable, Callable
 
 from runner.errors import RequestError
 from runner.server.auth import Account
@@ -32,11 +33,14 @@ class Held:
 
 
 class SessionTable:
-    """Sessions by id, for as long as they are used."""
+    """Sessions by id, for as long as they are used. `make_room` is awaited before one is taken."""
 
-    def __init__(self, box: AsyncSandbox, *, idle_s: float) -> None:
+    def __init__(
+        self, box: AsyncSandbox, *, idle_s: float, make_room: Callable[[], Awaitable[None]]
+    ) -> None:
         self._box = box
         self._idle_s = idle_s
+        self._make_room = make_room
         self._held: dict[str, Held] = {}
         self._opening: dict[str, int] = {}
 
@@ -47,11 +51,17 @@ class SessionTable:
             raise RequestError("concurrency", f"This key may have {most} sessions at once.")
         self._opening[owner] = self._opening.get(owner, 0) + 1
         try:
+            await self._make_room()
             held = Held(new_id("sess"), owner, await self._box.session())
         finally:
             self._opening[owner] -= 1
         self._held[held.id] = held
         return held
+
+    @property
+    def count(self) -> int:
+        """Sessions of all owners, those that are being opened too."""
+        return len(self._held) + sum(self._opening.values())
 
     def of(self, owner: str) -> list[Held]:
         """The owner's sessions, oldest first."""

@@ -1,13 +1,15 @@
 """Containers and files with the official Python client: the round trip, lists, limits, owners."""
 
+import asyncio
 import base64
 import json
 import re
 from pathlib import Path
 
+import httpx2
 import openai
 import pytest
-from openai import OpenAI
+from openai import AsyncOpenAI, OpenAI
 from scripted import CALLED, STOPPED, call, say, spent, think
 from serving import KEY, MODEL, TalkModel, config, directory, running, serving
 from talking import on_loop
@@ -431,6 +433,27 @@ def test_a_session_that_gives_way_to_another_takes_its_variables_and_no_files():
         assert "NameError: name 'numbers' is not defined" in ran.outputs[0].logs
         assert "they are gone" in told(server, COUNT)
         assert call_of(ask(asking, DOUBLE, made[0])).outputs[0].logs == "[6]"
+
+
+async def test_more_at_once_than_there_are_sessions_all_have_their_turn():
+    few = SERVER.model_copy(update={"max_sessions": 6})
+    with serving(directory(TalkModel(TALKS)), config(keys=KEYS, server=few)) as server:
+        tools = [{"type": "code_interpreter"}]
+        async with AsyncOpenAI(base_url=f"{server.origin}/v1", api_key=KEY) as asking:
+            made = [
+                asking.responses.create(model=MODEL, input=MANY, tools=tools) for _ in range(12)
+            ]
+            async with asyncio.timeout(60):
+                done = await asyncio.gather(*made)
+        assert {one.status for one in done} == {"completed"}
+        found = client(server).containers.list()
+        assert sorted(one.x_variables for one in found) == ["live"] * 2 + ["lost"] * 10
+        # Sessions without a model are worth more than idle containers.
+        auth = {"authorization": f"Bearer {KEY}"}
+        for _ in range(6):
+            reply = httpx2.post(f"{server.origin}/v1/sessions", headers=auth, timeout=60)
+            assert reply.status_code == 201
+        assert {one.x_variables for one in client(server).containers.list()} == {"lost"}
 
 
 def test_an_idle_container_expires_keeps_its_files_and_is_of_no_more_use(server):

@@ -11,6 +11,9 @@ PYTEST_FLAGS ?= $(if $(CI),--require-jail --require-model)
 # One test process per processor; each takes over tests of the other when its own are done.
 PARALLEL ?= -n logical --maxprocesses 8 --dist worksteal
 
+# What was compiled once is not compiled again by every process that a test starts.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test clean
 
 demo: $(READY)

@@ -189,11 +189,13 @@ def test_an_engine_that_was_killed_is_started_again_and_the_model_is_told(server
         os.kill(server.services.box._zygote.pid, signal.SIGKILL)
 
     on_loop(server, kill())
+    held = first.output[1].container_id
+    server.wait_until(lambda: asking.containers.retrieve(held).x_variables == "lost")
     second = asking.responses.create(
         model=MODEL, input=STATE_2, tools=TOOLS, previous_response_id=first.id
     )
     (call,) = [item for item in second.output if item.type == "code_interpreter_call"]
-    assert call.container_id == first.output[1].container_id
+    assert call.container_id == held
     assert "NameError" in call.outputs[0].logs
     asked = server.services.directory.find(MODEL).model.scripts[STATE_2].requests[-1]
     assert "variables and imports has ended" in asked.entries[-1].results[0].shown

@@ -139,7 +139,7 @@ class SessionGroup:
         for path in self._paths.values():
             os.mkdir(path)
         self._memory_bytes = MOST_BYTES
-        self.limit_memory(memory_bytes)
+        self._write_limits(memory_bytes)
         self._processes = processes
         self.make_room(0)
         self._usage = [self._open(*place) for place in self._usage_files()]

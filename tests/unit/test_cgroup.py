@@ -137,6 +137,19 @@ def test_version_1_is_never_asked_for_more_memory_than_memory_and_swap(
     group.close()
 
 
+def test_version_2_is_not_asked_for_less_than_the_group_holds(v2: ZygoteGroups) -> None:
+    group = session_of(v2)
+    folder = Path(v2.directory("all")) / "s7"
+    (folder / "memory.current").write_text(f"{GiB // 2 + 4096}\n")
+    (folder / "memory.stat").write_text("file 8192\nshmem 4096\n")
+    assert group.held_bytes() == GiB // 2
+    assert group.limit_memory(GiB // 2 - 1) is False
+    assert content(v2, "all", "memory.max").startswith(str(GiB))
+    assert group.limit_memory(GiB // 2) is True
+    assert content(v2, "all", "memory.max").startswith(str(GiB // 2))
+    group.close()
+
+
 def test_room_for_copies_is_added_to_the_limit_of_processes(v2: ZygoteGroups) -> None:
     group = session_of(v2)
     group.make_room(8)

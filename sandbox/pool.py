@@ -179,6 +179,7 @@ class Pool:
         if self._is_closed:
             await worker.close()
             return
+        worker.warm()
         self._ready.append(worker)
         self._refill()
 

@@ -51,6 +51,7 @@ from sandbox.protocol.messages import (
     Spawn,
     Sweep,
     Swept,
+    Warm,
     Watch,
 )
 from sandbox.protocol.plan import JailPlan
@@ -61,6 +62,8 @@ from sandbox.workspace import used_below
 START_WITHIN_S = 30.0
 GONE_WITHIN_S = 10.0
 PIPE_BYTES = 1 << 18
+READY_DESCRIPTORS = 4
+"""With `Ready`, at most: the pidfd of init and the directories."""
 
 
 class HandedOver(NamedTuple):
@@ -287,6 +290,10 @@ class Worker:
             await self.close()
             raise
 
+    def warm(self) -> None:
+        """Have the session process ready itself for a snippet before there is one."""
+        self.guest.send(Warm())
+
     def temporary_bytes(self) -> int:
         """Bytes in the session's temporary file systems, where it has its own."""
         return sum(_used_bytes(fd) for fd in self._own_filesystems())
@@ -460,17 +467,20 @@ class Worker:
             )
 
     def _become_ready(self, message: Ready) -> None:
-        pid = self._control.sender_pid
-        assert pid is not None
-        self.init_pid = pid
-        self._pidfd = os.pidfd_open(pid)
+        if self._origin is None:
+            self._pidfd, *directories = self._control.take_descriptors(READY_DESCRIPTORS)
+            self.init_pid = _pid_of(self._pidfd)
+        else:
+            directories = self._control.take_descriptors(READY_DESCRIPTORS)
+            assert self._control.sender_pid is not None
+            self.init_pid = self._control.sender_pid
+            self._pidfd = os.pidfd_open(self.init_pid)
         self._loop.add_reader(self._pidfd, self._on_init_gone)
-        self.directories = tuple(self._control.descriptors)
-        self._control.descriptors.clear()
+        self.directories = tuple(directories)
         self.session_pid = message.pid
         self.layers = tuple(message.layers)
         if self.group is None:
-            self.meter = Meter(pid, self._branch_pids)
+            self.meter = Meter(self.init_pid, self._branch_pids)
             self.meter.set_baseline()
         self.start_s = time.monotonic() - self._started
         self.happen(Event.READY)
@@ -549,6 +559,15 @@ def _pipe() -> tuple[int, int]:
         # Past the user's share of pipe memory the default size stays; only speed suffers.
         fcntl.fcntl(read, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     return read, write
+
+
+def _pid_of(pidfd: int) -> int:
+    """The number of a process, as this one sees it; 0 if it has ended. Source: pidfd_open(2)."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as stream:
+        for line in stream:
+            if line.startswith("Pid:"):
+                return max(0, int(line.split()[1]))
+    return 0
 
 
 def _used_bytes(fd: int) -> int:

@@ -98,7 +98,7 @@ def furnish(entry: jail.Entry) -> Prepared:
         sysapi.unshare(sysapi.CLONE_NEWCGROUP)
     with step("file systems"):
         old = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in OWN_FILESYSTEMS]
-        jail.mount_own_filesystems(entry, GUEST_ID)
+        jail.mount_own_filesystems(entry.plan, entry.prepared, entry, GUEST_ID)
         for source, target in zip(old, entry.directories, strict=True):
             _copy_tree(source, target)
             os.close(source)

@@ -4,22 +4,28 @@ Theory of operation
 ===================
 
 A zygote is pid 1 of its own pid namespace, root of its own user namespace, and sees a read-only
-root (`root.py`). Every session is one fork of it. The fork walks `SESSION_STEPS` from top to
-bottom; the order is forced by what each step needs:
+root (`root.py`). Every session is one fork of it.
+
+What a session needs and nobody can tell from another's is made ahead of need (`furnish`): while
+the zygote waits for the next order, it stands in the namespaces of the next session, with their
+mounts and interfaces. They are made by root of the zygote's user namespace, which owns
+them. The session then enters a user namespace of its own, in which one id is mapped: even a guest
+that got all capabilities back *there* would own none of the mounts, interfaces or pid namespaces
+that hold it.
+
+The fork is the session's init. It walks `INIT_STEPS` and forks the session process, which walks
+`SESSION_STEPS`; the order is forced by what each step needs:
 
 * The control groups come first: pages and processes are charged to where they are made.
-* Mounts, interfaces and `/proc` are made while the process is still root of the zygote's user
-  namespace. That namespace owns them. The session then enters a user namespace of its own,
-  in which one id is mapped: even a guest that got all capabilities back *there* would own none
-  of the mounts, interfaces or pid namespaces that hold it.
 * The host id is taken on before the new user namespace, so that the process can write its own
-  one-line map, which needs no privilege (user_namespaces(7)), and no second process.
+  one-line map, which needs no privilege (user_namespaces(7)), and no second process. Init stays
+  outside of that namespace, with the same id and without a capability, until a branch is made.
 * Limits, then capabilities, then no_new_privs: without it seccomp(2) and landlock_restrict_self(2)
   refuse a caller without CAP_SYS_ADMIN. Landlock before seccomp, whose table has no landlock call.
 
-After the last step `verify` reads back what the kernel says, and only then is the session
-process forked. A step that fails raises JailError with its name; the zygote's child reports it
-and exits. Nothing is skipped: the plan lists what must hold.
+Then the session process reads back what the kernel says of it (`verify`), and only then says that
+it is ready. A step that fails raises JailError with its name; whoever takes it reports it and
+exits. Nothing is skipped: the plan lists what must hold.
 
 Who kills whom: the end of the supervisor closes the zygote channel; the zygote exits; the kernel
 kills every process of its pid namespace, all sessions with it. The end of a session is SIGKILL
@@ -37,13 +43,14 @@ from sandbox.guest import landlock, seccomp, sysapi
 from sandbox.protocol.plan import GUEST_ID, SHARED_MEMORY, TEMPORARY, WORKSPACE, JailPlan
 
 HOME = "home"
-SESSION_NAMESPACES = {
+NAMESPACES_AHEAD = {
     "mount_namespace": sysapi.CLONE_NEWNS,
+    "pid_namespace": sysapi.CLONE_NEWPID,
     "net_namespace": sysapi.CLONE_NEWNET,
     "ipc_namespace": sysapi.CLONE_NEWIPC,
     "uts_namespace": sysapi.CLONE_NEWUTS,
-    "cgroup_namespace": sysapi.CLONE_NEWCGROUP,
 }
+"""Namespaces that can be made before the session is known, by layer."""
 MOUNT_ATTRIBUTES = sysapi.MOUNT_ATTR_NOSUID | sysapi.MOUNT_ATTR_NODEV
 SIGNALS_QUEUED = 256
 DETAIL_CAP = 2_000
@@ -83,42 +90,65 @@ class Prepared:
     """Descriptors that rules are made from; no session process may keep them."""
     ruleset: landlock.Ruleset | None
     """What every session may read; each adds what it may write."""
-    steps: "tuple[Callable[[Entry], None], ...]"
+    init_steps: "tuple[Step, ...]"
+    session_steps: "tuple[Step, ...]"
     """See `steps_of`."""
     covered: tuple[str, ...]
     """Where the user has something below what each session mounts its own over."""
     ready_rules: int
     """The same with what sessions may write, as one of `rule_fds`; -1 where that differs."""
+    limits: tuple[tuple[int, tuple[int, int]], ...]
+    """What setrlimit(2) is given, but for the number of processes."""
     data_bytes: int
     """Private memory that this process had mapped before any session: VmData."""
 
 
 @dataclass
-class Entry:
-    """One session on its way into the jail."""
+class Furniture:
+    """What a session brings along that was made before it: see `furnish`."""
 
-    plan: JailPlan
-    prepared: Prepared
-    number: int
-    cgroup_fds: Sequence[int]
-    workspace: str
-    scratch: str
-    """Where HOME and the temporary directory are; the parent of both in the reduced tiers."""
     directories: list[int] = field(default_factory=list)
     """Descriptors of the workspace, /tmp and /dev/shm, for the host."""
+
+
+@dataclass
+class Entry(Furniture):
+    """One session on its way into the jail."""
+
+    plan: JailPlan = field(kw_only=True)
+    prepared: Prepared = field(kw_only=True)
+    number: int = field(kw_only=True)
+    cgroup_fds: Sequence[int] = field(kw_only=True)
+    workspace: str = field(kw_only=True)
+    scratch: str = field(kw_only=True)
+    """Where HOME and the temporary directory are; the parent of both in the reduced tiers."""
+    user_namespace: int = -1
+    """A descriptor of the session's own."""
     proc_fd: int = -1
     """A listing of this pid namespace for init; the guest's own /proc hides processes."""
 
 
-def confine_session_process(entry: Entry) -> int:
-    """The last steps, for the session process alone: Landlock and the call filter.
+Step = Callable[[Entry], None]
+
+
+class Held(NamedTuple):
+    """Descriptors that the session process hands to its init; -1 for what there is not."""
+
+    listener: int
+    """Of its call filter."""
+    user_namespace: int
+
+
+def confine_session_process(entry: Entry) -> Held:
+    """The steps of the session process, then what is its alone: Landlock and the call filter.
 
     Init stays outside of both. It makes the namespaces of a branch, and without a pid namespace
-    it reads the host's /proc to find what it is to kill; it runs no guest code. Returns the
-    filter's listener for init, or -1.
+    it reads the host's /proc to find what it is to kill; it runs no guest code. Raises JailError.
     """
     listener = -1
     plan = entry.plan
+    take(entry.prepared.session_steps, entry)
+    user_namespace = entry.user_namespace
     if plan.asks_for("landlock"):
         with step("restrict paths"):
             _restrict_paths(entry)
@@ -129,7 +159,7 @@ def confine_session_process(entry: Entry) -> int:
     close_rule_fds(entry)
     with step("verify"):
         verify(plan, FINAL_LAYERS)
-    return listener
+    return Held(listener, user_namespace)
 
 
 def close_rule_fds(entry: Entry) -> None:
@@ -145,10 +175,10 @@ def filter_init(entry: Entry) -> None:
             seccomp.install(entry.prepared.init_program)
 
 
-class SessionStep(NamedTuple):
+class LayerStep(NamedTuple):
     layer: str
     """The plan's layer that this step belongs to; "-name" where that layer is not asked for."""
-    apply: Callable[[Entry], None]
+    apply: Step
 
     def applies_to(self, plan: JailPlan) -> bool:
         if self.layer.startswith("-"):
@@ -156,17 +186,17 @@ class SessionStep(NamedTuple):
         return not self.layer or plan.asks_for(self.layer)
 
 
-def steps_of(plan: JailPlan) -> tuple[Callable[[Entry], None], ...]:
-    """What `enter` does for `plan`, in order."""
-    return tuple(row.apply for row in SESSION_STEPS if row.applies_to(plan))
+def steps_of(plan: JailPlan, rows: Sequence[LayerStep]) -> tuple[Step, ...]:
+    """What `take` does for `plan`, in order."""
+    return tuple(row.apply for row in rows if row.applies_to(plan))
 
 
-def enter(entry: Entry) -> None:
-    """Put this process, and all that it will fork, into the jail. It cannot be undone.
+def take(steps: Sequence[Step], entry: Entry) -> None:
+    """Take this process, and all that it will fork, into the jail. It cannot be undone.
 
-    Called by the first process of a new pid namespace. Raises JailError.
+    Raises JailError.
     """
-    for apply in entry.prepared.steps:
+    for apply in steps:
         try:
             apply(entry)
         except (OSError, ValueError) as error:
@@ -182,28 +212,29 @@ def join_cgroups(entry: Entry) -> None:
         os.close(fd)
 
 
-def _unshare_namespaces(entry: Entry) -> None:
-    flags = 0
-    for layer, flag in SESSION_NAMESPACES.items():
-        if entry.plan.asks_for(layer):
-            flags |= flag
-    if flags:
-        sysapi.unshare(flags)
+def furnish(plan: JailPlan, prepared: Prepared, made: Furniture) -> None:
+    """Move this process into the namespaces of a session to come, and furnish them.
+
+    Its children will be in the pid namespace. Raises JailError; the caller closes what is `made`.
+    """
+    with step("namespaces"):
+        flags = sum(flag for layer, flag in NAMESPACES_AHEAD.items() if plan.asks_for(layer))
+        if flags:
+            sysapi.unshare(flags)
+    if plan.asks_for("mount_namespace"):
+        with step("workspace"):
+            mount_own_filesystems(plan, prepared, made, os.getuid())
+            os.mkdir(HOME, mode=0o700, dir_fd=made.directories[1])
+    if plan.asks_for("net_namespace"):
+        with step("loopback"):
+            sysapi.bring_loopback_up()
 
 
-def _mount_workspace(entry: Entry) -> None:
-    mount_own_filesystems(entry, _host_id(entry))
-    owner = _host_id(entry)
-    os.mkdir(HOME, mode=0o700, dir_fd=entry.directories[1])
-    os.chown(HOME, owner, owner, dir_fd=entry.directories[1])
-
-
-def mount_own_filesystems(entry: Entry, owner: int) -> None:
+def mount_own_filesystems(
+    plan: JailPlan, prepared: Prepared, made: Furniture, owner: int
+) -> None:
     """Fresh file systems for the workspace, /tmp and shared memory, over what is there."""
-    plan = entry.plan
-    covered = [
-        (target, sysapi.clone_tree(target, recursive=True)) for target in entry.prepared.covered
-    ]
+    covered = [(target, sysapi.clone_tree(target, recursive=True)) for target in prepared.covered]
     inodes = plan.workspace_files + 1
     for path, size, mode in (
         (WORKSPACE, plan.workspace_bytes, "0755"),
@@ -212,11 +243,24 @@ def mount_own_filesystems(entry: Entry, owner: int) -> None:
     ):
         options = f"size={size},nr_inodes={inodes},mode={mode},uid={owner},gid={owner}"
         sysapi.mount("tmpfs", path, "tmpfs", sysapi.MS_NOSUID | sysapi.MS_NODEV, options)
-        entry.directories.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        made.directories.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     for target, fd in covered:
         os.makedirs(target, exist_ok=True)
         sysapi.attach_mount(fd, target)
         os.close(fd)
+
+
+def _enter_cgroup_namespace(entry: Entry) -> None:
+    # Its root is the group that the process is in at this moment.
+    sysapi.unshare(sysapi.CLONE_NEWCGROUP)
+
+
+def _own_workspace(entry: Entry) -> None:
+    owner = _host_id(entry)
+    if owner != os.getuid():
+        for fd in entry.directories:
+            os.chown(fd, owner, owner)
+        os.chown(HOME, owner, owner, dir_fd=entry.directories[1])
 
 
 def _open_workspace(entry: Entry) -> None:
@@ -225,6 +269,7 @@ def _open_workspace(entry: Entry) -> None:
 
 
 def mount_proc(entry: Entry) -> None:
+    """A /proc of the pid namespace that this process is in; the zygote cannot make it ahead."""
     attributes = MOUNT_ATTRIBUTES | sysapi.MS_NOEXEC
     listing = sysapi.new_filesystem("proc", [("subset", "pid")], attributes)
     # A mount that is attached nowhere cannot be opened by path; init lists it by descriptor.
@@ -234,10 +279,6 @@ def mount_proc(entry: Entry) -> None:
     fd = sysapi.new_filesystem("proc", options, attributes)
     sysapi.attach_mount(fd, "/proc")
     os.close(fd)
-
-
-def _bring_loopback_up(entry: Entry) -> None:
-    sysapi.bring_loopback_up()
 
 
 def _take_host_id(entry: Entry) -> None:
@@ -255,6 +296,7 @@ def _enter_user_namespace(entry: Entry) -> None:
     # A change of ids made this process undumpable, and its map files root's.
     sysapi.prctl(sysapi.PR_SET_DUMPABLE, 1)
     write_id_maps(host_id)
+    entry.user_namespace = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def write_id_maps(outside: int) -> None:
@@ -276,31 +318,44 @@ def _enter_workspace(entry: Entry) -> None:
     os.umask(0o022)
 
 
-def _set_rlimits(entry: Entry) -> None:
-    limits = entry.plan.rlimits
+def limits_of(plan: JailPlan, data_bytes: int) -> tuple[tuple[int, tuple[int, int]], ...]:
+    """What `_set_rlimits` sets: soft and hard alike, and never above what this process has."""
+    limits = plan.rlimits
+    values = {
+        resource.RLIMIT_NOFILE: limits.open_files,
+        resource.RLIMIT_FSIZE: limits.file_bytes,
+        resource.RLIMIT_STACK: limits.stack_bytes,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: LOCKED_BYTES,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_SIGPENDING: SIGNALS_QUEUED,
+        resource.RLIMIT_NICE: 0,
+        resource.RLIMIT_RTPRIO: 0,
+    }
     if limits.data_bytes is not None:
-        _cap(resource.RLIMIT_DATA, entry.prepared.data_bytes + limits.data_bytes)
-    if limits.processes is not None:
+        values[resource.RLIMIT_DATA] = data_bytes + limits.data_bytes
+    return tuple((which, (capped, capped)) for which, capped in map(_capped, values.items()))
+
+
+def _capped(limit: tuple[int, int]) -> tuple[int, int]:
+    which, value = limit
+    _soft, hard = resource.getrlimit(which)
+    return which, value if hard == resource.RLIM_INFINITY else min(value, hard)
+
+
+def _set_rlimits(entry: Entry) -> None:
+    processes = entry.plan.rlimits.processes
+    if processes is not None:
         # The kernel counts branches to their origin too. Control groups count each by itself.
         share = BRANCHES_COUNTED if entry.cgroup_fds else 1
-        _cap(resource.RLIMIT_NPROC, limits.processes * share)
-    _cap(resource.RLIMIT_NOFILE, limits.open_files)
-    _cap(resource.RLIMIT_FSIZE, limits.file_bytes)
-    _cap(resource.RLIMIT_STACK, limits.stack_bytes)
-    _cap(resource.RLIMIT_CORE, 0)
-    _cap(resource.RLIMIT_MEMLOCK, LOCKED_BYTES)
-    _cap(resource.RLIMIT_MSGQUEUE, 0)
-    _cap(resource.RLIMIT_SIGPENDING, SIGNALS_QUEUED)
-    _cap(resource.RLIMIT_NICE, 0)
-    _cap(resource.RLIMIT_RTPRIO, 0)
+        _which, most = _capped((resource.RLIMIT_NPROC, processes * share))
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+    for which, both in entry.prepared.limits:
+        resource.setrlimit(which, both)
 
 
-def _cap(which: int, value: int) -> None:
-    """Soft and hard alike, and never above what this process was given."""
-    _soft, hard = resource.getrlimit(which)
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(which, (value, value))
+def _give_capabilities_up(entry: Entry) -> None:
+    sysapi.clear_capability_sets()
 
 
 def _drop_capabilities(entry: Entry) -> None:
@@ -326,24 +381,27 @@ def _restrict_paths(entry: Entry) -> None:
 
 
 def _verify(entry: Entry) -> None:
-    verify(entry.plan, FIRST_LAYERS)
+    verify(entry.plan, INHERITED_LAYERS)
 
 
+INIT_STEPS = (
+    LayerStep("", join_cgroups),
+    LayerStep("cgroup_namespace", _enter_cgroup_namespace),
+    LayerStep("pid_namespace", mount_proc),
+    LayerStep("mount_namespace", _own_workspace),
+    LayerStep("-mount_namespace", _open_workspace),
+    LayerStep("", _take_host_id),
+    LayerStep("capabilities", _give_capabilities_up),
+    LayerStep("no_new_privs", _forbid_new_privileges),
+    LayerStep("not_dumpable", _become_undumpable),
+)
 SESSION_STEPS = (
-    SessionStep("", join_cgroups),
-    SessionStep("", _unshare_namespaces),
-    SessionStep("mount_namespace", _mount_workspace),
-    SessionStep("-mount_namespace", _open_workspace),
-    SessionStep("pid_namespace", mount_proc),
-    SessionStep("net_namespace", _bring_loopback_up),
-    SessionStep("", _take_host_id),
-    SessionStep("user_namespace", _enter_user_namespace),
-    SessionStep("", _enter_workspace),
-    SessionStep("rlimits", _set_rlimits),
-    SessionStep("capabilities", _drop_capabilities),
-    SessionStep("no_new_privs", _forbid_new_privileges),
-    SessionStep("not_dumpable", _become_undumpable),
-    SessionStep("", _verify),
+    LayerStep("user_namespace", _enter_user_namespace),
+    LayerStep("", _enter_workspace),
+    LayerStep("rlimits", _set_rlimits),
+    LayerStep("capabilities", _drop_capabilities),
+    LayerStep("not_dumpable", _become_undumpable),
+    LayerStep("", _verify),
 )
 
 
@@ -354,6 +412,11 @@ FIRST_LAYERS: dict[str, Callable[[], bool]] = {
     "user_namespace": lambda: os.getresuid() == (GUEST_ID,) * 3,
     "pid_namespace": lambda: os.getpid() == 1,
 }
+INHERITED_LAYERS: dict[str, Callable[[], bool]] = {
+    **FIRST_LAYERS,
+    "pid_namespace": lambda: os.getppid() == 1,
+}
+"""The same for a process that the first one forked: what it holds, the first one held."""
 FINAL_LAYERS: dict[str, Callable[[], bool]] = {
     "no_new_privs": lambda: sysapi.prctl(sysapi.PR_GET_NO_NEW_PRIVS) == 1,
     "not_dumpable": lambda: sysapi.prctl(sysapi.PR_GET_DUMPABLE) == 0,

@@ -21,6 +21,9 @@ _libc.syscall.restype = ctypes.c_long
 _locked_libc = ctypes.PyDLL(None, use_errno=True)
 _locked_libc.syscall.restype = ctypes.c_long
 """Calls through it keep the interpreter's lock, as `os.fork` does."""
+_fork = _locked_libc.fork
+_before_fork = ctypes.pythonapi.PyOS_BeforeFork
+_after_fork_in_child = ctypes.pythonapi.PyOS_AfterFork_Child
 _prctl = _libc.prctl
 _prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
 
@@ -111,7 +114,7 @@ def fork() -> int:
     `settle_fork` for one that comes to. Only in a process of one Python thread: then there is no
     lock that another thread could hold.
     """
-    pid: int = _locked_libc.fork()
+    pid: int = _fork()
     if pid < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"fork: {os.strerror(number)}")
@@ -120,8 +123,8 @@ def fork() -> int:
 
 def settle_fork() -> None:
     """In a child of `fork`, do what it left out: the interpreter's and the modules' own parts."""
-    ctypes.pythonapi.PyOS_BeforeFork()
-    ctypes.pythonapi.PyOS_AfterFork_Child()
+    _before_fork()
+    _after_fork_in_child()
 
 
 def unshare(flags: int) -> None:
@@ -141,10 +144,10 @@ def fork_into(flags: int) -> int:
     does not see it: the child must start no thread. Source: clone(2).
     """
     arguments = [ctypes.c_long(value) for value in (flags | signal.SIGCHLD, 0, 0, 0, 0)]
-    ctypes.pythonapi.PyOS_BeforeFork()
+    _before_fork()
     pid: int = _locked_libc.syscall(ctypes.c_long(_NUMBERS["clone"]), *arguments)
     if pid == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
+        _after_fork_in_child()
     else:
         ctypes.pythonapi.PyOS_AfterFork_Parent()
     if pid < 0:

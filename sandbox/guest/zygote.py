@@ -9,6 +9,7 @@ import os
 import platform
 import signal
 import site
+import socket
 import sys
 import time
 from typing import NoReturn
@@ -22,6 +23,10 @@ from sandbox.protocol.messages import TO_GUEST_CAP_BYTES, Failed, Spawn, ZygoteR
 from sandbox.protocol.plan import WORKSPACE, Access, JailPlan
 
 SPAWN_DESCRIPTORS = 4
+RETURNS = (  # layer, name below /proc/self/ns, kind: what the zygote must be home in before it
+    ("mount_namespace", "mnt", sysapi.CLONE_NEWNS),  # copies its mounts for the next session
+    ("pid_namespace", "pid", sysapi.CLONE_NEWPID),  # makes the next one below its own
+)
 PRELOAD_HOME = "preload"
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
@@ -40,6 +45,10 @@ def serve(plan: JailPlan, channel: Channel, directory: str) -> NoReturn:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         session = warm(plan, directory)
         prepared = _prepare(plan)
+        place = Place(plan, prepared)
+        place.go_ahead()
+        if place.failure is not None:
+            raise place.failure
     except JailError as error:
         channel.send(Failed(error.step, error.detail))
         os._exit(1)
@@ -51,7 +60,7 @@ def serve(plan: JailPlan, channel: Channel, directory: str) -> NoReturn:
             prepared.data_bytes,
         )
     )
-    _fork_workers(plan, channel, prepared, session)
+    _fork_workers(plan, channel, prepared, session, place)
 
 
 def _mount_own_proc() -> None:
@@ -107,15 +116,18 @@ def _prepare(plan: JailPlan) -> jail.Prepared:
                 os.close(fd)
             rule_fds = [ready_rules]
     memory.settle()
+    data_bytes = _data_bytes()
     return jail.Prepared(
         seccomp_program=program,
         init_program=init_program,
         rule_fds=rule_fds,
         ruleset=ruleset,
         ready_rules=ready_rules,
-        steps=jail.steps_of(plan),
+        init_steps=jail.steps_of(plan, jail.INIT_STEPS),
+        session_steps=jail.steps_of(plan, jail.SESSION_STEPS),
+        limits=jail.limits_of(plan, data_bytes),
         covered=tuple(bind.target for bind in plan.binds if is_hidden_by_session(bind)),
-        data_bytes=_data_bytes(),
+        data_bytes=data_bytes,
     )
 
 
@@ -149,14 +161,69 @@ def _data_bytes() -> int:
     raise JailError("memory", "/proc/self/status has no line VmData")
 
 
-def _fork_workers(
-    plan: JailPlan, channel: Channel, prepared: jail.Prepared, session: worker.Worker
-) -> NoReturn:
-    own_pid_namespace = (
-        os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        if plan.asks_for("pid_namespace")
-        else -1
+def _entry(
+    plan: JailPlan,
+    prepared: jail.Prepared,
+    request: Spawn,
+    made: jail.Furniture,
+    cgroup_fds: list[int],
+) -> jail.Entry:
+    directory = request.directory
+    return jail.Entry(
+        made.directories,
+        plan=plan,
+        prepared=prepared,
+        number=request.session,
+        cgroup_fds=cgroup_fds,
+        workspace=f"{directory}/workspace" if directory else WORKSPACE,
+        scratch=f"{directory}/tmp" if directory else "/tmp",
     )
+
+
+class Place:
+    """Where the zygote stands: at home, or in the namespaces of the session that comes next."""
+
+    def __init__(self, plan: JailPlan, prepared: jail.Prepared) -> None:
+        self._plan = plan
+        self._prepared = prepared
+        self._home = [
+            (os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), kind)
+            for layer, name, kind in RETURNS
+            if plan.asks_for(layer)
+        ]
+        self.made = jail.Furniture()
+        self.guest_end, self.init_end = -1, -1
+        """Ends of a socket pair on which the session process will speak to its init."""
+        self.failure: JailError | None = None
+
+    @property
+    def home_fds(self) -> list[int]:
+        return [fd for fd, _kind in self._home]
+
+    def go_ahead(self) -> None:
+        """Move to the namespaces of the next session; `failure` says if that cannot be."""
+        self.failure = None
+        try:
+            jail.furnish(self._plan, self._prepared, self.made)
+            self.guest_end, self.init_end = (end.detach() for end in socket.socketpair())
+        except JailError as error:
+            self.failure = error
+
+    def go_home(self) -> None:
+        """Leave them to the session that was forked, or to nobody."""
+        for fd, kind in self._home:
+            # unshare(CLONE_NEWPID) works once for each return to the own pid namespace.
+            sysapi.setns(fd, kind)
+        for fd in (*self.made.directories, self.guest_end, self.init_end):
+            if fd >= 0:
+                os.close(fd)
+        self.made = jail.Furniture()
+        self.guest_end = self.init_end = -1
+
+
+def _fork_workers(
+    plan: JailPlan, channel: Channel, prepared: jail.Prepared, session: worker.Worker, place: Place
+) -> NoReturn:
     while True:
         try:
             request = channel.receive()
@@ -164,23 +231,26 @@ def _fork_workers(
             os._exit(0)
         assert isinstance(request, Spawn)
         descriptors = channel.take_descriptors(SPAWN_DESCRIPTORS + request.cgroups)
+        entry = _entry(plan, prepared, request, place.made, descriptors[SPAWN_DESCRIPTORS:])
+        control, guest, stdout, stderr = descriptors[:SPAWN_DESCRIPTORS]
+        ends = init.Ends(control, guest, stdout, stderr, place.init_end, place.guest_end)
         try:
-            if own_pid_namespace >= 0:
-                sysapi.unshare(sysapi.CLONE_NEWPID)
-            is_worker = sysapi.fork() == 0
-        except OSError as error:
+            if place.failure is not None:
+                raise place.failure
+            with step("fork"):
+                is_worker = sysapi.fork() == 0
+        except JailError as error:
             # The host is out of processes or of namespaces: one session fails, the others go on.
             is_worker = False
-            control = Channel(os.dup(descriptors[0]), "to_init", TO_GUEST_CAP_BYTES)
-            control.send(Failed("fork", os.strerror(error.errno or 0)))
-            control.close()
+            answer = Channel(os.dup(control), "to_init", TO_GUEST_CAP_BYTES)
+            answer.send(Failed(error.step, error.detail))
+            answer.close()
         if is_worker:
             channel.close()
-            if own_pid_namespace >= 0:
-                os.close(own_pid_namespace)
-            init.serve(plan, prepared, session, request, descriptors)
-        if own_pid_namespace >= 0:
-            # unshare(CLONE_NEWPID) works once for each return to the own pid namespace.
-            sysapi.setns(own_pid_namespace, sysapi.CLONE_NEWPID)
+            for fd in place.home_fds:
+                os.close(fd)
+            init.serve(entry, ends, session)
         for fd in descriptors:
             os.close(fd)
+        place.go_home()
+        place.go_ahead()

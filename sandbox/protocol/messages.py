@@ -11,10 +11,11 @@ Three kinds of channel, each a stream socketpair that carries frames:
   every layer holds, `Exited` for each process that the host watches; the host sends
   `Interrupt`, `Kill` and `Watch`. Init runs no guest code, so what it says is believed.
 * **guest channel** (host <-> one session process, hostile from its first snippet on). The host
-  sends `Run`, `Park`, `Check`, `Measure`. The guest answers `Run` with any number of `Display`
-  and `Denied` and exactly one `Done`, the others with one message. A copy of the process has a
-  channel of its own, on which its first word is `Parked`; then it serves like the original. All
-  that a guest says can be forged, and none of it is trusted beyond that session: each field is
+  sends `Run`, `Park`, `Check`, `Measure`, `Warm`. The guest answers `Run` with any number of
+  `Display` and `Denied` and exactly one `Done`, `Warm` with nothing, the others with one
+  message. A copy of the process has a channel of its own, on which its first word is `Parked`;
+  then it serves like the original. All that a guest says can be forged, and none of it is trusted
+  beyond that session: each field is
   bounded, a message out of place is a fault, and the host decides from what the kernel said
   (wait status, limits hit) before it looks at `Done`.
 
@@ -88,6 +89,7 @@ class Kind(IntEnum):
     CHECK = 22
     MEASURE = 23
     DEPART = 24
+    WARM = 25
     PARKED = 30
     DISPLAY = 31
     DONE = 32
@@ -156,7 +158,11 @@ class Failed:
 
 @dataclass(frozen=True)
 class Ready:
-    """The jail holds and the session process `pid` waits. Descriptors: workspace, tmp, shm."""
+    """The jail holds and the session process `pid` waits: its own last word on this channel.
+
+    Descriptors: the pidfd of init, then workspace, tmp and shm. Of a branch, init says it, and the
+    directories came before.
+    """
 
     pid: int
     layers: list[str]
@@ -307,6 +313,11 @@ class Copied:
 
 
 @dataclass(frozen=True)
+class Warm:
+    """Do once, ahead of need, what every snippet makes the interpreter do. There is no answer."""
+
+
+@dataclass(frozen=True)
 class Measure:
     """Say how much memory only this process holds."""
 
@@ -392,6 +403,7 @@ Message = (
     | Park
     | Check
     | Measure
+    | Warm
     | Parked
     | Display
     | Denied
@@ -489,6 +501,7 @@ SPECS = (
     ),
     Spec(Kind.PARK, Park, "to_guest", {"nonce": NONCE}),
     Spec(Kind.MEASURE, Measure, "to_guest", {"nonce": NONCE}),
+    Spec(Kind.WARM, Warm, "to_guest", {}),
     Spec(Kind.COPIED, Copied, "from_guest", {"nonce": NONCE, "refusal": text(NAME_CAP)}),
     Spec(Kind.MEASURED, Measured, "from_guest", {"nonce": NONCE, "private_bytes": SIZE}),
     Spec(Kind.CHECK, Check, "to_guest", {"nonce": NONCE, "code": text(CODE_CAP_BYTES)}),

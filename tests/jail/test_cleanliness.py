@@ -151,8 +151,7 @@ def test_a_session_whose_init_was_killed_says_that_it_is_lost(session: Session) 
     session.run("x = 1")
     worker = session._session._worker
     assert worker is not None
-    init = worker._control.sender_pid
-    assert init is not None
+    init = worker.init_pid
     below = psutil.Process(init).children(recursive=True)
     kill(init)
     with pytest.raises(SessionLost):
@@ -192,8 +191,8 @@ def test_a_warm_worker_that_died_is_not_handed_out(box: Sandbox) -> None:
     box.__enter__()
     assert box._box._pool is not None
     worker = box._box._pool._ready[0]
-    assert worker._control.sender_pid is not None
-    [process] = psutil.Process(worker._control.sender_pid).children()
+    assert worker.init_pid
+    [process] = psutil.Process(worker.init_pid).children()
     process.kill()
     wait_until(lambda: not worker.is_live, "the pool did not notice")
     assert box.run("6 * 7").text == "42"

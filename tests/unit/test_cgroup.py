@@ -30,6 +30,8 @@ V2_FILES = {
     "cgroup.subtree_control": "",
     "memory.max": "max",
     "memory.swap.max": "max",
+    "memory.current": "4096\n",
+    "memory.stat": "anon 4096\nfile 0\nshmem 0\n",
     "memory.peak": "8192\n",
     "memory.events": "low 0\nhigh 0\nmax 7\noom 1\noom_kill 1\n",
     "pids.max": "max",

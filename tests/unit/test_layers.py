@@ -40,6 +40,7 @@ GUEST_ORDER = (
     ("sandbox.protocol.*",),
     ("sandbox.guest.syscalls", "sandbox.guest.callrules", "sandbox.guest.channel"),
     ("sandbox.guest.processes",),
+    ("sandbox.guest.children",),
     ("sandbox.guest.sysapi",),
     ("sandbox.guest.landlock", "sandbox.guest.seccomp"),
     ("sandbox.guest.hooks", "sandbox.guest.origins", "sandbox.guest.audit"),

@@ -18,6 +18,10 @@ class FakeWorker:
         self.number = number
         self.is_live = True
         self.closings = 0
+        self.is_warm = False
+
+    def warm(self) -> None:
+        self.is_warm = True
 
     async def close(self) -> None:
         self.is_live = False

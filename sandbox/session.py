@@ -481,6 +481,7 @@ class AsyncSession:
     async def _become(self, branch: "AsyncSession") -> None:
         """Go on as `branch`, which is closed by this; what this session was is ended."""
         worker = branch._live_worker()
+        branch._lifetime.work()  # It may have been frozen while others still ran.
         branch._worker = None
         branch._lifetime.end()
         branch._is_closed = True

@@ -4,7 +4,15 @@ import threading
 
 import pytest
 
-from sandbox import CheckpointDropped, CopyRefused, Limits, PolicyError, Sandbox, Session
+from sandbox import (
+    CheckpointDropped,
+    CopyRefused,
+    Limits,
+    PolicyError,
+    Sandbox,
+    Session,
+    lifetime,
+)
 from sandbox.outcome import Completed, Outcome, Raised
 from tests.jail.corpus import Tier
 
@@ -86,6 +94,15 @@ def test_limits_hold_for_each_candidate(session: Session) -> None:
     assert found.winner == 1
     assert found.outcomes[0].status == "limit_exceeded"
     assert session.run("x").text == "'quick'"
+
+
+def test_a_winner_that_had_to_wait_for_the_others_goes_on(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifetime, "FREEZE_AFTER_S", 0.3)
+    found = session.best_of(["x = 'first'", "import time; time.sleep(0.8); 1 / 0"])
+    assert found.winner == 0
+    assert session.run("x", limits=Limits(wall_s=10)).text == "'first'"
 
 
 def test_a_candidate_cannot_end_the_others(session: Session) -> None:

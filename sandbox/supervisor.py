@@ -34,7 +34,13 @@ from pathlib import Path
 
 from sandbox import cgroup, inherited
 from sandbox.directories import OwnDirectory
-from sandbox.errors import EngineTimeout, EnvironmentFailed, LayerUnavailable, ZygoteDied
+from sandbox.errors import (
+    EngineTimeout,
+    EnvironmentFailed,
+    LayerUnavailable,
+    SandboxError,
+    ZygoteDied,
+)
 from sandbox.meter import end_orphans
 from sandbox.protocol.messages import TRUSTED_CAP_BYTES, Failed, Message, Plan, ZygoteReady
 from sandbox.protocol.plan import HASH_SEED, JailPlan
@@ -145,14 +151,21 @@ class Zygote:
             asked = iter(workers)
             for worker in itertools.islice(asked, PREPARED_AHEAD):
                 worker.ask_origin(origin)
-            for worker in workers:
-                departure = await worker.depart_from(origin)
-                for following in itertools.islice(asked, 1):
-                    following.ask_origin(origin)
-                # It finds its way while the next one departs.
-                arrivals.append(asyncio.ensure_future(worker.arrive(departure)))
-            await asyncio.gather(*arrivals)
-            await origin.sweep()
+            try:
+                for worker in workers:
+                    await worker.depart_from(origin, is_first=worker is workers[0])
+                    for following in itertools.islice(asked, 1):
+                        following.ask_origin(origin)
+                    # It finds its way while the next one departs.
+                    arrivals.append(asyncio.ensure_future(worker.arrive()))
+                await asyncio.gather(*arrivals)
+            except BaseException:
+                # What went wrong first is told; a session that was ended sees nobody off.
+                with contextlib.suppress(SandboxError, TimeoutError):
+                    await origin.see_off()
+                raise
+            await origin.see_off()
+            await asyncio.gather(*(worker.settle_in() for worker in workers))
         except BaseException as error:
             await asyncio.gather(*arrivals, return_exceptions=True)
             await asyncio.gather(*(worker.close() for worker in workers))

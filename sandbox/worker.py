@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -86,13 +86,8 @@ class Passage:
 
     passed: int = 0
     """How many namespaces were entered, once it is shut."""
-
-
-class Departure(NamedTuple):
-    """What a session process said of a copy that it sent off, and how the gate was used."""
-
-    answer: Message
-    passage: Passage
+    traveller: int = 0
+    """Who entered them, as the gate's init numbers it; 0 for nobody."""
 
 
 NOTHING_HANDED_OVER = HandedOver(-1, -1, -1, -1, ())
@@ -145,7 +140,12 @@ class Worker:
         self._is_killed = asyncio.Event()
         self._prepared: asyncio.Future[int] = self._loop.create_future()
         self._gate = asyncio.Lock()
-        self._is_shut: asyncio.Future[int] = self._loop.create_future()
+        self._is_shut: asyncio.Future[Shut] = self._loop.create_future()
+        self._passage = Passage()
+        self._arrived = 0
+        self._travellers: list[int] = []
+        """Pids of those who departed from here, as the init of the gate numbers them."""
+        self._sweeping = asyncio.Lock()
         self._swept: asyncio.Future[int] = self._loop.create_future()
         self.branches: set[Worker] = set()
         """Branches of this session that live; they end with its init."""
@@ -200,17 +200,20 @@ class Worker:
             self._close_handed_over()
             raise
 
-    async def depart_from(self, origin: "Worker") -> Departure:
-        """Have the session process of `origin` fork into the namespaces; `arrive` comes next."""
+    async def depart_from(self, origin: "Worker", *, is_first: bool) -> None:
+        """Have the session process of `origin` fork into the namespaces. Raises CopyRefused.
+
+        `arrive`, `see_off` of the origin and `settle_in` come next, in this order.
+        """
         async with asyncio.timeout(START_WITHIN_S):
             count = await self._prepared
         namespaces = self._control.take_descriptors(count)
         ends = self._handed_over
         assert self.gatekeeper is not None
         try:
-            async with self.gatekeeper._open_gate(count) as passage:
+            async with self.gatekeeper._open_gate(count) as self._passage:
                 answer = await origin.guest.ask(
-                    Depart("depart", count, len(ends.cgroups)),
+                    Depart("depart", count, len(ends.cgroups), is_first),
                     (ends.guest, ends.stdout, ends.stderr, *namespaces, *ends.cgroups),
                     within_s=START_WITHIN_S,
                 )
@@ -218,34 +221,58 @@ class Worker:
             for fd in namespaces:
                 os.close(fd)
             self._close_handed_over()
-        return Departure(answer, passage)
-
-    async def arrive(self, departure: Departure) -> None:
-        """Wait for the one who departed, and until the branch's jail holds. Raises CopyRefused."""
-        answer, passage = departure
-        assert self.gatekeeper is not None
-        try:
+            if self._passage.traveller:
+                origin._travellers.append(self._passage.traveller)
+        with self._no_misuse():
             if not isinstance(answer, Copied) or answer.refusal:
                 why = answer.refusal if isinstance(answer, Copied) else "it said nonsense"
                 raise CopyRefused(why)
-            pid = await self.guest.has_parked(START_WITHIN_S)
-            self._control.send(Confirm(pid))
+
+    async def arrive(self) -> None:
+        """Wait for the one who departed. Raises CopyRefused."""
+        with self._no_misuse():
+            self._arrived = await self.guest.has_parked(START_WITHIN_S)
+
+    async def see_off(self) -> None:
+        """In the origin: make sure that who departed is there or has ended. Raises CopyRefused."""
+        if not self.guest.is_open or self._pidfd < 0:
+            raise SessionLost("its process ended while it was branched")
+        await self.guest.ask(Depart("see off", 0, 0, False), within_s=START_WITHIN_S)
+        travellers, self._travellers = self._travellers, []
+        gatekeeper = self.gatekeeper or self
+        if gatekeeper is not self:
+            # There, others may be on their way from other branches.
+            await gatekeeper._sweep(Sweep(travellers, looks=False))
+        if await self._sweep(Sweep(travellers, looks=True)):
+            gatekeeper.kill_with_branches()
+            raise CopyRefused("a process entered a namespace of a branch and stayed outside of it")
+
+    async def settle_in(self) -> None:
+        """Wait until the branch's jail holds. Raises CopyRefused."""
+        with self._no_misuse():
+            self._control.send(Confirm(self._arrived))
             await self.start()
+
+    @contextlib.contextmanager
+    def _no_misuse(self) -> Iterator[None]:
+        """End the origin if somebody went through the gate and no branch comes of it."""
+        try:
+            yield
         except BaseException:
-            if passage.passed:
-                # Whoever went through is not where it should be: see `guest/branch`.
-                self.gatekeeper._kill_init()
+            if self._passage.passed and self.gatekeeper is not None:
+                # Whoever it was is not where it should be: see `guest/branch`.
+                self.gatekeeper.kill_with_branches()
             raise
 
-    async def sweep(self) -> None:
-        """Make sure that whoever went to a branch of this worker is there. Raises CopyRefused."""
-        self._swept = self._loop.create_future()
-        self._control.send(Sweep())
-        async with asyncio.timeout(START_WITHIN_S):
-            strays = await self._swept
-        if strays:
-            (self.gatekeeper or self)._kill_init()
-            raise CopyRefused("a process entered a namespace of a branch and stayed outside of it")
+    async def _sweep(self, order: Sweep) -> int:
+        """Have it done; how many strays there were."""
+        async with self._sweeping:
+            if self._gone.done():
+                return 0
+            self._swept = self._loop.create_future()
+            self._control.send(order)
+            async with asyncio.timeout(START_WITHIN_S):
+                return await self._swept
 
     @asynccontextmanager
     async def _open_gate(self, namespaces: int) -> AsyncIterator[Passage]:
@@ -259,7 +286,8 @@ class Worker:
                 self._is_shut = self._loop.create_future()
                 self._control.send(Admit(0))
                 async with asyncio.timeout(START_WITHIN_S):
-                    passage.passed = await self._is_shut
+                    shut = await self._is_shut
+                passage.passed, passage.traveller = shut.passed, shut.traveller
 
     def _close_handed_over(self) -> None:
         """Close the host's copies of what the worker holds itself by now."""
@@ -368,12 +396,21 @@ class Worker:
             self.happen(Event.KILL)
         if not self._ready.done():
             self._ready.set_exception(self._why_no_zygote())
+            self._ready.exception()  # A branch that was given up is not waited for.
         if self.branches and self._control.is_open:
             self.kill_snippet([])  # Init stays: the branches would end with it.
         elif self._pidfd >= 0 and self.plan.asks_for("pid_namespace"):
             self._kill_init()
         else:
             self._control.close()
+
+    def kill_with_branches(self) -> None:
+        """As `kill`, but with all branches below, whose namespaces end with this one's."""
+        for branch in self.branches:
+            branch.kill_with_branches()
+        if self.is_live:
+            self.happen(Event.KILL)
+        self._kill_init()
 
     async def gone(self, within_s: float) -> bool:
         """Wait until nothing of it runs; whether that was so in time."""
@@ -449,7 +486,7 @@ class Worker:
                 self._is_killed.set()
         elif isinstance(message, Shut):
             if not self._is_shut.done():
-                self._is_shut.set_result(message.passed)
+                self._is_shut.set_result(message)
         elif isinstance(message, Swept):
             if not self._swept.done():
                 self._swept.set_result(message.strays)
@@ -517,9 +554,10 @@ class Worker:
             self.on_orphaned()
         self.state = State.DEAD
         self._is_killed.set()
-        for future in (self._is_shut, self._swept):
-            if not future.done():
-                future.set_result(0)
+        if not self._is_shut.done():
+            self._is_shut.set_result(Shut(0, 0))
+        if not self._swept.done():
+            self._swept.set_result(0)
         if not self._gone.done():
             self._gone.set_result(None)
         if self.on_gone is not None:

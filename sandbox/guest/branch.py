@@ -16,18 +16,22 @@ its parent namespace whose id made it (user_namespaces(7)), and a guest shares t
    then the others, joins the branch's control groups, and forks twice: the grandchild lives in
    the new pid namespace, is adopted by the branch init, starts a process group of its own, gives
    up its capabilities and waits for the host like any copy.
-3. The branch init confirms what the kernel says of it: no capability, a filter, no process group
-   from outside, and nobody else in the pid namespace. Then the branch is a session like others.
+3. When all travellers of a fork have ended, the branch init confirms what the kernel says of the
+   grandchild: no capability, a filter, no process group from outside, and nobody else in the pid
+   namespace. Then the branch is a session like others.
+
+Travellers do not wait for one another: the session process sends the next one off as soon as the
+one before is through the gate, and whether it can be branched is looked up before the first.
 
 The call filter answers setns(2) with a question to init (`gate`). Init lets exactly one process
 through, the first that asks after the host opened the gate, with exactly the calls of the list
-in their order. Whatever the traveller might fork once it is in the pid namespace is seen in step
-3; what it might leave behind before that has capabilities, which nobody else in the session's
-namespace has, and init looks for such processes when all travellers are through (`Sweep`). The
-traveller itself is ended when the gate shuts. A session that keeps descriptors of its branch's
-namespaces can do nothing with them: the gate is shut. If somebody went through and no branch came
-of it, or stayed outside, the host ends the session and all of its branches: somebody used the
-moment when the gate was open for another.
+in their order. A session that keeps descriptors of its branch's namespaces can do nothing with
+them: the gate is shut. Whoever went through is ended before step 3 if it has not ended by then
+(`Sweep`): it lives in the session's pid namespace and in the branch's files. What it forked once
+it was in the branch's pid namespace is seen in step 3; what it forked before that has
+capabilities, which nobody else in the session's own has, and init looks for such processes. If
+somebody went through and no branch came of it, or stayed outside, the host ends the session and
+all of its branches: somebody used the moment when the gate was open for another.
 
 A branch shares with its origin only what the origin had made before: open pipes and sockets, and
 memory mapped shared. A session that has some is not branched (`what_stays_shared`). Whether it

@@ -98,8 +98,9 @@ class Gate:
         self._names = {number: name for name, number in NUMBERS[sysapi.ARCH].items()}
         self._expected: list[int] = []
         self._pid = 0
-        self._pidfd = -1
         self._passed = 0
+        self._travellers: dict[int, int] = {}
+        """A pidfd of each who went through the gate, until it is ended."""
 
     def fileno(self) -> int:
         return self._listener
@@ -110,16 +111,20 @@ class Gate:
         self._pid = 0
         self._passed = 0
 
-    def shut(self) -> int:
-        """Let nobody through, and end who was; how many namespaces that one entered."""
+    def shut(self) -> tuple[int, int]:
+        """Let nobody through; how many namespaces who did has entered, and its pid, or 0."""
         self._expected.clear()
-        if self._pidfd >= 0:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            select.select([self._pidfd], [], [])
-            os.close(self._pidfd)
-            self._pidfd = -1
-        return self._passed
+        return self._passed, self._pid
+
+    def end(self, travellers: Sequence[int]) -> None:
+        """End those who went through the gate, and wait until they have ended."""
+        for pid in travellers:
+            pidfd = self._travellers.pop(pid, -1)
+            if pidfd >= 0:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                select.select([pidfd], [], [])
+                os.close(pidfd)
 
     def answer(self) -> None:
         """Take one call and answer it."""
@@ -150,7 +155,7 @@ class Gate:
             return errno.EPERM
         if not self._pid:
             # It waits for the answer, so the number is still its own.
-            self._pid, self._pidfd = pid, os.pidfd_open(pid)
+            self._pid, self._travellers[pid] = pid, os.pidfd_open(pid)
         self._expected.pop(0)
         self._passed += 1
         return GO_ON

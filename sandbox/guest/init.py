@@ -264,7 +264,8 @@ class Init:
         if self._gate is not None and message.namespaces:
             self._gate.open([kind for _name, kind in branch.KINDS[: message.namespaces]])
         else:
-            self._control.send(Shut(self._gate.shut() if self._gate is not None else 0))
+            passed, traveller = self._gate.shut() if self._gate is not None else (0, 0)
+            self._control.send(Shut(passed, traveller))
 
     def _branch(self, message: Branch) -> None:
         control_fd, *cgroup_fds = self._control.take_descriptors(1 + message.cgroups)
@@ -278,8 +279,10 @@ class Init:
         for fd in (control_fd, *cgroup_fds):
             os.close(fd)
 
-    def _sweep(self, _message: Sweep) -> None:
-        self._control.send(Swept(self._children.end_strays()))
+    def _sweep(self, message: Sweep) -> None:
+        if self._gate is not None:
+            self._gate.end(message.travellers)
+        self._control.send(Swept(self._children.end_strays() if message.looks else 0))
 
     def _enter_user_namespace(self) -> None:
         """Join the session's own, below which branches are; no capability comes with it to stay."""

@@ -87,6 +87,8 @@ class Worker:
         self._is_interrupted = False
         self._is_dormant = False
         """Whether this is a copy that nothing has been asked of yet."""
+        self._travellers: list[int] = []
+        """Children on their way to be branches."""
         self._sending = threading.Lock()
         self._main_thread = threading.get_ident()
         self._has_stdin = False
@@ -194,6 +196,10 @@ class Worker:
 
     def _depart(self, message: Depart) -> None:
         """Fork a copy that goes on as a branch; see `branch` for how it gets there."""
+        if not message.namespaces:
+            self._see_off()
+            self._channel.send(Copied(message.nonce, ""))
+            return
         try:
             taken = self._channel.take_descriptors(3 + message.namespaces + message.cgroups)
         except ValueError:
@@ -201,30 +207,60 @@ class Worker:
             refusal = "the session has as many open files as it may have"
             self._channel.send(Copied(message.nonce, refusal))
             return
-        self.snippets.loop.let_go()
-        refusal = _what_cannot_be_copied() or branch.what_stays_shared(
-            {self._channel.fileno(), *taken}
-        )
+        refusal = ""
+        if message.is_first:
+            self.snippets.loop.let_go()
+            refusal = _what_cannot_be_copied() or branch.what_stays_shared(
+                {self._channel.fileno(), *taken}
+            )
         if not refusal:
             try:
-                traveller = sysapi.fork()
+                refusal, is_copy = self._send_off(taken, message.namespaces)
             except OSError as error:
                 refusal = f"no process could be made for a copy ({error.strerror})"
             else:
-                if traveller == 0:
-                    self._travel(taken, message.namespaces)
+                if is_copy:
                     return  # The branch's session process, on its own channel.
-                if os.waitpid(traveller, 0)[1]:
-                    refusal = "it could not enter the namespaces of the branch"
         for fd in taken:
             os.close(fd)
-        self.snippets.loop.take_up()
         self._channel.send(Copied(message.nonce, refusal))
 
-    def _travel(self, taken: list[int], namespaces: int) -> None:
-        """Return in the grandchild, which lives in the branch; parents of it exit."""
+    def _send_off(self, taken: list[int], namespaces: int) -> tuple[str, bool]:
+        """Why the traveller did not get through the gate, if so; and whether this is the copy."""
+        told, tell = os.pipe()
+        try:
+            traveller = sysapi.fork()
+        except OSError:
+            os.close(told)
+            os.close(tell)
+            raise
+        if traveller == 0:
+            os.close(told)
+            self._travel(taken, namespaces, tell)
+            return "", True
+        os.close(tell)
+        self._travellers.append(traveller)
+        is_through = bool(os.read(told, 1))
+        os.close(told)
+        return "" if is_through else "it could not enter the namespaces of the branch", False
+
+    def _see_off(self) -> None:
+        """Wait until all travellers have ended, and go on as before them."""
+        for pid in self._travellers:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        self._travellers.clear()
+        self.snippets.loop.take_up()
+
+    def _travel(self, taken: list[int], namespaces: int, tell: int) -> None:
+        """Return in the grandchild, which lives in the branch; parents of it exit.
+
+        A byte to `tell` says that all namespaces are entered.
+        """
         try:
             branch.travel(taken[3 : 3 + namespaces], taken[3 + namespaces :])
+            os.write(tell, b"x")
+            os.close(tell)
             middle = sysapi.fork()
             if middle:
                 os._exit(os.waitstatus_to_exitcode(os.waitpid(middle, 0)[1]))
@@ -233,6 +269,7 @@ class Worker:
                 os._exit(0)
         except OSError:
             os._exit(1)
+        self._travellers.clear()
         branch.settle()
         channel_fd, stdout_fd, stderr_fd = taken[:3]
         channel = Channel(channel_fd, "to_guest", TO_GUEST_CAP_BYTES)

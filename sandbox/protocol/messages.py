@@ -224,7 +224,7 @@ class Prepared:
 class Admit:
     """Let the next process that asks enter `namespaces` in the order agreed.
 
-    With 0 nobody is let in any more, and who was is ended; the answer is Shut.
+    With 0 nobody is let in any more; the answer is Shut.
     """
 
     namespaces: int
@@ -232,9 +232,10 @@ class Admit:
 
 @dataclass(frozen=True)
 class Shut:
-    """The gate is shut, and who went through it has ended, `passed` namespaces entered."""
+    """The gate is shut. `traveller`, 0 for nobody, went through it into `passed` namespaces."""
 
     passed: int
+    traveller: int
 
 
 @dataclass(frozen=True)
@@ -246,12 +247,19 @@ class Confirm:
 
 @dataclass(frozen=True)
 class Sweep:
-    """End what went through the gate and stayed outside of the branch; the answer is Swept."""
+    """End `travellers`, if any; then look for strays, if asked to. The answer is Swept.
+
+    Strays are processes of this pid namespace that entered a branch in part. Travellers are ended
+    by the init of the gate, strays by that of the session that was branched.
+    """
+
+    travellers: list[int]
+    looks: bool
 
 
 @dataclass(frozen=True)
 class Swept:
-    """Nobody of this pid namespace holds a capability any more; `strays` did, and are ended."""
+    """The travellers have ended; so have `strays` processes, which had capabilities."""
 
     strays: int
 
@@ -294,11 +302,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Depart:
-    """Fork a copy into a branch. Descriptors: channel, stdout, stderr, namespaces, cgroups."""
+    """Fork a copy into a branch. Descriptors: channel, stdout, stderr, namespaces, cgroups.
+
+    The answer, Copied, comes when it is through the gate. Whether the session can be branched
+    at all is looked up before the first of several. With 0 namespaces nobody departs: the answer
+    comes when all who did are gone from here.
+    """
 
     nonce: str
     namespaces: int
     cgroups: int
+    is_first: bool
 
 
 @dataclass(frozen=True)
@@ -475,15 +489,20 @@ SPECS = (
     Spec(Kind.BRANCH, Branch, "to_init", {"cgroups": whole(0, 8)}),
     Spec(Kind.PREPARED, Prepared, "from_init", {"namespaces": whole(0, 16)}),
     Spec(Kind.ADMIT, Admit, "to_init", {"namespaces": whole(0, 16)}),
-    Spec(Kind.SHUT, Shut, "from_init", {"passed": whole(0, 16)}),
+    Spec(Kind.SHUT, Shut, "from_init", {"passed": whole(0, 16), "traveller": whole(0, 2**22)}),
     Spec(Kind.CONFIRM, Confirm, "to_init", {"pid": PID}),
-    Spec(Kind.SWEEP, Sweep, "to_init", {}),
+    Spec(Kind.SWEEP, Sweep, "to_init", {"travellers": items(PID, 256), "looks": flag()}),
     Spec(Kind.SWEPT, Swept, "from_init", {"strays": SIZE}),
     Spec(
         Kind.DEPART,
         Depart,
         "to_guest",
-        {"nonce": NONCE, "namespaces": whole(0, 16), "cgroups": whole(0, 8)},
+        {
+            "nonce": NONCE,
+            "namespaces": whole(0, 16),
+            "cgroups": whole(0, 8),
+            "is_first": flag(),
+        },
     ),
     Spec(Kind.PAUSE, Pause, "to_init", {"stopped": flag()}),
     Spec(Kind.WATCH, Watch, "to_init", {"pid": PID}),

@@ -14,6 +14,7 @@ from sandbox import (
     lifetime,
 )
 from sandbox.outcome import Completed, Outcome, Raised
+from sandbox.worker import Worker
 from tests.jail.corpus import Tier
 
 
@@ -99,9 +100,20 @@ def test_limits_hold_for_each_candidate(session: Session) -> None:
 def test_a_winner_that_had_to_wait_for_the_others_goes_on(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    orders: dict[int, list[bool]] = {}
+    pause = Worker.pause
+
+    def note(worker: Worker, *, stopped: bool) -> None:
+        orders.setdefault(worker.number, []).append(stopped)
+        pause(worker, stopped=stopped)
+
+    monkeypatch.setattr(Worker, "pause", note)
     monkeypatch.setattr(lifetime, "FREEZE_AFTER_S", 0.3)
     found = session.best_of(["x = 'first'", "import time; time.sleep(0.8); 1 / 0"])
     assert found.winner == 0
+    winner = session._session._worker
+    assert winner is not None
+    assert orders[winner.number] == [True, False]
     assert session.run("x", limits=Limits(wall_s=10)).text == "'first'"
 
 

@@ -50,9 +50,9 @@ def test_a_killed_host_leaves_nothing(tier: Tier, then: str, own_temporary_direc
     folder.chmod(0o711)
     environment = {**os.environ, "TMPDIR": str(folder)}
     with live_host(BUSY_HOST.format(tier=tier, then=then), environment) as (host, _launcher):
-        below = descendants(host.pid)
         # Launcher, zygote, two sessions of two processes each, and what one of them left behind.
-        assert len(below) >= 7
+        wait_until(lambda: len(descendants(host.pid)) >= 7, "the host's processes are not there")
+        below = descendants(host.pid)
         host.kill()
         host.wait()
         wait_until_gone(below)
@@ -179,9 +179,10 @@ def test_what_a_killed_init_leaves_ends_also_without_control_groups(
         )
         worker = session._session._worker
         assert worker is not None
-        below = psutil.Process(worker.init_pid).children(recursive=True)
-        assert len(below) >= 7
-        kill(worker.init_pid)
+        init = worker.init_pid
+        wait_until(lambda: len(descendants(init)) >= 7, "the snippet's processes are not there")
+        below = descendants(init)
+        kill(init)
         wait_until_gone(below)
         assert beside.run("x").text == "1"
 

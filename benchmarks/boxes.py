@@ -25,6 +25,7 @@ async def at_rest(box: AsyncSandbox) -> None:
     """Return when the pool is full again and nothing is left of workers that were given back."""
     pool = box._pool
     assert pool is not None
+    await pool.fill()
     while pool._tasks:
         await asyncio.wait(set(pool._tasks))
 

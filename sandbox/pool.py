@@ -15,6 +15,10 @@ SMOOTHING = 0.2
 """Weight of the newest session in the running mean of how long one lasts."""
 FILLING_CAP = 4
 """Workers made ahead of need at one time: more would only keep the loop from its callers."""
+REFILL_AFTER_S = 0.005
+"""From a take to the making of the next worker, unless one comes back before: making one is work
+for the loop and for both sides of it, and the caller's snippet comes first."""
+BREATH_S = 0.001
 SURPLUS_S = 5.0
 """How long a worker that is no longer expected to be taken waits for another caller."""
 
@@ -40,6 +44,7 @@ class Pool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._filling = 0
         self._expected = 0
+        self._refilling: asyncio.TimerHandle | None = None
         self._mean_s = 1.0
         self._is_closed = False
         self._loop = asyncio.get_running_loop()
@@ -87,7 +92,8 @@ class Pool:
             self._leave()
             raise
         self._out[worker] = self._loop.time()
-        self._refill()
+        if self._refilling is None:
+            self._refilling = self._loop.call_later(REFILL_AFTER_S, self._refill)
         return worker
 
     async def admit(
@@ -115,13 +121,14 @@ class Pool:
         """End `worker` and let the next caller in; the task is done when nothing is left of it."""
         since = self._out.pop(worker)
         self._mean_s += SMOOTHING * (self._loop.time() - since - self._mean_s)
-        task = self._end_later(worker)
+        task = self._start(self._end_soon(worker))
         self._leave()
         return task
 
     async def close(self) -> None:
         """End every worker, those that are out too, and turn away who waits."""
         self._is_closed = True
+        self._stop_waiting_to_refill()
         for waiter in self._queue:
             if not waiter.done():
                 waiter.set_exception(SessionClosed("sandbox"))
@@ -164,7 +171,13 @@ class Pool:
         """How many workers should be ready."""
         return self._warm + max(min(self._expected, self._most - self._taken), 0)
 
+    def _stop_waiting_to_refill(self) -> None:
+        if self._refilling is not None:
+            self._refilling.cancel()
+            self._refilling = None
+
     def _refill(self) -> None:
+        self._stop_waiting_to_refill()
         missing = self._target() - len(self._ready) - self._filling
         room = max(self._warm, FILLING_CAP) - self._filling
         for _ in range(min(missing, room) if not self._is_closed else 0):
@@ -187,6 +200,12 @@ class Pool:
         """End what nobody came for."""
         while len(self._ready) > self._target() and not self._is_closed:
             self._end_later(self._ready.pop())
+
+    async def _end_soon(self, worker: Worker) -> None:
+        # Whoever gave it back has something to go on with, in this thread or in another one.
+        await asyncio.sleep(BREATH_S)
+        self._refill()
+        await worker.close()
 
     def _end_later(self, worker: Worker) -> asyncio.Task[None]:
         return self._start(worker.close())

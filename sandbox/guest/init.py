@@ -90,7 +90,11 @@ def serve(entry: jail.Entry, ends: Ends, session: worker.Worker) -> NoReturn:
     for fd in (ends.guest, ends.session, 0, 1, 2, *entry.directories):
         os.close(fd)
     jail.close_rule_fds(entry)
-    jail.filter_init(entry)
+    try:
+        jail.bind_init(entry)
+    except JailError:
+        Children(entry.proc_fd).end()  # Whatever the session process says of its own jail.
+        os._exit(1)
     held = _meet_session(ends.init)
     bell = Bell((ends.control, held.listener))
     bell.wait()

@@ -19,7 +19,8 @@ The fork is the session's init. It walks `INIT_STEPS` and forks the session proc
 * The control groups come first: pages and processes are charged to where they are made.
 * The host id is taken on before the new user namespace, so that the process can write its own
   one-line map, which needs no privilege (user_namespaces(7)), and no second process. Init stays
-  outside of that namespace, with the same id and without a capability, until a branch is made.
+  outside of that namespace, with the same id and without a capability (`bind_init`), until a
+  branch is made.
 * Limits, then capabilities, then no_new_privs: without it seccomp(2) and landlock_restrict_self(2)
   refuse a caller without CAP_SYS_ADMIN. Landlock before seccomp, whose table has no landlock call.
 
@@ -168,9 +169,18 @@ def close_rule_fds(entry: Entry) -> None:
         os.close(fd)
 
 
-def filter_init(entry: Entry) -> None:
-    """Init's own filter, in the tier where it makes no namespaces."""
-    if entry.plan.tier == "landlock" and entry.plan.asks_for("seccomp"):
+def bind_init(entry: Entry) -> None:
+    """What binds init alone, once it has forked the session process. Raises JailError.
+
+    It keeps its capabilities until then: to map root of the zygote's user namespace, whose id a
+    plain user's sessions have, the session process must have had CAP_SETFCAP when it left it
+    (user_namespaces(7)). A filter is put on in the tier where init makes no namespaces.
+    """
+    plan = entry.plan
+    if plan.asks_for("capabilities"):
+        with step("capabilities of init"):
+            sysapi.clear_capability_sets()
+    if plan.tier == "landlock" and plan.asks_for("seccomp"):
         with step("filter calls"):
             seccomp.install(entry.prepared.init_program)
 
@@ -354,10 +364,6 @@ def _set_rlimits(entry: Entry) -> None:
         resource.setrlimit(which, both)
 
 
-def _give_capabilities_up(entry: Entry) -> None:
-    sysapi.clear_capability_sets()
-
-
 def _drop_capabilities(entry: Entry) -> None:
     sysapi.drop_capabilities()
 
@@ -391,7 +397,6 @@ INIT_STEPS = (
     LayerStep("mount_namespace", _own_workspace),
     LayerStep("-mount_namespace", _open_workspace),
     LayerStep("", _take_host_id),
-    LayerStep("capabilities", _give_capabilities_up),
     LayerStep("no_new_privs", _forbid_new_privileges),
     LayerStep("not_dumpable", _become_undumpable),
 )

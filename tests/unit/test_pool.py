@@ -62,7 +62,23 @@ async def test_warm_workers_are_made_ahead_and_made_again() -> None:
     first = await pool.take()
     assert cast(FakeWorker, first).number == 0
     await settle()
-    assert (pool.ready, pool.live, len(maker.made)) == (2, 1, 3)
+    # The next one is made when the caller has had its turn, not in it.
+    assert (pool.ready, pool.live, len(maker.made)) == (1, 1, 2)
+    while pool.ready < 2:
+        await asyncio.sleep(0.001)
+    assert (pool.live, len(maker.made)) == (1, 3)
+    assert all(worker.is_warm for worker in maker.made)
+    await pool.close()
+
+
+async def test_a_worker_that_comes_back_is_followed_by_a_fresh_one() -> None:
+    maker = Maker()
+    pool = pool_of(maker, warm=1)
+    await pool.fill()
+    await pool.give_back(await pool.take())
+    await pool.fill()
+    assert (pool.ready, pool.live) == (1, 0)
+    assert [worker.closings for worker in maker.made] == [1, 0]
     await pool.close()
 
 

@@ -534,8 +534,8 @@ async def test_siblings_may_be_branched_at_the_same_time() -> None:
 async def test_a_fork_that_nobody_waits_for_any_more_leaves_nothing() -> None:
     async with AsyncSandbox(pool_size=0) as box, box.session() as session:
         await session.run("x = 1")
-        for delay in (0, 0.001, 0.005, 0.02):
-            task = asyncio.ensure_future(session.fork(2))
+        for delay in (0, 0.001, 0.002, 0.005):
+            task = asyncio.ensure_future(session.fork(8))
             await asyncio.sleep(delay)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -711,7 +711,10 @@ def test_who_uses_the_gate_in_place_of_a_branch_ends_the_session(box: Sandbox) -
             "    if os.fork(): os._exit(0)\n"
             "    while enter(spare[0], 0x10000000) != 'in': pass\n"
             "    os._exit(0)\n"
-            "os.wait(); [real(fd) for fd in spare]"
+            "os.wait(); [real(fd) for fd in spare]\n"
+            # The one who may go waits, so that the other is first however they are scheduled.
+            "import sys, time\nsysapi = sys.modules['sandbox.guest.sysapi']\ngo = sysapi.setns\n"
+            "sysapi.setns = lambda *where: (time.sleep(0.3), go(*where))"
         )
         with pytest.raises(CopyRefused, match="could not enter"):
             session.fork()

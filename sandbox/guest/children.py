@@ -9,8 +9,9 @@ from sandbox.guest.processes import Processes, field, is_live
 
 LOOK_AGAIN_S = 0.0002
 SIGKILL_PENDING = 1 << (signal.SIGKILL - 1)
-ENDS_KEPT = 1024
-"""How many ends of unwatched processes are remembered for a later Watch."""
+ENDS_KEPT = 256
+"""How many ends of unwatched processes are remembered for a later Watch. More would have the heap
+of each init grow by a huge page."""
 
 
 class Children:
@@ -39,7 +40,7 @@ class Children:
                 break
             self._ends[pid] = status
             if len(self._ends) > ENDS_KEPT:
-                self._ends.popitem(last=False)
+                del self._ends[next(one for one in self._ends if one not in self._watched)]
         over = [(pid, self._ends.pop(pid)) for pid in self._watched & self._ends.keys()]
         self._watched -= {pid for pid, _status in over}
         return over

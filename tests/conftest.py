@@ -3,6 +3,7 @@
 A missing layer or model skips a test with its remedy; under its option such a test fails.
 """
 
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -14,6 +15,12 @@ from sandbox.features import PROBED, FeatureReport
 # How long an example takes is no finding: the machine has other work.
 settings.register_profile("cellblock", deadline=None)
 settings.load_profile("cellblock")
+
+
+def pytest_configure() -> None:
+    # What a shell starts in the background ignores interrupts, and so would all that tests start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

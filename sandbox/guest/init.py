@@ -78,10 +78,13 @@ def serve(entry: jail.Entry, ends: Ends, session: worker.Worker) -> NoReturn:
             sysapi.prctl(sysapi.PR_SET_CHILD_SUBREAPER, 1)
         _wire_standard_streams(ends.stdout, ends.stderr)
         jail.take(entry.prepared.init_steps, entry)
-    except JailError as error:
-        Channel(ends.control, "to_init", TO_GUEST_CAP_BYTES).send(Failed(error.step, error.detail))
+        pid = sysapi.fork()
+    except (JailError, OSError) as error:
+        # It must not unwind into the frames of the zygote, whose copy this process is.
+        failed = error if isinstance(error, JailError) else JailError("session process", str(error))
+        answer = Failed(failed.step, failed.detail)
+        Channel(ends.control, "to_init", TO_GUEST_CAP_BYTES).send(answer)
         os._exit(1)
-    pid = sysapi.fork()
     if pid == 0:
         sysapi.settle_fork()
         os.close(ends.init)

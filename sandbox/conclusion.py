@@ -25,6 +25,7 @@ from sandbox.worker import Worker
 
 NEARLY_ALL = 0.9
 """A library that got no memory may raise the error in Python, after it has used what there was."""
+NOTHING_TRUNCATED = Truncated()
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -33,15 +34,18 @@ def conclude(worker: Worker, ran: Ran, artifacts: tuple[Artifact, ...], limits: 
     end = ran.end
     denials = ran.denials
     done = end if isinstance(end, Done) else None
-    written = sum(item.size_bytes for item in artifacts)
+    usage = ran.usage
+    if artifacts:
+        written = usage.written_bytes + sum(item.size_bytes for item in artifacts)
+        usage = usage.model_copy(update={"written_bytes": written})
     shared: dict[str, Any] = {
         "stdout": ran.stdout.text(),
         "stderr": ran.stderr.text(),
         "text": done.text if done else None,
         "displays": ran.displays,
         "artifacts": artifacts,
-        "usage": ran.usage.model_copy(update={"written_bytes": ran.usage.written_bytes + written}),
-        "truncated": Truncated(stdout=ran.stdout.cut, stderr=ran.stderr.cut),
+        "usage": usage,
+        "truncated": _truncated(ran),
         "state": ran.state,
         "survives": ran.survives,
         "survives_reason": ran.survives_reason,
@@ -123,6 +127,12 @@ def _limit_behind(worker: Worker, done: Done, limits: Limits, ran: Ran) -> Breac
     if is_about_forks and ran.was_refused_forks:
         return Breach("processes", plan.processes, plan.processes)
     return None
+
+
+def _truncated(ran: Ran) -> Truncated:
+    if not ran.stdout.total and not ran.stderr.total:
+        return NOTHING_TRUNCATED
+    return Truncated(stdout=ran.stdout.cut, stderr=ran.stderr.cut)
 
 
 def _names(done: Done | None) -> tuple[NameChange, ...]:

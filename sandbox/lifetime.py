@@ -39,6 +39,7 @@ class Lifetime:
         self._ttl_s = ttl_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._idle_since = 0.0
         self._is_frozen = False
         self._is_at_work = False
         self._is_overdue = False
@@ -64,7 +65,6 @@ class Lifetime:
     def work(self) -> None:
         """The session is about to do something: let its processes go on."""
         self._is_at_work = True
-        self._cancel("freeze")
         if self._is_frozen:
             self._is_frozen = False
             self._thaw()
@@ -74,8 +74,11 @@ class Lifetime:
         self._is_at_work = False
         if self._is_overdue:
             self._on_deadline()
-        else:
-            self._after("freeze", FREEZE_AFTER_S, self._on_idle)
+        elif self._loop is not None:
+            self._idle_since = self._loop.time()
+            # One that runs already is put off when it is due: work comes often, and is short.
+            if "freeze" not in self._timers:
+                self._after("freeze", FREEZE_AFTER_S, self._on_idle)
 
     def retain(self) -> None:
         """The session is over; its files stay for the retention time."""
@@ -89,8 +92,16 @@ class Lifetime:
             self._cancel(name)
 
     def _on_idle(self) -> None:
-        self._is_frozen = True
-        self._freeze()
+        assert self._loop is not None
+        del self._timers["freeze"]
+        if self._is_at_work:
+            return
+        left_s = self._idle_since + FREEZE_AFTER_S - self._loop.time()
+        if left_s > 0:
+            self._after("freeze", left_s, self._on_idle)
+        else:
+            self._is_frozen = True
+            self._freeze()
 
     def _on_deadline(self) -> None:
         if self._is_at_work:

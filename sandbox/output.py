@@ -11,6 +11,7 @@ from sandbox.outcome import StreamCut
 
 Chunk = bytes | bytearray | memoryview
 
+NOTHING_CUT = StreamCut()
 REPLACEMENT = "\ufffd"
 LONGEST_CHARACTER = 4
 """Bytes of one character in UTF-8, at most."""
@@ -67,6 +68,8 @@ class OutputKeeper:
     @property
     def cut(self) -> StreamCut:
         """The same two numbers as an outcome has them."""
+        if not self._total:
+            return NOTHING_CUT
         kept = self.kept
         return StreamCut(kept_bytes=kept, dropped_bytes=self._total - kept)
 
@@ -87,6 +90,8 @@ class OutputKeeper:
 
     def text(self) -> str:
         """The kept text, with a line in the middle that says how many bytes were left out."""
+        if not self._total:
+            return ""
         head, tail = self._parts()
         dropped = self._total - len(head) - len(tail)
         if not dropped:

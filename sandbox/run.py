@@ -11,7 +11,6 @@ The module is longer than others, so that every way in which a run can end stand
 import asyncio
 import contextlib
 import os
-import secrets
 import signal
 import socket
 import time
@@ -45,6 +44,7 @@ LISTEN_AFTER_S = 0.002
 DISK_CHECK_S = 0.1
 DISK_CHECK_SHARE = 10
 """A look at many files comes after ten times the time that the last one took."""
+NONCE_BYTES = 8
 DISPLAYS_CAP = 256
 DENIALS_CAP = 200
 
@@ -121,7 +121,7 @@ class SnippetRun:
         self._spare = spare
         self._sink = sink
         self._loop = asyncio.get_running_loop()
-        self._nonce = secrets.token_hex(8)
+        self._nonce = os.urandom(NONCE_BYTES).hex()
         self._end: asyncio.Future[End] = self._loop.create_future()
         self._exited: asyncio.Future[int] = self._loop.create_future()
         self._breach: Breach | None = None
@@ -131,7 +131,7 @@ class SnippetRun:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._stdout = OutputKeeper(limits.kept_bytes)
         self._stderr = OutputKeeper(limits.kept_bytes)
-        self._decoders = (StreamDecoder(), StreamDecoder())
+        self._decoders = (StreamDecoder(), StreamDecoder()) if sink is not None else None
         self._displays: list[dict[str, str]] = []
         self._displayed_bytes = 0
         self._denials: list[Denial] = []
@@ -147,8 +147,7 @@ class SnippetRun:
         worker = self._worker
         began = time.monotonic()
         self._begin()
-        handed_over = time.monotonic()
-        self._started = handed_over
+        handed_over = self._started
         end = await self._wait_for_end()
         for timer in self._timers.values():
             timer.cancel()
@@ -236,15 +235,10 @@ class SnippetRun:
                 worker.guest.send(message, (guest_end.fileno(),))
         else:
             worker.guest.send(message)
-        self._after(LISTEN_AFTER_S, "listen", self._listen)
-        self._after(self._limits.wall_s, "wall", self._on_wall)
-        if worker.group is not None:
-            self._after(self._soonest_cpu_breach(self._limits.cpu_s), "cpu", self._check_cpu)
-        else:
-            self._after(TICK_S, "meter", self._read_meter)
-        if worker.directory:
-            self._after(DISK_CHECK_S, "disk", self._check_disk)
-        self._tell(events.Started(self._number))
+        self._after(min(LISTEN_AFTER_S, self._limits.wall_s), "listen", self._listen)
+        self._started = time.monotonic()
+        if self._sink is not None:
+            self._tell(events.Started(self._number))
 
     def _after(self, delay_s: float, name: str, callback: Callable[[], None]) -> None:
         self._timers[name] = self._loop.call_later(delay_s, callback)
@@ -393,9 +387,19 @@ class SnippetRun:
             self._denials.append(denial)
 
     def _listen(self) -> None:
+        """Follow a snippet that is not over at once: its output, and its limits from here on."""
+        worker = self._worker
         self._is_listening = True
-        for index, fd in enumerate((self._worker.stdout, self._worker.stderr)):
+        for index, fd in enumerate((worker.stdout, worker.stderr)):
             self._loop.add_reader(fd, self._on_output, index)
+        spent_s = time.monotonic() - self._started
+        self._after(self._limits.wall_s - spent_s, "wall", self._on_wall)
+        if worker.group is not None:
+            self._after(self._soonest_cpu_breach(self._limits.cpu_s), "cpu", self._check_cpu)
+        else:
+            self._after(TICK_S - spent_s, "meter", self._read_meter)
+        if worker.directory:
+            self._after(DISK_CHECK_S - spent_s, "disk", self._check_disk)
 
     def _on_output(self, index: int) -> None:
         fd = (self._worker.stdout, self._worker.stderr)[index]
@@ -411,7 +415,7 @@ class SnippetRun:
 
     def _take_output(self, index: int, data: bytes) -> None:
         (self._stdout, self._stderr)[index].add(data)
-        if self._sink is not None:
+        if self._decoders is not None:
             self._tell_output(index, self._decoders[index].feed(data))
 
     def _tell_output(self, index: int, found: Decoded) -> None:
@@ -421,15 +425,19 @@ class SnippetRun:
     def _finish_streams(self) -> None:
         """Read what was written before the end, and stop listening until the next run."""
         worker = self._worker
-        for index, fd in enumerate((worker.stdout, worker.stderr)):
-            if self._is_listening:
-                self._loop.remove_reader(fd)
+        if self._is_listening:
+            self._loop.remove_reader(worker.stdout)
+            self._loop.remove_reader(worker.stderr)
+        for fd in worker.unread():
+            index = 0 if fd == worker.stdout else 1
             left = DRAIN_BYTES
             with contextlib.suppress(BlockingIOError):
                 while left > 0 and (data := os.read(fd, READ_BYTES)):
                     self._take_output(index, data)
                     left -= len(data)
-            self._tell_output(index, self._decoders[index].finish())
+        if self._decoders is not None:
+            for index, decoder in enumerate(self._decoders):
+                self._tell_output(index, decoder.finish())
         produced = self._produced_bytes()
         if self._breach is None and produced > self._limits.output_bytes:
             self._breach = Breach("output_bytes", self._limits.output_bytes, produced)

@@ -382,16 +382,23 @@ class AsyncSession:
     @asynccontextmanager
     async def _exchange(self) -> AsyncIterator[Copies]:
         """Talk to the session's processes between snippets; the caller holds the turn."""
+        worker, copies = self._go_to_work()
+        try:
+            await copies.settle()
+            yield copies
+        finally:
+            self._come_to_rest(worker)
+
+    def _go_to_work(self) -> tuple[Worker, Copies]:
         worker = self._live_worker()
         assert self._copies is not None
         self._lifetime.work()
-        try:
-            await self._copies.settle()
-            yield self._copies
-        finally:
-            if worker.is_live:
-                self._rest(worker)
-            self._lifetime.rest()
+        return worker, self._copies
+
+    def _come_to_rest(self, worker: Worker) -> None:
+        if worker.is_live:
+            self._rest(worker)
+        self._lifetime.rest()
 
     async def _run(
         self, code: str, limits: Limits | None, stdin: str | None, sink: Sink | None
@@ -399,45 +406,55 @@ class AsyncSession:
         allowed = merged(self._limits, limits)
         _check_length("code", code)
         _check_length("stdin", stdin or "")
-        async with self._turn, self._exchange():
-            worker = self._live_worker()
-            files = self._workspace()
-            before = files.listing() if self._listing is None else self._listing
-            self._number += 1
-            run = SnippetRun(
-                worker,
-                code,
-                number=self._number,
-                limits=allowed,
-                stdin=stdin,
-                survive=self._survive,
-                spare=tuple(self._copies.pids) if self._copies is not None else (),
-                sink=sink,
-            )
-            group = worker.group if allowed.memory_bytes != self._limits.memory_bytes else None
-            if group is not None and not await _fits(group, allowed.memory_bytes):
-                return too_much_held(worker, allowed, group.held_bytes())
-            taken = None
+        async with self._turn:
+            worker, copies = self._go_to_work()
             try:
-                if self._snapshots is not None:
-                    taken = await asyncio.to_thread(self._snapshots.take)
-                self._running = run
-                ran = await run.run()
+                await copies.settle()
+                return await self._run_alone(worker, code, allowed, stdin, sink)
             finally:
-                self._running = None
-                if group is not None:
-                    group.limit_memory(self._limits.memory_bytes)
-            self._rest(worker)
-            if taken is not None and self._snapshots is not None and ran.state == "rolled_back":
-                before = await asyncio.to_thread(self._snapshots.restore, taken)
-            artifacts = await self._artifacts(files, before, ran)
-            if ran.state == "lost":
-                await self._lose(ran)
-            if ran.was_cancelled:
-                raise asyncio.CancelledError
-            if isinstance(ran.end, Gone) and ran.breach is None:
-                raise self._loss or SessionLost("its processes were ended from outside")
-            return conclude(worker, ran, artifacts, allowed)
+                self._come_to_rest(worker)
+
+    async def _run_alone(
+        self, worker: Worker, code: str, allowed: Limits, stdin: str | None, sink: Sink | None
+    ) -> Outcome:
+        """As `_run`, for the one whose turn it is."""
+        files = self._workspace()
+        before = files.listing() if self._listing is None else self._listing
+        self._number += 1
+        run = SnippetRun(
+            worker,
+            code,
+            number=self._number,
+            limits=allowed,
+            stdin=stdin,
+            survive=self._survive,
+            spare=tuple(self._copies.pids) if self._copies is not None else (),
+            sink=sink,
+        )
+        group = worker.group if allowed.memory_bytes != self._limits.memory_bytes else None
+        if group is not None and not await _fits(group, allowed.memory_bytes):
+            return too_much_held(worker, allowed, group.held_bytes())
+        taken = None
+        try:
+            if self._snapshots is not None:
+                taken = await asyncio.to_thread(self._snapshots.take)
+            self._running = run
+            ran = await run.run()
+        finally:
+            self._running = None
+            if group is not None:
+                group.limit_memory(self._limits.memory_bytes)
+        self._rest(worker)
+        if taken is not None and self._snapshots is not None and ran.state == "rolled_back":
+            before = await asyncio.to_thread(self._snapshots.restore, taken)
+        artifacts = await self._artifacts(files, before, ran)
+        if ran.state == "lost":
+            await self._lose(ran)
+        if ran.was_cancelled:
+            raise asyncio.CancelledError
+        if isinstance(ran.end, Gone) and ran.breach is None:
+            raise self._loss or SessionLost("its processes were ended from outside")
+        return conclude(worker, ran, artifacts, allowed)
 
     async def _artifacts(self, files: Workspace, before: Listing, ran: Ran) -> tuple[Artifact, ...]:
         self._keep_raw_output(files, ran)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import select
 import signal
 import socket
 import time
@@ -161,6 +162,9 @@ class Worker:
         guest_host, guest_guest = socket.socketpair()
         self.stdout, stdout_write = _pipe()
         self.stderr, stderr_write = _pipe()
+        self._outputs = select.poll()
+        self._outputs.register(self.stdout, select.POLLIN)
+        self._outputs.register(self.stderr, select.POLLIN)
         self._handed_over = HandedOver(
             control_guest.detach(),
             guest_guest.detach(),
@@ -321,6 +325,10 @@ class Worker:
     def warm(self) -> None:
         """Have the session process ready itself for a snippet before there is one."""
         self.guest.send(Warm())
+
+    def unread(self) -> list[int]:
+        """Those of `stdout` and `stderr` that have something to be read."""
+        return [fd for fd, _events in self._outputs.poll(0)]
 
     def temporary_bytes(self) -> int:
         """Bytes in the session's temporary file systems, where it has its own."""

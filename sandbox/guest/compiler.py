@@ -3,6 +3,7 @@
 import __future__
 
 import ast
+import re
 from contextlib import suppress
 from types import CodeType
 from typing import NamedTuple
@@ -11,6 +12,9 @@ from sandbox.protocol.plan import Language
 
 TREE_CAP = 100_000
 """Characters up to which a syntax tree is made: a tree takes a hundred times its text."""
+LINE_CAP = 200
+NO_EXPRESSION = re.compile("[=;\n]")
+"""A short text without these is first taken for an expression, for which no tree is needed."""
 TOO_DEEP = "the source is nested too deeply, or too large, to compile"
 TAILS_TRIED = 20
 TAIL_LINES = 200
@@ -54,6 +58,9 @@ class Compiler:
         try:
             if self._language == "restricted":
                 return _compile_restricted(text, file, lines)
+            if len(text) <= LINE_CAP and not NO_EXPRESSION.search(text):
+                with suppress(SyntaxError):
+                    return Compiled(None, self._compile(text, file, "eval"))
             if len(text) <= TREE_CAP:
                 # Trees of Python objects stop at depths that the compiler still takes.
                 with suppress(RecursionError, MemoryError):

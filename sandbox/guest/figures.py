@@ -38,6 +38,11 @@ def when_shown(hooks: ImportHooks, show: Callable[[Any], None]) -> None:
     hooks.when_imported("matplotlib.backend_bases", teach)
 
 
+def may_be_open() -> bool:
+    """Whether pyplot is there at all, in whole or in part."""
+    return "matplotlib._pylab_helpers" in sys.modules
+
+
 def open_figures() -> list[Any]:
     """The figures that pyplot holds, in the order of their numbers."""
     helpers = sys.modules.get("matplotlib._pylab_helpers")

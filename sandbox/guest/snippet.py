@@ -8,11 +8,10 @@ from _sitebuiltins import _Helper
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
-from sandbox.guest import streams, tracebacks
+from sandbox.guest import figures, streams, tracebacks
 from sandbox.guest.compiler import Compiled, Compiler, Refused
 from sandbox.guest.display import Displays, Emit
 from sandbox.guest.eventloop import EventLoop
@@ -24,21 +23,20 @@ from sandbox.protocol.plan import Language
 CO_COROUTINE = 0x80
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(NamedTuple):
     """How a snippet ended. The error fields are empty unless it raised or was refused.
 
     `names` are rows (change, name, type, size text, size in bytes) of session variables.
     """
 
     ended: Literal["completed", "raised", "refused"]
+    names: list[Row]
     text: str | None = None
     error_type: str = ""
     error_message: str = ""
     error_traceback: str = ""
     error_errno: int = 0
     refused_line: int = 0
-    names: list[Row] = field(default_factory=list)
 
 
 class SnippetRunner:
@@ -79,7 +77,7 @@ class SnippetRunner:
                 names = self._names.changes()
             number = errno.ENOMEM if isinstance(error, MemoryError) else 0
             return Ending(
-                "raised", None, type(error).__name__, str(error), error_errno=number, names=names
+                "raised", names, None, type(error).__name__, str(error), error_errno=number
             )
         finally:
             self._displays.end()
@@ -100,7 +98,7 @@ class SnippetRunner:
         except Exception as error:  # noqa: BLE001
             return self._raised(tracebacks.describe_syntax_error(error))
         if isinstance(compiled, Refused):
-            return Ending("refused", error_message=compiled.reason, refused_line=compiled.line)
+            return Ending("refused", [], error_message=compiled.reason, refused_line=compiled.line)
         return self._conclude(self._attempt(self._evaluate, compiled), pid)
 
     def _conclude(self, error: BaseException | None, pid: int) -> Ending:
@@ -111,23 +109,23 @@ class SnippetRunner:
         # An interrupted snippet has no time left to draw; its figures wait for the next one.
         if isinstance(error, KeyboardInterrupt):
             _forget_half_imported()
-        else:
+        elif figures.may_be_open():
             late = self._attempt(self._context.run, self._displays.show_figures)
             error = error or late
         if error is None or _is_clean_exit(error):
-            return Ending("completed", self._text, names=self._names.changes())
+            return Ending("completed", self._names.changes(), self._text)
         self._sources.restore()
         return self._raised(tracebacks.describe(error))
 
     def _raised(self, described: tracebacks.Described) -> Ending:
         return Ending(
             "raised",
+            self._names.changes(),
             None,
             described.type,
             described.message,
             described.traceback,
             described.errno,
-            names=self._names.changes(),
         )
 
     def _attempt(self, stage: Callable[..., object], *arguments: object) -> BaseException | None:

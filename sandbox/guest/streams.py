@@ -24,6 +24,7 @@ import threading
 import time
 from ctypes import create_string_buffer
 from types import FrameType
+from typing import TextIO
 
 from sandbox.guest import sysapi
 
@@ -183,8 +184,17 @@ def settle() -> None:
 def flush() -> None:
     """Write out all that Python has collected, whatever the snippet put in place of its streams."""
     settle()
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-        # The snippet may have put any object there; what its flush does is its own affair.
-        with contextlib.suppress(Exception):
-            if stream is not None:
-                stream.flush()
+    out, err, own_out, own_err = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
+    _flush(out)
+    _flush(err)
+    if own_out is not out:
+        _flush(own_out)
+    if own_err is not err:
+        _flush(own_err)
+
+
+def _flush(stream: TextIO | None) -> None:
+    # The snippet may have put any object there; what its flush does is its own affair.
+    with contextlib.suppress(Exception):
+        if stream is not None:
+            stream.flush()

@@ -42,6 +42,11 @@ class FrameReader:
         Frames before such a header are given first: the call after that one raises, with or
         without more data.
         """
+        if not self._buffer and len(data) >= HEADER.size:
+            # Most often one frame comes by itself and whole: nothing of it is held back.
+            kind, length = HEADER.unpack_from(data)
+            if HEADER.size + length == len(data) and length <= self._cap_bytes:
+                return [Frame(kind, data[HEADER.size :])]
         self._buffer += data
         frames: list[Frame] = []
         start = 0

@@ -616,15 +616,18 @@ def unpack(direction: Direction, frame: Frame) -> Message:
     try:
         if direction == "from_guest" and len(frame.body) > UNCOUNTED_BYTES:
             _count_structure(frame.body)
-        raw = _decode(frame.body.decode())
+        body = frame.body.decode()
+        raw, end = _decode(body)
     except (ValueError, RecursionError) as error:
         raise MessageError(f"{name}: body is not JSON ({type(error).__name__})") from None
-    if type(raw) is not dict or raw.keys() != spec.bounds.keys():
+    if end != len(body) or type(raw) is not dict or raw.keys() != spec.bounds.keys():
         raise MessageError(f"{name}: fields are missing or unknown")
     for field, bound in spec.bounds.items():
         if not bound(raw[field]):
             raise MessageError(f"{name}.{field}: out of bounds")
-    message: Message = spec.cls(**raw)
+    # What its constructor comes to, which sets the fields of a frozen class one by one.
+    message: Message = object.__new__(spec.cls)
+    message.__dict__.update(raw)
     return message
 
 
@@ -641,7 +644,8 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-_decode = json.JSONDecoder(parse_constant=_no_constant).decode
+_decode = json.JSONDecoder(parse_constant=_no_constant).raw_decode
+"""Without space around the value: neither side puts any there."""
 
 
 # A row for every field of every class, or the module does not load.

@@ -18,6 +18,9 @@ class Clock:
         self.now = 0.0
         self.timers: list[Timer] = []
 
+    def time(self) -> float:
+        return self.now
+
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> "Timer":
         self.timers.append(Timer(self.now + delay_s, callback))
         return self.timers[-1]

@@ -150,7 +150,7 @@ def test_any_expression_echoes_what_eval_gives(code: str) -> None:
 def test_any_text_as_code_ends_in_a_message_that_the_host_accepts(code: str) -> None:
     with snippets() as session:
         ending = session.run(code)
-    done = Done(nonce="n", in_place="", **{**vars(ending), "names": ending.names})
+    done = Done(nonce="n", in_place="", **ending._asdict())
     (frame,) = FrameReader(TO_HOST_CAP_BYTES).feed(pack(done))
     assert unpack("from_guest", frame) == done
     assert ending.ended in ("completed", "raised")

@@ -94,7 +94,7 @@ class Ran(NamedTuple):
     denials: tuple[Denial, ...]
     usage: Usage
     was_refused_forks: bool
-    """Whether a fork failed during this run because the session was at its limit."""
+    """Whether a fork failed because the session was at its limit; told of a run that raised."""
 
 
 class SnippetRun:
@@ -182,7 +182,7 @@ class SnippetRun:
             tuple(self._displays),
             tuple(self._denials),
             usage,
-            self._was_refused_forks(),
+            isinstance(end, Done) and end.ended == "raised" and self._was_refused_forks(),
         )
 
     def interrupt(self) -> None:

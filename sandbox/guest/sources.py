@@ -11,6 +11,7 @@ from sandbox.guest.hooks import ImportHooks
 from sandbox.guest.origins import SNIPPET_FILE
 
 FIRST_INDENT = re.compile(r"(?:[ \t\f]*(?:#.*)?\n)*([ \t]+)[^\s#]")
+BEFORE_STATEMENT = " \t\f\n#"
 SNIPPETS_KEPT = 500
 CHARACTERS_KEPT = 32 * 1024 * 1024
 
@@ -106,7 +107,7 @@ def without_first_indent(text: str) -> str:
 
     Such a text is no program; notebooks run it, and models write it.
     """
-    found = FIRST_INDENT.match(text)
+    found = FIRST_INDENT.match(text) if text[:1] in BEFORE_STATEMENT else None
     if found is None:
         return text
     return re.sub(rf"^{found[1]}", "", text, flags=re.MULTILINE)

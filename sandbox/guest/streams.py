@@ -22,6 +22,7 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Callable
 from ctypes import create_string_buffer
 from types import FrameType
 from typing import TextIO
@@ -43,12 +44,19 @@ _SIGEVENT_BYTES = 64
 _NANOSECONDS = 1_000_000_000
 
 
-class Stdout(io.TextIOWrapper):
-    """Text to a descriptor, by lines or in blocks as the module says."""
+class Stdout:
+    """Text to a descriptor, by lines or in blocks as the module says.
+
+    `stream` is what a snippet prints to. It is of the very class that Python itself would make: of
+    a subclass each write asks three objects whether they are closed, by the long way.
+    """
 
     def __init__(self, fd: int) -> None:
-        super().__init__(
-            _Lines(self, fd), encoding="utf-8", errors="surrogateescape", line_buffering=True
+        self.stream = io.TextIOWrapper(
+            _Lines(fd, self.collect),
+            encoding="utf-8",
+            errors="surrogateescape",
+            line_buffering=True,
         )
         self._timer = _Timer()
         self._is_collecting = False
@@ -61,18 +69,20 @@ class Stdout(io.TextIOWrapper):
             self._timer.stop()
             # The snippet may have closed the stream, or filled what it leads to.
             with contextlib.suppress(OSError, ValueError):
-                self.reconfigure(line_buffering=True)
+                self.stream.reconfigure(line_buffering=True)
             self._is_collecting = False
 
     def collect(self) -> None:
         """Write no more lines one by one, for a while."""
+        if not self.stream.line_buffering:
+            return
         if threading.current_thread() is threading.main_thread():
             if not self._is_heeding:
                 # It cannot be removed; sessions without a flood do without.
                 sys.addaudithook(self._on_audit)
                 self._is_heeding = True
             self._timer.start(self._on_tick)
-            self.reconfigure(line_buffering=False)
+            self.stream.reconfigure(line_buffering=False)
             self._is_collecting = True
 
     def _on_audit(self, event: str, _arguments: tuple[object, ...]) -> None:
@@ -88,13 +98,22 @@ class Stdout(io.TextIOWrapper):
 
 
 class _Lines(io.BufferedWriter):
-    """Tells its stream when it is flushed so often that the lines are a flood."""
+    """Calls `on_flood` when it is flushed so often that the lines are a flood."""
 
-    def __init__(self, stream: Stdout, fd: int) -> None:
+    closed = False
+    """As an attribute it is found at once; the one of the base class asks the raw file."""
+
+    def __init__(self, fd: int, on_flood: Callable[[], None]) -> None:
         super().__init__(_Unseekable(fd, "w", closefd=False), BUFFER_BYTES)
-        self._stream = stream
+        self._on_flood = on_flood
         self._count = 0
         self._since = 0.0
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self.closed = True
 
     def flush(self) -> None:
         super().flush()
@@ -104,8 +123,8 @@ class _Lines(io.BufferedWriter):
             is_flood = now - self._since < FLOOD_S
             self._count = 0
             self._since = now
-            if is_flood and self._stream.line_buffering:
-                self._stream.collect()
+            if is_flood:
+                self._on_flood()
 
 
 class _Timer:
@@ -161,7 +180,7 @@ def replace() -> None:
         errors="backslashreplace",
         line_buffering=True,
     )
-    for name, stream in (("stdout", _stdout), ("stderr", stderr)):
+    for name, stream in (("stdout", _stdout.stream), ("stderr", stderr)):
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 

@@ -1,6 +1,8 @@
-"""`python -m benchmarks [NAME...] [--save a.json] [--compare a.json] [--list]`.
+"""`python -m benchmarks [NAME...] [--all] [--save a.json] [--compare a.json] [--list]`.
 
-Exits with 1 if a promise is missed, 0 if all that could be measured are kept.
+Without a name it runs those that fit into three minutes together on two processors, none of them
+shortened, and says which it left out; --all runs these too. Exits with 1 if a promise is missed,
+0 if all that could be measured are kept.
 """
 
 import argparse
@@ -40,18 +42,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if options.list:
         for name, entry in REGISTERED.items():
-            print(f"{name}\n    {entry.leaves_out.strip()}\n")
+            mark = " (long: only by its name or with --all)" if entry.is_long else ""
+            print(f"{name}{mark}\n    {entry.leaves_out.strip()}\n")
         return 0
     before = Saved.load(options.compare) if options.compare else None
     print(COLUMNS.format("benchmark", "budget", "measured", "verdict", "medians, ms"))
     began = time.perf_counter()
-    results = asyncio.run(_measure(options.names or list(REGISTERED), before))
+    left_out = [
+        name
+        for name, entry in REGISTERED.items()
+        if entry.is_long and not options.names and not options.all
+    ]
+    names = options.names or [name for name in REGISTERED if name not in left_out]
+    results = asyncio.run(_measure(names, before))
     missed = [result.name for result in results if result.verdict == "missed"]
     measured = [result for result in results if result.verdict != "unmeasured"]
     print(
         f"{len(measured) - len(missed)} of {len(measured)} promises kept,"
         f" {len(results) - len(measured)} unmeasured, {time.perf_counter() - began:.0f} s"
     )
+    if left_out:
+        print(f"left out, as it takes minutes: {', '.join(left_out)}; --all runs them too")
     if before is not None:
         _print_facts_that_differ(before)
     if options.save:
@@ -89,6 +100,7 @@ def _row(result: Result) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="run these only")
+    parser.add_argument("--all", action="store_true", help="run the long ones too")
     parser.add_argument("--save", metavar="FILE", help="write raw series and facts as JSON")
     parser.add_argument("--compare", metavar="FILE", help="show figures of a saved run beside")
     parser.add_argument("--list", action="store_true", help="say what each measures; run none")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.harness import Bench, Unmeasured, benchmark
+from benchmarks.harness import Bench, Unmeasured, benchmark, long_benchmark
 from runner.evals.files import read
 from runner.evals.grader import Grader
 from runner.evals.records import Row, Sample, Task, Verdict
@@ -171,7 +171,7 @@ async def humaneval_against_subprocesses(bench: Bench) -> float:
     return bench.ratio("subprocesses", "ours")
 
 
-@benchmark
+@long_benchmark
 async def humaneval_plus_against_evalplus(bench: Bench) -> float:
     """Canonical solutions of HumanEval+ Mini, base and plus inputs, 2 workers: evalplus over ours.
 
@@ -203,7 +203,7 @@ async def humaneval_plus_against_evalplus(bench: Bench) -> float:
     return bench.ratio("evalplus", "ours")
 
 
-@benchmark
+@long_benchmark
 async def mutants_per_second(bench: Bench) -> float:
     """10 000 mutants of HumanEval's solutions per second, 2 at a time; host memory beside it.
 

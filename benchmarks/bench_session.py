@@ -8,7 +8,7 @@ import time
 import psutil
 
 from benchmarks.boxes import PRELOAD, completed, sandbox
-from benchmarks.harness import Bench, benchmark
+from benchmarks.harness import Bench, benchmark, long_benchmark
 from benchmarks.processes import memory_bytes, session_processes
 from benchmarks.rivals import ForkServer, jupyter
 from sandbox import AsyncSession, Limits
@@ -107,7 +107,7 @@ async def survival_memory_large(bench: Bench) -> float:
     return (bench.ratio("with a keeper", "alone") - 1) * 100
 
 
-@benchmark
+@long_benchmark
 async def long_session(bench: Bench) -> float:
     """What grows from snippet 1000 to snippet 10000 of one session, with the survival fork.
 

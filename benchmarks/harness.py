@@ -138,6 +138,8 @@ class Benchmark(NamedTuple):
 
     name: str
     function: Function
+    is_long: bool
+    """Whether a plain run leaves it out: by itself it takes longer than a few others together."""
 
     @property
     def leaves_out(self) -> str:
@@ -168,8 +170,17 @@ REGISTERED: dict[str, Benchmark] = {}
 
 def benchmark(function: Function) -> Function:
     """Register `function`; its name is the name of its budget."""
+    return _register(function, is_long=False)
+
+
+def long_benchmark(function: Function) -> Function:
+    """As `benchmark`, for one that only runs when it is named or all are asked for."""
+    return _register(function, is_long=True)
+
+
+def _register(function: Function, *, is_long: bool) -> Function:
     name = function.__name__
     if name not in budgets():
         raise ValueError(f"{name} has no budget")
-    REGISTERED[name] = Benchmark(name, function)
+    REGISTERED[name] = Benchmark(name, function, is_long)
     return function

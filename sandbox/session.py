@@ -418,7 +418,8 @@ class AsyncSession:
         self, worker: Worker, code: str, allowed: Limits, stdin: str | None, sink: Sink | None
     ) -> Outcome:
         """As `_run`, for the one whose turn it is."""
-        files = self._workspace()
+        assert self._files is not None
+        files = self._files
         before = files.listing() if self._listing is None else self._listing
         self._number += 1
         run = SnippetRun(

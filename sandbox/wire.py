@@ -160,11 +160,13 @@ class Wire:
             self._end(None)
             return
         try:
-            while frames := self._reader.feed(data):
+            frames = self._reader.feed(data)
+            while frames:
                 for frame in frames:
                     if self._is_open:
                         self._on_message(unpack(self._incoming, frame))
-                data = b""  # A fault behind these frames is told now, however they were split.
+                # A fault behind these frames is told now, however they were split.
+                frames = self._reader.feed(b"") if self._reader.is_mid_frame else []
         except (FrameError, MessageError) as fault:
             self._end(str(fault))
 

@@ -59,7 +59,7 @@ class Compiler:
             if self._language == "restricted":
                 return _compile_restricted(text, file, lines)
             if len(text) <= LINE_CAP and not NO_EXPRESSION.search(text):
-                with suppress(SyntaxError):
+                with suppress(SyntaxError, RecursionError, MemoryError):
                     return Compiled(None, self._compile(text, file, "eval"))
             if len(text) <= TREE_CAP:
                 # Trees of Python objects stop at depths that the compiler still takes.

@@ -4,6 +4,7 @@ import builtins
 import gc
 import os
 import sys
+import warnings
 import weakref
 from collections.abc import Iterator
 
@@ -47,12 +48,22 @@ def session() -> Iterator[Snippets]:
         ("\ufeff1 + 2", "3"),
         ("if 1:\r\n\ty = 3\r\ny\r\n", "3"),
         ("y = '''a\rb'''\ry", "'a\\nb'"),
+        ("*(1, 2), 3", "(1, 2, 3)"),
+        ("(y := 4)", "4"),
     ],
 )
 def test_a_last_bare_expression_is_echoed_as_its_repr(
     session: Snippets, code: str, text: str | None
 ) -> None:
     assert session.text(code) == text
+
+
+@pytest.mark.parametrize("code", ["1 is 1", "assert (1, 2)", "'\\d'", "del '\\d'"])
+def test_a_warning_of_the_compiler_is_given_once(session: Snippets, code: str) -> None:
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        session.run(code)
+    assert [one.lineno for one in given] == [1]
 
 
 @pytest.mark.parametrize("code", ["1;", "1 ; # c", "(1,\n 2) ;", "1 \\\n;", "x = 2; x;"])

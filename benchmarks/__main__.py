@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f" {len(results) - len(measured)} unmeasured, {time.perf_counter() - began:.0f} s"
     )
     if left_out:
-        print(f"left out, as it takes minutes: {', '.join(left_out)}; --all runs them too")
+        print(f"left out, as they take longest: {', '.join(left_out)}; --all runs them too")
     if before is not None:
         _print_facts_that_differ(before)
     if options.save:

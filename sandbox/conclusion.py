@@ -25,68 +25,74 @@ from sandbox.worker import Worker
 
 NEARLY_ALL = 0.9
 """A library that got no memory may raise the error in Python, after it has used what there was."""
-NOTHING_TRUNCATED = Truncated()
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def conclude(worker: Worker, ran: Ran, artifacts: tuple[Artifact, ...], limits: Limits) -> Outcome:
     """The outcome of a run: limits first, then how the process ended, then what it said."""
     end = ran.end
-    denials = ran.denials
     done = end if isinstance(end, Done) else None
+    shared = _shared(worker, ran, done, artifacts)
+    breach = ran.breach
+    if breach is not None:
+        return _exceeded(breach, shared)
+    if isinstance(end, Exit):
+        name = signal_name(end.status)
+        if name == "SIGSYS":
+            killed = Denial(layer="seccomp", tried="a system call", rule="kill")
+            shared["denials"] = (*ran.denials, killed)
+        code = os.WEXITSTATUS(end.status) if name is None else None
+        return Died(exit_code=code, signal=name, **shared)
+    if done is None:
+        return Died(exit_code=None, signal="SIGKILL", **shared)
+    if done.ended == "refused":
+        return Refused(reason=done.error_message, line=done.refused_line, **shared)
+    if done.ended == "completed":
+        return Completed(**shared)
+    hit = _limit_behind(worker, done, limits, ran)
+    if hit is not None:
+        return _exceeded(hit, shared)
+    error = ErrorInfo(
+        type=done.error_type, message=done.error_message, traceback=done.error_traceback
+    )
+    return Raised(error=error, **shared)
+
+
+def _shared(
+    worker: Worker, ran: Ran, done: Done | None, artifacts: tuple[Artifact, ...]
+) -> dict[str, Any]:
+    """What every outcome has. Of what most runs leave empty, only what this one did not."""
     usage = ran.usage
     if artifacts:
         written = usage.written_bytes + sum(item.size_bytes for item in artifacts)
         usage = usage.model_copy(update={"written_bytes": written})
     shared: dict[str, Any] = {
-        "stdout": ran.stdout.text(),
-        "stderr": ran.stderr.text(),
-        "text": done.text if done else None,
         "displays": ran.displays,
         "artifacts": artifacts,
         "usage": usage,
-        "truncated": _truncated(ran),
+        "denials": ran.denials,
         "state": ran.state,
         "survives": ran.survives,
-        "survives_reason": ran.survives_reason,
-        "names": _names(done),
         "tier": worker.plan.tier,
         "layers": worker.layers,
     }
-    breach = ran.breach
-    if breach is not None:
-        return LimitExceeded(
-            limit=breach.limit,
-            allowed=breach.allowed,
-            observed=breach.observed,
-            denials=denials,
-            **shared,
-        )
-    if isinstance(end, Exit):
-        name = signal_name(end.status)
-        if name == "SIGSYS":
-            denials = (*denials, Denial(layer="seccomp", tried="a system call", rule="kill"))
-        code = os.WEXITSTATUS(end.status) if name is None else None
-        return Died(exit_code=code, signal=name, denials=denials, **shared)
-    if done is None:
-        return Died(exit_code=None, signal="SIGKILL", denials=denials, **shared)
-    if done.ended == "refused":
-        return Refused(reason=done.error_message, line=done.refused_line, denials=denials, **shared)
-    if done.ended == "completed":
-        return Completed(denials=denials, **shared)
-    hit = _limit_behind(worker, done, limits, ran)
-    if hit is not None:
-        return LimitExceeded(
-            limit=hit.limit,
-            allowed=hit.allowed,
-            observed=hit.observed,
-            denials=denials,
-            **shared,
-        )
-    error = ErrorInfo(
-        type=done.error_type, message=done.error_message, traceback=done.error_traceback
+    if ran.stdout.total or ran.stderr.total:
+        shared["stdout"] = ran.stdout.text()
+        shared["stderr"] = ran.stderr.text()
+        shared["truncated"] = Truncated(stdout=ran.stdout.cut, stderr=ran.stderr.cut)
+    if ran.survives_reason:
+        shared["survives_reason"] = ran.survives_reason
+    if done is not None:
+        shared["text"] = done.text
+        if done.names:
+            shared["names"] = _names(done)
+    return shared
+
+
+def _exceeded(breach: Breach, shared: dict[str, Any]) -> LimitExceeded:
+    return LimitExceeded(
+        limit=breach.limit, allowed=breach.allowed, observed=breach.observed, **shared
     )
-    return Raised(error=error, denials=denials, **shared)
 
 
 def too_much_held(worker: Worker, limits: Limits, held_bytes: int) -> LimitExceeded:
@@ -129,15 +135,7 @@ def _limit_behind(worker: Worker, done: Done, limits: Limits, ran: Ran) -> Breac
     return None
 
 
-def _truncated(ran: Ran) -> Truncated:
-    if not ran.stdout.total and not ran.stderr.total:
-        return NOTHING_TRUNCATED
-    return Truncated(stdout=ran.stdout.cut, stderr=ran.stderr.cut)
-
-
-def _names(done: Done | None) -> tuple[NameChange, ...]:
-    if done is None:
-        return ()
+def _names(done: Done) -> tuple[NameChange, ...]:
     fields = ("change", "name", "type", "size", "size_bytes")
     return tuple(
         NameChange.model_validate(dict(zip(fields, row, strict=True))) for row in done.names

@@ -11,7 +11,6 @@ from sandbox.outcome import StreamCut
 
 Chunk = bytes | bytearray | memoryview
 
-NOTHING_CUT = StreamCut()
 REPLACEMENT = "\ufffd"
 LONGEST_CHARACTER = 4
 """Bytes of one character in UTF-8, at most."""
@@ -28,12 +27,13 @@ class OutputKeeper:
         self._tail_cap = kept_bytes - self._head_cap
         self._head = bytearray()
         self._tail = bytearray()
-        self._total = 0
+        self.total = 0
+        """Bytes seen."""
 
     def add(self, chunk: Chunk) -> None:
         """Take the next bytes of the stream."""
         size = len(chunk)
-        self._total += size
+        self.total += size
         room = self._head_cap - len(self._head)
         if room > 0:
             self._head += chunk[:room]
@@ -50,11 +50,6 @@ class OutputKeeper:
             del self._tail[: len(self._tail) - self._tail_cap]
 
     @property
-    def total(self) -> int:
-        """Bytes seen."""
-        return self._total
-
-    @property
     def kept(self) -> int:
         """Bytes that `text` and `raw` give back."""
         head, tail = self._parts()
@@ -63,15 +58,13 @@ class OutputKeeper:
     @property
     def dropped(self) -> int:
         """Bytes that were left out."""
-        return self._total - self.kept
+        return self.total - self.kept
 
     @property
     def cut(self) -> StreamCut:
         """The same two numbers as an outcome has them."""
-        if not self._total:
-            return NOTHING_CUT
         kept = self.kept
-        return StreamCut(kept_bytes=kept, dropped_bytes=self._total - kept)
+        return StreamCut(kept_bytes=kept, dropped_bytes=self.total - kept)
 
     @property
     def had_invalid(self) -> bool:
@@ -90,10 +83,8 @@ class OutputKeeper:
 
     def text(self) -> str:
         """The kept text, with a line in the middle that says how many bytes were left out."""
-        if not self._total:
-            return ""
         head, tail = self._parts()
-        dropped = self._total - len(head) - len(tail)
+        dropped = self.total - len(head) - len(tail)
         if not dropped:
             return (head + tail).decode(errors="replace")
         mark = f"\n... [{dropped} bytes left out] ...\n"
@@ -102,7 +93,7 @@ class OutputKeeper:
     def _parts(self) -> tuple[bytes, bytes]:
         """Head and tail; the tail empty if nothing was left out, else both in whole characters."""
         tail = bytes(self._tail[-self._tail_cap :]) if self._tail_cap else b""
-        if len(self._head) + len(tail) == self._total:
+        if len(self._head) + len(tail) == self.total:
             return bytes(self._head) + tail, b""
         return _without_half_end(bytes(self._head)), _without_half_start(tail)
 

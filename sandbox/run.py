@@ -123,7 +123,9 @@ class SnippetRun:
         self._loop = asyncio.get_running_loop()
         self._nonce = os.urandom(NONCE_BYTES).hex()
         self._end: asyncio.Future[End] = self._loop.create_future()
-        self._exited: asyncio.Future[int] = self._loop.create_future()
+        self._has_exited = False
+        self._exit: asyncio.Future[None] | None = None
+        """Waits for the end of the session process, once somebody does."""
         self._breach: Breach | None = None
         self._is_cancelled = False
         self._was_killed = False
@@ -467,8 +469,9 @@ class SnippetRun:
     def _on_exit(self, status: int) -> None:
         # What the process wrote before it died is on its way already; its word comes first.
         self._worker.guest.read_now()
-        if not self._exited.done():
-            self._exited.set_result(status)
+        self._has_exited = True
+        if self._exit is not None and not self._exit.done():
+            self._exit.set_result(None)
         self._finish(Exit(status))
 
     def _note_what_was_hit(self) -> None:
@@ -525,7 +528,9 @@ class SnippetRun:
             worker.kill_snippet([keeper_pid, *self._spare])
         try:
             async with asyncio.timeout(TAKE_OVER_S):
-                await asyncio.shield(self._exited)
+                if not self._has_exited:
+                    self._exit = self._loop.create_future()
+                    await self._exit
                 await worker.killed()
         except TimeoutError:
             worker.kill()

@@ -327,7 +327,9 @@ class Worker:
         self.guest.send(Warm())
 
     def unread(self) -> list[int]:
-        """Those of `stdout` and `stderr` that have something to be read."""
+        """Those of `stdout` and `stderr` that have something to be read; none once closed."""
+        if self.stdout < 0:
+            return []
         return [fd for fd, _events in self._outputs.poll(0)]
 
     def temporary_bytes(self) -> int:

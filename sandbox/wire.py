@@ -11,7 +11,8 @@ from sandbox.errors import CopyRefused
 from sandbox.protocol.frames import FrameError, FrameReader
 from sandbox.protocol.messages import Direction, Message, MessageError, pack, unpack
 
-READ_BYTES = 1 << 18
+READ_BYTES = 1 << 16
+"""From 128 KiB on the C library would map and unmap memory for each read: mallopt(3)."""
 DESCRIPTORS_CAP = 16
 _CREDENTIALS = struct.Struct("iII")
 

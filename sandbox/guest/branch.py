@@ -102,7 +102,7 @@ def furnish(entry: jail.Entry) -> Prepared:
         sysapi.unshare(sysapi.CLONE_NEWCGROUP)
     with step("file systems"):
         old = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in OWN_FILESYSTEMS]
-        jail.mount_own_filesystems(entry.plan, entry.prepared, entry, GUEST_ID)
+        jail.mount_filesystems(entry, jail.filesystems_of(entry.plan, GUEST_ID))
         for source, target in zip(old, entry.directories, strict=True):
             _copy_tree(source, target)
             os.close(source)
@@ -116,7 +116,7 @@ def furnish(entry: jail.Entry) -> Prepared:
     with step("capabilities"):
         sysapi.drop_capabilities()
         sysapi.prctl(sysapi.PR_SET_DUMPABLE, 0)
-        jail.verify(entry.plan, jail.FIRST_LAYERS)
+        jail.verify(jail.facts_of(entry.plan, jail.FIRST_LAYERS))
     return Prepared(namespaces, entry.directories, entry.proc_fd)
 
 

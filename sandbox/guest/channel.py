@@ -47,7 +47,9 @@ class Channel:
     def receive(self) -> Message:
         """The next message; waits for it. Raises ChannelClosed at the end of the stream."""
         while not self._frames:
-            data, ancillary, _flags, _address = self._socket.recvmsg(CHUNK_BYTES, RIGHTS_BYTES)
+            data, ancillary, _flags, _address = self._socket.recvmsg(
+                CHUNK_BYTES, RIGHTS_BYTES, _socket.MSG_CMSG_CLOEXEC
+            )
             for level, kind, content in ancillary:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                     numbers = array("i")
@@ -68,8 +70,6 @@ class Channel:
         if len(self._descriptors) < count:
             raise ValueError(f"{count} descriptors expected, {len(self._descriptors)} came")
         taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
-        for fd in taken:
-            os.set_inheritable(fd, False)
         return taken
 
     def drop_descriptors(self) -> None:

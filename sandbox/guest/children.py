@@ -8,6 +8,9 @@ from collections import OrderedDict
 from sandbox.guest.processes import Processes, field, is_live
 
 LOOK_AGAIN_S = 0.0002
+STANDS_STILL_WITHIN_S = 0.2
+STANDING = ("T", "t", "Z", "X", "")
+"""States of a thread that is stopped, traced or over; see proc_pid_status(5)."""
 SIGKILL_PENDING = 1 << (signal.SIGKILL - 1)
 ENDS_KEPT = 256
 """How many ends of unwatched processes are remembered for a later Watch. More would have the heap
@@ -106,7 +109,7 @@ class Children:
             return
         while self._own_pids() - set(spare):
             time.sleep(LOOK_AGAIN_S)
-        _signal(-1, signal.SIGCONT)
+        self._let_go_on()
 
     def _await_end(self, pid: int) -> None:
         try:
@@ -136,8 +139,29 @@ class Children:
             if row is not None and row.is_live and row.depth == 1 and row.has_capabilities:
                 _signal(pid, signal.SIGKILL)
                 strays.append(pid)
-        _signal(-1, signal.SIGCONT)
+        self._let_go_on()
         return len(strays)
+
+    def _let_go_on(self) -> None:
+        """SIGCONT to every process of the session that SIGSTOP was sent to.
+
+        A process of a branch may be in the middle of a fork. If both signals came before its end,
+        the child would be born with the first alone: the kernel keeps for it what is not ignored,
+        and SIGCONT most often is (__send_signal_locked in kernel/signal.c). So it is sent once all
+        stand still. One that waits for a child of vfork(2), which is stopped, never does.
+        """
+        end = time.monotonic() + STANDS_STILL_WITHIN_S
+        while self.has_branches and self._does_any_move() and time.monotonic() < end:
+            time.sleep(LOOK_AGAIN_S)
+        _signal(-1, signal.SIGCONT)
+
+    def _does_any_move(self) -> bool:
+        return any(
+            field(self.processes.status(thread), "State")[:1] not in STANDING
+            for pid in self.processes.pids()
+            if pid != os.getpid()
+            for thread in self.processes.threads(pid)
+        )
 
     def _is_own(self, pid: int) -> bool:
         text = self.processes.status(pid)

@@ -11,10 +11,10 @@ import dataclasses
 import os
 import select
 import signal
-import socket
 
 # What `signal.signal` calls; its enumerations would touch forty pages more in each session.
-from _signal import signal as set_handler  # type: ignore[import-not-found]
+from _signal import SIG_DFL, SIGCHLD  # type: ignore[import-not-found]
+from _signal import signal as set_handler
 from array import array
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,13 +43,16 @@ from sandbox.protocol.messages import (
     Sweep,
     Swept,
     Watch,
+    ready_frame,
 )
 from sandbox.protocol.plan import WORKSPACE
 
-NOTHING_HELD = jail.Held(-1, -1)
+NO_DESCRIPTOR = 1 << 30
+"""Above any that there can be."""
+NOTHING_HELD = jail.Held(-1, -1, -1)
 HELD = bytes(len(NOTHING_HELD))
 """Shape of the word that goes with what a session process hands over: a byte for each."""
-HELD_SPACE = socket.CMSG_LEN(len(HELD) * array("i").itemsize)
+HELD_SPACE = _socket.CMSG_LEN(len(HELD) * array("i").itemsize)
 
 
 class Ends(NamedTuple):
@@ -64,41 +67,43 @@ class Ends(NamedTuple):
     """This and the one before are the two ends of a socket pair."""
 
 
-def serve(entry: jail.Entry, ends: Ends, session: worker.Worker) -> NoReturn:
+def serve(
+    entry: jail.Entry, ends: Ends, others: tuple[int, ...], session: worker.Worker
+) -> NoReturn:
     """Enter the jail, fork the session process, and serve the supervisor until it goes.
 
-    Every page that is touched here is a page more in each session. So this does as little as it
-    can, forks the process that says whether the jail holds, and waits until it is needed.
+    `others` are descriptors of the zygote's that no session may keep. Every page that is touched
+    here is a page more in each session. So this does as little as it can, forks the process that
+    puts the jail on and says whether it holds, and waits until it is needed.
     """
-    plan = entry.plan
     try:
-        os.setsid()
-        set_handler(signal.SIGCHLD, int(signal.SIG_DFL))
-        if not plan.asks_for("pid_namespace"):
+        set_handler(SIGCHLD, SIG_DFL)
+        if not entry.plan.asks_for("pid_namespace"):
             sysapi.prctl(sysapi.PR_SET_CHILD_SUBREAPER, 1)
-        _wire_standard_streams(ends.stdout, ends.stderr)
-        jail.take(entry.prepared.init_steps, entry)
+        jail.join_cgroups(entry)
         pid = sysapi.fork()
-    except (JailError, OSError) as error:
+    except OSError as error:
         # It must not unwind into the frames of the zygote, whose copy this process is.
-        failed = error if isinstance(error, JailError) else JailError("session process", str(error))
-        answer = Failed(failed.step, failed.detail)
+        answer = Failed("session process", str(error))
         Channel(ends.control, "to_init", TO_GUEST_CAP_BYTES).send(answer)
         os._exit(1)
     if pid == 0:
-        sysapi.settle_fork()
-        os.close(ends.init)
+        for fd in (ends.init, *others):
+            os.close(fd)
         _become_session_process(entry, ends)
         worker.serve(session, ends.guest)
-    for fd in (ends.guest, ends.session, 0, 1, 2, *entry.directories):
-        os.close(fd)
-    jail.close_rule_fds(entry)
+    low, high = sorted((ends.control, ends.init))
+    os.closerange(0, low)
+    os.closerange(low + 1, high)
+    os.closerange(high + 1, NO_DESCRIPTOR)
+    os.setsid()
     try:
-        jail.bind_init(entry)
+        jail.take(entry.prepared.init_steps, entry)
     except JailError:
-        Children(entry.proc_fd).end()  # Whatever the session process says of its own jail.
+        Children(NOTHING_HELD.proc_fd).end()  # Whatever the session process says of its own jail.
         os._exit(1)
     held = _meet_session(ends.init)
+    entry.proc_fd = held.proc_fd
     bell = Bell((ends.control, held.listener))
     bell.wait()
     children = Children(entry.proc_fd)
@@ -123,28 +128,33 @@ def _become_session_process(entry: jail.Entry, ends: Ends) -> None:
     # A scheduling group of its own (autogroup, sched(7)): however many processes a snippet
     # starts, init gets to run beside them.
     os.setsid()
-    if entry.proc_fd >= 0:
-        os.close(entry.proc_fd)
-    control = Channel(ends.control, "to_init", TO_GUEST_CAP_BYTES)
+    _wire_standard_streams(ends.stdout, ends.stderr)
     init = os.pidfd_open(os.getppid())
     try:
         held = jail.confine_session_process(entry)
     except JailError as error:
+        control = Channel(ends.control, "to_init", TO_GUEST_CAP_BYTES)
         control.send(Failed(error.step, error.detail))
         os._exit(1)
     if entry.workspace != WORKSPACE:
         os.environ.update(HOME=f"{entry.scratch}/{HOME}", TMPDIR=entry.scratch)
     there = [fd for fd in held if fd >= 0]
-    parent = _socket.socket(fileno=ends.session)
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", there))] if there else []
-    parent.sendmsg([bytes(fd >= 0 for fd in held)], rights)
-    parent.close()
-    ready = Ready(os.getpid(), list(entry.plan.layers))
+    _hand_over(ends.session, bytes([fd >= 0 for fd in held]), there)
+    given = [init, *entry.directories]
     with suppress(ConnectionError):
-        control.send(ready, (init, *entry.directories))
-    control.close()
-    for fd in (init, *there, *entry.directories):
+        _hand_over(ends.control, ready_frame(os.getpid(), entry.prepared.layers), given)
+    for fd in there + given:
         os.close(fd)
+
+
+def _hand_over(fd: int, word: bytes, descriptors: list[int]) -> None:
+    """Say `word` on the socket `fd`, `descriptors` with it, and close the socket."""
+    end = _socket.socket(fileno=fd)
+    try:
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", descriptors))
+        end.sendmsg([word], [rights] if descriptors else [])
+    finally:
+        end.close()
 
 
 def _wire_standard_streams(stdout_fd: int, stderr_fd: int) -> None:
@@ -165,7 +175,7 @@ class Bell:
             end.setblocking(False)
         self._wake_read, self._wake_write = wake_read, wake_write
         signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
-        set_handler(signal.SIGCHLD, _be_woken)
+        set_handler(SIGCHLD, _be_woken)
         for source in (*sources, wake_read.fileno()):
             if source >= 0:
                 self._poll.register(source, select.POLLIN)

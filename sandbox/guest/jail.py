@@ -6,21 +6,22 @@ Theory of operation
 A zygote is pid 1 of its own pid namespace, root of its own user namespace, and sees a read-only
 root (`root.py`). Every session is one fork of it.
 
-What a session needs and nobody can tell from another's is made ahead of need (`furnish`): while
+What a session needs and nobody can tell from another's is made ahead of need (`AHEAD_STEPS`): while
 the zygote waits for the next order, it stands in the namespaces of the next session, with their
 mounts and interfaces. They are made by root of the zygote's user namespace, which owns
 them. The session then enters a user namespace of its own, in which one id is mapped: even a guest
 that got all capabilities back *there* would own none of the mounts, interfaces or pid namespaces
 that hold it.
 
-The fork is the session's init. It walks `INIT_STEPS` and forks the session process, which walks
-`SESSION_STEPS`; the order is forced by what each step needs:
+The fork is the session's init. It joins the control groups, for pages and processes are charged
+to where they are made, and forks the session process at once: each page that a process touches
+after a fork is copied, and what init needs not do costs no page of it. Then it gives up all that
+it may do (`INIT_STEPS`). The session process walks `SESSION_STEPS`; the order is forced by what
+each step needs:
 
-* The control groups come first: pages and processes are charged to where they are made.
 * The host id is taken on before the new user namespace, so that the process can write its own
   one-line map, which needs no privilege (user_namespaces(7)), and no second process. Init stays
-  outside of that namespace, with the same id and without a capability (`bind_init`), until a
-  branch is made.
+  outside of that namespace, with the same id and without a capability, until a branch is made.
 * Limits, then capabilities, then no_new_privs: without it seccomp(2) and landlock_restrict_self(2)
   refuse a caller without CAP_SYS_ADMIN. Landlock before seccomp, whose table has no landlock call.
 
@@ -35,7 +36,7 @@ to its init, pid 1 of the session's pid namespace, with the same effect one leve
 
 import os
 import resource
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -80,20 +81,37 @@ def step(name: str) -> Iterator[None]:
         raise JailError(name, str(error)) from error
 
 
+class Filesystem(NamedTuple):
+    """A tmpfs of a session's own."""
+
+    path: str
+    options: str
+
+
 @dataclass
 class Prepared:
     """What a zygote makes once, so that a session costs little."""
 
     seccomp_program: bytes
     init_program: bytes
-    """The filter of init, which must be able to end processes whatever Landlock scopes."""
+    """The filter of init, which must be able to end processes whatever Landlock scopes; empty in
+    the tier where it makes the namespaces of branches."""
     rule_fds: list[int]
     """Descriptors that rules are made from; no session process may keep them."""
     ruleset: landlock.Ruleset | None
     """What every session may read; each adds what it may write."""
+    ahead_steps: "tuple[Step, ...]"
     init_steps: "tuple[Step, ...]"
     session_steps: "tuple[Step, ...]"
     """See `steps_of`."""
+    inherited_facts: "tuple[Fact, ...]"
+    final_facts: "tuple[Fact, ...]"
+    """See `facts_of`."""
+    layers: bytes
+    """Those of the plan, as JSON."""
+    namespaces: int
+    """Flags of those that are made before the session is known."""
+    filesystems: tuple[Filesystem, ...]
     covered: tuple[str, ...]
     """Where the user has something below what each session mounts its own over."""
     ready_rules: int
@@ -105,23 +123,18 @@ class Prepared:
 
 
 @dataclass
-class Furniture:
-    """What a session brings along that was made before it: see `furnish`."""
+class Entry:
+    """One session on its way into the jail, from before anything is known of it."""
 
+    plan: JailPlan
+    prepared: Prepared
     directories: list[int] = field(default_factory=list)
     """Descriptors of the workspace, /tmp and /dev/shm, for the host."""
-
-
-@dataclass
-class Entry(Furniture):
-    """One session on its way into the jail."""
-
-    plan: JailPlan = field(kw_only=True)
-    prepared: Prepared = field(kw_only=True)
-    number: int = field(kw_only=True)
-    cgroup_fds: Sequence[int] = field(kw_only=True)
-    workspace: str = field(kw_only=True)
-    scratch: str = field(kw_only=True)
+    host_id: int = -1
+    """The id that the session runs under, as the zygote's user namespace numbers it."""
+    cgroup_fds: Sequence[int] = ()
+    workspace: str = WORKSPACE
+    scratch: str = TEMPORARY
     """Where HOME and the temporary directory are; the parent of both in the reduced tiers."""
     user_namespace: int = -1
     """A descriptor of the session's own."""
@@ -130,6 +143,9 @@ class Entry(Furniture):
 
 
 Step = Callable[[Entry], None]
+Holds = Callable[[], bool]
+Fact = tuple[str, Holds]
+"""A layer, and what asks the kernel whether it holds for this process."""
 
 
 class Held(NamedTuple):
@@ -138,6 +154,7 @@ class Held(NamedTuple):
     listener: int
     """Of its call filter."""
     user_namespace: int
+    proc_fd: int
 
 
 def confine_session_process(entry: Entry) -> Held:
@@ -149,7 +166,6 @@ def confine_session_process(entry: Entry) -> Held:
     listener = -1
     plan = entry.plan
     take(entry.prepared.session_steps, entry)
-    user_namespace = entry.user_namespace
     if plan.asks_for("landlock"):
         with step("restrict paths"):
             _restrict_paths(entry)
@@ -159,30 +175,14 @@ def confine_session_process(entry: Entry) -> Held:
             listener = seccomp.install(entry.prepared.seccomp_program, listen=listens)
     close_rule_fds(entry)
     with step("verify"):
-        verify(plan, FINAL_LAYERS)
-    return Held(listener, user_namespace)
+        verify(entry.prepared.final_facts)
+    return Held(listener, entry.user_namespace, entry.proc_fd)
 
 
 def close_rule_fds(entry: Entry) -> None:
     """Close what rules were made from: paths of the zygote, its own /proc among them."""
     for fd in entry.prepared.rule_fds:
         os.close(fd)
-
-
-def bind_init(entry: Entry) -> None:
-    """What binds init alone, once it has forked the session process. Raises JailError.
-
-    It keeps its capabilities until then: to map root of the zygote's user namespace, whose id a
-    plain user's sessions have, the session process must have had CAP_SETFCAP when it left it
-    (user_namespaces(7)). A filter is put on in the tier where init makes no namespaces.
-    """
-    plan = entry.plan
-    if plan.asks_for("capabilities"):
-        with step("capabilities of init"):
-            sysapi.clear_capability_sets()
-    if plan.tier == "landlock" and plan.asks_for("seccomp"):
-        with step("filter calls"):
-            seccomp.install(entry.prepared.init_program)
 
 
 class LayerStep(NamedTuple):
@@ -202,7 +202,7 @@ def steps_of(plan: JailPlan, rows: Sequence[LayerStep]) -> tuple[Step, ...]:
 
 
 def take(steps: Sequence[Step], entry: Entry) -> None:
-    """Take this process, and all that it will fork, into the jail. It cannot be undone.
+    """Take this process, and all that it will fork from then on, into the jail, for good.
 
     Raises JailError.
     """
@@ -222,42 +222,53 @@ def join_cgroups(entry: Entry) -> None:
         os.close(fd)
 
 
-def furnish(plan: JailPlan, prepared: Prepared, made: Furniture) -> None:
-    """Move this process into the namespaces of a session to come, and furnish them.
-
-    Its children will be in the pid namespace. Raises JailError; the caller closes what is `made`.
-    """
-    with step("namespaces"):
-        flags = sum(flag for layer, flag in NAMESPACES_AHEAD.items() if plan.asks_for(layer))
-        if flags:
-            sysapi.unshare(flags)
-    if plan.asks_for("mount_namespace"):
-        with step("workspace"):
-            mount_own_filesystems(plan, prepared, made, os.getuid())
-            os.mkdir(HOME, mode=0o700, dir_fd=made.directories[1])
-    if plan.asks_for("net_namespace"):
-        with step("loopback"):
-            sysapi.bring_loopback_up()
+def namespaces_ahead(plan: JailPlan) -> int:
+    """Flags of the namespaces that `plan` asks for and that are made ahead."""
+    return sum(flag for layer, flag in NAMESPACES_AHEAD.items() if plan.asks_for(layer))
 
 
-def mount_own_filesystems(
-    plan: JailPlan, prepared: Prepared, made: Furniture, owner: int
-) -> None:
-    """Fresh file systems for the workspace, /tmp and shared memory, over what is there."""
-    covered = [(target, sysapi.clone_tree(target, recursive=True)) for target in prepared.covered]
+def filesystems_of(plan: JailPlan, owner: int) -> tuple[Filesystem, ...]:
+    """Workspace, /tmp and shared memory of a session of `plan`, all empty."""
     inodes = plan.workspace_files + 1
-    for path, size, mode in (
-        (WORKSPACE, plan.workspace_bytes, "0755"),
-        (TEMPORARY, plan.workspace_bytes, "1777"),
-        (SHARED_MEMORY, plan.shm_bytes, "1777"),
-    ):
-        options = f"size={size},nr_inodes={inodes},mode={mode},uid={owner},gid={owner}"
+    return tuple(
+        Filesystem(
+            path, f"size={size},nr_inodes={inodes},mode={mode},uid={owner},gid={owner}"
+        )
+        for path, size, mode in (
+            (WORKSPACE, plan.workspace_bytes, "0755"),
+            (TEMPORARY, plan.workspace_bytes, "1777"),
+            (SHARED_MEMORY, plan.shm_bytes, "1777"),
+        )
+    )
+
+
+def mount_filesystems(entry: Entry, filesystems: Sequence[Filesystem]) -> None:
+    """Mount them over what is there, and keep what the user has below."""
+    covered = [
+        (target, sysapi.clone_tree(target, recursive=True)) for target in entry.prepared.covered
+    ]
+    for path, options in filesystems:
         sysapi.mount("tmpfs", path, "tmpfs", sysapi.MS_NOSUID | sysapi.MS_NODEV, options)
-        made.directories.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        entry.directories.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     for target, fd in covered:
         os.makedirs(target, exist_ok=True)
         sysapi.attach_mount(fd, target)
         os.close(fd)
+
+
+def _make_namespaces(entry: Entry) -> None:
+    if entry.prepared.namespaces:
+        # Children of this process, not itself, will be in the pid namespace.
+        sysapi.unshare(entry.prepared.namespaces)
+
+
+def _make_workspace(entry: Entry) -> None:
+    mount_filesystems(entry, entry.prepared.filesystems)
+    os.mkdir(HOME, mode=0o700, dir_fd=entry.directories[1])
+
+
+def _bring_loopback_up(_entry: Entry) -> None:
+    sysapi.bring_loopback_up()
 
 
 def _enter_cgroup_namespace(entry: Entry) -> None:
@@ -266,7 +277,7 @@ def _enter_cgroup_namespace(entry: Entry) -> None:
 
 
 def _own_workspace(entry: Entry) -> None:
-    owner = _host_id(entry)
+    owner = entry.host_id
     if owner != os.getuid():
         for fd in entry.directories:
             os.chown(fd, owner, owner)
@@ -292,20 +303,23 @@ def mount_proc(entry: Entry) -> None:
 
 
 def _take_host_id(entry: Entry) -> None:
-    host_id = _host_id(entry)
+    sysapi.prctl(sysapi.PR_SET_KEEPCAPS, 1)
+    _change_ids(entry)
+
+
+def _change_ids(entry: Entry) -> None:
+    host_id = entry.host_id
     if host_id != os.getuid():
         os.setgroups([])
-        sysapi.prctl(sysapi.PR_SET_KEEPCAPS, 1)
         os.setresgid(host_id, host_id, host_id)
         os.setresuid(host_id, host_id, host_id)
 
 
 def _enter_user_namespace(entry: Entry) -> None:
-    host_id = _host_id(entry)
     sysapi.unshare(sysapi.CLONE_NEWUSER)
     # A change of ids made this process undumpable, and its map files root's.
     sysapi.prctl(sysapi.PR_SET_DUMPABLE, 1)
-    write_id_maps(host_id)
+    write_id_maps(entry.host_id)
     entry.user_namespace = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
 
 
@@ -329,7 +343,7 @@ def _enter_workspace(entry: Entry) -> None:
 
 
 def limits_of(plan: JailPlan, data_bytes: int) -> tuple[tuple[int, tuple[int, int]], ...]:
-    """What `_set_rlimits` sets: soft and hard alike, and never above what this process has."""
+    """What a session is given: soft and hard alike, and never above what this process has."""
     limits = plan.rlimits
     values = {
         resource.RLIMIT_NOFILE: limits.open_files,
@@ -342,6 +356,10 @@ def limits_of(plan: JailPlan, data_bytes: int) -> tuple[tuple[int, tuple[int, in
         resource.RLIMIT_NICE: 0,
         resource.RLIMIT_RTPRIO: 0,
     }
+    if limits.processes is not None:
+        # The kernel counts branches to their origin too. Control groups count each by itself.
+        share = BRANCHES_COUNTED if plan.has_groups else 1
+        values[resource.RLIMIT_NPROC] = limits.processes * share
     if limits.data_bytes is not None:
         values[resource.RLIMIT_DATA] = data_bytes + limits.data_bytes
     return tuple((which, (capped, capped)) for which, capped in map(_capped, values.items()))
@@ -354,12 +372,6 @@ def _capped(limit: tuple[int, int]) -> tuple[int, int]:
 
 
 def _set_rlimits(entry: Entry) -> None:
-    processes = entry.plan.rlimits.processes
-    if processes is not None:
-        # The kernel counts branches to their origin too. Control groups count each by itself.
-        share = BRANCHES_COUNTED if entry.cgroup_fds else 1
-        _which, most = _capped((resource.RLIMIT_NPROC, processes * share))
-        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
     for which, both in entry.prepared.limits:
         resource.setrlimit(which, both)
 
@@ -386,62 +398,86 @@ def _restrict_paths(entry: Entry) -> None:
         prepared.ruleset.restrict([landlock.PathRule(path, "rw") for path in writable])
 
 
+def _clear_capabilities(_entry: Entry) -> None:
+    sysapi.clear_capability_sets()
+
+
+def _filter_own_calls(entry: Entry) -> None:
+    if entry.prepared.init_program:
+        seccomp.install(entry.prepared.init_program)
+
+
 def _verify(entry: Entry) -> None:
-    verify(entry.plan, INHERITED_LAYERS)
+    verify(entry.prepared.inherited_facts)
 
 
+AHEAD_STEPS = (
+    LayerStep("", _make_namespaces),
+    LayerStep("mount_namespace", _make_workspace),
+    LayerStep("net_namespace", _bring_loopback_up),
+)
+"""What the zygote does before the session is known. Whoever takes them closes what they opened."""
 INIT_STEPS = (
-    LayerStep("", join_cgroups),
+    LayerStep("", _change_ids),
+    LayerStep("capabilities", _clear_capabilities),
+    LayerStep("no_new_privs", _forbid_new_privileges),
+    LayerStep("not_dumpable", _become_undumpable),
+    LayerStep("seccomp", _filter_own_calls),
+)
+"""What binds init once it has forked the session process, whose steps need capabilities."""
+SESSION_STEPS = (
     LayerStep("cgroup_namespace", _enter_cgroup_namespace),
     LayerStep("pid_namespace", mount_proc),
     LayerStep("mount_namespace", _own_workspace),
     LayerStep("-mount_namespace", _open_workspace),
     LayerStep("", _take_host_id),
-    LayerStep("no_new_privs", _forbid_new_privileges),
-    LayerStep("not_dumpable", _become_undumpable),
-)
-SESSION_STEPS = (
     LayerStep("user_namespace", _enter_user_namespace),
     LayerStep("", _enter_workspace),
     LayerStep("rlimits", _set_rlimits),
     LayerStep("capabilities", _drop_capabilities),
+    LayerStep("no_new_privs", _forbid_new_privileges),
     LayerStep("not_dumpable", _become_undumpable),
     LayerStep("", _verify),
 )
 
 
-FIRST_LAYERS: dict[str, Callable[[], bool]] = {
+FIRST_LAYERS: Mapping[str, "Holds"] = {
     "no_new_privs": lambda: sysapi.prctl(sysapi.PR_GET_NO_NEW_PRIVS) == 1,
     "not_dumpable": lambda: sysapi.prctl(sysapi.PR_GET_DUMPABLE) == 0,
     "capabilities": sysapi.holds_no_capability,
     "user_namespace": lambda: os.getresuid() == (GUEST_ID,) * 3,
     "pid_namespace": lambda: os.getpid() == 1,
 }
-INHERITED_LAYERS: dict[str, Callable[[], bool]] = {
+INHERITED_LAYERS: Mapping[str, "Holds"] = {
     **FIRST_LAYERS,
     "pid_namespace": lambda: os.getppid() == 1,
 }
 """The same for a process that the first one forked: what it holds, the first one held."""
-FINAL_LAYERS: dict[str, Callable[[], bool]] = {
+FINAL_LAYERS: Mapping[str, "Holds"] = {
     "no_new_privs": lambda: sysapi.prctl(sysapi.PR_GET_NO_NEW_PRIVS) == 1,
     "not_dumpable": lambda: sysapi.prctl(sysapi.PR_GET_DUMPABLE) == 0,
     "seccomp": lambda: sysapi.prctl(sysapi.PR_GET_SECCOMP) == 2,
 }
 
 
-def verify(plan: JailPlan, facts: dict[str, Callable[[], bool]]) -> None:
-    """Raise JailError unless the kernel confirms what can be asked of it."""
-    for layer, holds in facts.items():
-        if plan.asks_for(layer) and not holds():
+def facts_of(plan: JailPlan, layers: Mapping[str, Holds]) -> tuple[Fact, ...]:
+    """What `verify` is given for `plan`."""
+    return tuple((layer, holds) for layer, holds in layers.items() if plan.asks_for(layer))
+
+
+def verify(facts: Sequence[Fact]) -> None:
+    """Raise JailError unless the kernel confirms each of them."""
+    for layer, holds in facts:
+        if not holds():
             raise JailError("verify", f"{layer} does not hold")
 
 
-def _host_id(entry: Entry) -> int:
-    """The id, as this process's user namespace numbers it, that the session runs under."""
-    host_id = entry.plan.session_host_id(entry.number)
-    if host_id is None:
+def host_id(plan: JailPlan, number: int) -> int:
+    """The id that session `number` runs under, as this process's user namespace numbers it."""
+    outside = plan.session_host_id(number)
+    if outside is None:
         return os.getuid()
-    if entry.plan.tier == "namespaces":
-        assert entry.plan.host_id_base is not None
-        return host_id - entry.plan.host_id_base
-    return host_id
+    if plan.tier == "namespaces":
+        assert plan.host_id_base is not None
+        return outside - plan.host_id_base
+    return outside

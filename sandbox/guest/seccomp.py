@@ -129,7 +129,7 @@ def install(program: bytes, *, listen: bool = False) -> int:
     sysapi.prctl(sysapi.PR_SET_NO_NEW_PRIVS, 1)
     structure = _Program(len(program) // _SOCK_FILTER.size, program)
     flags = _FILTER_FLAG_NEW_LISTENER if listen else _FILTER_FLAG_TSYNC
-    answer = sysapi.syscall("seccomp", _SET_MODE_FILTER, flags, structure)
+    answer = sysapi.syscall("seccomp", _SET_MODE_FILTER, flags, ctypes.addressof(structure))
     if answer and not listen:
         raise OSError(EBUSY, f"seccomp: thread {answer} has a filter of its own")
     if sysapi.prctl(sysapi.PR_GET_SECCOMP) != _MODE_FILTER:

@@ -3,12 +3,12 @@
 Every function raises OSError with the kernel's errno, and names the call in the message.
 """
 
+import _socket
 import ctypes
 import fcntl
 import os
 import platform
 import signal
-import socket
 import struct
 from collections.abc import Sequence
 
@@ -17,7 +17,9 @@ from sandbox.guest.syscalls import NUMBERS
 ARCH = platform.machine()
 _NUMBERS = NUMBERS[ARCH]
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+_syscall.argtypes = (ctypes.c_long, *(ctypes.c_void_p,) * 6)
 _locked_libc = ctypes.PyDLL(None, use_errno=True)
 _locked_libc.syscall.restype = ctypes.c_long
 """Calls through it keep the interpreter's lock, as `os.fork` does."""
@@ -82,25 +84,27 @@ PR_GET_NO_NEW_PRIVS = 39
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 
-_CAPABILITY_VERSION_3 = 0x20080522
-_SIOCGIFFLAGS = 0x8913
+_CAPABILITY_HEADER = struct.pack("Ii", 0x20080522, 0)
+"""_LINUX_CAPABILITY_VERSION_3, and the caller's own sets."""
+_NO_CAPABILITIES = bytes(24)
+_capabilities = ctypes.create_string_buffer(len(_NO_CAPABILITIES))
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
+_IFREQ_LOOPBACK_UP = struct.pack("16sh22x", b"lo", _IFF_UP)
 
-Argument = int | bytes | ctypes.Array[ctypes.c_char] | ctypes.Structure | None
+Argument = int | bytes | ctypes.Array[ctypes.c_char] | None
 
 
-def syscall(name: str, *arguments: Argument) -> int:
+def syscall(
+    name: str,
+    first: Argument = 0,
+    second: Argument = 0,
+    third: Argument = 0,
+    fourth: Argument = 0,
+    fifth: Argument = 0,
+) -> int:
     """The result of the system call `name`. Raises OSError if the kernel refuses it."""
-    converted = [
-        ctypes.c_long(argument)
-        if isinstance(argument, int)
-        else ctypes.byref(argument)
-        if isinstance(argument, ctypes.Structure)
-        else argument
-        for argument in arguments
-    ]
-    result: int = _libc.syscall(ctypes.c_long(_NUMBERS[name]), *converted)
+    result: int = _syscall(_NUMBERS[name], first, second, third, fourth, fifth, 0)
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")
@@ -245,23 +249,22 @@ def drop_capabilities() -> None:
 
 def clear_capability_sets() -> None:
     """Empty the effective, permitted and inheritable sets. Source: capset(2)."""
-    syscall("capset", struct.pack("Ii", _CAPABILITY_VERSION_3, 0), bytes(24))
+    syscall("capset", _CAPABILITY_HEADER, _NO_CAPABILITIES)
 
 
 def holds_no_capability() -> bool:
     """Whether effective, permitted and inheritable sets are all empty. Source: capget(2)."""
-    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
-    sets = ctypes.create_string_buffer(24)
-    syscall("capget", header, sets)
-    return sets.raw == bytes(24)
+    syscall("capget", _CAPABILITY_HEADER, _capabilities)
+    return _capabilities.raw == _NO_CAPABILITIES
 
 
 def bring_loopback_up() -> None:
     """Set the flag IFF_UP on `lo` of this network namespace. Source: netdevice(7)."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        request = struct.pack("16sh22x", b"lo", 0)
-        (flags,) = struct.unpack_from("h", fcntl.ioctl(probe, _SIOCGIFFLAGS, request), 16)
-        fcntl.ioctl(probe, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | _IFF_UP))
+    probe = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    try:
+        fcntl.ioctl(probe.fileno(), _SIOCSIFFLAGS, _IFREQ_LOOPBACK_UP)
+    finally:
+        probe.close()
 
 
 def close_all_but(keep: Sequence[int]) -> None:

@@ -14,15 +14,18 @@ import ctypes
 import errno
 import os
 import random
-import signal
 import socket
 import sys
 import tempfile
 import threading
+
+# What `signal.signal` calls; its enumerations would touch forty pages more in each session.
+from _signal import SIGINT  # type: ignore[import-not-found]
+from _signal import signal as set_handler
 from types import FrameType
 from typing import NoReturn
 
-from sandbox.guest import branch, check, imports, modes, streams, sysapi
+from sandbox.guest import atfork, branch, check, imports, modes, streams, sysapi
 from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.snippet import Ending, SnippetRunner
 from sandbox.protocol.frames import FrameError
@@ -127,9 +130,10 @@ class Worker:
         """Begin a session in this process, heard on `guest_fd`."""
         self._channel = Channel(guest_fd, "to_guest", TO_GUEST_CAP_BYTES)
         self._pid = os.getpid()
+        atfork.settle()
         _forget_temporary_directory()
         _reseed()
-        signal.signal(signal.SIGINT, self._on_interrupt)
+        set_handler(SIGINT, self._on_interrupt)
         if self._plan.tier == "landlock" and not self._plan.has_own_ids:
             modes.forgive(os.path.dirname(os.environ["TMPDIR"]))
 
@@ -472,7 +476,7 @@ def _forget_temporary_directory() -> None:
 def _reseed() -> None:
     """Make sources of chance differ between sessions that one zygote forked.
 
-    `random` reseeds itself after a fork; numpy's global generator does not.
+    `atfork` sees to `random`; numpy's global generator does not reseed itself after a fork.
     """
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:

@@ -4,17 +4,18 @@ It runs no snippet and reads nothing that a snippet wrote. It is pid 1 of its pi
 the full tier), so its end is the end of everything below it.
 """
 
+import _socket
 import importlib
+import json
 import os
 import platform
 import signal
 import site
-import socket
 import sys
 import time
 from typing import NoReturn
 
-from sandbox.guest import callrules, init, jail, landlock, memory, seccomp, sysapi, worker
+from sandbox.guest import atfork, callrules, init, jail, landlock, memory, seccomp, sysapi, worker
 from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.jail import JailError, step
 from sandbox.guest.landlock import PathRule
@@ -60,7 +61,7 @@ def serve(plan: JailPlan, channel: Channel, directory: str) -> NoReturn:
             prepared.data_bytes,
         )
     )
-    _fork_workers(plan, channel, prepared, session, place)
+    _fork_workers(plan, channel, session, place)
 
 
 def _mount_own_proc() -> None:
@@ -86,14 +87,15 @@ def _preload(plan: JailPlan, directory: str) -> None:
         os.mkdir(own, 0o700)
         os.environ.update(HOME=own, TMPDIR=own)
     sys.argv = [""]
-    with step("site packages"):
-        site.main()
-    for module in plan.preload:
-        try:
-            importlib.import_module(module)
-        # Whatever a package raises while it is imported is that package's failure to load.
-        except Exception as error:
-            raise JailError(f"preload {module}", f"{type(error).__name__}: {error}") from error
+    with atfork.watched():
+        with step("site packages"):
+            site.main()
+        for module in plan.preload:
+            try:
+                importlib.import_module(module)
+            # Whatever a package raises while it is imported is its failure to load.
+            except Exception as error:
+                raise JailError(f"preload {module}", f"{type(error).__name__}: {error}") from error
     sys.path.insert(0, WORKSPACE)
 
 
@@ -103,7 +105,8 @@ def _prepare(plan: JailPlan) -> jail.Prepared:
         if plan.asks_for("seccomp"):
             version = landlock.abi()
             program = _compile(plan, version)
-            init_program = _compile(plan, max(version, callrules.SCOPES_SIGNALS))
+            if plan.tier == "landlock":
+                init_program = _compile(plan, max(version, callrules.SCOPES_SIGNALS))
     with step("landlock rules"):
         readable = _readable(plan) if plan.asks_for("landlock") else []
         rule_fds = [fd for fd, _access in readable]
@@ -123,8 +126,14 @@ def _prepare(plan: JailPlan) -> jail.Prepared:
         rule_fds=rule_fds,
         ruleset=ruleset,
         ready_rules=ready_rules,
+        ahead_steps=jail.steps_of(plan, jail.AHEAD_STEPS),
         init_steps=jail.steps_of(plan, jail.INIT_STEPS),
         session_steps=jail.steps_of(plan, jail.SESSION_STEPS),
+        inherited_facts=jail.facts_of(plan, jail.INHERITED_LAYERS),
+        layers=json.dumps(plan.layers, separators=(",", ":")).encode(),
+        final_facts=jail.facts_of(plan, jail.FINAL_LAYERS),
+        namespaces=jail.namespaces_ahead(plan),
+        filesystems=jail.filesystems_of(plan, os.getuid()),
         limits=jail.limits_of(plan, data_bytes),
         covered=tuple(bind.target for bind in plan.binds if is_hidden_by_session(bind)),
         data_bytes=data_bytes,
@@ -161,25 +170,6 @@ def _data_bytes() -> int:
     raise JailError("memory", "/proc/self/status has no line VmData")
 
 
-def _entry(
-    plan: JailPlan,
-    prepared: jail.Prepared,
-    request: Spawn,
-    made: jail.Furniture,
-    cgroup_fds: list[int],
-) -> jail.Entry:
-    directory = request.directory
-    return jail.Entry(
-        made.directories,
-        plan=plan,
-        prepared=prepared,
-        number=request.session,
-        cgroup_fds=cgroup_fds,
-        workspace=f"{directory}/workspace" if directory else WORKSPACE,
-        scratch=f"{directory}/tmp" if directory else "/tmp",
-    )
-
-
 class Place:
     """Where the zygote stands: at home, or in the namespaces of the session that comes next."""
 
@@ -191,7 +181,8 @@ class Place:
             for layer, name, kind in RETURNS
             if plan.asks_for(layer)
         ]
-        self.made = jail.Furniture()
+        self.entry = jail.Entry(plan, prepared)
+        """That of the session that comes next."""
         self.guest_end, self.init_end = -1, -1
         """Ends of a socket pair on which the session process will speak to its init."""
         self.failure: JailError | None = None
@@ -204,8 +195,9 @@ class Place:
         """Move to the namespaces of the next session; `failure` says if that cannot be."""
         self.failure = None
         try:
-            jail.furnish(self._plan, self._prepared, self.made)
-            self.guest_end, self.init_end = (end.detach() for end in socket.socketpair())
+            jail.take(self._prepared.ahead_steps, self.entry)
+            guest_end, init_end = _socket.socketpair()
+            self.guest_end, self.init_end = guest_end.detach(), init_end.detach()
         except JailError as error:
             self.failure = error
 
@@ -214,15 +206,15 @@ class Place:
         for fd, kind in self._home:
             # unshare(CLONE_NEWPID) works once for each return to the own pid namespace.
             sysapi.setns(fd, kind)
-        for fd in (*self.made.directories, self.guest_end, self.init_end):
+        for fd in (*self.entry.directories, self.guest_end, self.init_end):
             if fd >= 0:
                 os.close(fd)
-        self.made = jail.Furniture()
+        self.entry = jail.Entry(self._plan, self._prepared)
         self.guest_end = self.init_end = -1
 
 
 def _fork_workers(
-    plan: JailPlan, channel: Channel, prepared: jail.Prepared, session: worker.Worker, place: Place
+    plan: JailPlan, channel: Channel, session: worker.Worker, place: Place
 ) -> NoReturn:
     while True:
         try:
@@ -231,7 +223,12 @@ def _fork_workers(
             os._exit(0)
         assert isinstance(request, Spawn)
         descriptors = channel.take_descriptors(SPAWN_DESCRIPTORS + request.cgroups)
-        entry = _entry(plan, prepared, request, place.made, descriptors[SPAWN_DESCRIPTORS:])
+        entry = place.entry
+        entry.host_id = jail.host_id(plan, request.session)
+        entry.cgroup_fds = descriptors[SPAWN_DESCRIPTORS:]
+        if request.directory:
+            entry.workspace = f"{request.directory}/workspace"
+            entry.scratch = f"{request.directory}/tmp"
         control, guest, stdout, stderr = descriptors[:SPAWN_DESCRIPTORS]
         ends = init.Ends(control, guest, stdout, stderr, place.init_end, place.guest_end)
         try:
@@ -246,10 +243,7 @@ def _fork_workers(
             answer.send(Failed(error.step, error.detail))
             answer.close()
         if is_worker:
-            channel.close()
-            for fd in place.home_fds:
-                os.close(fd)
-            init.serve(entry, ends, session)
+            init.serve(entry, ends, (channel.fileno(), *place.home_fds), session)
         for fd in descriptors:
             os.close(fd)
         place.go_home()

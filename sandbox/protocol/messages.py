@@ -607,6 +607,11 @@ def parked_frame(pid: int) -> bytes:
     return encode(Kind.PARKED, b'{"pid":%d}' % pid)
 
 
+def ready_frame(pid: int, layers: bytes) -> bytes:
+    """What `pack` makes of Ready, for the same reason; `layers` as JSON."""
+    return encode(Kind.READY, b'{"pid":%d,"layers":%s}' % (pid, layers))
+
+
 def unpack(direction: Direction, frame: Frame) -> Message:
     """The message in `frame`. Raises MessageError unless every field is there and in bounds."""
     spec = BY_KIND.get((direction, frame.kind))

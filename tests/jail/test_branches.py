@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -315,6 +316,24 @@ def test_a_signal_to_everybody_ends_nobody_else(session: Session, target: str) -
             assert outcome.status == "died"
             for spared in left:
                 assert text(spared.run("x")) == "1"
+
+
+def test_kills_in_an_origin_leave_no_fork_of_a_branch_stopped(session: Session) -> None:
+    # Page tables that make each fork take its time.
+    session.run(
+        "import mmap\nblob = mmap.mmap(-1, 100 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
+        "blob.madvise(mmap.MADV_NOHUGEPAGE)\n"
+        "for at in range(0, 100 << 20, 4096): blob[at] = 1"
+    )
+    with session.fork() as branch, ThreadPoolExecutor(1) as pool:
+        for _ in range(5):
+            forking = pool.submit(
+                branch.run,
+                "for _ in range(20):\n  pid = os.fork()\n  if not pid: os._exit(0)\n"
+                "  os.waitpid(pid, 0)",
+            )
+            assert session.run("os._exit(1)").state == "rolled_back"
+            assert forking.result().status == "completed"
 
 
 def test_names_of_sockets_and_ports_are_apart(session: Session) -> None:

@@ -43,7 +43,7 @@ GUEST_ORDER = (
     ("sandbox.guest.children",),
     ("sandbox.guest.sysapi",),
     ("sandbox.guest.landlock", "sandbox.guest.seccomp"),
-    ("sandbox.guest.hooks", "sandbox.guest.origins", "sandbox.guest.audit"),
+    ("sandbox.guest.atfork", "sandbox.guest.hooks", "sandbox.guest.origins", "sandbox.guest.audit"),
     ("sandbox.guest.imports", "sandbox.guest.standins", "sandbox.guest.sources"),
     ("sandbox.guest.guards",),
     ("sandbox.guest.restricted",),

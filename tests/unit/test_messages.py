@@ -55,6 +55,7 @@ from sandbox.protocol.messages import (
     ZygoteReady,
     pack,
     parked_frame,
+    ready_frame,
     unpack,
 )
 
@@ -218,6 +219,12 @@ def test_a_message_comes_back_as_it_was(case):
 @given(pid)
 def test_a_copy_is_announced_in_the_same_bytes_by_the_shorter_way(number):
     assert parked_frame(number) == pack(Parked(number))
+
+
+@given(pid, st.lists(name))
+def test_a_jail_is_announced_in_the_same_bytes_by_the_shorter_way(number, layers):
+    encoded = json.dumps(layers, separators=(",", ":")).encode()
+    assert ready_frame(number, encoded) == pack(Ready(number, layers))
 
 
 with_fields = messages.filter(lambda case: bool(case[0].bounds))

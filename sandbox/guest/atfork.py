@@ -43,7 +43,13 @@ def settle() -> None:
     """In a child of `sysapi.fork` that is the session from now on."""
     if _foreign:
         sysapi.settle_fork()
-        return
-    random.seed()
+    else:
+        random.seed()
+    name_main_thread()
+
+
+def name_main_thread() -> None:
+    """Have `threading` know the kernel's number of the main thread, which a fork changes."""
+    # CPython leaves the parent's number there, and no public name sets it.
     main = threading.main_thread()
     main._native_id = threading.get_native_id()  # type: ignore[attr-defined]

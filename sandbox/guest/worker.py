@@ -322,6 +322,7 @@ class Worker:
         # `random` reseeds itself in a forked child; this copy is the session as it was.
         chance = random.getstate()
         sysapi.settle_fork()
+        atfork.name_main_thread()
         random.setstate(chance)
 
     def _check(self, message: Check) -> None:

@@ -48,6 +48,7 @@ from tests.jail.test_attacks import (
     read_back,
     run_all,
 )
+from tests.jail.traces import bring_to_rest
 
 MiB = 1024 * 1024
 FIND_HIERARCHIES = engine._find_hierarchies
@@ -770,6 +771,7 @@ def test_who_enters_a_namespace_of_a_branch_and_stays_outside_ends_the_session(
 
 def test_host_descriptors_do_not_grow_with_branches(session: Session) -> None:
     def held() -> int:
+        bring_to_rest()  # Or a warm worker that arrives meanwhile would be counted.
         return len(os.listdir("/proc/self/fd"))
 
     session.fork().close()

@@ -10,12 +10,14 @@ import psutil
 from benchmarks.boxes import PRELOAD, completed, sandbox
 from benchmarks.harness import Bench, benchmark, long_benchmark
 from benchmarks.processes import memory_bytes, session_processes
-from benchmarks.rivals import ForkServer, jupyter
+from benchmarks.rivals import Echo, ForkServer, jupyter
 from sandbox import AsyncSession, Limits
 
 GiB = 1024**3
 ARRAYS = "import numpy as np\nkept = [np.ones(2**24) for _ in range(8)]"
 """Eight arrays of 128 MiB each."""
+FRAME = b"x" * 128
+"""About what the messages of a short snippet take."""
 SLEEP = "import time; time.sleep(0.15)"
 LOOK_AFTER_S = 0.1
 SNIPPETS = 10_000
@@ -28,11 +30,13 @@ async def next_snippet(bench: Bench) -> float:
     """`session.run("1+1")` without the survival fork, against the same in a Jupyter kernel.
 
     Both are timed until the result is there and the next snippet may be sent. Leaves out
-    opening the session and starting the kernel.
+    opening the session and starting the kernel. Beside them a frame goes to a bare process and
+    back: no session that a process of its own runs can answer faster.
     """
     async with (
         sandbox(*PRELOAD, survive=False) as box,
         box.session() as session,
+        Echo() as echo,
         jupyter() as kernel,
     ):
 
@@ -43,7 +47,8 @@ async def next_snippet(bench: Bench) -> float:
             if await kernel.run("1+1") != "2":
                 raise RuntimeError("the kernel gave a wrong answer")
 
-        await bench.turns({"session": ours, "kernel": theirs}, rounds=200, warmup=20)
+        steps = {"session": ours, "kernel": theirs, "echo": lambda: echo.run(FRAME)}
+        await bench.turns(steps, rounds=200, warmup=20)
     return bench.ratio("kernel", "session")
 
 

@@ -88,6 +88,47 @@ class ForkServer:
         return data[:-1]
 
 
+class Echo:
+    """A bare interpreter that answers each frame with one: what a round trip costs at the least.
+
+    The loop of the caller waits for the answer, as it does for that of a session.
+    """
+
+    SERVE = (
+        "import socket, sys\n"
+        "end = socket.socket(fileno=int(sys.argv[1]))\n"
+        "while data := end.recv(65536): end.sendall(data)\n"
+    )
+
+    async def __aenter__(self) -> Self:
+        self._socket, there = socket.socketpair()
+        self._socket.setblocking(False)
+        with there:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-c", self.SERVE, str(there.fileno())),
+                pass_fds=[there.fileno()],
+            )
+        self._loop = asyncio.get_running_loop()
+        self._answer: asyncio.Future[bytes] = self._loop.create_future()
+        self._loop.add_reader(self._socket, self._on_readable)
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        await self._process.wait()
+
+    async def run(self, frame: bytes) -> None:
+        """Send `frame` and wait until it comes back."""
+        self._answer = self._loop.create_future()
+        self._socket.send(frame)
+        if await self._answer != frame:
+            raise RuntimeError("the echo gave a wrong answer")
+
+    def _on_readable(self) -> None:
+        self._answer.set_result(self._socket.recv(ANSWER_CAP))
+
+
 class JupyterKernel:
     """A kernel of this interpreter, driven through jupyter_client."""
 

@@ -49,6 +49,8 @@ from sandbox.protocol.plan import WORKSPACE
 
 NO_DESCRIPTOR = 1 << 30
 """Above any that there can be."""
+BOUND = b"b"
+"""Init tells the session process that it has given up its rights: no snippet runs before that."""
 NOTHING_HELD = jail.Held(-1, -1, -1)
 HELD = bytes(len(NOTHING_HELD))
 """Shape of the word that goes with what a session process hands over: a byte for each."""
@@ -84,9 +86,7 @@ def serve(
         pid = sysapi.fork()
     except OSError as error:
         # It must not unwind into the frames of the zygote, whose copy this process is.
-        answer = Failed("session process", str(error))
-        Channel(ends.control, "to_init", TO_GUEST_CAP_BYTES).send(answer)
-        os._exit(1)
+        _fail(ends.control, JailError("session process", str(error)))
     if pid == 0:
         for fd in (ends.init, *others):
             os.close(fd)
@@ -99,9 +99,10 @@ def serve(
     os.setsid()
     try:
         jail.take(entry.prepared.init_steps, entry)
-    except JailError:
-        Children(NOTHING_HELD.proc_fd).end()  # Whatever the session process says of its own jail.
-        os._exit(1)
+    except JailError as error:
+        _fail(ends.control, error)
+    with suppress(ConnectionError):
+        os.write(ends.init, BOUND)
     held = _meet_session(ends.init)
     entry.proc_fd = held.proc_fd
     bell = Bell((ends.control, held.listener))
@@ -110,6 +111,13 @@ def serve(
     children.watch(pid)
     control = Channel(ends.control, "to_init", TO_GUEST_CAP_BYTES)
     Init(entry, control, children, bell, held).attend()
+
+
+def _fail(control_fd: int, error: JailError) -> NoReturn:
+    """Tell the supervisor, which then ends whatever is left of the session, and exit."""
+    answer = Failed(error.step, error.detail)
+    Channel(control_fd, "to_init", TO_GUEST_CAP_BYTES).send(answer)
+    os._exit(1)
 
 
 def _meet_session(fd: int) -> jail.Held:
@@ -133,9 +141,9 @@ def _become_session_process(entry: jail.Entry, ends: Ends) -> None:
     try:
         held = jail.confine_session_process(entry)
     except JailError as error:
-        control = Channel(ends.control, "to_init", TO_GUEST_CAP_BYTES)
-        control.send(Failed(error.step, error.detail))
-        os._exit(1)
+        _fail(ends.control, error)
+    if not os.read(ends.session, len(BOUND)):
+        os._exit(1)  # Init has said why.
     if entry.workspace != WORKSPACE:
         os.environ.update(HOME=f"{entry.scratch}/{HOME}", TMPDIR=entry.scratch)
     there = [fd for fd in held if fd >= 0]

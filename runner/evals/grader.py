@@ -57,15 +57,17 @@ import hashlib
 import importlib.resources
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
 from pydantic import ValidationError
 
-from runner.evals.bench import Bench, Said
+from runner.evals.bench import Bench, Exam, Said
+from runner.evals.endings import STDERR_CAP, by_end, by_word, ending, most_of, spent_by
 from runner.evals.errors import GradingFailed
-from runner.evals.records import Json, OutcomeName, Sample, Spent, Task, Verdict
+from runner.evals.records import Json, Sample, Spent, Task, Verdict
 from runner.evals.settings import HASH_SEED, RANDOM_SEED, Settings
 from runner.evals.suites.base import Answer, Judged, Program, Reference, Suite
 from sandbox import (
@@ -84,21 +86,19 @@ from sandbox import (
 
 GUEST = "runner.evals.guest"
 PARTS = ("plain", "arena", "compare", "tests", "judge", "replay")
+REHEARSED = f"{GUEST}.rehearsed"
+"""Loads the parts, and uses them so that sessions find them adapted."""
 PRELOAD = (
     "bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq",
     "inspect", "itertools", "json", "linecache", "marshal", "math", "operator", "random",
     "re", "statistics", "string", "traceback", "typing", "unittest", "unittest.mock",
 )
 """What tests and candidates import most; each jail has it from the start."""
+WARM = 2
+"""Jails kept ready, for each candidate that runs."""
 FIRST_LOOK_S = 0.25
 """CPU seconds that a candidate gets at first, on a machine of the reference speed."""
-STDERR_CAP = 16 * 1024
 REFERENCE_CAP_BYTES = 1024 * 1024
-LIMIT_OUTCOMES: dict[str, OutcomeName] = {
-    "cpu_s": "timed_out",
-    "wall_s": "timed_out",
-    "memory_bytes": "out_of_memory",
-}
 
 COMPILE = """
 import base64, json, marshal, zlib
@@ -155,12 +155,12 @@ class Grader:
     def __init__(self, suite: Suite, settings: Settings) -> None:
         self._suite = suite
         self._settings = settings
-        self.policy = self._policy((f"{GUEST}.replay",))
-        self._box = AsyncSandbox(self.policy, pool_size=settings.jobs)
+        self.policy = self._policy((REHEARSED,))
+        self._box = AsyncSandbox(self.policy, pool_size=WARM * settings.jobs)
         self._start = ""
         self._bench: Bench | None = None
         self._places = asyncio.Semaphore(settings.jobs)
-        self._references: dict[str, asyncio.Task[dict[str, list[Json]]]] = {}
+        self._references: dict[str, tuple[Reference, asyncio.Task[dict[str, Json]]]] = {}
         self.speed = 1.0
         """CPU seconds here for one second of a machine of the reference speed."""
 
@@ -185,11 +185,11 @@ class Grader:
             await self._box.run("None")
         except EnvironmentFailed as error:
             await self._box.close()
-            if error.module != f"{GUEST}.replay":
+            if error.module != REHEARSED:
                 raise
             # The jails' interpreter does not have this package: the judge is sent to each.
             self.policy = self._policy(())
-            self._box = AsyncSandbox(self.policy, pool_size=self._settings.jobs)
+            self._box = AsyncSandbox(self.policy, pool_size=WARM * self._settings.jobs)
             await self._box.__aenter__()
         try:
             await self._prepare()
@@ -204,7 +204,7 @@ class Grader:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        for task in self._references.values():
+        for _reference, task in self._references.values():
             task.cancel()
         if self._bench is not None:
             await self._bench.close()
@@ -227,46 +227,37 @@ class Grader:
     async def _examine(self, task: Task, trial: Judged, slack: float) -> Verdict:
         check = dict(trial.check)
         if trial.reference is not None:
-            reference = trial.reference
-            values = await self._reference(task, reference)
-            groups = reference.groups
-            check["groups"] = {
-                name: [[args, value] for args, value in zip(rows, values[name], strict=True)]
-                if values
-                else [[args, None] for args in rows]
-                for name, rows in groups.items()
-            }
-            check["reference"] = [] if values else [reference.source, reference.entry]
+            check |= await self._reference(task, trial.reference)
         if not trial.files and self._bench is not None:
-            verdict = await self._recite(self._bench, task, trial, check, slack)
-            if verdict is not None:
-                return verdict
+            test = await self._bench.plan(task.task_id, check)
+            if test is not None:
+                with self._bench.coming():
+                    verdict = await self._recite(self._bench, test, trial, slack)
+                if verdict is not None:
+                    return verdict
         source = json.dumps(trial.source)
-        async with self._places, self._box.session() as session:
+        async with self._jail() as session:
             await _put(session, trial.files)
             start = self._start + FORK.format(source=source, place=trial.place)
             begun = await session.run(start, limits=Limits(cpu_s=30.0, wall_s=60.0))
             if not isinstance(begun, Completed):
-                raise GradingFailed(f"the judge did not start: {_ending(begun)}")
+                raise GradingFailed(f"the judge did not start: {ending(begun)}")
             examine = EXAMINE.format(check=json.dumps(check))
             outcome = await session.run(examine, limits=self._limits(slack))
         return self._verdict(outcome)
 
     async def _recite(
-        self, bench: Bench, task: Task, trial: Judged, check: dict[str, Json], slack: float
+        self, bench: Bench, test: Exam, trial: Judged, slack: float
     ) -> Verdict | None:
         """The verdict by what the candidate answers beforehand; None if that does not decide."""
-        asked = await bench.plan(task.task_id, check)
-        if asked is None:
-            return None
         code = self._start + RECITE.format(
-            source=json.dumps(trial.source), place=trial.place, asked=asked
+            source=json.dumps(trial.source), place=trial.place, asked=test.asked
         )
         whole = self._limits(slack)
         # Many a wrong program loops for ever behind its first wrong answer, which is enough.
         short = self._limits(slack, at_most_s=FIRST_LOOK_S)
         for limits in (short, whole) if short != whole else (whole,):
-            async with self._places, self._box.session() as session:
+            async with self._jail() as session:
                 outcome = await session.run(code, limits=limits)
             if isinstance(outcome, Raised) or outcome.truncated.stdout.dropped_bytes:
                 return None
@@ -274,19 +265,33 @@ class Grader:
                 # The engine ends such a process at once: what it had said by then is chance.
                 return Verdict(
                     outcome="failed", result="failed: its process spoke out of turn",
-                    usage=_spent(outcome),
+                    usage=spent_by(outcome),
                 )
-            said = await bench.verdict(check, asked, outcome.stdout)
+            said = await bench.verdict(test, outcome.stdout)
             if isinstance(said, Said):
-                return _said(said, outcome)
+                return by_word(said, outcome)
             if not said.is_end:
                 return None
             is_late = isinstance(outcome, LimitExceeded) and outcome.limit in ("cpu_s", "wall_s")
             if limits == whole or not is_late:
                 break
         if isinstance(outcome, LimitExceeded | Refused | Died):
-            return _ended(outcome, _spent(outcome), outcome.stderr[-STDERR_CAP:])
+            return by_end(outcome, spent_by(outcome), outcome.stderr[-STDERR_CAP:])
         return None
+
+    @asynccontextmanager
+    async def _jail(self) -> AsyncIterator[AsyncSession]:
+        """A jail for one run, once there is a place for it to run in.
+
+        The next candidate gets the place while this one's jail is taken down.
+        """
+        session = self._box.session()
+        try:
+            async with self._places:
+                await session
+                yield session
+        finally:
+            await session.close()
 
     @staticmethod
     def _verdict(outcome: Outcome) -> Verdict:
@@ -295,56 +300,67 @@ class Grader:
                 said = Said.model_validate_json(outcome.text or "")
             except ValidationError as error:
                 raise GradingFailed("the judge ended without a verdict") from error
-            return _said(said, outcome)
-        usage, stderr = _spent(outcome), outcome.stderr[-STDERR_CAP:]
+            return by_word(said, outcome)
+        usage, stderr = spent_by(outcome), outcome.stderr[-STDERR_CAP:]
         if isinstance(outcome, LimitExceeded | Refused | Died):
-            return _ended(outcome, usage, stderr)
+            return by_end(outcome, usage, stderr)
         # Nothing in the judge raises by itself: somebody interrupted it.
         return Verdict(
-            outcome="failed", result=f"failed: the judge was disturbed: {_ending(outcome)}",
+            outcome="failed", result=f"failed: the judge was disturbed: {ending(outcome)}",
             error=outcome.error.type, stderr=stderr, usage=usage,
         )
 
-    async def _reference(self, task: Task, reference: Reference) -> dict[str, list[Json]]:
-        """The reference's values, computed once a task in a jail of their own.
+    async def _reference(self, task: Task, reference: Reference) -> dict[str, Json]:
+        """What a judge is told of the reference's values, computed once a task in its own jail.
 
-        Empty where they are so long that the judge computes them again.
+        Where they are long the judge is given the solution and computes them again.
         """
-        known = self._references.get(task.task_id)
-        if known is None or (known.done() and (known.cancelled() or known.exception())):
+        of_what, known = self._references.get(task.task_id, (None, None))
+        is_lost = known is not None and known.done() and (known.cancelled() or known.exception())
+        if known is None or is_lost or of_what != reference:
             known = asyncio.ensure_future(self._compute(reference))
-            self._references[task.task_id] = known
+            self._references[task.task_id] = reference, known
         return await asyncio.shield(known)
 
-    async def _compute(self, reference: Reference) -> dict[str, list[Json]]:
+    async def _compute(self, reference: Reference) -> dict[str, Json]:
         given = json.dumps([reference.source, reference.entry, reference.groups])
         outcome = await self._box.run(
             self._start + REFERENCE.format(given=given, cap=REFERENCE_CAP_BYTES),
             limits=Limits(cpu_s=120.0, wall_s=300.0),
         )
         if not isinstance(outcome, Completed):
-            raise GradingFailed(f"the reference solution did not run: {_ending(outcome)}")
+            raise GradingFailed(f"the reference solution did not run: {ending(outcome)}")
         values: dict[str, list[Json]] = json.loads(outcome.stdout)
-        return values
+        groups: dict[str, Json] = {
+            name: [
+                [args, value]
+                for args, value in zip(rows, values.get(name, [None] * len(rows)), strict=True)
+            ]
+            for name, rows in reference.groups.items()
+        }
+        return {
+            "groups": groups,
+            "reference": [] if values else [reference.source, reference.entry],
+        }
 
     # ---- whole programs -------------------------------------------------------------------------
 
     async def _run_program(self, trial: Program, slack: float) -> Verdict:
         spent = Spent()
         for number, case in enumerate(trial.cases, 1):
-            async with self._places, self._box.session() as session:
+            async with self._jail() as session:
                 await _put(session, trial.files)
                 await session.run(SEED)
                 outcome = await session.run(
                     trial.source, stdin=case.stdin, limits=self._limits(slack)
                 )
-            spent = _most(spent, _spent(outcome))
+            spent = most_of(spent, spent_by(outcome))
             details: dict[str, object] = {"cases": len(trial.cases), "case": number}
             stderr = outcome.stderr[-STDERR_CAP:]
             if isinstance(outcome, LimitExceeded | Refused):
-                return _ended(outcome, spent, stderr, details)
+                return by_end(outcome, spent, stderr, details)
             if isinstance(outcome, Died) and outcome.exit_code != 0:
-                return _ended(outcome, spent, stderr, details)
+                return by_end(outcome, spent, stderr, details)
             if isinstance(outcome, Raised):
                 error = outcome.error
                 return Verdict(
@@ -378,7 +394,7 @@ class Grader:
     async def _prepare(self) -> None:
         root = importlib.resources.files(GUEST)
         parts = {f"{GUEST}.{part}": root.joinpath(f"{part}.py").read_bytes() for part in PARTS}
-        if f"{GUEST}.replay" in self.policy.preload:
+        if REHEARSED in self.policy.preload:
             found = json.loads(await self._echo(HASHES.format(names=list(parts))))
             if found != [hashlib.sha256(source).hexdigest() for source in parts.values()]:
                 raise GradingFailed("the jails' interpreter has another version of this package")
@@ -394,14 +410,14 @@ class Grader:
         try:
             loop_s = float(outcome.stdout)
         except ValueError:
-            raise GradingFailed(f"the calibration did not run: {_ending(outcome)}") from None
+            raise GradingFailed(f"the calibration did not run: {ending(outcome)}") from None
         self.speed = min(10.0, max(0.5, loop_s / REFERENCE_LOOP_S))
 
     async def _echo(self, code: str) -> str:
         """The text that the trusted snippet `code` ends with."""
         outcome = await self._box.run(code)
         if not isinstance(outcome, Completed) or outcome.text is None:
-            raise GradingFailed(f"the judge is not fit for use: {_ending(outcome)}")
+            raise GradingFailed(f"the judge is not fit for use: {ending(outcome)}")
         return outcome.text.strip("'\"")
 
 
@@ -414,73 +430,3 @@ def _compared(is_right: bool, otherwise: str) -> Verdict:
     if is_right:
         return Verdict(outcome="passed", result="passed")
     return Verdict(outcome="failed", result=f"failed: {otherwise}")
-
-
-def _said(said: Said, outcome: Outcome) -> Verdict:
-    """The judge's word as a verdict. Raises GradingFailed where it says nothing of the sample."""
-    if said.outcome == "infrastructure":
-        raise GradingFailed(f"the test cannot run here: {said.result}")
-    is_short = said.outcome == "crashed" and _was_short_of_memory(outcome)
-    return Verdict(
-        outcome="out_of_memory" if is_short else said.outcome,
-        result=said.result,
-        error=said.error,
-        stderr=said.traceback or outcome.stderr[-STDERR_CAP:],
-        details=said.details,
-        usage=_spent(outcome),
-    )
-
-
-def _ended(
-    outcome: LimitExceeded | Refused | Died,
-    usage: Spent,
-    stderr: str,
-    details: dict[str, object] | None = None,
-) -> Verdict:
-    """The verdict of a run that was ended, or that ended without a word."""
-    name: OutcomeName
-    if isinstance(outcome, LimitExceeded):
-        name = LIMIT_OUTCOMES.get(outcome.limit, "failed")
-    elif isinstance(outcome, Refused):
-        name = "refused"
-    else:
-        name = "out_of_memory" if _was_short_of_memory(outcome) else "crashed"
-    result = "timed out" if name == "timed_out" else f"{name}: {_ending(outcome)}"
-    return Verdict(
-        outcome=name, result=result, stderr=stderr, usage=usage, details=details or {}
-    )
-
-
-def _ending(outcome: Outcome) -> str:
-    """How a snippet ended, in a few words."""
-    if isinstance(outcome, Raised):
-        return f"{outcome.error.type}: {outcome.error.message}"[:500]
-    if isinstance(outcome, LimitExceeded):
-        return f"over {outcome.limit}, {outcome.allowed:g} allowed, {outcome.observed:g} seen"
-    if isinstance(outcome, Died):
-        how = outcome.signal or f"status {outcome.exit_code}"
-        return f"the process ended with {how}"
-    if isinstance(outcome, Refused):
-        return outcome.reason
-    return "it completed"
-
-
-def _was_short_of_memory(outcome: Outcome) -> bool:
-    return any(denial.rule == "memory_bytes" for denial in outcome.denials)
-
-
-def _spent(outcome: Outcome) -> Spent:
-    usage = outcome.usage
-    return Spent(
-        wall_s=round(usage.wall_s, 6),
-        cpu_s=round(usage.cpu_user_s + usage.cpu_system_s, 6),
-        peak_memory_bytes=usage.peak_memory_bytes,
-    )
-
-
-def _most(one: Spent, other: Spent) -> Spent:
-    return Spent(
-        wall_s=max(one.wall_s, other.wall_s),
-        cpu_s=max(one.cpu_s, other.cpu_s),
-        peak_memory_bytes=max(one.peak_memory_bytes, other.peak_memory_bytes),
-    )

@@ -18,8 +18,8 @@ from runner.evals.suites.base import Suite
 from runner.evals.suites.loading import load_suite
 from runner.evals.tries import decide
 
-IN_FLIGHT = 2
-"""Samples under way, for each that runs: while one is judged, the next is in its jail."""
+IN_FLIGHT = 6
+"""Samples under way, for each that runs: the others are judged, several at a time."""
 Progress = Callable[[int, int, Sample, Verdict], None]
 """Called after each verdict: how many are done, of how many, and the newest."""
 

@@ -213,10 +213,9 @@ class Recital:
         raise error(why)
 
 
-def verdict(item: dict[str, Any]) -> dict[str, Any]:
-    """What the judge says of one recital, or {"missing": why} if that does not decide it."""
-    check = item["check"]
-    recital = Recital(item["said"], item["asked"], skips=check["kind"] == "inputs")
+def verdict(check: dict[str, Any], asked: dict[str, Any], text: str) -> dict[str, Any]:
+    """What the judge says of the recital `text`, or {"missing": why} if that does not decide it."""
+    recital = Recital(text, asked, skips=check["kind"] == "inputs")
     random.seed(CHANCE)
     said = repr(Judge(recital).verdict(check))
     if recital.missing:
@@ -226,20 +225,31 @@ def verdict(item: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+_TESTS: dict[int, dict[str, Any]] = {}
+"""The tests that this judge was told, by number: {"check", "asked"}."""
+
+
 def work(items: list[dict[str, Any]]) -> None:
-    """Do all of `items` and print a line of JSON for each: plans, and verdicts."""
+    """Do all of `items` and print a line of JSON for each: plans, and verdicts.
+
+    An item has the number of its "test"; the first one that has it, also "check" and "asked". With
+    "said" it wants a verdict, else the plan.
+    """
     trust_no_path_of_the_guest()
     told = os.dup(1)
     nothing = os.open("/dev/null", os.O_WRONLY)
     os.dup2(nothing, 1)
     lines = []
     for item in items:
+        test = _TESTS.setdefault(item["test"], item)
+        check = test["check"]
         if "said" not in item:
-            lines.append(json.dumps(plan(item["check"])))
-        elif may_stay(item["check"]):
-            lines.append(json.dumps(verdict(item)))
+            test["asked"] = plan(check)
+            lines.append(json.dumps(test["asked"]))
+        elif may_stay(check):
+            lines.append(json.dumps(verdict(check, test["asked"], item["said"])))
         else:
-            lines.append(_apart(item))
+            lines.append(_apart(check, test["asked"], item["said"]))
     sys.stdout.flush()
     os.dup2(told, 1)
     os.close(told)
@@ -247,24 +257,24 @@ def work(items: list[dict[str, Any]]) -> None:
     print("\n".join(lines))
 
 
-def _apart(item: dict[str, Any]) -> str:
-    """The line of `item`, from a child: its test may leave something behind in a process."""
+def _apart(check: dict[str, Any], asked: dict[str, Any], text: str) -> str:
+    """The line of one recital, from a child: its test may leave something behind in a process."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.close(read)
-            data = memoryview(json.dumps(verdict(item)).encode())
+            data = memoryview(json.dumps(verdict(check, asked, text)).encode())
             while data:
                 data = data[os.write(write, data) :]
         finally:
             os._exit(0)
     os.close(write)
     with open(read, "rb") as stream:
-        text = stream.read(TEXT_CAP)
+        line = stream.read(TEXT_CAP)
     os.waitpid(child, 0)
     try:
-        return json.dumps(json.loads(text))
+        return json.dumps(json.loads(line))
     except (ValueError, RecursionError):
         return json.dumps({"missing": "another question"})
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from runner.evals import bench as module
-from runner.evals.bench import Bench, Said, Silence
+from runner.evals.bench import Bench, Exam, Said, Silence
 from sandbox import AsyncSandbox, SessionLost
 
 CHECK: dict[str, Any] = {"kind": "calls"}
@@ -20,11 +20,12 @@ class Judged(Bench):
     def __init__(self, *answers: list[str] | Exception) -> None:
         super().__init__(cast(AsyncSandbox, None), "")
         self.batches: list[int] = []
+        self.told: list[dict[str, Any]] = []
         self.dismissed = 0
         self._answers = list(answers)
 
     async def _run(self, items: list[str]) -> list[str]:
-        assert all(json.loads(item)["check"] == CHECK for item in items)
+        self.told += map(json.loads, items)
         self.batches.append(len(items))
         await asyncio.sleep(0)
         answer = self._answers.pop(0)
@@ -38,7 +39,8 @@ class Judged(Bench):
 
 
 async def verdicts(bench: Bench, count: int) -> list[Said | Silence]:
-    return await asyncio.gather(*(bench.verdict(CHECK, "{}", "") for _ in range(count)))
+    test = Exam(1, CHECK, "{}")
+    return await asyncio.gather(*(bench.verdict(test, "") for _ in range(count)))
 
 
 async def test_what_waits_is_judged_together() -> None:
@@ -82,16 +84,89 @@ async def test_a_judge_that_heard_much_is_renewed(monkeypatch: pytest.MonkeyPatc
     assert bench.dismissed == 1
 
 
+async def test_a_judge_is_told_a_test_once_and_its_successor_again() -> None:
+    bench = Judged([PASSED] * 2, [PASSED], [], [PASSED])
+    for count in (2, 1, 1, 1):
+        await verdicts(bench, count)
+    whole = {"test": 1, "check": CHECK, "asked": {}, "said": ""}
+    short = {"test": 1, "said": ""}
+    assert bench.told == [whole, short, short, short, whole]
+
+
+async def test_the_judge_waits_for_who_is_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 60.0)
+    bench = Judged([PASSED] * 2)
+    with bench.coming():
+        first = asyncio.ensure_future(verdicts(bench, 1))
+        with bench.coming():
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert bench.batches == []
+            await verdicts(bench, 1)
+        await first
+    assert bench.batches == [2]
+
+
+async def test_who_turns_back_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 60.0)
+    bench = Judged([PASSED])
+    with bench.coming():
+        with bench.coming():
+            first = asyncio.ensure_future(verdicts(bench, 1))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert bench.batches == []
+        await first
+    assert bench.batches == [1]
+
+
+async def test_no_more_than_a_few_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(module, "COMPANY", 2)
+    bench = Judged([PASSED] * 2)
+    with bench.coming(), bench.coming(), bench.coming():
+        await verdicts(bench, 2)
+    assert bench.batches == [2]
+
+
+async def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 0.0)
+    bench = Judged([PASSED])
+    with bench.coming(), bench.coming():
+        await verdicts(bench, 1)
+    assert bench.batches == [1]
+
+
 async def test_a_plan_is_asked_for_once_and_inputs_need_no_judge() -> None:
     bench = Judged(['{"names": ["f"], "calls": []}'], ["null"])
     for _ in range(2):
-        assert await bench.plan("a", CHECK) == '{"names": ["f"], "calls": []}'
+        found = await bench.plan("a", CHECK)
+        assert found is not None
+        assert found.asked == '{"names": ["f"], "calls": []}'
         assert await bench.plan("b", CHECK) is None
     assert bench.batches == [1, 1]
     inputs = {"kind": "inputs", "entry": "f", "groups": {"base": [[[1], None], [[2], None]]}}
-    asked = await bench.plan("c", inputs)
-    assert json.loads(asked or "") == {
+    found = await bench.plan("c", inputs)
+    assert found is not None
+    assert json.loads(found.asked) == {
         "names": ["f"],
         "calls": [["f", [1], {"dict": []}, False], ["f", [2], {"dict": []}, False]],
     }
     assert await bench.plan("d", {"kind": "unittest"}) is None
+
+
+async def test_many_who_want_one_plan_make_one_and_do_not_wait_for_each_other() -> None:
+    bench = Judged(['{"names": ["f"], "calls": []}'])
+    found = await asyncio.gather(*(bench.plan("a", CHECK) for _ in range(5)))
+    assert bench.batches == [1]
+    assert len({exam.number for exam in found if exam is not None}) == 1
+
+
+async def test_another_test_under_the_same_id_is_another_test() -> None:
+    bench = Judged(['{"names": ["f"], "calls": []}'], ['{"names": ["g"], "calls": []}'])
+    one = await bench.plan("a", CHECK)
+    other = await bench.plan("a", {**CHECK, "test": "g()"})
+    assert one is not None
+    assert other is not None
+    assert one.number != other.number
+    assert other.asked == '{"names": ["g"], "calls": []}'

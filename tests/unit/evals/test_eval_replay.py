@@ -1,10 +1,14 @@
 """A test judged by what a candidate said beforehand: the living one's verdict, or none."""
 
 import json
+import linecache
+import os
 from typing import Any
 
 import pytest
 
+from runner.evals.guest.arena import FILE
+from runner.evals.guest.rehearsed import practise
 from runner.evals.guest.replay import may_stay, plan, verdict
 
 NOTHING: dict[str, Any] = {"dict": []}
@@ -66,7 +70,8 @@ def test_a_test_that_calls_nothing_has_no_plan(test: str) -> None:
 
 def judged(test: str, lines: str) -> dict[str, Any]:
     asked = plan(check(test))
-    return verdict({"check": check(test), "asked": asked, "said": lines})
+    assert asked is not None
+    return verdict(check(test), asked, lines)
 
 
 def test_right_answers_pass_and_wrong_ones_fail() -> None:
@@ -123,14 +128,14 @@ def test_inputs_are_compared_with_the_reference_and_a_failure_ends_its_group() -
         "kind": "inputs", "entry": "f", "rule": "", "atol": 0, "groups": groups, "reference": [],
     }
     calls = [["f", [number], NOTHING, False] for number in (1, 2, 3, 4)]
-    item = {"check": inputs, "asked": {"names": ["f"], "calls": calls}}
-    assert verdict({**item, "said": said(1, 2, 3, 4)})["outcome"] == "passed"
-    failed = verdict({**item, "said": said(1, 9, 3, 4)})
+    asked = {"names": ["f"], "calls": calls}
+    assert verdict(inputs, asked, said(1, 2, 3, 4))["outcome"] == "passed"
+    failed = verdict(inputs, asked, said(1, 9, 3, 4))
     assert failed["outcome"] == "failed"
     assert failed["details"] == {"groups": {"base": False, "plus": True}}
     # The call that is missing might not have been reached by a candidate that is asked one by one.
-    assert verdict({**item, "said": said(1, 9, 3)}) == {"missing": "another question"}
-    assert verdict({**item, "said": said(1, 2)}) == {"missing": "silence"}
+    assert verdict(inputs, asked, said(1, 9, 3)) == {"missing": "another question"}
+    assert verdict(inputs, asked, said(1, 2)) == {"missing": "silence"}
 
 
 @pytest.mark.parametrize(
@@ -148,3 +153,10 @@ def test_inputs_are_compared_with_the_reference_and_a_failure_ends_its_group() -
 )
 def test_only_a_test_that_changes_nothing_shares_a_process(test: str, stays: bool) -> None:
     assert may_stay(check(test)) is stays
+
+
+def test_practice_leaves_nothing_behind() -> None:
+    before = os.listdir("/proc/self/fd")
+    practise()
+    assert os.listdir("/proc/self/fd") == before
+    assert FILE not in linecache.cache

@@ -27,6 +27,8 @@ class OutputKeeper:
         self._tail_cap = kept_bytes - self._head_cap
         self._head = bytearray()
         self._tail = bytearray()
+        self._made: tuple[bytes, bytes] | None = None
+        """What `_parts` gave, until the next bytes come."""
         self.total = 0
         """Bytes seen."""
 
@@ -34,6 +36,7 @@ class OutputKeeper:
         """Take the next bytes of the stream."""
         size = len(chunk)
         self.total += size
+        self._made = None
         room = self._head_cap - len(self._head)
         if room > 0:
             self._head += chunk[:room]
@@ -92,10 +95,14 @@ class OutputKeeper:
 
     def _parts(self) -> tuple[bytes, bytes]:
         """Head and tail; the tail empty if nothing was left out, else both in whole characters."""
-        tail = bytes(self._tail[-self._tail_cap :]) if self._tail_cap else b""
-        if len(self._head) + len(tail) == self.total:
-            return bytes(self._head) + tail, b""
-        return _without_half_end(bytes(self._head)), _without_half_start(tail)
+        if self._made is None:
+            del self._tail[: max(0, len(self._tail) - self._tail_cap)]
+            if len(self._head) + len(self._tail) == self.total:
+                self._made = bytes(self._head + self._tail), b""
+            else:
+                head, tail = bytes(self._head), bytes(self._tail)
+                self._made = _without_half_end(head), _without_half_start(tail)
+        return self._made
 
 
 class Decoded(NamedTuple):

@@ -21,6 +21,7 @@ from sandbox.errors import (
     FileRefused,
     GuestFault,
     PolicyError,
+    SandboxError,
     SessionClosed,
     SessionError,
     SessionExpired,
@@ -213,6 +214,7 @@ class AsyncSession:
             made.append(await copies.add(name, self._number))
             if self._snapshots is not None:
                 self._marked_files[made[0].id] = await asyncio.to_thread(self._snapshots.take)
+                self._live_worker()
 
         async with self._turn, self._exchange() as copies:
             try:
@@ -236,6 +238,7 @@ class AsyncSession:
             if self._snapshots is not None:
                 files = self._marked_files[checkpoint.id]
                 self._listing = await asyncio.to_thread(self._snapshots.restore, files)
+                self._live_worker()
 
         async with self._turn, self._exchange() as copies:
             await to_its_end(go_back(copies))
@@ -338,20 +341,26 @@ class AsyncSession:
             worker.guest.send(Check("check", code))
             try:
                 return await to_its_end(asyncio.wait_for(answer, CHECK_TIMEOUT_S))
+            except SessionError:
+                if self._is_closed:
+                    raise SessionClosed from None
+                raise
             finally:
                 self._rest(worker)
 
     async def close(self) -> None:
         """End the session's processes and throw its files away. May be called again.
 
-        A snippet that runs is ended; who waits for it gets SessionClosed.
+        A snippet that runs is ended; who waits for it, or for anything else of the session, gets
+        SessionClosed.
         """
         if self._is_closed or os.getpid() != self._made_in:
             return
         self._is_closed = True
         self._lifetime.end()
-        if self._running is not None and self._worker is not None:
-            # The end of the processes tells the run, which must be listening for it till then.
+        if self._turn.locked() and self._worker is not None:
+            # The end of the processes tells who has the turn, and must be listening for it till
+            # then. What it has a thread do, with the files, goes to its end.
             self._worker.kill()
             async with self._turn:
                 pass
@@ -386,6 +395,10 @@ class AsyncSession:
         try:
             await copies.settle()
             yield copies
+        except SandboxError:
+            if self._is_closed:
+                raise SessionClosed from None
+            raise
         finally:
             self._come_to_rest(worker)
 
@@ -439,6 +452,7 @@ class AsyncSession:
         try:
             if self._snapshots is not None:
                 taken = await asyncio.to_thread(self._snapshots.take)
+                self._live_worker()
             self._running = run
             ran = await run.run()
         finally:

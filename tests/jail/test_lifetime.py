@@ -1,6 +1,7 @@
 """Sessions freeze while idle, expire when their time is over, and take files back if asked to."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -19,6 +20,7 @@ from sandbox import (
     SessionExpired,
     lifetime,
 )
+from sandbox.snapshots import Snapshot, Snapshots
 from tests.jail.corpus import Tier
 
 SOON_S = 5.0
@@ -250,3 +252,40 @@ async def test_a_branch_takes_back_its_own_files_only() -> None:
             await branch.run("open('a.txt', 'w').write('x')\nimport os; os._exit(1)")
             assert await branch.get("a.txt") == b"origin"
             assert await session.get("a.txt") == b"later"
+
+
+@pytest.mark.parametrize("what", ["run", "checkpoint", "rollback"])
+async def test_a_close_while_files_are_copied_ends_what_waits_for_them(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The copying goes on in a thread, on descriptors that the close must leave to it."""
+    has_begun, may_go_on = threading.Event(), threading.Event()
+    async with AsyncSandbox(Policy(files="rollback"), pool_size=0) as box:
+        session = await box.session()
+        await session.run("open('a', 'w').write('before')")
+        mark = await session.checkpoint()
+        name = "restore" if what == "rollback" else "take"
+        copy = getattr(Snapshots, name)
+
+        def copy_slowly(self: Snapshots, *arguments: Snapshot) -> object:
+            has_begun.set()
+            assert may_go_on.wait(10)
+            return copy(self, *arguments)
+
+        monkeypatch.setattr(Snapshots, name, copy_slowly)
+        calls = {
+            "run": lambda: session.run("1"),
+            "checkpoint": lambda: session.checkpoint(),
+            "rollback": lambda: session.rollback(mark),
+        }
+        doing = asyncio.ensure_future(calls[what]())
+        await asyncio.to_thread(has_begun.wait, 10)
+        closing = asyncio.ensure_future(session.close())
+        await asyncio.sleep(0)
+        may_go_on.set()
+        async with asyncio.timeout(8):
+            await closing
+            with pytest.raises(SessionClosed):
+                await doing
+        with pytest.raises(SessionClosed):
+            await session.run("1")

@@ -64,6 +64,8 @@ class Children:
                 _signal(pid, number)
         else:
             _signal(-1, number)
+            if stopped:
+                self._await_standing()
 
     def end(self) -> None:
         """End every process of the session but init, and reap them all."""
@@ -150,10 +152,14 @@ class Children:
         and SIGCONT most often is (__send_signal_locked in kernel/signal.c). So it is sent once all
         stand still. One that waits for a child of vfork(2), which is stopped, never does.
         """
-        end = time.monotonic() + STANDS_STILL_WITHIN_S
-        while self.has_branches and self._does_any_move() and time.monotonic() < end:
-            time.sleep(LOOK_AGAIN_S)
+        if self.has_branches:
+            self._await_standing()
         _signal(-1, signal.SIGCONT)
+
+    def _await_standing(self) -> None:
+        end = time.monotonic() + STANDS_STILL_WITHIN_S
+        while self._does_any_move() and time.monotonic() < end:
+            time.sleep(LOOK_AGAIN_S)
 
     def _does_any_move(self) -> bool:
         return any(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sandbox.copies import Checkpoint, CheckpointState
     from sandbox.engine import AsyncSandbox
     from sandbox.errors import (
+        BranchesTooDeep,
         CheckpointDropped,
         CopyRefused,
         EngineTimeout,
@@ -71,9 +72,9 @@ _NAMES = {  # module: what users may import of it
     "sandbox.copies": "Checkpoint CheckpointState",
     "sandbox.engine": "AsyncSandbox",
     "sandbox.errors": (
-        "CheckpointDropped CopyRefused EngineTimeout EnvironmentFailed FileRefused GuestFault"
-        " LayerUnavailable PolicyError PoolFull SandboxError SessionClosed SessionError"
-        " SessionExpired SessionLost StaleProcess ZygoteDied"
+        "BranchesTooDeep CheckpointDropped CopyRefused EngineTimeout EnvironmentFailed"
+        " FileRefused GuestFault LayerUnavailable PolicyError PoolFull SandboxError SessionClosed"
+        " SessionError SessionExpired SessionLost StaleProcess ZygoteDied"
     ),
     "sandbox.events": "ArtifactMade Displayed Event Finished Started Stderr Stdout",
     "sandbox.features": "FeatureReport LayerReport probe",
@@ -94,6 +95,7 @@ __all__ = [
     "AsyncSandbox",
     "AsyncSession",
     "BestOf",
+    "BranchesTooDeep",
     "Checked",
     "Checkpoint",
     "CheckpointDropped",

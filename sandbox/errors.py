@@ -210,13 +210,27 @@ class GuestFault(SessionError):
 class CopyRefused(SandboxError):
     """The session cannot be copied faithfully just now, so there is no checkpoint or branch."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(
+        self, why: str, *, remedy: str = "End that first, or go on without a copy"
+    ) -> None:
         self.why = why
+        super().__init__(_sentences(f"The session cannot be copied: {why}", remedy))
+
+
+class BranchesTooDeep(CopyRefused):
+    """The kernel makes no namespaces below those of the session, so there is no branch of it.
+
+    `generation` counts the branches from the first session down to it.
+    """
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
         super().__init__(
-            _sentences(
-                f"The session cannot be copied: {why}",
-                "End that first, or go on without a copy",
-            )
+            f"it is {generation} branches away from its first session, and the kernel makes no"
+            " namespaces below its own, which nest 32 deep at most",
+            remedy="Branch a session nearer to the first one, or take what is needed to a new"
+            " session. With few branches, raise user.max_user_namespaces and"
+            " user.max_pid_namespaces",
         )
 
 

@@ -260,8 +260,8 @@ class AsyncSession:
         A branch has its own jail, limits and bill; its deadline is that of a new session. Raises
         CopyRefused where the session could not be told apart from its branch: live threads,
         child processes, open sockets, pipes or workspace files, writable shared memory. The
-        kernel nests namespaces 32 deep: a branch of a branch, and so on, fails after 29 of them
-        with EngineTimeout. So does `best_of`, whose winner is a branch, after so many wins.
+        kernel nests namespaces 32 deep, so a branch of a branch, and so on, raises BranchesTooDeep
+        after 29 of them. So does `best_of`, whose winner is a branch, after so many wins.
         """
         if n is None:
             [branch] = await self.fork(1)

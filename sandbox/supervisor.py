@@ -63,8 +63,7 @@ LAUNCHER_ENV = {
 ZYGOTE_START_S = 180.0
 BRANCH_WITHIN_S = 30.0
 PREPARED_AHEAD = 2
-"""Branches whose namespaces are made before the first departs: init makes them one by one, and
-does not open the gate meanwhile."""
+"""Branches whose namespaces are being made or are ready while one departs."""
 GONE_WITHIN_S = 10.0
 WORDS_KEPT = 8192
 
@@ -145,17 +144,21 @@ class Zygote:
     async def _branch(self, origin: Worker, count: int) -> list[Worker]:
         workers: list[Worker] = []
         arrivals: list[asyncio.Task[None]] = []
+        maker = origin.new_maker()
+
+        def ask_for_one() -> None:
+            workers.append(self._new_worker())
+            workers[-1].ask_maker(maker, origin)
+
         try:
-            for _ in range(count):
-                workers.append(self._new_worker())
-            asked = iter(workers)
-            for worker in itertools.islice(asked, PREPARED_AHEAD):
-                worker.ask_origin(origin)
+            for _ in range(min(count, PREPARED_AHEAD)):
+                ask_for_one()
             try:
-                for worker in workers:
-                    await worker.depart_from(origin, is_first=worker is workers[0])
-                    for following in itertools.islice(asked, 1):
-                        following.ask_origin(origin)
+                for number in range(count):
+                    worker = workers[number]
+                    await worker.depart_from(origin)
+                    if len(workers) < count:
+                        ask_for_one()
                     # It finds its way while the next one departs.
                     arrivals.append(asyncio.ensure_future(worker.arrive()))
                 await asyncio.gather(*arrivals)
@@ -164,6 +167,8 @@ class Zygote:
                 with contextlib.suppress(SandboxError, TimeoutError):
                     await origin.see_off()
                 raise
+            finally:
+                maker.close()
             await origin.see_off()
             await asyncio.gather(*(worker.settle_in() for worker in workers))
         except BaseException as error:

@@ -29,6 +29,7 @@ from sandbox.errors import (
     SessionLost,
 )
 from sandbox.lifecycle import Event, State, after
+from sandbox.maker import Maker
 from sandbox.meter import Meter
 from sandbox.protocol.messages import (
     TO_HOST_CAP_BYTES,
@@ -153,6 +154,10 @@ class Worker:
         self.gatekeeper: Worker | None = None
         """The worker whose init holds the gate of this branch; None for itself."""
         self._origin: Worker | None = None
+        self._maker: Maker | None = None
+        """Who makes the namespaces of this branch."""
+        self.generation = 0
+        """How many branches led here from the first session."""
         self._lingers = False
         self._open_channels()
         inherited.add(self)
@@ -191,41 +196,56 @@ class Worker:
         finally:
             self._close_handed_over()
 
-    def ask_origin(self, origin: "Worker") -> None:
+    def new_maker(self) -> Maker:
+        """Have a maker of branches of this session forked; `ask_maker` of each comes next."""
+        maker = Maker(self.generation)
+        with maker.guest_end as end:
+            self._control.send(Branch(), (end.fileno(),))
+        return maker
+
+    def ask_maker(self, maker: Maker, origin: "Worker") -> None:
         """Have the namespaces of a branch of `origin` made; `depart_from` comes after this."""
         self._origin = origin
+        self._maker = maker
+        self.generation = origin.generation + 1
         self.gatekeeper = origin.gatekeeper or origin
         origin.branches.add(self)
         ends = self._handed_over
         try:
-            groups = ends.cgroups
-            origin._control.send(Branch(len(groups)), (ends.control, *groups))
+            maker.make(ends.control, ends.cgroups)
         except BaseException:
             self._close_handed_over()
             raise
+        os.close(ends.control)  # Its end is to be seen.
+        self._handed_over = ends._replace(control=-1)
 
-    async def depart_from(self, origin: "Worker", *, is_first: bool) -> None:
+    async def depart_from(self, origin: "Worker") -> None:
         """Have the session process of `origin` fork into the namespaces. Raises CopyRefused.
 
         `arrive`, `see_off` of the origin and `settle_in` come next, in this order.
         """
-        async with asyncio.timeout(START_WITHIN_S):
-            count = await self._prepared
-        namespaces = self._control.take_descriptors(count)
-        ends = self._handed_over
+        assert self._maker is not None
         assert self.gatekeeper is not None
+        async with asyncio.timeout(START_WITHIN_S):
+            count = await self._maker.unless_it_fails(self._prepared)
+        namespaces = self._control.take_descriptors(count)
+        # The traveller enters the user namespace with its first branch, and stays in it.
+        traveller = origin._travellers[0] if origin._travellers else 0
+        to_enter = namespaces[1:] if traveller else namespaces
+        ends = self._handed_over
         try:
-            async with self.gatekeeper._open_gate(count) as self._passage:
+            opened = self.gatekeeper._open_gate(len(to_enter), traveller)
+            async with opened as self._passage:
                 answer = await origin.guest.ask(
-                    Depart("depart", count, len(ends.cgroups), is_first),
-                    (ends.guest, ends.stdout, ends.stderr, *namespaces, *ends.cgroups),
+                    Depart("depart", len(to_enter), len(ends.cgroups)),
+                    (ends.guest, ends.stdout, ends.stderr, *to_enter, *ends.cgroups),
                     within_s=START_WITHIN_S,
                 )
         finally:
             for fd in namespaces:
                 os.close(fd)
             self._close_handed_over()
-            if self._passage.traveller:
+            if self._passage.traveller not in (0, traveller):
                 origin._travellers.append(self._passage.traveller)
         with self._no_misuse():
             if not isinstance(answer, Copied) or answer.refusal:
@@ -241,7 +261,7 @@ class Worker:
         """In the origin: make sure that who departed is there or has ended. Raises CopyRefused."""
         if not self.guest.is_open or self._pidfd < 0:
             raise SessionLost("its process ended while it was branched")
-        await self.guest.ask(Depart("see off", 0, 0, False), within_s=START_WITHIN_S)
+        await self.guest.ask(Depart("see off", 0, 0), within_s=START_WITHIN_S)
         travellers, self._travellers = self._travellers, []
         gatekeeper = self.gatekeeper or self
         if gatekeeper is not self:
@@ -279,16 +299,19 @@ class Worker:
                 return await self._swept
 
     @asynccontextmanager
-    async def _open_gate(self, namespaces: int) -> AsyncIterator[Passage]:
-        """Open the gate that this worker's init keeps, for one process; one at a time."""
+    async def _open_gate(self, namespaces: int, traveller: int) -> AsyncIterator[Passage]:
+        """Open the gate that this worker's init keeps, for one process; one at a time.
+
+        It is `traveller`, or with 0 the first that comes.
+        """
         passage = Passage()
         async with self._gate:
-            self._control.send(Admit(namespaces))
+            self._control.send(Admit(namespaces, traveller))
             try:
                 yield passage
             finally:
                 self._is_shut = self._loop.create_future()
-                self._control.send(Admit(0))
+                self._control.send(Admit(0, 0))
                 async with asyncio.timeout(START_WITHIN_S):
                     shut = await self._is_shut
                 passage.passed, passage.traveller = shut.passed, shut.traveller
@@ -504,8 +527,8 @@ class Worker:
             if not self._prepared.done():
                 self._prepared.set_result(message.namespaces)
         elif isinstance(message, Failed) and not self._ready.done():
-            if self._origin is not None:
-                self._give_up(CopyRefused(f"{message.step}: {message.message}"))
+            if self._maker is not None:
+                self._give_up(self._maker.why(message))
                 return
             self._ready.set_exception(
                 LayerUnavailable(

@@ -8,30 +8,39 @@ namespaces can enter them. Guest processes have none, and the kernel has no call
 another process. What it does have: a user namespace gives every capability in it to a process of
 its parent namespace whose id made it (user_namespaces(7)), and a guest shares that id with init.
 
-1. Init, which no filter binds, forks the *branch init* into a user namespace below the session's
-   own and into all other namespaces, owned by that one: it is pid 1 of the new pid namespace. It
-   mounts the branch's own file systems, copies the files, brings loopback up, gives up its
-   capabilities, and hands descriptors of the namespaces to the host.
-2. The session process forks a *traveller*. It enters the user namespace, then the pid namespace,
-   then the others, joins the branch's control groups, and forks twice: the grandchild lives in
-   the new pid namespace, is adopted by the branch init, starts a process group of its own, gives
-   up its capabilities and waits for the host like any copy.
-3. When all travellers of a fork have ended, the branch init confirms what the kernel says of the
-   grandchild: no capability, a filter, no process group from outside, and nobody else in the pid
-   namespace. Then the branch is a session like others.
+1. Init, which no filter binds, forks a *maker* into a user namespace below the session's own, one
+   for all branches of a call. For each the maker makes all other namespaces, owned by that one,
+   mounts the branch's own file systems, copies the files, brings loopback up, and forks the
+   *branch init*: pid 1 of the new pid namespace. It mounts /proc, gives up its capabilities, and
+   hands descriptors of the namespaces to the host.
+2. The session process forks a *traveller*, one for all branches of a call. It enters the user
+   namespace, and then for each branch the pid namespace and the others, joins the branch's
+   control groups, and forks twice: the grandchild lives in the new pid namespace, is adopted by
+   the branch init, starts a process group of its own, gives up its capabilities and waits for the
+   host like any copy.
+3. When the traveller has ended, the branch init confirms what the kernel says of the grandchild:
+   no capability, a filter, no process group from outside, and nobody else in the pid namespace.
+   Then the branch is a session like others.
 
-Travellers do not wait for one another: the session process sends the next one off as soon as the
-one before is through the gate, and whether it can be branched is looked up before the first.
+Nobody waits for what another can do meanwhile: the maker makes the next branch while the
+traveller forks into this one, and whoever is to live there finds its way alone. A fork of a large
+heap is what costs, two for each branch: the traveller cannot spare the one between, whose end
+gives the grandchild to the branch init.
+
+Branches of a call share a user namespace, as processes of one id in it. It gives nothing to any of
+them: none holds a capability in it or can get one back, and whom a process can name, signal, open
+or map is settled by the namespaces that are each branch's own.
 
 The call filter answers setns(2) with a question to init (`gate`). Init lets exactly one process
-through, the first that asks after the host opened the gate, with exactly the calls of the list
-in their order. A session that keeps descriptors of its branch's namespaces can do nothing with
-them: the gate is shut. Whoever went through is ended before step 3 if it has not ended by then
-(`Sweep`): it lives in the session's pid namespace and in the branch's files. What it forked once
-it was in the branch's pid namespace is seen in step 3; what it forked before that has
-capabilities, which nobody else in the session's own has, and init looks for such processes. If
-somebody went through and no branch came of it, or stayed outside, the host ends the session and
-all of its branches: somebody used the moment when the gate was open for another.
+through, the first that asks after the host opened the gate, with exactly the calls of the list in
+their order, and the same one into the branches that follow. A session that keeps descriptors of its
+branch's namespaces can do nothing with them: the gate is shut. Whoever went through is ended before
+step 3 if it has not ended by then (`Sweep`): it lives in the session's pid namespace and in the
+branch's files. What it forked once it was in the branch's pid namespace is seen in step 3; what it
+forked before that has capabilities, which nobody else in the session's own has once the maker was
+ended, and init looks for such processes. If somebody went through and no branch came of it, or
+stayed outside, the host ends the session and all of its branches: somebody used the moment when the
+gate was open for another.
 
 A branch shares with its origin only what the origin had made before: open pipes and sockets, and
 memory mapped shared. A session that has some is not branched (`what_stays_shared`). Whether it
@@ -47,15 +56,15 @@ namespace deeper, of 32 that there may be. So it is the filter that keeps an ori
 branches: each call that names another process by number is a question to init. See `gate`.
 """
 
+import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
-from sandbox.guest import jail, sysapi
-from sandbox.guest.jail import JailError, step
-from sandbox.protocol.plan import GUEST_ID, SHARED_MEMORY, TEMPORARY, WORKSPACE
+from sandbox.guest import sysapi
+from sandbox.guest.jail import JailError
+from sandbox.protocol.plan import SHARED_MEMORY, TEMPORARY, WORKSPACE
 
 KINDS = (  # in this order: see the module's docstring
     ("user", sysapi.CLONE_NEWUSER),
@@ -66,15 +75,6 @@ KINDS = (  # in this order: see the module's docstring
     ("uts", sysapi.CLONE_NEWUTS),
     ("cgroup", sysapi.CLONE_NEWCGROUP),
 )
-NAMESPACES = (
-    sysapi.CLONE_NEWUSER
-    | sysapi.CLONE_NEWNS
-    | sysapi.CLONE_NEWPID
-    | sysapi.CLONE_NEWNET
-    | sysapi.CLONE_NEWIPC
-    | sysapi.CLONE_NEWUTS
-)
-"""All but the one for control groups, whose root is the group that its maker is in."""
 OWN_FILESYSTEMS = (WORKSPACE, TEMPORARY, SHARED_MEMORY)
 STANDARD_DESCRIPTORS = 3
 
@@ -82,45 +82,18 @@ STANDARD_DESCRIPTORS = 3
 # ---- the branch init --------------------------------------------------------------------------
 
 
-class Prepared(NamedTuple):
-    """What the branch init holds when its namespaces are ready."""
-
-    namespaces: list[int]
-    directories: list[int]
-    proc_fd: int
+def open_own_filesystems() -> list[int]:
+    """Descriptors of the directories that a branch gets a copy of."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    return [os.open(path, flags) for path in OWN_FILESYSTEMS]
 
 
-def furnish(entry: jail.Entry) -> Prepared:
-    """Make the inside of the new namespaces; called by their first process. Raises JailError."""
-    os.setsid()
-    with step("control groups"):
-        jail.join_cgroups(entry)
-    with step("user namespace"):
-        # Undumpable, this process could not open its own map files.
-        sysapi.prctl(sysapi.PR_SET_DUMPABLE, 1)
-        jail.write_id_maps(GUEST_ID)
-        sysapi.unshare(sysapi.CLONE_NEWCGROUP)
-    with step("file systems"):
-        old = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in OWN_FILESYSTEMS]
-        jail.mount_filesystems(entry, jail.filesystems_of(entry.plan, GUEST_ID))
-        for source, target in zip(old, entry.directories, strict=True):
-            _copy_tree(source, target)
-            os.close(source)
-        jail.mount_proc(entry)
-    with step("loopback"):
-        sysapi.bring_loopback_up()
-    with step("namespace descriptors"):
-        namespaces = [
-            os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name, _kind in KINDS
-        ]
-    with step("capabilities"):
-        sysapi.drop_capabilities()
-        sysapi.prctl(sysapi.PR_SET_DUMPABLE, 0)
-        jail.verify(jail.facts_of(entry.plan, jail.FIRST_LAYERS))
-    return Prepared(namespaces, entry.directories, entry.proc_fd)
+def open_namespaces(names: Iterable[str]) -> list[int]:
+    """Descriptors of this process's namespaces of those kinds."""
+    return [os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names]
 
 
-def _copy_tree(source_fd: int, target_fd: int) -> None:
+def copy_tree(source_fd: int, target_fd: int) -> None:
     """Copy what is in one directory into another, both ours, links and times included."""
     if not os.listdir(source_fd):
         return
@@ -188,13 +161,38 @@ def what_stays_shared(except_fds: set[int]) -> str:
 
 
 def travel(namespaces: Sequence[int], cgroups: Sequence[int]) -> None:
-    """Enter the branch's namespaces and groups; the caller forks twice after this."""
-    for fd, (_name, kind) in zip(namespaces, KINDS, strict=True):
+    """Enter the branch's namespaces and groups; the caller forks twice after this.
+
+    The user namespace, first of all, is entered once by each traveller, and left out after that.
+    """
+    for fd, (_name, kind) in zip(namespaces, KINDS[-len(namespaces) :], strict=True):
         sysapi.setns(fd, kind)
         os.close(fd)
     for fd in cgroups:
         os.write(fd, b"0")
         os.close(fd)
+
+
+def fork_twice() -> bool:
+    """True in a grandchild, whose parent exits: it must have lived in the branch, as it does.
+
+    Else the origin's init would adopt the grandchild. Raises OSError if there can be no child.
+    """
+    if sysapi.fork():
+        return False
+    try:
+        if sysapi.fork():
+            os._exit(0)
+    except OSError:
+        os._exit(1)
+    return True
+
+
+def await_children() -> None:
+    """Wait until every child of this process has ended."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
 
 
 def settle() -> None:

@@ -13,6 +13,8 @@ asks init (seccomp_unotify(2)).
   another process, a number must become free and come round again, after all other numbers.
 * kill(-1) is carried out by init, process by process.
 
+Processes that hold capabilities are on the way to make or enter a branch, and are nobody either.
+
 A session that was never branched pays for the question alone, and only where it signals others.
 One listener serves a session and all branches below it; numbers are told apart by the callers'.
 """
@@ -105,16 +107,19 @@ class Gate:
     def fileno(self) -> int:
         return self._listener
 
-    def open(self, kinds: Sequence[int]) -> None:
-        """Let the next process that asks enter namespaces of these kinds, in this order."""
-        self._expected = list(kinds)
-        self._pid = 0
+    def open(self, kinds: Sequence[int], traveller: int) -> None:
+        """Let one process enter namespaces of these kinds, in this order.
+
+        It is `traveller`, who went through before, or with 0 the next that asks.
+        """
+        self._expected = list(kinds) if not traveller or traveller in self._travellers else []
+        self._pid = traveller
         self._passed = 0
 
     def shut(self) -> tuple[int, int]:
         """Let nobody through; how many namespaces who did has entered, and its pid, or 0."""
         self._expected.clear()
-        return self._passed, self._pid
+        return self._passed, self._pid if self._passed else 0
 
     def end(self, travellers: Sequence[int]) -> None:
         """End those who went through the gate, and wait until they have ended."""
@@ -171,7 +176,7 @@ class Gate:
         if target.kind == "processes" and own.depth == 1:
             # The numbers are init's own, and so is the look at them.
             rows = map(self._processes.row, target.numbers)
-            is_own = all(row is not None and row.depth == 1 for row in rows)
+            is_own = all(row is not None and _is_own(row) for row in rows)
             return GO_ON if is_own else errno.ESRCH
         realm = self._realm(own)
         if target.kind == "user":
@@ -194,7 +199,9 @@ class Gate:
         return {
             pid: row
             for pid, row in rows.items()
-            if row.depth == own.depth and _init_of(row, rows) == init
+            if row.depth == own.depth
+            and _init_of(row, rows) == init
+            and not row.has_capabilities
         }
 
     def _threads(self, realm: Iterable[int]) -> set[int]:
@@ -214,6 +221,14 @@ class Gate:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         return DONE if pids else errno.ESRCH
+
+
+def _is_own(row: Row) -> bool:
+    """Whether it is of the session that the gate is in, and not a maker or traveller of branches.
+
+    Those two alone have capabilities there.
+    """
+    return row.depth == 1 and not row.has_capabilities
 
 
 def _is_init(row: Row) -> bool:

@@ -7,7 +7,6 @@ does not hold.
 """
 
 import _socket
-import dataclasses
 import os
 import select
 import signal
@@ -21,7 +20,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
-from sandbox.guest import branch, jail, sysapi, worker
+from sandbox.guest import branch, jail, maker, sysapi, worker
 from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.children import Children
 from sandbox.guest.gate import Gate
@@ -37,7 +36,6 @@ from sandbox.protocol.messages import (
     Kill,
     Killed,
     Pause,
-    Prepared,
     Ready,
     Shut,
     Sweep,
@@ -226,6 +224,8 @@ class Init:
         if held.listener >= 0:
             self._gate = Gate(held.listener, children.processes, lambda: children.has_branches)
         self._user_namespace = held.user_namespace
+        self._maker = -1
+        """A pidfd of the maker of the branches that were asked for last."""
         self._orders: dict[type, Callable[[Any], None]] = {
             Interrupt: self._interrupt,
             Kill: self._kill,
@@ -287,27 +287,44 @@ class Init:
 
     def _admit(self, message: Admit) -> None:
         if self._gate is not None and message.namespaces:
-            self._gate.open([kind for _name, kind in branch.KINDS[: message.namespaces]])
+            kinds = [kind for _name, kind in branch.KINDS[-message.namespaces :]]
+            self._gate.open(kinds, message.traveller)
         else:
             passed, traveller = self._gate.shut() if self._gate is not None else (0, 0)
             self._control.send(Shut(passed, traveller))
 
     def _branch(self, message: Branch) -> None:
-        control_fd, *cgroup_fds = self._control.take_descriptors(1 + message.cgroups)
+        [channel_fd] = self._control.take_descriptors(1)
+        self._end_maker()
         self._children.has_branches = True
         try:
             self._enter_user_namespace()
-            if sysapi.fork_into(branch.NAMESPACES) == 0:
-                _become_branch_init(self._entry, control_fd, cgroup_fds)
-        except OSError:
-            pass  # The host sees the channel end before a word came.
-        for fd in (control_fd, *cgroup_fds):
-            os.close(fd)
+            pid = sysapi.fork_into(maker.NAMESPACES)
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                set_handler(signal.SIGCHLD, int(signal.SIG_DFL))
+                maker.serve(self._entry, channel_fd, _attend_to_branch)
+            self._maker = os.pidfd_open(pid)
+        except OSError as error:
+            maker.say_why_not(Channel(os.dup(channel_fd), "to_init", TO_GUEST_CAP_BYTES), error)
+        os.close(channel_fd)
 
     def _sweep(self, message: Sweep) -> None:
         if self._gate is not None:
             self._gate.end(message.travellers)
-        self._control.send(Swept(self._children.end_strays() if message.looks else 0))
+        strays = 0
+        if message.looks:
+            self._end_maker()  # It has capabilities, and would be taken for one of them.
+            strays = self._children.end_strays()
+        self._control.send(Swept(strays))
+
+    def _end_maker(self) -> None:
+        if self._maker >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._maker, signal.SIGKILL)
+            select.select([self._maker], [], [])
+            os.close(self._maker)
+            self._maker = -1
 
     def _enter_user_namespace(self) -> None:
         """Join the session's own, below which branches are; no capability comes with it to stay."""
@@ -328,20 +345,7 @@ class Init:
             self._control.send(Ready(message.pid, list(self._entry.plan.layers)))
 
 
-def _become_branch_init(entry: jail.Entry, control_fd: int, cgroup_fds: list[int]) -> NoReturn:
-    """The first process in the namespaces of a branch: furnish them and be its init."""
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    sysapi.close_all_but((control_fd, *cgroup_fds))
+def _attend_to_branch(entry: jail.Entry, control_fd: int) -> NoReturn:
+    """The first process of a branch, in its jail, goes on as an init."""
     control = Channel(control_fd, "to_init", TO_GUEST_CAP_BYTES)
-    own = dataclasses.replace(entry, cgroup_fds=cgroup_fds, directories=[], proc_fd=-1)
-    try:
-        made = branch.furnish(own)
-    except JailError as error:
-        control.send(Failed(error.step, error.detail))
-        os._exit(1)
-    control.send(Prepared(len(made.namespaces)), (*made.namespaces, *made.directories))
-    for fd in (*made.namespaces, *made.directories):
-        os.close(fd)
-    bell = Bell((control.fileno(),))
-    Init(own, control, Children(made.proc_fd), bell).attend()
+    Init(entry, control, Children(entry.proc_fd), Bell((control_fd,))).attend()

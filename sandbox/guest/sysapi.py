@@ -142,18 +142,13 @@ def setns(fd: int, kind: int) -> None:
 
 
 def fork_into(flags: int) -> int:
-    """As `os.fork`, the child being in new namespaces; for a process with one thread.
+    """As `fork`, the child being in new namespaces.
 
     One fork where unshare(2) and then a fork for the pid namespace would be two. The C library
     does not see it: the child must start no thread. Source: clone(2).
     """
     arguments = [ctypes.c_long(value) for value in (flags | signal.SIGCHLD, 0, 0, 0, 0)]
-    _before_fork()
     pid: int = _locked_libc.syscall(ctypes.c_long(_NUMBERS["clone"]), *arguments)
-    if pid == 0:
-        _after_fork_in_child()
-    else:
-        ctypes.pythonapi.PyOS_AfterFork_Parent()
     if pid < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"clone: {os.strerror(number)}")
@@ -235,6 +230,12 @@ def new_filesystem(kind: str, options: Sequence[tuple[str, str | None]], attribu
 
 def drop_capabilities() -> None:
     """Give up every capability of every set, for good. Source: capabilities(7)."""
+    bound_capabilities()
+    clear_capability_sets()
+
+
+def bound_capabilities() -> None:
+    """Let no capability come back once it is given up. Source: capabilities(7)."""
     prctl_ambient = syscall("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     assert prctl_ambient == 0
     for capability in range(64):
@@ -244,7 +245,6 @@ def drop_capabilities() -> None:
             # EINVAL: past the last capability that this kernel knows. EPERM: the caller holds
             # no CAP_SETPCAP, so it has nothing in its sets that could come back.
             break
-    clear_capability_sets()
 
 
 def clear_capability_sets() -> None:

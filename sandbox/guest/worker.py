@@ -58,6 +58,11 @@ _next_interpreter.restype = ctypes.c_void_p
 REHEARSALS = 20
 """CPython 3.11 adapts a function to what it does from about its tenth call on."""
 REHEARSED = "1"
+NO_DESCRIPTOR_LEFT = "the session has as many open files as it may have"
+HAS_TAKEN, HAS_ANSWERED, HAS_ENDED = b"t", b"a", b"e"
+"""What a traveller tells the session process: where it is with the host's questions."""
+TOLD_BYTES = 1 << 16
+"""What a pipe holds; two words a branch."""
 WORKER_FAILED = 70
 """EX_SOFTWARE of sysexits.h."""
 
@@ -90,8 +95,6 @@ class Worker:
         self._is_interrupted = False
         self._is_dormant = False
         """Whether this is a copy that nothing has been asked of yet."""
-        self._travellers: list[int] = []
-        """Children on their way to be branches."""
         self._sending = threading.Lock()
         self._main_thread = threading.get_ident()
         self._has_stdin = False
@@ -188,7 +191,7 @@ class Worker:
             fd = self._channel.take_descriptors(1)[0]
         except ValueError:
             # The kernel drops descriptors that come to a process at its limit (unix(7)).
-            return "the session has as many open files as it may have", False
+            return NO_DESCRIPTOR_LEFT, False
         refusal = _what_cannot_be_copied()
         if refusal:
             _say_why_no_copy(fd, refusal)
@@ -199,83 +202,93 @@ class Worker:
             return f"no process could be made for a copy ({error.strerror})", False
 
     def _depart(self, message: Depart) -> None:
-        """Fork a copy that goes on as a branch; see `branch` for how it gets there."""
+        """Fork a traveller for the branches to come, and wait for its end; see `branch`."""
         if not message.namespaces:
-            self._see_off()
             self._channel.send(Copied(message.nonce, ""))
             return
         try:
-            taken = self._channel.take_descriptors(3 + message.namespaces + message.cgroups)
+            taken = self._take_for(message)
         except ValueError:
             self._channel.drop_descriptors()
-            refusal = "the session has as many open files as it may have"
-            self._channel.send(Copied(message.nonce, refusal))
+            self._channel.send(Copied(message.nonce, NO_DESCRIPTOR_LEFT))
             return
-        refusal = ""
-        if message.is_first:
-            self.snippets.loop.let_go()
-            refusal = _what_cannot_be_copied() or branch.what_stays_shared(
-                {self._channel.fileno(), *taken}
-            )
+        self.snippets.loop.let_go()
+        own = {self._channel.fileno(), *taken}
+        refusal = _what_cannot_be_copied() or branch.what_stays_shared(own)
         if not refusal:
             try:
-                refusal, is_copy = self._send_off(taken, message.namespaces)
+                if self._send_off(message, taken):
+                    return  # The session process of a branch, on its own channel.
             except OSError as error:
                 refusal = f"no process could be made for a copy ({error.strerror})"
-            else:
-                if is_copy:
-                    return  # The branch's session process, on its own channel.
         for fd in taken:
             os.close(fd)
-        self._channel.send(Copied(message.nonce, refusal))
+        self.snippets.loop.take_up()
+        if refusal:
+            self._channel.send(Copied(message.nonce, refusal))
 
-    def _send_off(self, taken: list[int], namespaces: int) -> tuple[str, bool]:
-        """Why the traveller did not get through the gate, if so; and whether this is the copy."""
+    def _take_for(self, message: Depart) -> list[int]:
+        return self._channel.take_descriptors(3 + message.namespaces + message.cgroups)
+
+    def _send_off(self, message: Depart, taken: list[int]) -> bool:
+        """Fork a traveller; False when it has ended, True in the session process of a branch.
+
+        While it travels it is the one who hears the host, and tells here how far it has come:
+        a question that it took and has not answered is answered in its place.
+        """
         told, tell = os.pipe()
+        os.write(tell, HAS_TAKEN)
         try:
             traveller = sysapi.fork()
         except OSError:
-            os.close(told)
-            os.close(tell)
+            for end in (told, tell):
+                os.close(end)
             raise
         if traveller == 0:
             os.close(told)
-            self._travel(taken, namespaces, tell)
-            return "", True
-        os.close(tell)
-        self._travellers.append(traveller)
-        is_through = bool(os.read(told, 1))
-        os.close(told)
-        return "" if is_through else "it could not enter the namespaces of the branch", False
-
-    def _see_off(self) -> None:
-        """Wait until all travellers have ended, and go on as before them."""
-        for pid in self._travellers:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
-        self._travellers.clear()
-        self.snippets.loop.take_up()
-
-    def _travel(self, taken: list[int], namespaces: int, tell: int) -> None:
-        """Return in the grandchild, which lives in the branch; parents of it exit.
-
-        A byte to `tell` says that all namespaces are entered.
-        """
-        try:
-            branch.travel(taken[3 : 3 + namespaces], taken[3 + namespaces :])
-            os.write(tell, b"x")
+            self._travel(message, taken, tell)
             os.close(tell)
-            middle = sysapi.fork()
-            if middle:
-                os._exit(os.waitstatus_to_exitcode(os.waitpid(middle, 0)[1]))
-            # Its parent must have lived in the branch, or the origin's init would adopt it.
-            if sysapi.fork():
+            self._arrive(*taken[:3])
+            return True
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(traveller, 0)
+        # The end of the process is what counts: others may have kept the pipe open.
+        last_word = os.read(told, TOLD_BYTES)[-1:]
+        os.close(told)
+        os.close(tell)
+        if last_word != HAS_ANSWERED:
+            refusal = "" if last_word == HAS_ENDED else "the process that was to branch it ended"
+            self._channel.send(Copied("", refusal))
+        return False
+
+    def _travel(self, message: Depart, taken: list[int], tell: int) -> None:
+        """In the traveller: fork into one branch after the other. Returns in each, as a copy.
+
+        A question without namespaces ends the traveller, when those whom it forked have ended.
+        """
+        while True:
+            refusal = ""
+            try:
+                branch.travel(taken[3 : 3 + message.namespaces], taken[3 + message.namespaces :])
+                if branch.fork_twice():
+                    return
+            except OSError:
+                refusal = "it could not enter the namespaces of the branch"
+            for fd in taken[:3]:
+                os.close(fd)
+            self._channel.send(Copied(message.nonce, refusal))
+            os.write(tell, HAS_ANSWERED)
+            following = self._channel.receive()
+            os.write(tell, HAS_TAKEN)
+            if not isinstance(following, Depart) or not following.namespaces:
+                branch.await_children()
+                os.write(tell, HAS_ENDED)
                 os._exit(0)
-        except OSError:
-            os._exit(1)
-        self._travellers.clear()
+            message, taken = following, self._take_for(following)
+
+    def _arrive(self, channel_fd: int, stdout_fd: int, stderr_fd: int) -> None:
+        """Be the session process of a branch, on a channel and streams of its own."""
         branch.settle()
-        channel_fd, stdout_fd, stderr_fd = taken[:3]
         channel = Channel(channel_fd, "to_guest", TO_GUEST_CAP_BYTES)
         channel.send(Parked(os.getpid()))
         os.dup2(stdout_fd, 1)

@@ -65,6 +65,10 @@ QUOTES_CAP = 64 * 1024
 A body above `UNCOUNTED_BYTES` may have this much of it, which the largest message needs."""
 
 
+NESTING = "nesting"
+"""Step of a `Failed` that says: the kernel makes no namespaces below these any more."""
+
+
 class MessageError(ValueError):
     """A message that its receiver must not act on."""
 
@@ -101,6 +105,7 @@ class Kind(IntEnum):
     SHUT = 38
     SWEEP = 39
     SWEPT = 40
+    MAKE = 41
 
 
 Direction = Literal["to_zygote", "from_zygote", "to_init", "from_init", "to_guest", "from_guest"]
@@ -208,6 +213,14 @@ class Pause:
 
 @dataclass(frozen=True)
 class Branch:
+    """Fork a maker of branches. Descriptor: its channel, on which the host sends `Make`.
+
+    It says nothing there unless it cannot be made: then init answers Failed in its place.
+    """
+
+
+@dataclass(frozen=True)
+class Make:
     """Make the namespaces of a branch. Descriptors: its control channel, then `cgroups`."""
 
     cgroups: int
@@ -222,12 +235,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Admit:
-    """Let the next process that asks enter `namespaces` in the order agreed.
+    """Let `traveller`, 0 for the next process that asks, enter the last `namespaces` of the list.
 
-    With 0 nobody is let in any more; the answer is Shut.
+    With 0 namespaces nobody is let in any more; the answer is Shut.
     """
 
     namespaces: int
+    traveller: int
 
 
 @dataclass(frozen=True)
@@ -304,15 +318,15 @@ class Check:
 class Depart:
     """Fork a copy into a branch. Descriptors: channel, stdout, stderr, namespaces, cgroups.
 
-    The answer, Copied, comes when it is through the gate. Whether the session can be branched
-    at all is looked up before the first of several. With 0 namespaces nobody departs: the answer
-    comes when all who did are gone from here.
+    The answer, Copied, comes when it is through the gate. The first of several is taken by the
+    session process, which looks up whether it can be branched at all and forks a traveller; the
+    others by the traveller. With 0 namespaces nobody departs: the answer comes when all who did
+    are gone from here.
     """
 
     nonce: str
     namespaces: int
     cgroups: int
-    is_first: bool
 
 
 @dataclass(frozen=True)
@@ -426,6 +440,7 @@ Message = (
     | Copied
     | Measured
     | Branch
+    | Make
     | Prepared
     | Admit
     | Shut
@@ -486,9 +501,15 @@ SPECS = (
     Spec(Kind.KILLED, Killed, "from_init", {"count": SIZE, "gone": items(PID, 256)}),
     Spec(Kind.INTERRUPT, Interrupt, "to_init", {"pid": PID}),
     Spec(Kind.KILL, Kill, "to_init", {"spare": items(PID, 256)}),
-    Spec(Kind.BRANCH, Branch, "to_init", {"cgroups": whole(0, 8)}),
+    Spec(Kind.BRANCH, Branch, "to_init", {}),
+    Spec(Kind.MAKE, Make, "to_init", {"cgroups": whole(0, 8)}),
     Spec(Kind.PREPARED, Prepared, "from_init", {"namespaces": whole(0, 16)}),
-    Spec(Kind.ADMIT, Admit, "to_init", {"namespaces": whole(0, 16)}),
+    Spec(
+        Kind.ADMIT,
+        Admit,
+        "to_init",
+        {"namespaces": whole(0, 16), "traveller": whole(0, 2**22)},
+    ),
     Spec(Kind.SHUT, Shut, "from_init", {"passed": whole(0, 16), "traveller": whole(0, 2**22)}),
     Spec(Kind.CONFIRM, Confirm, "to_init", {"pid": PID}),
     Spec(Kind.SWEEP, Sweep, "to_init", {"travellers": items(PID, 256), "looks": flag()}),
@@ -501,7 +522,6 @@ SPECS = (
             "nonce": NONCE,
             "namespaces": whole(0, 16),
             "cgroups": whole(0, 8),
-            "is_first": flag(),
         },
     ),
     Spec(Kind.PAUSE, Pause, "to_init", {"stopped": flag()}),

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from typing import NamedTuple
 
 import pytest
@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 
 from sandbox import (
     AsyncSandbox,
+    BranchesTooDeep,
     CheckpointDropped,
     CopyRefused,
     Limits,
@@ -474,6 +475,29 @@ def test_a_branch_of_a_branch_of_a_branch(session: Session) -> None:
     assert text(line[3].run("path[-1]")) == "'great-grandchild'"
     assert text(line[0].run("path")) == "['origin']"
     line[3].close()
+
+
+async def test_a_line_of_branches_ends_with_an_error_that_says_how_deep_they_nest() -> None:
+    async with AsyncSandbox(pool_size=0) as box, AsyncExitStack() as stack:
+        line = [await stack.enter_async_context(box.session())]
+        await line[0].run("x = 1")
+
+        async def branch_on() -> None:
+            while len(line) < 40:
+                line.append(await stack.enter_async_context(await line[-1].fork()))
+
+        with pytest.raises(BranchesTooDeep, match="nest 32 deep at most") as caught:
+            await branch_on()
+        assert caught.value.generation == len(line) - 1
+        assert len(line) > 20
+        # Nobody is worse off, and nearer to the first session there is room.
+        for one in (line[0], line[-2], line[-1]):
+            assert text(await one.run("x")) == "1"
+        async with await line[-3].fork() as branch:
+            assert text(await branch.run("x")) == "1"
+        with pytest.raises(BranchesTooDeep):
+            await line[-1].fork(2)
+        assert text(await line[-1].run("x")) == "1"
 
 
 def test_branches_outlive_their_origin(box: Sandbox) -> None:

@@ -89,6 +89,18 @@ CASES = [
         " go on without a copy.",
     ),
     (
+        errors.BranchesTooDeep(29),
+        {
+            "generation": 29,
+            "why": "it is 29 branches away from its first session, and the kernel makes no"
+            " namespaces below its own, which nest 32 deep at most",
+        },
+        "The session cannot be copied: it is 29 branches away from its first session, and the"
+        " kernel makes no namespaces below its own, which nest 32 deep at most. Branch a session"
+        " nearer to the first one, or take what is needed to a new session. With few branches,"
+        " raise user.max_user_namespaces and user.max_pid_namespaces.",
+    ),
+    (
         errors.CheckpointDropped("3", "its process is gone"),
         {"checkpoint": "3", "why": "its process is gone"},
         "Checkpoint 3 was dropped: its process is gone. Take a new checkpoint.",

@@ -53,10 +53,13 @@ class Process(NamedTuple):
     numbers: tuple[int, ...]
     groups: tuple[int, ...]
     threads: tuple[tuple[int, ...], ...] = ()
+    capabilities: int = 0
 
 
 TREE = {  # a session (2, child 4, group 4) with branches 10 and 20; 20 has a branch of its own, 30
     1: Process(0, (1,), (1,)),
+    6: Process(1, (6,), (6,), (), 1 << 21),  # and a maker of branches, as 20 has
+    26: Process(20, (26, 6), (26, 6), (), 1 << 21),
     2: Process(1, (2,), (2,), ((3,),)),
     4: Process(2, (4,), (4,)),
     10: Process(1, (10, 1), (10, 1)),
@@ -73,7 +76,7 @@ def tell(directory: Path, pid: int, process: Process, numbers: tuple[int, ...]) 
     (directory / "status").write_text(
         f"State:\tS (sleeping)\nTgid:\t{pid}\nPPid:\t{process.parent}\n"
         f"NSpid:\t{' '.join(map(str, numbers))}\nNSpgid:\t{' '.join(map(str, process.groups))}\n"
-        "CapInh:\t0\nCapPrm:\t0\nCapEff:\t0\n"
+        f"CapInh:\t0\nCapPrm:\t{process.capabilities:x}\nCapEff:\t0\n"
     )
 
 
@@ -114,10 +117,10 @@ def judge(processes: Processes, caller: int, name: str, *arguments: int) -> int:
 @pytest.mark.parametrize(
     ("caller", "own", "foreign"),
     [
-        (2, {1, 2, 3, 4}, {5, 10, 11, 20, 21, 22, 30, 31}),
+        (2, {1, 2, 3, 4}, {5, 6, 10, 11, 20, 21, 22, 26, 30, 31}),
         (3, {1, 2, 3, 4}, {5, 10, 11}),
         (11, {1, 3}, {2, 4, 7, 8, 10, 11}),
-        (21, {1, 3, 4}, {2, 7, 8, 20, 21, 31}),
+        (21, {1, 3, 4}, {2, 6, 7, 8, 20, 21, 26, 31}),
         (31, {1, 3}, {2, 4, 7, 8, 31}),
     ],
 )

@@ -96,7 +96,7 @@ class Wire:
         async with asyncio.timeout(within_s):
             await self._is_parked_or_over.wait()
         if self.parked is None:
-            raise CopyRefused("the copy ended at once")
+            raise CopyRefused(self.refusal or "the copy ended at once")
         return self.parked
 
     def park(self, pid: int) -> None:

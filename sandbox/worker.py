@@ -32,6 +32,7 @@ from sandbox.lifecycle import Event, State, after
 from sandbox.maker import Maker
 from sandbox.meter import Meter
 from sandbox.protocol.messages import (
+    NO_PROCESS,
     TO_HOST_CAP_BYTES,
     TRUSTED_CAP_BYTES,
     Admit,
@@ -261,7 +262,12 @@ class Worker:
         """In the origin: make sure that who departed is there or has ended. Raises CopyRefused."""
         if not self.guest.is_open or self._pidfd < 0:
             raise SessionLost("its process ended while it was branched")
-        await self.guest.ask(Depart("see off", 0, 0), within_s=START_WITHIN_S)
+        try:
+            await self.guest.ask(Depart("see off", 0, 0), within_s=START_WITHIN_S)
+        finally:
+            await self._end_travellers()
+
+    async def _end_travellers(self) -> None:
         travellers, self._travellers = self._travellers, []
         gatekeeper = self.gatekeeper or self
         if gatekeeper is not self:
@@ -279,10 +285,16 @@ class Worker:
 
     @contextlib.contextmanager
     def _no_misuse(self) -> Iterator[None]:
-        """End the origin if somebody went through the gate and no branch comes of it."""
+        """End the origin if somebody went through the gate and no branch comes of it.
+
+        But for the one who says that it could not fork there: `see_off` ends it and looks for
+        others, and the branch's namespaces end with its init.
+        """
         try:
             yield
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, CopyRefused) and error.why.startswith(NO_PROCESS):
+                raise
             if self._passage.passed and self.gatekeeper is not None:
                 # Whoever it was is not where it should be: see `guest/branch`.
                 self.gatekeeper.kill_with_branches()
@@ -599,7 +611,9 @@ class Worker:
     def _on_guest(self, wire: Wire, message: Message) -> None:
         if isinstance(message, Parked):
             wire.park(message.pid)
-        elif isinstance(message, Copied) and wire is not self.guest:
+        elif isinstance(message, Copied) and (
+            wire is not self.guest or self.state is State.STARTING
+        ):
             wire.refusal = message.refusal
             wire.close()
         elif wire.answer is not None:

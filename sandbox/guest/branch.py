@@ -40,7 +40,8 @@ branch's files. What it forked once it was in the branch's pid namespace is seen
 forked before that has capabilities, which nobody else in the session's own has once the maker was
 ended, and init looks for such processes. If somebody went through and no branch came of it, or
 stayed outside, the host ends the session and all of its branches: somebody used the moment when the
-gate was open for another.
+gate was open for another. A traveller that may have no more processes says so, and is ended with
+the branches that it was to make.
 
 A branch shares with its origin only what the origin had made before: open pipes and sockets, and
 memory mapped shared. A session that has some is not branched (`what_stays_shared`). Whether it
@@ -171,21 +172,6 @@ def travel(namespaces: Sequence[int], cgroups: Sequence[int]) -> None:
     for fd in cgroups:
         os.write(fd, b"0")
         os.close(fd)
-
-
-def fork_twice() -> bool:
-    """True in a grandchild, whose parent exits: it must have lived in the branch, as it does.
-
-    Else the origin's init would adopt the grandchild. Raises OSError if there can be no child.
-    """
-    if sysapi.fork():
-        return False
-    try:
-        if sysapi.fork():
-            os._exit(0)
-    except OSError:
-        os._exit(1)
-    return True
 
 
 def await_children() -> None:

@@ -7,6 +7,8 @@ only if the original dies, and goes away when the supervisor closes its channel.
 
 The keeper is a grandchild whose parent has exited, so init adopts it. As a child it would make
 `os.wait()` in a snippet wait for it.
+
+The module is longer than others: all that the session process answers is one subject.
 """
 
 import contextlib
@@ -30,6 +32,7 @@ from sandbox.guest.channel import Channel, ChannelClosed
 from sandbox.guest.snippet import Ending, SnippetRunner
 from sandbox.protocol.frames import FrameError
 from sandbox.protocol.messages import (
+    NO_PROCESS,
     TO_GUEST_CAP_BYTES,
     Check,
     Checked,
@@ -199,7 +202,7 @@ class Worker:
         try:
             return "", self._park(fd)
         except OSError as error:
-            return f"no process could be made for a copy ({error.strerror})", False
+            return f"{NO_PROCESS} ({error.strerror})", False
 
     def _depart(self, message: Depart) -> None:
         """Fork a traveller for the branches to come, and wait for its end; see `branch`."""
@@ -220,7 +223,7 @@ class Worker:
                 if self._send_off(message, taken):
                     return  # The session process of a branch, on its own channel.
             except OSError as error:
-                refusal = f"no process could be made for a copy ({error.strerror})"
+                refusal = f"{NO_PROCESS} ({error.strerror})"
         for fd in taken:
             os.close(fd)
         self.snippets.loop.take_up()
@@ -270,10 +273,12 @@ class Worker:
             refusal = ""
             try:
                 branch.travel(taken[3 : 3 + message.namespaces], taken[3 + message.namespaces :])
-                if branch.fork_twice():
-                    return
             except OSError:
                 refusal = "it could not enter the namespaces of the branch"
+            else:
+                refusal, is_copy = self._fork_into_branch(taken[0])
+                if is_copy:
+                    return
             for fd in taken[:3]:
                 os.close(fd)
             self._channel.send(Copied(message.nonce, refusal))
@@ -285,6 +290,25 @@ class Worker:
                 os.write(tell, HAS_ENDED)
                 os._exit(0)
             message, taken = following, self._take_for(following)
+
+    def _fork_into_branch(self, channel_fd: int) -> tuple[str, bool]:
+        """Why there is no copy in the branch, if so; and whether this process is the copy.
+
+        Its parent exits. That must have lived in the branch too: the origin's init would adopt a
+        grandchild of anybody else.
+        """
+        try:
+            if sysapi.fork():
+                return "", False
+        except OSError as error:
+            return f"{NO_PROCESS} ({error.strerror})", False
+        try:
+            if sysapi.fork():
+                os._exit(0)
+        except OSError as error:
+            _say_why_no_copy(channel_fd, f"{NO_PROCESS} ({error.strerror})")
+            os._exit(1)
+        return "", True
 
     def _arrive(self, channel_fd: int, stdout_fd: int, stderr_fd: int) -> None:
         """Be the session process of a branch, on a channel and streams of its own."""

@@ -65,6 +65,8 @@ QUOTES_CAP = 64 * 1024
 A body above `UNCOUNTED_BYTES` may have this much of it, which the largest message needs."""
 
 
+NO_PROCESS = "no process could be made for a copy"
+"""How a refusal begins that says so; whoever said it may have been through the gate."""
 NESTING = "nesting"
 """Step of a `Failed` that says: the kernel makes no namespaces below these any more."""
 

@@ -701,6 +701,19 @@ def test_a_session_without_a_descriptor_left_says_so(session: Session) -> None:
         assert text(branch.run("x")) == "1"
 
 
+@pytest.mark.parametrize("processes", range(4, 10))
+def test_a_session_with_too_few_processes_for_its_branches_goes_on(processes: int) -> None:
+    limits = Limits(processes=processes)
+    box = Sandbox(Policy(limits=limits), pool_size=0)
+    with counting_by("meter"), box, box.session() as session:
+        session.run("x = 1")
+        with pytest.raises(CopyRefused, match="no process could be made for a copy"):
+            session.fork(12)
+        assert text(session.run("x")) == "1"
+        with session.fork() as branch:
+            assert text(branch.run("x")) == "1"
+
+
 # ---- the gate -----------------------------------------------------------------------------------
 
 GATE = """

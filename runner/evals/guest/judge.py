@@ -6,6 +6,7 @@ write. `replay` has the other way: answers that a candidate in another jail gave
 runner/evals/grader.py for who trusts whom.
 """
 
+import ast
 import builtins
 import json
 import os
@@ -26,6 +27,10 @@ from runner.evals.guest.tests import require_imports, tests_in
 GUEST_ROOTS = ("/workspace", "/mnt/data", "/tmp", "/dev/shm")
 REPORTED_CAP = 4000
 COMPILED_KEPT = 512
+EXPLAIN = "__explain__"
+BOUND_NODES = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await)
+BOUND_NAMES = frozenset(("locals", "vars", "dir", "eval", "exec", "super"))
+"""What means something else in another function."""
 BROKEN_TEST = (ModuleNotFoundError, SyntaxError)
 """Raised by the judge itself these say that the test cannot run here, whatever the candidate."""
 
@@ -260,11 +265,15 @@ class Judge:
             how = f"exited with status {code}"
         return CandidateGone("crashed", f"its process {how} before the test was over")
 
+    def explain(self, message: Callable[[], Any]) -> Any:
+        """The message of an assertion that does not hold."""
+        return message()
+
     # ---- checks ---------------------------------------------------------------------------------
 
     def calls(self, check: dict[str, Any]) -> None:
         """Run tests here; the functions that they call are the candidate's, by stand-ins."""
-        names: dict[str, Any] = {"__name__": "test"}
+        names: dict[str, Any] = {"__name__": "test", EXPLAIN: self.explain}
         if check["helpers"]:
             exec(compiled(check["helpers"], "<prompt>"), names)
         code = compiled(check["test"], "<test>")
@@ -448,8 +457,33 @@ def _rebuilt(names: list[str], message: str, text: str) -> BaseException:
 
 @lru_cache(maxsize=COMPILED_KEPT)
 def compiled(source: str, file: str) -> CodeType:
-    """The trusted `source`, compiled; many candidates are judged by one test."""
-    return compile(source, file, "exec", dont_inherit=True)
+    """The trusted `source`, compiled; many candidates are judged by one test.
+
+    What an assertion says when it fails is made by `EXPLAIN`, a name of the test.
+    """
+    tree = ast.parse(source, file)
+    nodes = list(ast.walk(tree))
+    # A function in a class does not see the names of the class.
+    if not any(isinstance(node, ast.ClassDef) for node in nodes):
+        for node in nodes:
+            if isinstance(node, ast.Assert) and node.msg is not None and _asks(node.msg):
+                node.msg = _deferred(node.msg)
+    return compile(ast.fix_missing_locations(tree), file, "exec", dont_inherit=True)
+
+
+def _asks(message: ast.expr) -> bool:
+    """Whether `message` calls something, and means the same in a function of its own."""
+    nodes = list(ast.walk(message))
+    return (
+        any(isinstance(node, ast.Call) for node in nodes)
+        and not any(isinstance(node, BOUND_NODES) for node in nodes)
+        and not any(isinstance(node, ast.Name) and node.id in BOUND_NAMES for node in nodes)
+    )
+
+
+def _deferred(message: ast.expr) -> ast.Call:
+    nothing = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
+    return ast.Call(ast.Name(EXPLAIN, ast.Load()), [ast.Lambda(nothing, message)], [])
 
 
 def names_of(code: CodeType) -> set[str]:

@@ -11,7 +11,7 @@ import json
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from runner.evals.guest.arena import CHANCE, Gone
@@ -165,6 +165,8 @@ class Recital:
         self._line = 0
         self._handles: dict[int, str] = {}
         self.has_skipped = False
+        self.is_explaining = False
+        """Whether an assertion has failed for good, and only its message is being made."""
         self.missing = ""
         """Why the test could not be decided by what was said; empty if it could."""
 
@@ -185,6 +187,8 @@ class Recital:
 
     def _place(self, target: Any, *arguments: Any) -> int:
         wanted = [self._handles.get(target["object"][0]), *arguments]
+        if self.is_explaining and self._next and self._calls[self._next - 1] == wanted:
+            return self._next - 1  # Many a message repeats the call; the last answer will do.
         for place in range(self._next, len(self._calls)):
             if self._calls[place] == wanted:
                 self.has_skipped |= place > self._next
@@ -213,11 +217,26 @@ class Recital:
         raise error(why)
 
 
+class Reader(Judge):
+    """A judge of what was said."""
+
+    def __init__(self, recital: Recital) -> None:
+        super().__init__(recital)
+        self._recital = recital
+
+    def explain(self, message: Callable[[], Any]) -> Any:
+        self._recital.is_explaining = True
+        try:
+            return message()
+        finally:
+            self._recital.is_explaining = False
+
+
 def verdict(check: dict[str, Any], asked: dict[str, Any], text: str) -> dict[str, Any]:
     """What the judge says of the recital `text`, or {"missing": why} if that does not decide it."""
     recital = Recital(text, asked, skips=check["kind"] == "inputs")
     random.seed(CHANCE)
-    said = repr(Judge(recital).verdict(check))
+    said = repr(Reader(recital).verdict(check))
     if recital.missing:
         is_certain = recital.missing == "silence" and not recital.has_skipped
         return {"missing": "silence" if is_certain else "another question"}

@@ -107,6 +107,30 @@ def test_a_question_that_was_not_foreseen_is_no_verdict(test: str) -> None:
     assert judged(test, said(2, 2, 2)) == {"missing": "another question"}
 
 
+def test_the_message_of_a_failed_assertion_may_repeat_its_call() -> None:
+    test = (
+        "def check(candidate):\n"
+        "    assert candidate(1) == 2, 'Error: ' + str(candidate(1))\n"
+        "    assert candidate(2) == 3, 'Error: ' + str(candidate(2))\n"
+    )
+    assert judged(test, said(2, 3))["outcome"] == "passed"
+    failed = judged(test, said(2, 9))
+    assert (failed["outcome"], failed["result"]) == ("failed", "failed: Error: 9")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "assert candidate(1) == 2, str(candidate(5))",
+        "assert candidate(1) == 2 or candidate(1) == 2, ''",
+        "assert candidate(1) == 2, (yes := candidate(1))",
+    ],
+)
+def test_any_other_repetition_is_not_guessed_at(line: str) -> None:
+    test = f"def check(candidate):\n    {line}\n"
+    assert judged(test, said(7)) == {"missing": "another question"}
+
+
 def test_a_test_that_hides_the_gap_does_not_pass_by_it() -> None:
     test = (
         "def check(candidate):\n    assert candidate(1)\n"

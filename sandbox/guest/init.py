@@ -45,8 +45,6 @@ from sandbox.protocol.messages import (
 )
 from sandbox.protocol.plan import WORKSPACE
 
-NO_DESCRIPTOR = 1 << 30
-"""Above any that there can be."""
 BOUND = b"b"
 """Init tells the session process that it has given up its rights: no snippet runs before that."""
 NOTHING_HELD = jail.Held(-1, -1, -1)
@@ -90,10 +88,9 @@ def serve(
             os.close(fd)
         _become_session_process(entry, ends)
         worker.serve(session, ends.guest)
-    low, high = sorted((ends.control, ends.init))
-    os.closerange(0, low)
-    os.closerange(low + 1, high)
-    os.closerange(high + 1, NO_DESCRIPTOR)
+    # Not os.closerange, which tries one number after the other where Python was built with a C
+    # library that is older than close_range(2).
+    sysapi.close_all_but((ends.control, ends.init))
     os.setsid()
     try:
         jail.take(entry.prepared.init_steps, entry)

@@ -24,10 +24,10 @@ class OwnDirectory:
     def __init__(self, prefix: str = PREFIX, within: str | None = None) -> None:
         while True:
             self.path = tempfile.mkdtemp(prefix=prefix, dir=within)
-            os.chmod(self.path, MODE)
             self._fd = hold(self.path)
             # Between the two, a sweep may have taken it for one that is left.
             if self._fd >= 0 and os.fstat(self._fd).st_nlink:
+                os.fchmod(self._fd, MODE)
                 return
             self.abandon()
 

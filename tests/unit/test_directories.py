@@ -56,3 +56,22 @@ def test_what_is_left_is_removed_with_all_that_is_in_it(folder: Path) -> None:
     own.abandon()
     assert sweep() == 1
     assert list(folder.iterdir()) == []
+
+
+def test_another_start_may_sweep_a_directory_before_it_is_held(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, swept = tempfile.mkdtemp, []
+
+    def make_late(prefix: str, dir: str | None) -> str:
+        path = make(prefix=prefix, dir=dir)
+        if not swept:
+            swept.append(sweep())
+        return path
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_late)
+    own = OwnDirectory()
+    assert swept == [1]
+    assert os.stat(own.path).st_mode & 0o777 == 0o711
+    assert list(folder.iterdir()) == [Path(own.path)]
+    own.remove()

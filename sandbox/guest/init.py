@@ -1,4 +1,4 @@
-"""Worker init: the first process of a session. It jails itself, forks the session process, reaps.
+"""Worker init: the first process of a session. It forks the session process, and reaps.
 
 Trusted: it never runs guest code, and no guest can stop, trace or signal it (it is pid 1 of the
 session's pid namespace, undumpable, and signals without a handler do not reach a pid 1 from
@@ -68,12 +68,21 @@ class Ends(NamedTuple):
 def serve(
     entry: jail.Entry, ends: Ends, others: tuple[int, ...], session: worker.Worker
 ) -> NoReturn:
-    """Enter the jail, fork the session process, and serve the supervisor until it goes.
+    """Fork the session process, give up all rights, and serve the supervisor until it goes.
 
     `others` are descriptors of the zygote's that no session may keep. Every page that is touched
     here is a page more in each session. So this does as little as it can, forks the process that
     puts the jail on and says whether it holds, and waits until it is needed.
     """
+    try:
+        _serve(entry, ends, others, session)
+    finally:
+        os._exit(1)  # Nothing may unwind into the frames of the zygote, whose copy this is.
+
+
+def _serve(
+    entry: jail.Entry, ends: Ends, others: tuple[int, ...], session: worker.Worker
+) -> NoReturn:
     try:
         set_handler(SIGCHLD, SIG_DFL)
         if not entry.plan.asks_for("pid_namespace"):
@@ -81,7 +90,6 @@ def serve(
         jail.join_cgroups(entry)
         pid = sysapi.fork()
     except OSError as error:
-        # It must not unwind into the frames of the zygote, whose copy this process is.
         _fail(ends.control, JailError("session process", str(error)))
     if pid == 0:
         for fd in (ends.init, *others):

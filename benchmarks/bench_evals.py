@@ -21,10 +21,10 @@ from pathlib import Path
 import psutil
 
 from benchmarks.harness import Bench, Unmeasured, benchmark, long_benchmark
-from runner.evals.files import read
-from runner.evals.grader import Grader
-from runner.evals.records import Row, Sample, Task, Verdict
+from runner.evals.grading.grader import Grader
 from runner.evals.run import IN_FLIGHT
+from runner.evals.samples.files import read
+from runner.evals.samples.records import Row, Sample, Task, Verdict
 from runner.evals.settings import Settings
 from runner.evals.suites import SUITES
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sandbox import AsyncSandbox, Completed, Limits, Outcome, Policy
-from sandbox.policy import Module
+from sandbox.policy.policy import Module
 
 PRELOAD: tuple[Module, ...] = ("pandas",)
 

@@ -10,8 +10,8 @@ import statistics
 import time
 from typing import NoReturn
 
-from sandbox.guest import memory, zygote
-from sandbox.guest.worker import Worker
+from sandbox.guest.boot import memory, zygote
+from sandbox.guest.session.worker import Worker
 from sandbox.protocol.plan import JailPlan
 
 FORKS = 5

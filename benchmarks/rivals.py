@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from typing import Self
 
 from benchmarks.harness import Unmeasured
-from sandbox.environment import discover
-from sandbox.lowering import lower
-from sandbox.policy import Policy
-from sandbox.supervisor import BOOTSTRAP, LAUNCHER_ENV, LAUNCHER_FLAGS, PACKAGE_PARENT
+from sandbox.policy.environment import discover
+from sandbox.policy.lowering import lower
+from sandbox.policy.policy import Policy
+from sandbox.processes.supervisor import BOOTSTRAP, LAUNCHER_ENV, LAUNCHER_FLAGS, PACKAGE_PARENT
 
 ANSWER_CAP = 1 << 16
 KERNEL_START_S = 60.0
@@ -36,7 +36,7 @@ class ForkServer:
         policy = Policy(preload=preload)
         plan = lower(policy, discover(policy.environment))
         flags = [
-            BOOTSTRAP.replace("sandbox.guest.launcher", "benchmarks.forkserver")
+            BOOTSTRAP.replace("sandbox.guest.boot.launcher", "benchmarks.forkserver")
             if flag == BOOTSTRAP
             else flag
             for flag in LAUNCHER_FLAGS

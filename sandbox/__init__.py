@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sandbox.blocking import Sandbox, Session
-    from sandbox.copies import Checkpoint, CheckpointState
+    from sandbox.doctor.features import FeatureReport, LayerReport, probe
     from sandbox.engine import AsyncSandbox
     from sandbox.errors import (
         BranchesTooDeep,
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
         Stderr,
         Stdout,
     )
-    from sandbox.features import FeatureReport, LayerReport, probe
-    from sandbox.limits import Limits
     from sandbox.outcome import (
         Artifact,
         Completed,
@@ -63,13 +61,15 @@ if TYPE_CHECKING:
         outcome_from_json,
         outcome_to_json,
     )
-    from sandbox.policy import ImportPolicy, Mount, Policy
+    from sandbox.policy.limits import Limits
+    from sandbox.policy.policy import ImportPolicy, Mount, Policy
     from sandbox.protocol.messages import Checked
-    from sandbox.session import AsyncSession, BestOf
+    from sandbox.session.copies import Checkpoint, CheckpointState
+    from sandbox.session.session import AsyncSession, BestOf
 
 _NAMES = {  # module: what users may import of it
     "sandbox.blocking": "Sandbox Session",
-    "sandbox.copies": "Checkpoint CheckpointState",
+    "sandbox.session.copies": "Checkpoint CheckpointState",
     "sandbox.engine": "AsyncSandbox",
     "sandbox.errors": (
         "BranchesTooDeep CheckpointDropped CopyRefused EngineTimeout EnvironmentFailed"
@@ -77,15 +77,15 @@ _NAMES = {  # module: what users may import of it
         " SessionError SessionExpired SessionLost StaleProcess ZygoteDied"
     ),
     "sandbox.events": "ArtifactMade Displayed Event Finished Started Stderr Stdout",
-    "sandbox.features": "FeatureReport LayerReport probe",
-    "sandbox.limits": "Limits",
+    "sandbox.doctor.features": "FeatureReport LayerReport probe",
+    "sandbox.policy.limits": "Limits",
     "sandbox.outcome": (
         "Artifact Completed Denial Died ErrorInfo LimitExceeded NameChange Outcome Raised Refused"
         " StreamCut Truncated Usage exit_status outcome_from_json outcome_to_json"
     ),
-    "sandbox.policy": "ImportPolicy Mount Policy",
+    "sandbox.policy.policy": "ImportPolicy Mount Policy",
     "sandbox.protocol.messages": "Checked",
-    "sandbox.session": "AsyncSession BestOf",
+    "sandbox.session.session": "AsyncSession BestOf",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 

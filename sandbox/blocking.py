@@ -19,15 +19,15 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar, overload
 
 from sandbox import events
-from sandbox.copies import Checkpoint, CheckpointState
 from sandbox.engine import POOL_SIZE, SESSIONS_CAP, WAITING_CAP, AsyncSandbox
 from sandbox.errors import StaleProcess
-from sandbox.lifetime import RETENTION_S
-from sandbox.limits import Limits
 from sandbox.outcome import Outcome
-from sandbox.policy import Policy
+from sandbox.policy.limits import Limits
+from sandbox.policy.policy import Policy
 from sandbox.protocol.messages import Checked
-from sandbox.session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT, AsyncSession, BestOf
+from sandbox.session.copies import Checkpoint, CheckpointState
+from sandbox.session.lifetime import RETENTION_S
+from sandbox.session.session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT, AsyncSession, BestOf
 
 T = TypeVar("T")
 

@@ -6,19 +6,21 @@ from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 from typing import Self
 
-from sandbox import cgroup, directories, events, features
-from sandbox.environment import Environment, discover
+from sandbox import events
+from sandbox.doctor import features
 from sandbox.errors import LayerUnavailable, PolicyError, SessionClosed, StaleProcess
-from sandbox.lifetime import RETENTION_S
-from sandbox.limits import Limits
-from sandbox.lowering import lower
 from sandbox.outcome import Outcome
-from sandbox.policy import Policy
-from sandbox.pool import Pool
+from sandbox.policy.environment import Environment, discover
+from sandbox.policy.limits import Limits
+from sandbox.policy.lowering import lower
+from sandbox.policy.policy import Policy
+from sandbox.processes import cgroup, directories
+from sandbox.processes.pool import Pool
+from sandbox.processes.supervisor import Zygote
+from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import Checked
-from sandbox.session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT, AsyncSession
-from sandbox.supervisor import Zygote
-from sandbox.worker import Worker
+from sandbox.session.lifetime import RETENTION_S
+from sandbox.session.session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT, AsyncSession
 
 POOL_SIZE = 2
 SESSIONS_CAP = 64

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from sandbox import LayerUnavailable, probe
-from sandbox.features import PROBED, FeatureReport
+from sandbox.doctor.features import PROBED, FeatureReport
 
 # How long an example takes is no finding: the machine has other work.
 settings.register_profile("cellblock", deadline=None)

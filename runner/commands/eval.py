@@ -116,9 +116,9 @@ def eval_command(
 
     from runner.errors import ConfigError, RequestError
     from runner.evals import BadInput, GenerationFailed, OutputFailed, evaluate
-    from runner.evals.page import write_page
-    from runner.evals.progress import ProgressView
-    from runner.evals.table import render, summary
+    from runner.evals.report.page import write_page
+    from runner.evals.report.progress import ProgressView
+    from runner.evals.report.table import render, summary
 
     try:
         if model is not None:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
         GradingFailed,
         OutputFailed,
     )
+    from runner.evals.grading.score import Score, pass_at_k
     from runner.evals.library import evaluate, evaluate_async
-    from runner.evals.records import Verdict
     from runner.evals.rewards import Reward, reward
     from runner.evals.run import Report
-    from runner.evals.score import Score, pass_at_k
+    from runner.evals.samples.records import Verdict
     from runner.evals.settings import Settings
     from runner.evals.suites import SUITES
 
@@ -38,13 +38,13 @@ _HOMES = {
     "Report": "run",
     "Reward": "rewards",
     "SUITES": "suites",
-    "Score": "score",
+    "Score": "grading.score",
     "Settings": "settings",
-    "Verdict": "records",
+    "Verdict": "samples.records",
     "evaluate": "library",
     "evaluate_async": "library",
     "generate": "draws",
-    "pass_at_k": "score",
+    "pass_at_k": "grading.score",
     "reward": "rewards",
 }
 

@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from runner.evals.errors import BadInput, GradingFailed
-from runner.evals.grader import Grader
-from runner.evals.records import Sample, Task, Verdict
+from runner.evals.grading.grader import Grader
+from runner.evals.grading.tries import decide
 from runner.evals.run import Job
+from runner.evals.samples.records import Sample, Task, Verdict
 from runner.evals.settings import Settings
 from runner.evals.suites import SUITES
-from runner.evals.tries import decide
 
 BATCHES_PER_JOB = 4
 """Samples of a batch, for each job of the node."""

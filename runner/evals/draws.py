@@ -10,9 +10,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from runner.errors import ReplayMismatch, UpstreamError
-from runner.evals import files
 from runner.evals.errors import BadInput, GenerationFailed, OutputFailed
-from runner.evals.records import Json, Task
+from runner.evals.samples import files
+from runner.evals.samples.records import Json, Task
 from runner.evals.suites.base import Suite
 from runner.evals.suites.loading import load_suite
 from runner.models.port import Model, ModelRequest, Sampling, TextDelta

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from runner.evals import files
 from runner.evals.errors import BadInput
-from runner.evals.files import Source
-from runner.evals.records import Json, Row
 from runner.evals.run import Engine, LocalEngine, Progress, Report, prepare, run
+from runner.evals.samples import files
+from runner.evals.samples.files import Source
+from runner.evals.samples.records import Json, Row
 from runner.evals.settings import Settings
 from runner.evals.suites import SUITES
 

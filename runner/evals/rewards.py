@@ -14,13 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from runner.evals import files
 from runner.evals.errors import BadInput
-from runner.evals.grader import Grader
-from runner.evals.records import Json, Row, Sample, Task, Verdict
+from runner.evals.grading.grader import Grader
+from runner.evals.grading.tries import decide
+from runner.evals.samples import files
+from runner.evals.samples.records import Json, Row, Sample, Task, Verdict
 from runner.evals.settings import Settings
 from runner.evals.suites import SUITES
-from runner.evals.tries import decide
 
 NO_VERDICT = math.nan
 TaskGiven = str | Mapping[str, Json]

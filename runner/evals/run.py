@@ -5,18 +5,18 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from runner.evals import files, manifest
 from runner.evals.errors import BadInput
-from runner.evals.files import Source
-from runner.evals.grader import Grader
-from runner.evals.journal import Journal, result_record
-from runner.evals.manifest import Manifest
-from runner.evals.records import Sample, Task, Verdict
-from runner.evals.score import Score, score
+from runner.evals.grading.grader import Grader
+from runner.evals.grading.score import Score, score
+from runner.evals.grading.tries import decide
+from runner.evals.samples import files, manifest
+from runner.evals.samples.files import Source
+from runner.evals.samples.journal import Journal, result_record
+from runner.evals.samples.manifest import Manifest
+from runner.evals.samples.records import Sample, Task, Verdict
 from runner.evals.settings import Settings
 from runner.evals.suites.base import Suite
 from runner.evals.suites.loading import load_suite
-from runner.evals.tries import decide
 
 IN_FLIGHT = 6
 """Samples under way, for each that runs: the others are judged, several at a time."""

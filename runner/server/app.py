@@ -13,7 +13,13 @@ from starlette.responses import PlainTextResponse, Response
 from runner.config import Config
 from runner.errors import RequestError, RequestFault, RunnerError, StorageError
 from runner.models.directory import Directory
-from runner.server import (
+from runner.server.auth import Accounts
+from runner.server.http.gate import Gate
+from runner.server.http.metrics import Metrics
+from runner.server.http.replies import error_reply, json_reply
+from runner.server.live.containers import Containers
+from runner.server.live.session_table import SessionTable
+from runner.server.routes import (
     chat_routes,
     container_routes,
     conversation_routes,
@@ -22,18 +28,12 @@ from runner.server import (
     run_code_routes,
     sessions,
 )
-from runner.server.auth import Accounts
-from runner.server.container_store import ContainerStore
-from runner.server.containers import Containers
-from runner.server.conversation_store import ConversationStore
-from runner.server.file_store import FileStore
-from runner.server.gate import Gate
-from runner.server.metrics import Metrics
-from runner.server.replies import error_reply, json_reply
-from runner.server.response_store import ResponseStore
 from runner.server.services import DAY_S, Services
-from runner.server.session_table import SessionTable
-from runner.server.storage import Storage
+from runner.server.store.container_store import ContainerStore
+from runner.server.store.conversation_store import ConversationStore
+from runner.server.store.file_store import FileStore
+from runner.server.store.response_store import ResponseStore
+from runner.server.store.storage import Storage
 from runner.tools.web import WebTools
 from sandbox import AsyncSandbox, SandboxError
 

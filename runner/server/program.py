@@ -10,7 +10,7 @@ import uvicorn
 from runner.config import Config
 from runner.models.directory import Directory
 from runner.server.app import create_app, open_services
-from runner.server.logs import JsonLines
+from runner.server.http.logs import JsonLines
 from runner.server.services import Services
 
 CLOSE_S = 2

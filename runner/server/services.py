@@ -11,18 +11,18 @@ from runner.dialects.asked import Asked
 from runner.events import CallDone, CallRunning, Ended, LoopEvent
 from runner.loop import Budget, Loop
 from runner.models.directory import Directory
-from runner.server import logs
 from runner.server.auth import Account, Accounts
-from runner.server.background import BackgroundRuns
-from runner.server.container_store import ContainerStore
-from runner.server.containers import Containers, Lease
-from runner.server.conversation_store import ConversationStore
-from runner.server.file_store import FileStore
-from runner.server.metrics import Metrics
-from runner.server.response_store import ResponseStore
-from runner.server.session_table import SessionTable
-from runner.server.storage import Storage
-from runner.server.streaming import Streams
+from runner.server.http import logs
+from runner.server.http.metrics import Metrics
+from runner.server.http.streaming import Streams
+from runner.server.live.background import BackgroundRuns
+from runner.server.live.containers import Containers, Lease
+from runner.server.live.session_table import SessionTable
+from runner.server.store.container_store import ContainerStore
+from runner.server.store.conversation_store import ConversationStore
+from runner.server.store.file_store import FileStore
+from runner.server.store.response_store import ResponseStore
+from runner.server.store.storage import Storage
 from runner.tools.code_interpreter import CodeInterpreter
 from runner.tools.port import Tool
 from runner.tools.web import WebTools

@@ -16,8 +16,8 @@ from talking import on_loop
 
 from runner.config import KeySettings, ServerSettings
 from runner.errors import ConfigError
-from runner.server import memory_limit
 from runner.server.app import open_services
+from runner.server.live import memory_limit
 
 OTHER, SMALL = "sk-other-key", "sk-small-key"
 BASES = ("/v1", "/compatible-mode/v1", "/api/v2/apps/protocols/compatible-mode/v1")

@@ -11,7 +11,7 @@ from serving import KEY, MODEL, config, directory, serving
 
 from runner.config import ServerSettings
 from runner.models.replay import Replay
-from runner.server.logs import LOG, JsonLines, trace_of
+from runner.server.http.logs import LOG, JsonLines, trace_of
 
 SECRET = "a secret question"
 CODE, PRINTED, ANSWER = "x = 'secret code'; x", "'secret code'", "a secret answer"

@@ -13,7 +13,7 @@ from openai import OpenAI
 from serving import KEY, MODEL, TalkModel, directory, serving
 from talking import ONE_CALL, PLOT, POWER, STATE_1, STATE_2, TALKS, on_loop
 
-from runner.server import blobs
+from runner.server.store import blobs
 from sandbox import ZygoteDied
 
 GENERATION = "/api/v1/services/aigc/text-generation/generation"
@@ -117,7 +117,7 @@ def test_a_file_of_a_snippet_that_finds_the_disk_full_ends_the_response(
 def test_a_full_disk_before_a_response_is_507_and_the_model_is_not_asked(
     server, asking, monkeypatch
 ):
-    monkeypatch.setattr("runner.server.storage.SPARE_BYTES", 2**62)
+    monkeypatch.setattr("runner.server.store.storage.SPARE_BYTES", 2**62)
     with pytest.raises(openai.InternalServerError) as caught:
         asking.responses.create(model=MODEL, input=ONE_CALL, tools=TOOLS)
     assert caught.value.status_code == 507

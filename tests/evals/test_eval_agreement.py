@@ -18,10 +18,11 @@ from corpora import (
     rows,
 )
 
-from runner.evals import SUITES, Report, Settings, evaluate, files
-from runner.evals.grader import Grader
-from runner.evals.records import Spent, Verdict
+from runner.evals import SUITES, Report, Settings, evaluate
+from runner.evals.grading.grader import Grader
 from runner.evals.run import prepare
+from runner.evals.samples import files
+from runner.evals.samples.records import Spent, Verdict
 
 EVERY = 8
 """One task of so many; the full sets run in benchmarks."""

@@ -12,7 +12,7 @@ from ray.cluster_utils import Cluster
 
 from runner.evals import Report, evaluate, evaluate_async
 from runner.evals.cluster import RayEngine
-from runner.evals.records import Sample, Verdict
+from runner.evals.samples.records import Sample, Verdict
 
 SAMPLES = 60
 KILLED_AFTER = 12

@@ -9,7 +9,7 @@ from corpora import HUMANEVAL, rows
 
 from runner.commands.eval import eval_command
 from runner.evals import SUITES
-from runner.evals.records import Row, Task
+from runner.evals.samples.records import Row, Task
 from runner.models.port import ModelRequest, Sampling, TextDelta, TurnEnded
 from runner.models.replay import exchange_line
 from runner.transcript import Question

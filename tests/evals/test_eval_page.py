@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runner.evals import Report, evaluate
-from runner.evals.page import write_page
+from runner.evals.report.page import write_page
 
 EVIL = (
     "</script><script>document.title = 'owned'</script>"

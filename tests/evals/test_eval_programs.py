@@ -5,8 +5,9 @@ from pathlib import Path
 
 from corpora import CONTESTS, DABENCH, rows
 
-from runner.evals import SUITES, evaluate, files
-from runner.evals.records import Row, Sample
+from runner.evals import SUITES, evaluate
+from runner.evals.samples import files
+from runner.evals.samples.records import Row, Sample
 from runner.evals.suites.base import Answer
 
 SLACK_TIMEOUT_S = 10.0

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from corpora import BIGCODEBENCH, CLASSEVAL, CONTESTS, CRUXEVAL, DABENCH, HUMANEVAL, MBPP
 
-from runner.evals import SUITES, files
-from runner.evals.records import Row, Sample
+from runner.evals import SUITES
+from runner.evals.samples import files
+from runner.evals.samples.records import Row, Sample
 
 CORPORA = {
     "humaneval": HUMANEVAL,

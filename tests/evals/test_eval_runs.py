@@ -16,11 +16,11 @@ from corpora import COMPLETIONS, HUMANEVAL, rows
 
 from runner.commands.eval import eval_command
 from runner.evals import Settings, evaluate
-from runner.evals.files import read
-from runner.evals.grader import Grader
-from runner.evals.records import Sample, Task, Verdict
+from runner.evals.grading.grader import Grader
+from runner.evals.grading.tries import decide
 from runner.evals.run import prepare
-from runner.evals.tries import decide
+from runner.evals.samples.files import read
+from runner.evals.samples.records import Sample, Task, Verdict
 from sandbox import SessionLost
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from sandbox.directories import OwnDirectory
+from sandbox.processes.directories import OwnDirectory
 
 CONTROL_ID = 65_000 + os.getpid() % 500
 """Who runs the victim and the bare controls, when the tests are run by root; other test processes

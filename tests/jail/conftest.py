@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Policy, Sandbox, Session, blocking, cgroup, directories, probe
+from sandbox import Policy, Sandbox, Session, blocking, probe
+from sandbox.processes import cgroup, directories
 from tests.jail import bait
 from tests.jail.corpus import TIERS, Tier
 from tests.jail.traces import bring_to_rest, traces

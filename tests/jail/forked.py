@@ -8,8 +8,8 @@ import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sandbox.guest import sysapi
-from sandbox.guest.syscalls import NUMBERS
+from sandbox.guest.kernel import sysapi
+from sandbox.guest.kernel.syscalls import NUMBERS
 
 DEADLINE_S = 20
 """A child that hangs is ended by its own SIGALRM; no body takes a tenth of this."""

@@ -17,8 +17,8 @@ from sandbox import (
     Sandbox,
     Session,
 )
-from sandbox.environment import discover
 from sandbox.outcome import Raised
+from sandbox.policy.environment import discover
 from sandbox.protocol.plan import ImportRule
 
 MiB = 1024 * 1024

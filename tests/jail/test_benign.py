@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox import Policy, Sandbox, cgroup
+from sandbox import Policy, Sandbox
 from sandbox.outcome import Outcome, Raised
+from sandbox.processes import cgroup
 from tests.jail import corpus
 from tests.jail.corpus import Tier, Use
 

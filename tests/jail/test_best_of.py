@@ -4,17 +4,10 @@ import threading
 
 import pytest
 
-from sandbox import (
-    CheckpointDropped,
-    CopyRefused,
-    Limits,
-    PolicyError,
-    Sandbox,
-    Session,
-    lifetime,
-)
+from sandbox import CheckpointDropped, CopyRefused, Limits, PolicyError, Sandbox, Session
 from sandbox.outcome import Completed, Outcome, Raised
-from sandbox.worker import Worker
+from sandbox.processes.worker import Worker
+from sandbox.session import lifetime
 from tests.jail.corpus import Tier
 
 

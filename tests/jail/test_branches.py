@@ -34,10 +34,10 @@ from sandbox import (
     SessionLost,
     engine,
 )
-from sandbox.copies import Checkpoint
-from sandbox.guest.sysapi import ARCH
-from sandbox.guest.syscalls import NUMBERS
+from sandbox.guest.kernel.sysapi import ARCH
+from sandbox.guest.kernel.syscalls import NUMBERS
 from sandbox.outcome import Completed, LimitExceeded, Outcome, Raised, outcome_to_json
+from sandbox.session.copies import Checkpoint
 from tests.jail.bait import Bait
 from tests.jail.corpus import Attack
 from tests.jail.test_attacks import (
@@ -770,7 +770,8 @@ def test_who_uses_the_gate_in_place_of_a_branch_ends_the_session(box: Sandbox) -
             "    os._exit(0)\n"
             "os.wait(); [real(fd) for fd in spare]\n"
             # The one who may go waits, so that the other is first however they are scheduled.
-            "import sys, time\nsysapi = sys.modules['sandbox.guest.sysapi']\ngo = sysapi.setns\n"
+            "import sys, time\nsysapi = sys.modules['sandbox.guest.kernel.sysapi']\n"
+            "go = sysapi.setns\n"
             "sysapi.setns = lambda *where: (time.sleep(0.3), go(*where))"
         )
         with pytest.raises(CopyRefused, match="could not enter"):
@@ -789,7 +790,7 @@ def test_who_enters_a_namespace_of_a_branch_and_stays_outside_ends_the_session(
         branch = session.fork()
         # The traveller leaves a child behind on its way, with what entering gave it.
         session.run(
-            "import os, sys, time\nsysapi = sys.modules['sandbox.guest.sysapi']\n"
+            "import os, sys, time\nsysapi = sys.modules['sandbox.guest.kernel.sysapi']\n"
             "real, entered = sysapi.setns, []\n"
             "def enter(fd, kind):\n"
             "    real(fd, kind); entered.append(kind)\n"

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from sandbox import AsyncSandbox, CheckpointDropped, Policy, PolicyError, Sandbox, Session
-from sandbox.copies import Checkpoint
 from sandbox.errors import CopyRefused
+from sandbox.session.copies import Checkpoint
 from tests.jail.corpus import Tier
 
 

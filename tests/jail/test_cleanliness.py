@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sandbox import LayerUnavailable, Policy, Sandbox, Session, SessionLost, cgroup, engine
+from sandbox import LayerUnavailable, Policy, Sandbox, Session, SessionLost, engine
+from sandbox.processes import cgroup
 from tests.jail.corpus import Tier
 from tests.jail.hosts import descendants, kill, live_host, wait_until, wait_until_gone
 

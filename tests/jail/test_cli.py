@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from sandbox import Completed, LimitExceeded, Raised, outcome_from_json
-from sandbox.features import PROBED
+from sandbox.doctor.features import PROBED
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "runner")

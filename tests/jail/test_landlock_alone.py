@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
-from sandbox.guest import landlock
-from sandbox.guest.landlock import PathRule
+from sandbox.guest.jail import landlock
+from sandbox.guest.jail.landlock import PathRule
 from sandbox.protocol.plan import Tier
 from tests.jail.forked import Said, errno_of, run
 

@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import pytest
 
-from sandbox import ImportPolicy, Limits, Policy, Sandbox, cgroup, engine
-from sandbox.environment import Environment
-from sandbox.lowering import lower
+from sandbox import ImportPolicy, Limits, Policy, Sandbox, engine
+from sandbox.policy.environment import Environment
+from sandbox.policy.lowering import lower
+from sandbox.processes import cgroup
 from sandbox.protocol.plan import LAYERS, ImportRule, JailPlan, Tier
 
 ATTEMPT = """

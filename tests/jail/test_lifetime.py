@@ -18,9 +18,9 @@ from sandbox import (
     SessionClosed,
     SessionError,
     SessionExpired,
-    lifetime,
 )
-from sandbox.snapshots import Snapshot, Snapshots
+from sandbox.session import lifetime
+from sandbox.session.snapshots import Snapshot, Snapshots
 from tests.jail.corpus import Tier
 
 SOON_S = 5.0

@@ -14,17 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import cgroup, features
+from sandbox.doctor import features
+from sandbox.doctor.features import FeatureReport, ask, command, judge
 from sandbox.errors import EngineTimeout, EnvironmentFailed
-from sandbox.features import FeatureReport, ask, command, judge
-from sandbox.guest import trial
-from sandbox.guest.syscalls import NUMBERS
-from sandbox.guest.trial import Answer, Trial, attempt
+from sandbox.guest.kernel.syscalls import NUMBERS
+from sandbox.guest.probe import trial
+from sandbox.guest.probe.trial import Answer, Trial, attempt
+from sandbox.processes import cgroup
 from sandbox.protocol.plan import LAYERS
 
 PLAIN_ID = 65534
 INTERPRETERS = (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3")
-PACKAGES = str(Path(features.__file__).parent.parent)
+PACKAGES = str(Path(features.__file__).parents[2])
 NAMESPACES = [layer for layer in LAYERS if layer.endswith("_namespace")]
 ALLOW, ERRNO = 0x7FFF0000, 0x00050000
 
@@ -38,7 +39,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 WITHOUT_QUOTA = f"""
 import os, sys
 sys.path.append({PACKAGES!r})
-from sandbox.guest.trial import enter_user_namespace
+from sandbox.guest.probe.trial import enter_user_namespace
 enter_user_namespace(inside=0)
 with open("/proc/sys/user/max_user_namespaces", "w") as stream:
     stream.write("0")

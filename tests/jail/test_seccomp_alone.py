@@ -19,9 +19,10 @@ from functools import cache
 
 import pytest
 
-from sandbox.guest import seccomp, sysapi
-from sandbox.guest.callrules import ALLOW, NOTIFY, Rule, refuse, rules_for
-from sandbox.guest.syscalls import NUMBERS, X32_BIT
+from sandbox.guest.jail import seccomp
+from sandbox.guest.jail.callrules import ALLOW, NOTIFY, Rule, refuse, rules_for
+from sandbox.guest.kernel import sysapi
+from sandbox.guest.kernel.syscalls import NUMBERS, X32_BIT
 from tests.jail.forked import Ended, Said, call, errno_of, run
 from tests.unit.calls import expected
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sandbox import LayerUnavailable, Policy, Sandbox, Session
-from sandbox.lowering import LAYERS_OF
+from sandbox.policy.lowering import LAYERS_OF
 from sandbox.protocol.plan import LAYERS
 from tests.jail.corpus import Tier
 from tests.jail.hosts import run_host

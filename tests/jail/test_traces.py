@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import Sandbox
-from sandbox.cgroup import PREFIX
+from sandbox.processes.cgroup import PREFIX
 from tests.jail.traces import bring_to_rest, traces
 
 Parents = tuple[str, ...]

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sandbox import Sandbox, blocking, cgroup
+from sandbox import Sandbox, blocking
+from sandbox.processes import cgroup
 
 RESTS_WITHIN_S = 10.0
 LOOKS_EVERY_S = 0.001

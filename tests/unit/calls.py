@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-from sandbox.guest.callrules import DEFAULT, Rule
+from sandbox.guest.jail.callrules import DEFAULT, Rule
 
 JUNK = 0xDEAD_BEEF_0000_0000
 """Upper halves that the kernel ignores where it takes an int."""

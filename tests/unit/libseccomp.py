@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 from itertools import product
 
-from sandbox.guest.callrules import DEFAULT, KILL_PROCESS, Check, Rule
-from sandbox.guest.syscalls import AUDIT_ARCH, NUMBERS
+from sandbox.guest.jail.callrules import DEFAULT, KILL_PROCESS, Check, Rule
+from sandbox.guest.kernel.syscalls import AUDIT_ARCH, NUMBERS
 from tests.unit import bpf
 from tests.unit.calls import Arguments
 

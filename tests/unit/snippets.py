@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from sandbox.guest.bundles import Scalar
-from sandbox.guest.origins import SNIPPET_FILE
-from sandbox.guest.snippet import Ending, SnippetRunner
+from sandbox.guest.display.bundles import Scalar
+from sandbox.guest.language.origins import SNIPPET_FILE
+from sandbox.guest.session.snippet import Ending, SnippetRunner
 from sandbox.protocol.plan import Language
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import cgroup
-from sandbox.cgroup import CpuTime, Hierarchies, SessionGroup, ZygoteGroups
+from sandbox.processes import cgroup
+from sandbox.processes.cgroup import CpuTime, Hierarchies, SessionGroup, ZygoteGroups
 
 GiB = 1024**3
 V1_FILES = {

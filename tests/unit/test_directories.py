@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.directories import PREFIX, OwnDirectory, sweep
+from sandbox.processes.directories import PREFIX, OwnDirectory, sweep
 from sandbox.protocol.trees import hold
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.guest import bundles, tables
-from sandbox.guest.bundles import bundle_from, bundle_of
-from sandbox.guest.display import BUNDLES_CAP, SHORT_TEXT, TOTAL_CAP
+from sandbox.guest.display import bundles, tables
+from sandbox.guest.display.bundles import bundle_from, bundle_of
+from sandbox.guest.display.display import BUNDLES_CAP, SHORT_TEXT, TOTAL_CAP
 from sandbox.protocol.frames import FrameReader
 from sandbox.protocol.messages import TO_HOST_CAP_BYTES, Display, pack, unpack
 from tests.unit.snippets import Snippets, snippets

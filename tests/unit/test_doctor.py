@@ -5,8 +5,8 @@ import json
 import pytest
 
 from runner import doctor
-from sandbox.features import PROBED, Answers, FeatureReport, Try, judge
-from sandbox.remedies import Facts
+from sandbox.doctor.features import PROBED, Answers, FeatureReport, Try, judge
+from sandbox.doctor.remedies import Facts
 
 FACTS = Facts(
     kernel="6.8.0-45-generic",

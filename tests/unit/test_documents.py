@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from runner.cli import commands
-from sandbox.lowering import LAYERS_OF
 from sandbox.outcome import EXIT_STATUS
+from sandbox.policy.lowering import LAYERS_OF
 
 ROOT = Path(__file__).parents[2]
 ATTACKS = ROOT / "tests" / "jail" / "attacks"

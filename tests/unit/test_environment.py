@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from sandbox.environment import QUESTION, Environment, _understood, discover
 from sandbox.errors import EnvironmentFailed
+from sandbox.policy.environment import QUESTION, Environment, _understood, discover
 
 ANSWER = {
     "executable": "/opt/py/bin/python3",

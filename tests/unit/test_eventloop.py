@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox.guest import eventloop
+from sandbox.guest.session import eventloop
 from tests.unit.snippets import Snippets, snippets
 
 

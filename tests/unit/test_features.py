@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox import features
+from sandbox.doctor import features
+from sandbox.doctor.features import PROBED, Answers, FeatureReport, Try, judge, read
+from sandbox.doctor.remedies import DOCKER, KUBERNETES, PODMAN, ROWS, Cause, Facts, Row, cause_of
 from sandbox.errors import EnvironmentFailed, LayerUnavailable
-from sandbox.features import PROBED, Answers, FeatureReport, Try, judge, read
-from sandbox.guest import launcher, probe, probe_cgroup, trial
-from sandbox.guest.syscalls import NUMBERS
-from sandbox.lowering import FIRST_HOST_ID, LAYERS_OF
+from sandbox.guest.boot import launcher
+from sandbox.guest.kernel.syscalls import NUMBERS
+from sandbox.guest.probe import probe, probe_cgroup, trial
+from sandbox.policy.lowering import FIRST_HOST_ID, LAYERS_OF
 from sandbox.protocol.plan import LAYERS
-from sandbox.remedies import DOCKER, KUBERNETES, PODMAN, ROWS, Cause, Facts, Row, cause_of
 
 NAMESPACES = tuple(layer for layer in LAYERS if layer.endswith("_namespace"))
 NOTHING_ODD = Facts(
@@ -312,8 +313,8 @@ def test_the_probe_is_started_isolated_and_with_the_package_last_on_its_path():
     interpreter, *options, code, packages = features.command("/usr/bin/python3")
     assert (interpreter, options) == ("/usr/bin/python3", ["-I", "-S", "-B", "-c"])
     assert "sys.path.append(sys.argv[1])" in code
-    assert "sandbox.guest.probe" in code
-    assert features.__file__ == f"{packages}/sandbox/features.py"
+    assert "sandbox.guest.probe.probe" in code
+    assert features.__file__ == f"{packages}/sandbox/doctor/features.py"
 
 
 # ---- both sides agree ---------------------------------------------------------------------------

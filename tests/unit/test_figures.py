@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import matplotlib.pyplot as plt
 import pytest
 
-from sandbox.guest import figures
+from sandbox.guest.display import figures
 from tests.unit.snippets import Snippets, snippets
 
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from sandbox.guest.gate import DONE, GO_ON, Gate, Target, target_of
-from sandbox.guest.processes import Processes
+from sandbox.guest.branching.gate import DONE, GO_ON, Gate, Target, target_of
+from sandbox.guest.kernel.processes import Processes
 
 MINUS_ONE = 0xFFFFFFFF
 PRIO_PROCESS, PRIO_GROUP, PRIO_USER = 0, 1, 2

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.guest import figures
-from sandbox.guest.hooks import ImportHooks
+from sandbox.guest.display import figures
+from sandbox.guest.language.hooks import ImportHooks
 from tests.unit.snippets import Snippets, snippets
 
 

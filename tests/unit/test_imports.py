@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.guest import imports
-from sandbox.guest.imports import ImportPolicy
-from sandbox.guest.origins import GUEST_ROOTS, Origins
+from sandbox.guest.language import imports
+from sandbox.guest.language.imports import ImportPolicy
+from sandbox.guest.language.origins import GUEST_ROOTS, Origins
 from sandbox.protocol.plan import ImportAction, ImportRule
 
 Told = list[list[str]]

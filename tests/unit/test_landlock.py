@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.guest import landlock
-from sandbox.guest.landlock import Handled
+from sandbox.guest.jail import landlock
+from sandbox.guest.jail.landlock import Handled
 from sandbox.protocol.plan import Access, Tier
 
 VERSIONS = range(1, 12)

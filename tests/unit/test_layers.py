@@ -22,48 +22,95 @@ PACKAGES = ("sandbox", "runner")
 HOST_ORDER = (
     ("sandbox.errors",),
     ("sandbox.protocol.*",),
-    ("sandbox.settings", "sandbox.presets", "sandbox.remedies"),
-    ("sandbox.limits", "sandbox.policy", "sandbox.outcome", "sandbox.environment"),
-    ("sandbox.lifecycle", "sandbox.meter", "sandbox.cgroup", "sandbox.wire", "sandbox.output"),
-    ("sandbox.lowering", "sandbox.events", "sandbox.workspace", "sandbox.lifetime"),
-    ("sandbox.snapshots",),
-    ("sandbox.features",),
-    ("sandbox.inherited", "sandbox.directories"),
-    ("sandbox.maker",),
-    ("sandbox.worker",),
-    ("sandbox.supervisor",),
-    ("sandbox.run", "sandbox.copies", "sandbox.conclusion", "sandbox.session"),
-    ("sandbox.pool",),
+    ("sandbox.policy.settings", "sandbox.policy.presets", "sandbox.doctor.remedies"),
+    (
+        "sandbox.policy.limits",
+        "sandbox.policy.policy",
+        "sandbox.outcome",
+        "sandbox.policy.environment",
+    ),
+    (
+        "sandbox.processes.lifecycle",
+        "sandbox.processes.meter",
+        "sandbox.processes.cgroup",
+        "sandbox.processes.wire",
+        "sandbox.session.output",
+    ),
+    (
+        "sandbox.policy.lowering",
+        "sandbox.events",
+        "sandbox.session.workspace",
+        "sandbox.session.lifetime",
+    ),
+    ("sandbox.session.snapshots",),
+    ("sandbox.doctor.features",),
+    ("sandbox.processes.inherited", "sandbox.processes.directories"),
+    ("sandbox.processes.maker",),
+    ("sandbox.processes.worker",),
+    ("sandbox.processes.supervisor",),
+    (
+        "sandbox.session.run",
+        "sandbox.session.copies",
+        "sandbox.session.conclusion",
+        "sandbox.session.session",
+    ),
+    ("sandbox.processes.pool",),
     ("sandbox.engine",),
     ("sandbox.blocking",),
 )
 GUEST_ORDER = (
     ("sandbox.protocol.*",),
-    ("sandbox.guest.syscalls", "sandbox.guest.callrules", "sandbox.guest.channel"),
-    ("sandbox.guest.processes",),
-    ("sandbox.guest.children",),
-    ("sandbox.guest.sysapi",),
-    ("sandbox.guest.landlock", "sandbox.guest.seccomp"),
-    ("sandbox.guest.atfork", "sandbox.guest.hooks", "sandbox.guest.origins", "sandbox.guest.audit"),
-    ("sandbox.guest.imports", "sandbox.guest.standins", "sandbox.guest.sources"),
-    ("sandbox.guest.guards",),
-    ("sandbox.guest.restricted",),
-    ("sandbox.guest.compiler", "sandbox.guest.check"),
-    ("sandbox.guest.modes", "sandbox.guest.texts", "sandbox.guest.names", "sandbox.guest.tables"),
-    ("sandbox.guest.figures", "sandbox.guest.bundles", "sandbox.guest.tracebacks"),
-    ("sandbox.guest.display", "sandbox.guest.eventloop", "sandbox.guest.streams"),
-    ("sandbox.guest.snippet",),
-    ("sandbox.guest.root", "sandbox.guest.reach", "sandbox.guest.memory"),
-    ("sandbox.guest.jail",),
-    ("sandbox.guest.branch", "sandbox.guest.gate"),
-    ("sandbox.guest.maker",),
-    ("sandbox.guest.worker",),
-    ("sandbox.guest.init",),
-    ("sandbox.guest.zygote",),
-    ("sandbox.guest.launcher",),
-    ("sandbox.guest.trial",),
-    ("sandbox.guest.probe_cgroup", "sandbox.guest.probe_namespaces"),
-    ("sandbox.guest.probe",),
+    (
+        "sandbox.guest.kernel.syscalls",
+        "sandbox.guest.jail.callrules",
+        "sandbox.guest.kernel.channel",
+    ),
+    ("sandbox.guest.kernel.processes",),
+    ("sandbox.guest.boot.children",),
+    ("sandbox.guest.kernel.sysapi",),
+    ("sandbox.guest.jail.landlock", "sandbox.guest.jail.seccomp"),
+    (
+        "sandbox.guest.session.atfork",
+        "sandbox.guest.language.hooks",
+        "sandbox.guest.language.origins",
+        "sandbox.guest.language.audit",
+    ),
+    (
+        "sandbox.guest.language.imports",
+        "sandbox.guest.language.standins",
+        "sandbox.guest.language.sources",
+    ),
+    ("sandbox.guest.language.guards",),
+    ("sandbox.guest.language.restricted",),
+    ("sandbox.guest.session.compiler", "sandbox.guest.language.check"),
+    (
+        "sandbox.guest.session.modes",
+        "sandbox.guest.display.texts",
+        "sandbox.guest.display.names",
+        "sandbox.guest.display.tables",
+    ),
+    (
+        "sandbox.guest.display.figures",
+        "sandbox.guest.display.bundles",
+        "sandbox.guest.display.tracebacks",
+    ),
+    (
+        "sandbox.guest.display.display",
+        "sandbox.guest.session.eventloop",
+        "sandbox.guest.display.streams",
+    ),
+    ("sandbox.guest.session.snippet",),
+    ("sandbox.guest.jail.root", "sandbox.guest.jail.reach", "sandbox.guest.boot.memory"),
+    ("sandbox.guest.jail.jail",),
+    ("sandbox.guest.branching.branch", "sandbox.guest.branching.gate"),
+    ("sandbox.guest.branching.maker",),
+    ("sandbox.guest.session.worker",),
+    ("sandbox.guest.boot.init",),
+    ("sandbox.guest.boot.zygote",),
+    ("sandbox.guest.boot.launcher",),
+    ("sandbox.guest.probe.trial",),
+    ("sandbox.guest.probe.probe_cgroup", "sandbox.guest.probe.probe_namespaces"),
+    ("sandbox.guest.probe.probe",),
 )
 RUNNER_ORDER = (
     ("runner.errors", "runner.terminal"),
@@ -77,8 +124,8 @@ RUNNER_ORDER = (
     ("runner.cli", "runner.__main__"),
 )
 ORDERS = (("sandbox.guest.*", GUEST_ORDER), ("sandbox.*", HOST_ORDER), ("runner.*", RUNNER_ORDER))
-UNORDERED = ("sandbox", "sandbox.guest", "sandbox.protocol", "runner")
-"""Packages themselves: nothing but a docstring, or names that are resolved on first use."""
+UNORDERED = ("sandbox", "runner")
+"""Packages whose names are resolved on first use."""
 
 ENDS = (  # who          may not import     why
     ("sandbox.*", "runner", "the engine stands alone"),
@@ -93,8 +140,8 @@ STANDARD_LIBRARY_ONLY = (
 )
 """Patterns of modules, and the libraries that one of them may have all the same (see HOMES)."""
 HOMES: Mapping[str, tuple[str, ...]] = {  # library -> the modules that may import it
-    "psutil": ("sandbox.meter",),
-    "RestrictedPython": ("sandbox.guest.restricted",),
+    "psutil": ("sandbox.processes.meter",),
+    "RestrictedPython": ("sandbox.guest.language.restricted",),
     "pydantic": ("sandbox.*", "runner.*"),
     "rich": ("runner.*",),
     "click": ("runner.cli", "runner.commands.*"),
@@ -140,6 +187,12 @@ class Module(NamedTuple):
     source: str
     tree: ast.Module
     imports: tuple[Import, ...]
+
+    @property
+    def is_room(self) -> bool:
+        """Whether it is a package that holds nothing but a docstring."""
+        is_package = self.path.endswith("/__init__.py")
+        return is_package and all(isinstance(one, ast.Expr) for one in self.tree.body)
 
     @property
     def is_host(self) -> bool:
@@ -224,7 +277,9 @@ def rank_in(order: tuple[tuple[str, ...], ...], name: str) -> int | None:
 def imports_point_one_way(tree: Tree) -> Iterator[Violation]:
     rule = "imports point one way"
     for module in tree.values():
-        if module.name in UNORDERED or matches(module.name, ("sandbox.protocol.*",)):
+        if module.name in UNORDERED or module.is_room:
+            continue
+        if matches(module.name, ("sandbox.protocol.*",)):
             continue
         order = order_of(module.name)
         own = rank_in(order, module.name)
@@ -235,6 +290,8 @@ def imports_point_one_way(tree: Tree) -> Iterator[Violation]:
         for found in module.imports:
             # Names for annotations load nothing.
             if found.is_for_types or found.target not in tree or found.target in UNORDERED:
+                continue
+            if tree[found.target].is_room:
                 continue
             rank = rank_in(order, found.target)
             if rank is not None and rank > own:
@@ -402,9 +459,11 @@ def test_the_checkout_keeps_the_rule(rule, checkout):
 
 
 def test_the_checkout_is_read_whole(checkout):
-    assert {"sandbox", "sandbox.errors", "sandbox.guest.zygote", "runner.doctor"} <= set(checkout)
-    targets = {found.target for found in checkout["sandbox.features"].imports}
-    assert {"sandbox.errors", "sandbox.lowering", "pydantic"} <= targets
+    assert {"sandbox", "sandbox.errors", "sandbox.guest.boot.zygote", "runner.doctor"} <= set(
+        checkout
+    )
+    targets = {found.target for found in checkout["sandbox.doctor.features"].imports}
+    assert {"sandbox.errors", "sandbox.policy.lowering", "pydantic"} <= targets
 
 
 def test_every_place_in_an_order_is_taken_once():
@@ -423,17 +482,17 @@ INIT = '__all__ = ["Policy"]\n'
     [
         (
             imports_point_one_way,
-            "sandbox/limits.py",
-            "import os\nfrom sandbox.session import Session\n",
+            "sandbox/policy/limits.py",
+            "import os\nfrom sandbox.session.session import Session\n",
             2,
-            "sandbox.limits imports sandbox.session, which stands above it",
+            "sandbox.policy.limits imports sandbox.session.session, which stands above it",
         ),
         (
             imports_point_one_way,
             "sandbox/errors.py",
-            "def late():\n    from sandbox import session\n",
+            "def late():\n    from sandbox.session import session\n",
             2,
-            "sandbox.errors imports sandbox.session, which stands above it",
+            "sandbox.errors imports sandbox.session.session, which stands above it",
         ),
         (
             imports_point_one_way,
@@ -444,77 +503,77 @@ INIT = '__all__ = ["Policy"]\n'
         ),
         (
             imports_point_one_way,
-            "sandbox/guest/sysapi.py",
-            "from sandbox.guest.zygote import serve\n",
+            "sandbox/guest/kernel/sysapi.py",
+            "from sandbox.guest.boot.zygote import serve\n",
             1,
-            "sandbox.guest.sysapi imports sandbox.guest.zygote, which stands above it",
+            "sandbox.guest.kernel.sysapi imports sandbox.guest.boot.zygote, which stands above it",
         ),
         (
             imports_make_no_circle,
-            "sandbox/session.py",
-            "import sandbox.run\n",
+            "sandbox/session/session.py",
+            "import sandbox.session.run\n",
             1,
-            "sandbox.session imports sandbox.run, which leads back to it",
+            "sandbox.session.session imports sandbox.session.run, which leads back to it",
         ),
         (
             sides_stay_apart,
-            "sandbox/session.py",
-            "from sandbox.guest import zygote\n",
+            "sandbox/session/session.py",
+            "from sandbox.guest.boot import zygote\n",
             1,
-            "sandbox.session imports sandbox.guest.zygote: the host starts guest code by name and"
-            " never loads it",
+            "sandbox.session.session imports sandbox.guest.boot.zygote: the host starts guest code"
+            " by name and never loads it",
         ),
         (
             sides_stay_apart,
-            "sandbox/session.py",
-            'import importlib\nzygote = importlib.import_module("sandbox.guest.zygote")\n',
+            "sandbox/session/session.py",
+            'import importlib\nzygote = importlib.import_module("sandbox.guest.boot.zygote")\n',
             2,
-            "sandbox.session imports sandbox.guest.zygote: the host starts guest code by name and"
-            " never loads it",
+            "sandbox.session.session imports sandbox.guest.boot.zygote: the host starts guest code"
+            " by name and never loads it",
         ),
         (
             sides_stay_apart,
-            "sandbox/guest/zygote.py",
+            "sandbox/guest/boot/zygote.py",
             "from sandbox import Policy\n",
             1,
-            "sandbox.guest.zygote imports sandbox.Policy: a worker inherits its zygote's memory,"
-            " which must stay small",
+            "sandbox.guest.boot.zygote imports sandbox.Policy: a worker inherits its zygote's"
+            " memory, which must stay small",
         ),
         (
             sides_stay_apart,
-            "sandbox/guest/zygote.py",
+            "sandbox/guest/boot/zygote.py",
             "from sandbox.errors import SandboxError\n",
             1,
-            "sandbox.guest.zygote imports sandbox.errors.SandboxError: a worker inherits its"
+            "sandbox.guest.boot.zygote imports sandbox.errors.SandboxError: a worker inherits its"
             " zygote's memory, which must stay small",
         ),
         (
             sides_stay_apart,
             "sandbox/protocol/plan.py",
-            "from sandbox.guest.zygote import serve\n",
+            "from sandbox.guest.boot.zygote import serve\n",
             1,
-            "sandbox.protocol.plan imports sandbox.guest.zygote.serve: both sides load it",
+            "sandbox.protocol.plan imports sandbox.guest.boot.zygote.serve: both sides load it",
         ),
         (
             sides_stay_apart,
-            "sandbox/session.py",
+            "sandbox/session/session.py",
             "if TYPE_CHECKING:\n    from runner.loop import Loop\n",
             2,
-            "sandbox.session imports runner.loop.Loop: the engine stands alone",
+            "sandbox.session.session imports runner.loop.Loop: the engine stands alone",
         ),
         (
             the_runner_uses_public_names,
             "runner/loop.py",
-            "from sandbox.policy import Policy\n",
+            "from sandbox.policy.policy import Policy\n",
             1,
-            "sandbox.policy is inside the engine: use `from sandbox import ...`",
+            "sandbox.policy.policy is inside the engine: use `from sandbox import ...`",
         ),
         (
             the_runner_uses_public_names,
             "runner/loop.py",
-            "from sandbox import session\n",
+            "from sandbox.session import session\n",
             1,
-            "sandbox.session is inside the engine: use `from sandbox import ...`",
+            "sandbox.session.session is inside the engine: use `from sandbox import ...`",
         ),
         (
             the_runner_uses_public_names,
@@ -532,17 +591,17 @@ INIT = '__all__ = ["Policy"]\n'
         ),
         (
             imports_are_absolute,
-            "sandbox/session.py",
+            "sandbox/session/session.py",
             "from .errors import SandboxError\n",
             1,
-            "sandbox.session imports .errors",
+            "sandbox.session.session imports .errors",
         ),
         (
             inside_the_jail_is_the_standard_library,
-            "sandbox/guest/zygote.py",
+            "sandbox/guest/boot/zygote.py",
             "import json\nimport numpy.linalg\n",
             2,
-            "sandbox.guest.zygote imports numpy",
+            "sandbox.guest.boot.zygote imports numpy",
         ),
         (
             inside_the_jail_is_the_standard_library,
@@ -553,32 +612,32 @@ INIT = '__all__ = ["Policy"]\n'
         ),
         (
             a_library_has_one_home,
-            "sandbox/session.py",
+            "sandbox/session/session.py",
             "import psutil\n",
             1,
-            "sandbox.session imports psutil, which is at home in sandbox.meter",
+            "sandbox.session.session imports psutil, which is at home in sandbox.processes.meter",
         ),
         (
             a_library_has_one_home,
-            "sandbox/guest/zygote.py",
+            "sandbox/guest/boot/zygote.py",
             "from RestrictedPython.Guards import safe_builtins\n",
             1,
-            "sandbox.guest.zygote imports RestrictedPython, which is at home in"
-            " sandbox.guest.restricted",
+            "sandbox.guest.boot.zygote imports RestrictedPython, which is at home in"
+            " sandbox.guest.language.restricted",
         ),
         (
             a_library_has_one_home,
-            "sandbox/session.py",
+            "sandbox/session/session.py",
             "import httpx\n",
             1,
-            "sandbox.session imports httpx, which is at home in runner.loop",
+            "sandbox.session.session imports httpx, which is at home in runner.loop",
         ),
         (
             the_host_runs_no_bytes,
-            "sandbox/session.py",
+            "sandbox/session/session.py",
             "import pickle\n",
             1,
-            "sandbox.session imports pickle",
+            "sandbox.session.session imports pickle",
         ),
         (
             the_host_runs_no_bytes,
@@ -589,7 +648,7 @@ INIT = '__all__ = ["Policy"]\n'
         ),
         (
             a_long_module_says_why,
-            "sandbox/session.py",
+            "sandbox/session/session.py",
             '"""Sessions."""\n' + "x = 1\n" * 500,
             1,
             "501 lines, and its docstring does not say why it is longer than others",
@@ -600,11 +659,11 @@ def test_a_broken_rule_is_found_with_its_file_and_line(rule, path, source, line,
     sources = {
         "sandbox/__init__.py": INIT,
         "sandbox/errors.py": "",
-        "sandbox/policy.py": "",
-        "sandbox/session.py": "",
-        "sandbox/run.py": "from sandbox.session import Session\n",
+        "sandbox/policy/policy.py": "",
+        "sandbox/session/session.py": "",
+        "sandbox/session/run.py": "from sandbox.session.session import Session\n",
         "sandbox/protocol/plan.py": "",
-        "sandbox/guest/zygote.py": "",
+        "sandbox/guest/boot/zygote.py": "",
         "runner/loop.py": "import httpx\nfrom sandbox import Policy\n",
         path: source,
     }
@@ -616,36 +675,49 @@ def test_a_broken_rule_is_found_with_its_file_and_line(rule, path, source, line,
 @pytest.mark.parametrize(
     ("rule", "path", "source"),
     [
-        (imports_point_one_way, "sandbox/session.py", "from sandbox import errors, policy\n"),
         (
             imports_point_one_way,
-            "sandbox/policy.py",
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import sandbox.session\n",
+            "sandbox/session/session.py",
+            "from sandbox import errors, policy\n",
         ),
-        (sides_stay_apart, "sandbox/session.py", 'BY_NAME = "sandbox.guest.zygote"\n'),
-        (sides_stay_apart, "sandbox/guest/zygote.py", "from sandbox.protocol import plan\n"),
-        (sides_stay_apart, "sandbox/guest/zygote.py", "from sandbox.guest.zygote import serve\n"),
+        (
+            imports_point_one_way,
+            "sandbox/policy/policy.py",
+            "from typing import TYPE_CHECKING\n"
+            "if TYPE_CHECKING:\n    import sandbox.session.session\n",
+        ),
+        (sides_stay_apart, "sandbox/session/session.py", 'BY_NAME = "sandbox.guest.boot.zygote"\n'),
+        (sides_stay_apart, "sandbox/guest/boot/zygote.py", "from sandbox.protocol import plan\n"),
+        (
+            sides_stay_apart,
+            "sandbox/guest/boot/zygote.py",
+            "from sandbox.guest.boot.zygote import serve\n",
+        ),
         (the_runner_uses_public_names, "runner/loop.py", "from sandbox import Policy\n"),
-        (inside_the_jail_is_the_standard_library, "sandbox/guest/zygote.py", "import os.path\n"),
-        (a_library_has_one_home, "sandbox/policy.py", "from pydantic import BaseModel\n"),
-        (the_host_runs_no_bytes, "sandbox/guest/zygote.py", "exec('1')\nimport marshal\n"),
+        (
+            inside_the_jail_is_the_standard_library,
+            "sandbox/guest/boot/zygote.py",
+            "import os.path\n",
+        ),
+        (a_library_has_one_home, "sandbox/policy/policy.py", "from pydantic import BaseModel\n"),
+        (the_host_runs_no_bytes, "sandbox/guest/boot/zygote.py", "exec('1')\nimport marshal\n"),
         (the_host_runs_no_bytes, "runner/loop.py", "model.eval()\n"),
         (
             a_long_module_says_why,
-            "sandbox/session.py",
+            "sandbox/session/session.py",
             '"""Longer than others: one noun."""\n' + "x = 1\n" * 500,
         ),
-        (a_long_module_says_why, "sandbox/session.py", "x = 1\n" * 500),
+        (a_long_module_says_why, "sandbox/session/session.py", "x = 1\n" * 500),
     ],
 )
 def test_what_a_rule_allows_is_not_reported(rule, path, source):
     sources = {
         "sandbox/__init__.py": INIT,
         "sandbox/errors.py": "",
-        "sandbox/policy.py": "",
-        "sandbox/session.py": "",
+        "sandbox/policy/policy.py": "",
+        "sandbox/session/session.py": "",
         "sandbox/protocol/plan.py": "",
-        "sandbox/guest/zygote.py": "",
+        "sandbox/guest/boot/zygote.py": "",
         path: source,
     }
     assert list(rule(parse(sources))) == []

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.lifecycle import LIVE, NEXT, Event, LifecycleError, State, after
+from sandbox.processes.lifecycle import LIVE, NEXT, Event, LifecycleError, State, after
 
 
 def test_a_snippet_that_ends_by_itself_leads_back_to_idle() -> None:

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from sandbox import PolicyError
-from sandbox.lifetime import FREEZE_AFTER_S, Lifetime
+from sandbox.session.lifetime import FREEZE_AFTER_S, Lifetime
 
 
 class Clock:

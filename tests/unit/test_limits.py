@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.errors import PolicyError, SandboxError
-from sandbox.limits import PER_CALL, GiB, KiB, Limits, MiB, merged
+from sandbox.policy.limits import PER_CALL, GiB, KiB, Limits, MiB, merged
 
 FIELDS = tuple(Limits.model_fields)
 CALLS = st.fixed_dictionaries(

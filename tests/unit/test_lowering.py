@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.environment import Environment, discover
 from sandbox.errors import EnvironmentFailed, PolicyError
-from sandbox.limits import GiB, Limits, MiB
-from sandbox.lowering import COPYING_PROCESSES, LAYERS_OF, Host, lower
-from sandbox.policy import ImportPolicy, Mount, Policy
+from sandbox.policy.environment import Environment, discover
+from sandbox.policy.limits import GiB, Limits, MiB
+from sandbox.policy.lowering import COPYING_PROCESSES, LAYERS_OF, Host, lower
+from sandbox.policy.policy import ImportPolicy, Mount, Policy
 from sandbox.protocol.plan import (
     CHECKPOINTS_CAP,
     ENGINE_PROCESSES,

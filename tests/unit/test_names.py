@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.guest import names
-from sandbox.guest.names import Names, type_name
+from sandbox.guest.display import names
+from sandbox.guest.display.names import Names, type_name
 
 
 def changed(before: str, after: str) -> list[list[str | int]]:

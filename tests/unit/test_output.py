@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.outcome import StreamCut
-from sandbox.output import Decoded, OutputKeeper, StreamDecoder
+from sandbox.session.output import Decoded, OutputKeeper, StreamDecoder
 
 MARK = re.compile(r"\n\.\.\. \[(\d+) bytes left out\] \.\.\.\n")
 

@@ -6,9 +6,9 @@ import pickle
 import pytest
 
 from sandbox.errors import PolicyError
-from sandbox.limits import Limits, MiB
-from sandbox.policy import ImportPolicy, Mount, Policy
-from sandbox.presets import PRESETS
+from sandbox.policy.limits import Limits, MiB
+from sandbox.policy.policy import ImportPolicy, Mount, Policy
+from sandbox.policy.presets import PRESETS
 from sandbox.protocol.plan import ImportRule
 
 RICH = Policy(

@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 
 from sandbox.errors import PoolFull, SessionClosed, ZygoteDied
-from sandbox.pool import FILLING_CAP, Pool
-from sandbox.worker import Worker
+from sandbox.processes.pool import FILLING_CAP, Pool
+from sandbox.processes.worker import Worker
 
 
 class FakeWorker:
@@ -108,7 +108,7 @@ async def test_no_more_callers_are_expected_than_may_come() -> None:
 
 
 async def test_workers_that_nobody_came_for_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sandbox.pool.SURPLUS_S", 0.0)
+    monkeypatch.setattr("sandbox.processes.pool.SURPLUS_S", 0.0)
     maker = Maker()
     pool = pool_of(maker, warm=1)
     pool.expect(3)

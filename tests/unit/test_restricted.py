@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.guest import guards, imports, restricted
-from sandbox.guest.restricted import CompiledSnippet, Refusal
+from sandbox.guest.language import guards, imports, restricted
+from sandbox.guest.language.restricted import CompiledSnippet, Refusal
 from sandbox.protocol.plan import ImportRule
 
 Run = Callable[[str], Any]

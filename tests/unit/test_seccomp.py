@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.guest import seccomp
-from sandbox.guest.callrules import (
+from sandbox.guest.jail import seccomp
+from sandbox.guest.jail.callrules import (
     ALLOW,
     DEFAULT,
     KILL_PROCESS,
@@ -24,7 +24,7 @@ from sandbox.guest.callrules import (
     refuse,
     rules_for,
 )
-from sandbox.guest.syscalls import AUDIT_ARCH, NUMBERS, X32_BIT
+from sandbox.guest.kernel.syscalls import AUDIT_ARCH, NUMBERS, X32_BIT
 from sandbox.protocol.plan import Tier
 from tests.unit import bpf
 from tests.unit.calls import JUNK, WORD, Arguments, expected, samples

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox.snapshots import Snapshots
-from sandbox.workspace import Workspace
+from sandbox.session.snapshots import Snapshots
+from sandbox.session.workspace import Workspace
 
 NAMES = ("a.txt", "b/c.txt", "b/d/e.bin")
 CAP_BYTES = 1 << 20

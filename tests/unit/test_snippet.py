@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.guest.compiler import TREE_CAP
+from sandbox.guest.session.compiler import TREE_CAP
 from sandbox.protocol.frames import FrameReader
 from sandbox.protocol.messages import TO_HOST_CAP_BYTES, Done, pack, unpack
 from tests.unit.snippets import Snippets, snippets

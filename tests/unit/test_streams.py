@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox.guest.streams import FLOOD_LINES, TICK, Stdout
+from sandbox.guest.display.streams import FLOOD_LINES, TICK, Stdout
 
 PIPE_BYTES = 1 << 16
 
@@ -59,7 +59,7 @@ def test_a_line_arrives_when_it_is_whole(pipe: Pipe) -> None:
 def test_what_a_flood_has_collected_is_written_when_it_settles(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sandbox.guest.streams.FLOOD_S", 3600.0)
+    monkeypatch.setattr("sandbox.guest.display.streams.FLOOD_S", 3600.0)
     for number in range(2 * FLOOD_LINES):
         pipe.stdout.stream.write(f"{number}\n")
     pipe.stdout.collect()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.guest import tracebacks
+from sandbox.guest.display import tracebacks
 from tests.unit.snippets import Snippets, snippets
 
-ENGINE = str(Path(tracebacks.__file__).parent)
+ENGINE = str(Path(tracebacks.__file__).parents[1])
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.protocol.trees import remove_tree
-from sandbox.workspace import used_below
+from sandbox.session.workspace import used_below
 
 DEPTH = 1500
 

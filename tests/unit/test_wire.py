@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sandbox.processes.wire import Wire
 from sandbox.protocol.frames import HEADER
 from sandbox.protocol.messages import (
     TO_HOST_CAP_BYTES,
@@ -22,7 +23,6 @@ from sandbox.protocol.messages import (
     Run,
     pack,
 )
-from sandbox.wire import Wire
 
 
 class Ends:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox import workspace
 from sandbox.errors import FileRefused
-from sandbox.workspace import Workspace, changes, used_below
+from sandbox.session import workspace
+from sandbox.session.workspace import Workspace, changes, used_below
 
 BYTES_CAP = 1000
 FILES_CAP = 20

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
 from runner.evals.errors import BadInput
-from runner.evals.files import index_tasks
-from runner.evals.records import Json, Row, Sample, Task
+from runner.evals.samples.files import index_tasks
+from runner.evals.samples.records import Json, Row, Sample, Task
 
 BLOCK = re.compile(r"```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 IN_ONE_BLOCK = "Answer with the whole program in one block of Python code."

@@ -1,6 +1,6 @@
 """BigCodeBench: a function of many libraries, and one unittest class, `TestCases`."""
 
-from runner.evals.records import Json, Sample, Task
+from runner.evals.samples.records import Json, Sample, Task
 from runner.evals.suites.base import IN_ONE_BLOCK, Judged, Suite, completed
 
 

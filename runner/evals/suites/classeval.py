@@ -1,6 +1,6 @@
 """ClassEval: a whole class, and several unittest classes over it."""
 
-from runner.evals.records import Json, Sample, Task
+from runner.evals.samples.records import Json, Sample, Task
 from runner.evals.suites.base import IN_ONE_BLOCK, Judged, Suite, answer_of
 
 

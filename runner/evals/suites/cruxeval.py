@@ -2,7 +2,7 @@
 
 import ast
 
-from runner.evals.records import Json, Sample, Task
+from runner.evals.samples.records import Json, Sample, Task
 from runner.evals.suites.base import Judged, Suite, answer_of, code_in
 
 

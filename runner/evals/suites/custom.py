@@ -17,7 +17,7 @@ Samples have `task_id` and `completion` or `solution`; for "answer" also `respon
 
 import ast
 
-from runner.evals.records import Json, Row, Sample, Task
+from runner.evals.samples.records import Json, Row, Sample, Task
 from runner.evals.suites.base import (
     Answer,
     Case,

@@ -4,8 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from runner.evals.files import read
-from runner.evals.records import Json, Row, Sample, Task
+from runner.evals.samples.files import read
+from runner.evals.samples.records import Json, Row, Sample, Task
 from runner.evals.suites.base import (
     IN_ONE_BLOCK,
     Answer,

@@ -1,6 +1,6 @@
 """DS-1000 style: a solution is put into a context that runs and compares it."""
 
-from runner.evals.records import Sample, Task
+from runner.evals.samples.records import Sample, Task
 from runner.evals.suites.base import Judged, Suite, answer_of
 
 

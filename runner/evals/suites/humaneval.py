@@ -1,6 +1,6 @@
 """HumanEval: a function by its prompt, and a `check` that calls it."""
 
-from runner.evals.records import Json, Sample, Task
+from runner.evals.samples.records import Json, Sample, Task
 from runner.evals.suites.base import IN_ONE_BLOCK, Judged, Suite, completed, whole_program
 
 

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from runner.evals.records import Json, Sample, Task
+from runner.evals.samples.records import Json, Sample, Task
 from runner.evals.suites.base import (
     IN_ONE_BLOCK,
     Judged,

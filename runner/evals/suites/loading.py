@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from runner.evals import files
 from runner.evals.errors import BadInput
-from runner.evals.files import Source
-from runner.evals.records import Task
+from runner.evals.samples import files
+from runner.evals.samples.files import Source
+from runner.evals.samples.records import Task
 from runner.evals.suites import SUITES
 from runner.evals.suites.base import Suite
 

@@ -1,6 +1,6 @@
 """MBPP: a program, then assert lines that call its functions."""
 
-from runner.evals.records import Sample, Task
+from runner.evals.samples.records import Sample, Task
 from runner.evals.suites.base import IN_ONE_BLOCK, Judged, Suite, answer_of
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import ClassVar
 
-from runner.evals.records import Json, Sample, Task
+from runner.evals.samples.records import Json, Sample, Task
 from runner.evals.suites.base import IN_ONE_BLOCK, Judged, answer_of, code_in
 from runner.evals.suites.humaneval_plus import HumanEvalPlus, encoded
 

@@ -2,7 +2,7 @@
 
 import json
 
-from runner.evals.records import Json, Row, Sample, Task
+from runner.evals.samples.records import Json, Row, Sample, Task
 from runner.evals.suites.base import IN_ONE_BLOCK, Case, Program, Suite, answer_of
 
 STATEMENTS = ("question", "description", "content", "prompt")

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from runner.evals import bench as module
-from runner.evals.bench import Bench, Exam, Said, Silence
+from runner.evals.grading import bench as module
+from runner.evals.grading.bench import Bench, Exam, Said, Silence
 from sandbox import AsyncSandbox, SessionLost
 
 CHECK: dict[str, Any] = {"kind": "calls"}

@@ -9,7 +9,7 @@ import pytest
 
 from runner.errors import UpstreamError
 from runner.evals import BadInput, Draw, GenerationFailed, generate
-from runner.evals.records import Row, Task
+from runner.evals.samples.records import Row, Task
 from runner.evals.suites import SUITES
 from runner.evals.suites.base import code_in
 from runner.models.port import ModelEvent, ModelRequest, TextDelta, ThinkingDelta, TurnEnded

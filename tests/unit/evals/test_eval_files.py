@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from runner.evals.errors import BadInput
-from runner.evals.files import index_samples, index_tasks, read
-from runner.evals.records import Row
 from runner.evals.run import prepare
+from runner.evals.samples.files import index_samples, index_tasks, read
+from runner.evals.samples.records import Row
 from runner.evals.suites import SUITES
 
 TASK = {"task_id": "T/1", "prompt": "def f():\n", "test": "def check(f): pass", "entry_point": "f"}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from runner.evals import manifest
 from runner.evals.errors import BadInput, OutputFailed
-from runner.evals.files import Source
-from runner.evals.journal import Journal
-from runner.evals.records import Row, Sample, Verdict
+from runner.evals.samples import manifest
+from runner.evals.samples.files import Source
+from runner.evals.samples.journal import Journal
+from runner.evals.samples.records import Row, Sample, Verdict
 from runner.evals.settings import Settings
 
 PASSED = Verdict(outcome="passed", result="passed")

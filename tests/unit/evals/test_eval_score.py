@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.evals.records import OutcomeName
-from runner.evals.score import pass_at_k, score
+from runner.evals.grading.score import pass_at_k, score
+from runner.evals.samples.records import OutcomeName
 
 
 @given(st.integers(1, 9), st.data())

@@ -6,7 +6,7 @@ import pytest
 
 from runner.evals.guest.compare import Comparison
 from runner.evals.guest.plain import decode
-from runner.evals.records import Json, Row, Sample, Task
+from runner.evals.samples.records import Json, Row, Sample, Task
 from runner.evals.suites import SUITES
 from runner.evals.suites.base import Judged
 from runner.evals.suites.dabench import holds_answers

@@ -3,7 +3,7 @@
 import pytest
 
 from runner.errors import RequestError
-from runner.server.memory_limit import check_memory, memory_bytes, memory_limits, memory_name
+from runner.server.live.memory_limit import check_memory, memory_bytes, memory_limits, memory_name
 
 GiB = 2**30
 

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.errors import ConfigError, RequestError, StorageError
-from runner.server import blobs as blobs_module
-from runner.server.container_store import ContainerStore
-from runner.server.conversation_store import ConversationStore
-from runner.server.database import Database, Table
-from runner.server.file_store import FileStore
-from runner.server.ids import is_id, new_id
-from runner.server.records import ContainerRow
-from runner.server.response_store import ResponseStore, StoredResponse, without_images
-from runner.server.storage import COUNTED, SPARE_BYTES, Storage
+from runner.server.store import blobs as blobs_module
+from runner.server.store.container_store import ContainerStore
+from runner.server.store.conversation_store import ConversationStore
+from runner.server.store.database import Database, Table
+from runner.server.store.file_store import FileStore
+from runner.server.store.ids import is_id, new_id
+from runner.server.store.records import ContainerRow
+from runner.server.store.response_store import ResponseStore, StoredResponse, without_images
+from runner.server.store.storage import COUNTED, SPARE_BYTES, Storage
 from runner.transcript import CodeRun, Question, Record, ToolResult, Turn
 
 OWNER, CAP = "one", 10_000
@@ -293,7 +293,7 @@ async def test_no_room_on_the_disk_is_said_before_any_work(storage, monkeypatch)
     await storage.check_room(OWNER, 1)
     with pytest.raises(RequestError, match="may store 0 bytes"):
         await storage.check_room(OWNER, 0)
-    monkeypatch.setattr("runner.server.storage.SPARE_BYTES", 2**62)
+    monkeypatch.setattr("runner.server.store.storage.SPARE_BYTES", 2**62)
     with pytest.raises(StorageError, match="The server's disk is full"):
         await storage.check_room(OWNER, CAP)
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from runner.errors import RequestError
-from runner.server.blobs import Blobs
-from runner.server.uploads import safe_name, upload
+from runner.server.http.uploads import safe_name, upload
+from runner.server.store.blobs import Blobs
 
 EDGE = "----edge"
 

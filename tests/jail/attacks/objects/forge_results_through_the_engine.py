@@ -6,7 +6,7 @@
 import types
 
 for name, module in list(sys.modules.items()):
-    if name.startswith("sandbox.guest.snippet"):
+    if name.startswith("sandbox.guest.session.snippet"):
         for value in list(vars(module).values()):
             if isinstance(value, types.FunctionType) and "echo" in value.__name__:
                 value.__code__ = (lambda *args, **kwargs: "forged").__code__

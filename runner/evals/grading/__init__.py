@@ -1,0 +1,1 @@
+"""Verdicts: runs candidates, judges what they answer, scores."""

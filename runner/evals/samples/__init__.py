@@ -1,0 +1,1 @@
+"""Files of samples and verdicts, read and written."""

@@ -1,0 +1,1 @@
+"""HTTP in and out: middleware, bodies, replies, streams, logs, metrics."""

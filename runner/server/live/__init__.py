@@ -1,0 +1,1 @@
+"""What runs now: containers, sessions, background responses."""

@@ -1,0 +1,409 @@
+"""Containers: files that are kept, and sessions of the engine that come and go over them.
+
+A container is a record with files in the store; while it is used it is also in a table here.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from runner.dialects.asked import ContainerAsked, InlineFile
+from runner.errors import RequestError, StorageError
+from runner.server.auth import Account
+from runner.server.http.uploads import safe_name
+from runner.server.live.live_container import LiveContainer
+from runner.server.live.memory_limit import (
+    check_memory,
+    memory_bytes,
+    memory_limits,
+    memory_name,
+)
+from runner.server.store.blobs import BlobWriter
+from runner.server.store.container_store import ContainerStore
+from runner.server.store.file_store import FileStore
+from runner.server.store.ids import new_id
+from runner.server.store.records import ContainerFile, ContainerRow, StoredFile
+from runner.server.store.storage import now_s
+from runner.tools.one_session import ANOTHER
+from runner.transcript import MadeFile
+from sandbox import Artifact, AsyncSandbox, AsyncSession, FileRefused, Limits
+
+LOG = logging.getLogger("cellblock.server")
+EXPIRED = "Container is expired."
+SPARE_SESSIONS = 4
+"""Of the engine's sessions so many are never held by idle containers."""
+
+
+class Containers:
+    """Containers over one sandbox with room for `max_sessions`; some are left to others, and more
+    when `others` says that more are taken. When no more can be had, the longest idle one gives
+    way to the next. `retention_s` is how long an expired one keeps its files.
+    """
+
+    def __init__(
+        self,
+        box: AsyncSandbox,
+        files: FileStore,
+        store: ContainerStore,
+        *,
+        max_sessions: int = 64,
+        others: Callable[[], int] = lambda: 0,
+        idle_minutes: int = 20,
+        file_bytes: int = 100 * 1024 * 1024,
+        retention_s: int = 30 * 24 * 3600,
+    ) -> None:
+        self._box = box
+        self._files = files
+        self._store = store
+        self._max_sessions = max_sessions
+        self._others = others
+        self._idle_minutes = idle_minutes
+        self._file_bytes = file_bytes
+        self._retention_s = retention_s
+        self._lives: dict[str, LiveContainer] = {}
+        self._changed = asyncio.Condition()
+
+    # ---- for clients ----------------------------------------------------------------------------
+
+    async def create(
+        self,
+        account: Account,
+        *,
+        name: str,
+        idle_minutes: int | None = None,
+        memory_limit: str = "",
+        file_ids: Sequence[str] = (),
+    ) -> ContainerRow:
+        """A new container with copies of uploaded files. Raises RequestError, StorageError."""
+        check_memory(memory_limit, self._allowed_bytes, param="memory_limit")
+        files = [await self._uploaded(account.owner, file_id) for file_id in file_ids]
+        self._check_workspace(files)
+        row = self._new_row(account.owner, name, memory_limit)
+        if idle_minutes is not None:
+            row = row.model_copy(update={"idle_minutes": idle_minutes})
+        await self._store.add(row)
+        try:
+            for file in files:
+                await self._store.copy(row, file, cap_bytes=account.settings.stored_bytes)
+        except BaseException:
+            await self._store.delete(row.id)
+            raise
+        return row
+
+    async def find(self, owner: str, container_id: str) -> ContainerRow:
+        """The container as it is. Raises RequestError."""
+        row = await self._store.get(owner, container_id)
+        if row is None:
+            raise RequestError("not_found", "Container not found")
+        return self.newest(row)
+
+    async def use(self, owner: str, container_id: str) -> ContainerRow:
+        """As `find`, and its time to expire begins anew, unless it is over."""
+        row = await self.find(owner, container_id)
+        if self.is_expired(row):
+            return row
+        live = self._lives.get(container_id)
+        if live is not None:
+            live.used()
+        await self._store.touch(container_id, at=now_s())
+        return row.model_copy(update={"last_active_at": now_s()})
+
+    def newest(self, row: ContainerRow) -> ContainerRow:
+        """`row`, or what is known of it here and not yet written."""
+        live = self._lives.get(row.id)
+        return row if live is None else live.row
+
+    def is_expired(self, row: ContainerRow) -> bool:
+        """Whether it was idle for too long. One that is in use is not idle."""
+        live = self._lives.get(row.id)
+        return (live is None or live.is_idle) and now_s() > row.expires_at
+
+    def json(self, row: ContainerRow) -> dict[str, object]:
+        """The container as its owner sees it. `x_variables` says what became of them."""
+        live = self._lives.get(row.id)
+        has_variables = live is not None and live.has_variables
+        return {
+            "id": row.id,
+            "object": "container",
+            "created_at": row.created_at,
+            "status": "expired" if self.is_expired(row) else "running",
+            "expires_after": {"anchor": "last_active_at", "minutes": row.idle_minutes},
+            "last_active_at": row.last_active_at,
+            "memory_limit": memory_name(row.memory_limit, self._allowed_bytes),
+            "name": row.name,
+            "network_policy": self._network,
+            "x_memory_bytes": memory_bytes(row.memory_limit, self._allowed_bytes),
+            "x_variables": "live" if has_variables else "lost" if row.has_run else "none",
+        }
+
+    async def delete(self, row: ContainerRow) -> None:
+        """End the container, also under a request that uses it, and forget its files."""
+        live = self._lives.pop(row.id, None)
+        if live is not None:
+            live.is_deleted = True
+            await live.end()
+        await self._store.delete(row.id)
+
+    async def upload(
+        self, account: Account, row: ContainerRow, path: str, writer: BlobWriter
+    ) -> ContainerFile:
+        """Make what `writer` wrote a file of the container. Raises RequestError, StorageError."""
+        self._check_usable(row)
+        await self._check_workspace_of(row, writer.size_bytes)
+        cap_bytes = account.settings.stored_bytes
+        return await self._show(
+            row, await self._store.upload(row, path, writer, cap_bytes=cap_bytes)
+        )
+
+    async def copy(self, account: Account, row: ContainerRow, file_id: str) -> ContainerFile:
+        """Make an uploaded file a file of the container. Raises RequestError, StorageError."""
+        self._check_usable(row)
+        file = await self._uploaded(account.owner, file_id)
+        await self._check_workspace_of(row, file.size_bytes)
+        cap_bytes = account.settings.stored_bytes
+        return await self._show(row, await self._store.copy(row, file, cap_bytes=cap_bytes))
+
+    async def remove(self, row: ContainerRow, file: ContainerFile) -> None:
+        """Forget a file, in the live session too."""
+        await self._store.remove(row.id, [file.path])
+        live = self._lives.get(row.id)
+        if live is not None:
+            await live.remove(file.path)
+
+    # ---- for requests ---------------------------------------------------------------------------
+
+    async def lease(
+        self,
+        account: Account,
+        asked: ContainerAsked,
+        *,
+        earlier: str = "",
+        keep: bool = True,
+        file_ids: Sequence[str] = (),
+        inline_files: Sequence[InlineFile] = (),
+    ) -> "Lease":
+        """A hold on the container that is asked for.
+
+        With an id, that one; else `earlier` while it lives; else a new one. `keep` says whether
+        it outlives the request. Files are put into it before the first snippet. Raises
+        RequestError when a named one is unknown or expired, or a file is unknown.
+        """
+        check_memory(asked.memory_limit, self._allowed_bytes, param="memory_limit")
+        wanted: list[StoredFile | InlineFile] = [
+            await self._uploaded(account.owner, file_id)
+            for file_id in (*asked.file_ids, *file_ids)
+        ]
+        wanted += [one._replace(filename=safe_name(one.filename)) for one in inline_files]
+        row, words = None, ""
+        if asked.id:
+            row = await self.find(account.owner, asked.id)
+            self._check_usable(row, param="tools")
+        elif earlier:
+            row = await self._store.get(account.owner, earlier)
+            if row is None or self.is_expired(self.newest(row)):
+                row, words = None, ANOTHER
+        paths = [] if row is None else [file.path for file in await self._store.files(row.id)]
+        is_kept = row is not None
+        if row is None:
+            row = self._new_row(account.owner, "auto", asked.memory_limit)
+        live = self._lives.get(row.id)
+        if live is None:
+            live = LiveContainer(
+                self._box,
+                self._store,
+                row,
+                account,
+                keeps=keep or is_kept,
+                is_kept=is_kept,
+                file_bytes=self._file_bytes,
+            )
+            self._lives[row.id] = live
+        live.holders += 1
+        live.wanted += wanted
+        paths += [file.filename for file in wanted if file.filename not in paths]
+        limits = memory_limits(live.row.memory_limit, self._allowed_bytes)
+        return Lease(self, live, words=words, paths=tuple(paths), limits=limits)
+
+    async def sweep(self) -> None:
+        """End sessions of containers that were idle for too long; forget what is too old."""
+        for live in list(self._lives.values()):
+            if self.is_expired(live.row):
+                await live.end()
+            if live.is_idle and not live.has_session:
+                self._lives.pop(live.row.id, None)
+        await self._store.sweep(retention_s=self._retention_s)
+
+    async def close(self) -> None:
+        """End every session."""
+        for live in list(self._lives.values()):
+            await live.end()
+
+    async def give_back(self, live: LiveContainer) -> None:
+        """A request let go of the container."""
+        live.holders -= 1
+        live.used()
+        if live.is_kept and not live.is_deleted:
+            try:
+                await self._store.touch(live.row.id, at=live.row.last_active_at)
+            except StorageError as error:
+                # The request is over; what is lost is only when it was, and that is known here.
+                LOG.warning("the time of use was not written: %s", error)
+        elif live.is_idle:
+            self._lives.pop(live.row.id, None)
+            await live.end()
+        await self.give_way()
+        async with self._changed:
+            self._changed.notify_all()
+
+    # ---- inside ---------------------------------------------------------------------------------
+
+    @property
+    def _allowed_bytes(self) -> int:
+        return self._box.policy.limits.memory_bytes
+
+    @property
+    def _network(self) -> dict[str, object]:
+        allowed = self._box.policy.network
+        if allowed == "none":
+            return {"type": "disabled"}
+        return {"type": "allowlist", "allowed_domains": list(allowed)}
+
+    def _new_row(self, owner: str, name: str, memory_limit: str) -> ContainerRow:
+        now = now_s()
+        return ContainerRow(
+            id=new_id("cntr"),
+            owner=owner,
+            name=name,
+            created_at=now,
+            last_active_at=now,
+            idle_minutes=self._idle_minutes,
+            memory_limit=memory_limit,
+        )
+
+    def _check_usable(self, row: ContainerRow, *, param: str | None = None) -> None:
+        if self.is_expired(row):
+            raise RequestError("invalid", EXPIRED, param=param)
+
+    async def _uploaded(self, owner: str, file_id: str) -> StoredFile:
+        file = await self._files.get(owner, file_id)
+        if file is None:
+            message = f"No such File object: {file_id[:64]}"
+            raise RequestError("not_found", message, param="file_ids")
+        return file
+
+    async def _check_workspace_of(self, row: ContainerRow, more_bytes: int) -> None:
+        self._check_workspace(await self._store.files(row.id), more_bytes)
+
+    def _check_workspace(
+        self, files: Sequence[ContainerFile | StoredFile], more_bytes: int = 0
+    ) -> None:
+        """Refuse files that a session could not hold. Raises RequestError."""
+        most = self._box.policy.limits.workspace_bytes
+        if sum(file.size_bytes for file in files) + more_bytes > most:
+            message = f"The files of a container may take {most} bytes together."
+            raise RequestError("invalid", message, param="file")
+
+    async def _show(self, row: ContainerRow, file: ContainerFile) -> ContainerFile:
+        """Put a new file into the live session, if there is one."""
+        live = self._lives.get(row.id)
+        if live is not None:
+            try:
+                await live.put(file)
+            except FileRefused as error:
+                await self._store.remove(row.id, [file.path])
+                raise RequestError("invalid", error.reason, param="file") from error
+        await self.use(row.owner, row.id)
+        return file
+
+    async def make_room(self, asking: LiveContainer) -> None:
+        """Wait until `asking` may take a session; from then on it counts as one that has."""
+        per_owner = asking.account.settings.sessions
+        async with self._changed:
+            while True:
+                holding = self._holding()
+                own = [one for one in holding if one.row.owner == asking.row.owner]
+                is_own = len(own) >= per_owner
+                crowd, most = (own, per_owner) if is_own else (holding, max(self._most(), 1))
+                if len(crowd) < most:
+                    # Taking one takes time, in which others ask too.
+                    asking.is_taking = True
+                    return
+                if not await _end_idle(crowd):
+                    await self._changed.wait()
+
+    async def give_way(self) -> None:
+        """End idle sessions that keep others from having theirs."""
+        async with self._changed:
+            while len(holding := self._holding()) > self._most():
+                if not await _end_idle(holding):
+                    return
+
+    def _holding(self) -> list[LiveContainer]:
+        return [one for one in self._lives.values() if one.has_session or one.is_taking]
+
+    def _most(self) -> int:
+        """Sessions that idle containers may hold together."""
+        spare = min(SPARE_SESSIONS, self._max_sessions - 1)
+        return self._max_sessions - max(spare, self._others())
+
+
+async def _end_idle(crowd: Sequence[LiveContainer]) -> bool:
+    """End the session that was idle for longest; whether there was one."""
+    idle = [one for one in crowd if one.is_idle]
+    if idle:
+        await min(idle, key=lambda one: one.active_at).end()
+    return bool(idle)
+
+
+class Lease:
+    """A request's hold on a container, which does not expire while it is held."""
+
+    def __init__(
+        self,
+        containers: Containers,
+        live: LiveContainer,
+        *,
+        words: str,
+        paths: tuple[str, ...],
+        limits: Limits | None,
+    ) -> None:
+        self._containers = containers
+        self._live = live
+        self._words = words
+        self._is_released = False
+        self.paths = paths
+        """Files that are there before the request's first snippet."""
+        self.limits = limits
+        """Limits of a run; None where the policy's own hold."""
+
+    @property
+    def container_id(self) -> str:
+        return self._live.row.id
+
+    @property
+    def kept_id(self) -> str:
+        """The container's id, once there is something to come back to."""
+        return self._live.row.id if self._live.is_kept else ""
+
+    @property
+    def has_session(self) -> bool:
+        """Whether the container has a live session already."""
+        return self._live.has_session
+
+    async def session(self) -> tuple[AsyncSession, str]:
+        """The live session, and what to tell the model when it is not the one of before."""
+        session, lost = await self._live.open(lambda: self._containers.make_room(self._live))
+        words, self._words = self._words or lost, ""
+        return session, words
+
+    async def keep(
+        self, session: AsyncSession, artifacts: Sequence[Artifact]
+    ) -> tuple[MadeFile, ...]:
+        """Keep what a snippet did to the files."""
+        return await self._live.keep(session, artifacts)
+
+    async def release(self) -> None:
+        """The request is over. A container that is not kept ends."""
+        if not self._is_released:
+            self._is_released = True
+            await asyncio.shield(self._containers.give_back(self._live))

@@ -1,0 +1,182 @@
+"""Routes of Chat Completions, of DashScope's text generation, and the list of models."""
+
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from runner.dialects import chat, dashscope
+from runner.dialects.asked import Asked
+from runner.dialects.faults import Fault, fault_of
+from runner.errors import RequestError, RunnerError
+from runner.events import Ended, LoopEvent, RoundBegan
+from runner.server.auth import Account
+from runner.server.http.bodies import answers_of, errors_of
+from runner.server.http.gate import read_json
+from runner.server.http.replies import error_reply, json_reply, note, request_id_of
+from runner.server.http.requests import CHAT, GENERATION
+from runner.server.http.streaming import Answer, EventStream, Wire
+from runner.server.routes.access import Here, Who
+from runner.server.services import Job, Services
+from sandbox import SandboxError
+
+CHAT_PATHS = ("/v1/chat/completions", "/compatible-mode/v1/chat/completions")
+DASHSCOPE_PATHS = (
+    "/api/v1/services/aigc/text-generation/generation",
+    "/api/v1/services/aigc/multimodal-generation/generation",
+)
+MODEL_BASES = ("/v1", "/compatible-mode/v1", "/api/v2/apps/protocols/compatible-mode/v1")
+DASHSCOPE_TYPE = "text/event-stream;charset=UTF-8"
+Feed = Callable[[LoopEvent], Iterator[bytes]]
+router = APIRouter()
+
+
+async def chat_completions(request: Request, here: Here, who: Who) -> Response:
+    """Chat Completions, streamed or not. Snippets run out of the client's sight."""
+    asked, options = chat.parse(await read_json(request, here.config.server.body_bytes))
+    job = await _job(here, asked, who)
+    completion_id, created = f"chatcmpl-{uuid.uuid4()}", int(time.time())
+    if not asked.stream:
+
+        def whole(ended: Ended) -> Mapping[str, object]:
+            return chat.completion(
+                ended, completion_id=completion_id, created=created, model=asked.model
+            )
+
+        return _whole(request, here, job, whole)
+    writer = chat.ChatWriter(
+        asked, options, completion_id=completion_id, created=created, model=asked.model
+    )
+    wire = Wire()
+    return EventStream(
+        frames(request, job, wire, writer.begin, writer.feed, writer.fail),
+        wire,
+        here.streams,
+        heartbeat_s=here.config.server.heartbeat_s,
+        headers=who.headers(),
+        on_abort=lambda fault: b"".join(writer.fail(fault)),
+        on_close=job.close,
+    )
+
+
+async def generation(request: Request, here: Here, who: Who) -> Response:
+    """DashScope's native text generation, streamed when the headers ask for it."""
+    stream = (
+        request.headers.get("x-dashscope-sse", "").lower() == "enable"
+        or "text/event-stream" in request.headers.get("accept", "").lower()
+    )
+    body = await read_json(request, here.config.server.body_bytes)
+    asked, options = dashscope.parse(body, stream=stream)
+    job = await _job(here, asked, who)
+    request_id = request_id_of(request)
+    if not stream:
+
+        def whole(ended: Ended) -> Mapping[str, object]:
+            return dashscope.generation(ended, asked, options, request_id=request_id)
+
+        return _whole(request, here, job, whole)
+    writer = dashscope.DashScopeWriter(asked, options, request_id=request_id)
+
+    def feed(event: LoopEvent) -> Iterator[bytes]:
+        return writer.feed(event, job.loop.usage)
+
+    wire = Wire()
+    return EventStream(
+        frames(request, job, wire, writer.begin, feed, writer.fail),
+        wire,
+        here.streams,
+        heartbeat_s=here.config.server.heartbeat_s,
+        media_type=DASHSCOPE_TYPE,
+        headers={**who.headers(), "x-dashscope-call-gateway": "true"},
+        on_abort=lambda fault: b"".join(writer.fail(fault)),
+        on_close=job.close,
+    )
+
+
+async def list_models(here: Here, _who: Who) -> Response:
+    """The configured model names."""
+    data = [_model(name) for name in here.directory.names]
+    return json_reply({"object": "list", "data": data})
+
+
+async def get_model(model: str, here: Here, _who: Who) -> Response:
+    """One model by name."""
+    if not here.directory.knows(model):
+        raise RequestError(
+            "model_unknown", f"The model `{model[:100]}` does not exist.", param="model"
+        )
+    return json_reply(_model(model))
+
+
+for _path in CHAT_PATHS:
+    router.post(_path, openapi_extra=CHAT, responses=answers_of("openai"))(chat_completions)
+for _path in DASHSCOPE_PATHS:
+    router.post(_path, openapi_extra=GENERATION, responses=answers_of("dashscope"))(generation)
+for _base in MODEL_BASES:
+    router.get(f"{_base}/models", responses=errors_of("openai"))(list_models)
+    router.get(f"{_base}/models/{{model:path}}", responses=errors_of("openai"))(get_model)
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "cellblock"}
+
+
+async def _job(here: Services, asked: Asked, who: Account) -> Job:
+    """The loop of a request whose container ends with it."""
+    here.directory.find(asked.model)
+    lease = None
+    if asked.has_interpreter:
+        lease = await here.containers.lease(who, asked.container, keep=False)
+    return here.job(asked, who, lease=lease)
+
+
+async def frames(
+    request: Request,
+    job: Job,
+    wire: Wire,
+    begin: Callable[[], Iterator[bytes]],
+    feed: Feed,
+    fail: Callable[[Fault], Iterator[bytes]],
+) -> AsyncGenerator[bytes, None]:
+    """The stream of one request. An error before anything was sent is raised."""
+    has_begun = False
+    try:
+        async with aclosing(job.events()) as events:
+            async for event in events:
+                if not has_begun:
+                    if isinstance(event, RoundBegan):
+                        continue
+                    has_begun = True
+                    for frame in begin():
+                        yield frame
+                for frame in feed(event):
+                    yield frame
+        return
+    except Exception as error:
+        if not has_begun and not wire.is_open:
+            raise
+        fault = fault_of(error)
+        note(request, error, fault)
+    for frame in fail(fault):
+        yield frame
+
+
+def _whole(
+    request: Request,
+    here: Services,
+    job: Job,
+    build: Callable[[Ended], Mapping[str, object]],
+) -> Response:
+    async def make() -> Response:
+        try:
+            ended = await job.finish()
+        except (RunnerError, SandboxError) as error:
+            return error_reply(request, error, ran_code=job.has_run_code)
+        if ended.ending == "deadline":
+            return error_reply(request, RequestError("deadline", "The time is over."))
+        return json_reply(build(ended), headers=job.account.headers())
+
+    return Answer(make, here.streams, on_close=job.close)

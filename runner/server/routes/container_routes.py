@@ -1,0 +1,180 @@
+"""Routes of containers and of the files in them, as OpenAI shapes them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from runner.dialects.fields import Fields
+from runner.dialects.responses import check_network
+from runner.errors import RequestError
+from runner.server.http.bodies import (
+    BYTES,
+    CONTAINER_BODY,
+    CONTAINER_FILE_BODY,
+    IDLE_MINUTES_MOST,
+    NAME_CHARS,
+    errors_of,
+)
+from runner.server.http.downloads import content_reply
+from runner.server.http.gate import read_json
+from runner.server.http.paging import cursor, page_json
+from runner.server.http.replies import json_reply
+from runner.server.http.uploads import upload
+from runner.server.routes.access import Here, Who
+from runner.server.routes.responses_routes import BASES
+from runner.server.services import Services
+from runner.server.store.records import ContainerFile, Order
+
+MOUNT = "/mnt/data/"
+router = APIRouter()
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+async def create_container(request: Request, here: Here, who: Who) -> Response:
+    """A new container. Its session begins with its first snippet."""
+    body = Fields(await read_json(request, here.config.server.body_bytes))
+    name = body.text("name", longest=NAME_CHARS)
+    if not name:
+        raise body.wrong("name", "must be a non-empty string")
+    check_network(body)
+    if body.items("skills"):
+        raise body.wrong("skills", "are not known to this server")
+    row = await here.containers.create(
+        who,
+        name=name,
+        idle_minutes=_idle_minutes(body),
+        memory_limit=body.text("memory_limit") or "",
+        file_ids=body.strings("file_ids"),
+    )
+    return json_reply(here.containers.json(row), headers=who.headers())
+
+
+async def list_containers(
+    here: Here,
+    who: Who,
+    name: str | None = None,
+    after: str | None = None,
+    limit: Limit = 20,
+    order: Order = "desc",
+) -> Response:
+    """The key's containers, the expired ones too while their files are kept."""
+    found = await here.container_store.page(
+        who.owner, name=name, after=cursor(after), limit=limit, order=order
+    )
+    rows = [here.containers.json(here.containers.newest(row)) for row in found.rows]
+    return json_reply(page_json(rows, has_more=found.has_more))
+
+
+async def get_container(container_id: str, here: Here, who: Who) -> Response:
+    """One container; asking for it counts as use."""
+    return json_reply(here.containers.json(await here.containers.use(who.owner, container_id)))
+
+
+async def delete_container(container_id: str, here: Here, who: Who) -> Response:
+    """End a container, and forget its files."""
+    await here.containers.delete(await here.containers.find(who.owner, container_id))
+    return json_reply({"id": container_id, "object": "container.deleted", "deleted": True})
+
+
+async def create_file(container_id: str, request: Request, here: Here, who: Who) -> Response:
+    """Put a file into a container: the one in the body, or an uploaded one by its id."""
+    row = await here.containers.find(who.owner, container_id)
+    with who.request():
+        if request.headers.get("content-type", "").lower().startswith("multipart/"):
+            cap_bytes = here.config.server.file_bytes
+            async with upload(request, here.storage.blobs, cap_bytes) as sent:
+                file = await here.containers.upload(who, row, sent.filename, sent.writer)
+        else:
+            body = Fields(await read_json(request, here.config.server.body_bytes))
+            file_id = body.text("file_id")
+            if not file_id:
+                raise body.wrong("file_id", "must be the id of an uploaded file")
+            file = await here.containers.copy(who, row, file_id)
+    return json_reply(file_json(file), headers=who.headers())
+
+
+async def list_files(
+    container_id: str,
+    here: Here,
+    who: Who,
+    after: str | None = None,
+    limit: Limit = 20,
+    order: Order = "desc",
+) -> Response:
+    """The files of a container."""
+    row = await here.containers.find(who.owner, container_id)
+    found = await here.container_store.file_page(
+        row.id, after=cursor(after), limit=limit, order=order
+    )
+    rows = [file_json(file) for file in found.rows]
+    return json_reply(page_json(rows, has_more=found.has_more))
+
+
+async def get_file(container_id: str, file_id: str, here: Here, who: Who) -> Response:
+    """One file of a container."""
+    return json_reply(file_json(await _file(here, who.owner, container_id, file_id)))
+
+
+async def get_content(container_id: str, file_id: str, here: Here, who: Who) -> Response:
+    """The bytes of a file of a container, as it was after the last snippet."""
+    file = await _file(here, who.owner, container_id, file_id)
+    return await content_reply(here.storage.blobs, file)
+
+
+async def delete_file(container_id: str, file_id: str, here: Here, who: Who) -> Response:
+    """Take a file out of a container."""
+    file = await _file(here, who.owner, container_id, file_id)
+    await here.containers.remove(await here.containers.find(who.owner, container_id), file)
+    return json_reply({"id": file_id, "object": "container.file.deleted", "deleted": True})
+
+
+for _base in BASES:
+    _errors, _path = errors_of("openai"), f"{_base}/containers"
+    router.post(_path, openapi_extra=CONTAINER_BODY, responses=_errors)(create_container)
+    router.get(_path, responses=_errors)(list_containers)
+    _path = f"{_path}/{{container_id}}"
+    router.get(_path, responses=_errors)(get_container)
+    router.delete(_path, responses=_errors)(delete_container)
+    _path = f"{_path}/files"
+    router.post(_path, openapi_extra=CONTAINER_FILE_BODY, responses=_errors)(create_file)
+    router.get(_path, responses=_errors)(list_files)
+    _path = f"{_path}/{{file_id}}"
+    router.get(_path, responses=_errors)(get_file)
+    router.get(
+        f"{_path}/content", responses={**_errors, **BYTES}, response_class=Response
+    )(get_content)
+    router.delete(_path, responses=_errors)(delete_file)
+
+
+def file_json(file: ContainerFile) -> dict[str, object]:
+    """A file of a container as the clients read it."""
+    return {
+        "id": file.id,
+        "object": "container.file",
+        "created_at": file.created_at,
+        "bytes": file.size_bytes,
+        "container_id": file.container_id,
+        "path": f"{MOUNT}{file.path}",
+        "source": file.source,
+    }
+
+
+async def _file(here: Services, owner: str, container_id: str, file_id: str) -> ContainerFile:
+    row = await here.containers.find(owner, container_id)
+    file = await here.container_store.file(owner, row.id, file_id)
+    if file is None:
+        raise RequestError("not_found", "Container file not found")
+    return file
+
+
+def _idle_minutes(body: Fields) -> int | None:
+    expiry = body.object("expires_after")
+    if expiry is None:
+        return None
+    if expiry.text("anchor") != "last_active_at":
+        raise expiry.wrong("anchor", "must be last_active_at")
+    minutes = expiry.whole("minutes", least=1, most=IDLE_MINUTES_MOST)
+    if minutes is None:
+        raise expiry.wrong("minutes", "must be an integer")
+    return minutes

@@ -1,0 +1,175 @@
+"""Respond: one response on its way, its loop, its writer, and where it is kept."""
+
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+from starlette.requests import Request
+
+from runner.dialects.asked import Asked
+from runner.dialects.faults import Fault, fault_of
+from runner.dialects.responses import ResponsesOptions, stored_item
+from runner.dialects.responses_events import Json, ResponsesWriter
+from runner.errors import StorageError
+from runner.events import Ended, RoundBegan
+from runner.server.auth import Account
+from runner.server.http.replies import note
+from runner.server.http.streaming import Wire
+from runner.server.services import Job, Services
+from runner.server.store.ids import new_id
+from runner.server.store.records import ConversationRow
+from runner.server.store.response_store import StoredResponse
+from runner.transcript import Transcript
+
+OUTPUTS = "code_interpreter_call.outputs"
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a response goes on from: the conversation without instructions, and its container."""
+
+    transcript: Transcript = ()
+    container_id: str = ""
+    conversation: ConversationRow | None = None
+    """Where the response is added in the end."""
+
+
+class Respond:
+    """`told` is what the request adds to the conversation, without instructions."""
+
+    def __init__(
+        self,
+        request: Request,
+        here: Services,
+        who: Account,
+        asked: Asked,
+        options: ResponsesOptions,
+        job: Job,
+        earlier: Earlier,
+        told: Transcript,
+    ) -> None:
+        self._request = request
+        self._here = here
+        self._who = who
+        self._earlier = earlier
+        self._before = (*earlier.transcript, *told)
+        self._created_at = int(time.time())
+        self._input_items = _with_ids(options.input_items)
+        self.asked = asked
+        self.options = options
+        self.job = job
+        self.id = new_id("resp")
+        self.fault: Exception | None = None
+        """What ended the response, once it has begun."""
+        strict = here.config.server.strict_outputs and OUTPUTS not in options.include
+        self._writer = ResponsesWriter(
+            response_id=self.id,
+            created_at=self._created_at,
+            model=asked.model,
+            echo=options.echo,
+            new_id=new_id,
+            container_id=lambda: job.container_id,
+            client_tools=frozenset(tool.name for tool in asked.client_tools),
+            shows_outputs=not strict,
+        )
+
+    async def events(
+        self, wire: Wire | None, *, queued: bool = False
+    ) -> AsyncGenerator[Json, None]:
+        """All events, the whole response in the last.
+
+        An error is raised while nothing was sent, neither of these events nor on `wire`.
+        """
+        has_begun = queued
+        if queued:
+            for told in self._writer.begin(is_queued=True):
+                await self._save(told)
+                yield told
+        try:
+            async with aclosing(self.job.events()) as events:
+                async for event in events:
+                    if not has_begun:
+                        if isinstance(event, RoundBegan):
+                            continue
+                        has_begun = True
+                        for told in self._writer.begin():
+                            yield told
+                    if isinstance(event, Ended):
+                        *before, last = self._writer.end(event, completed_at=int(time.time()))
+                        for told in before:
+                            yield told
+                        # Stored before the client can ask for it.
+                        await self._save(last)
+                        await self._extend(last)
+                        yield last
+                    else:
+                        for told in self._writer.feed(event):
+                            yield told
+            return
+        except Exception as error:
+            if not has_begun and (wire is None or not wire.is_open):
+                raise
+            self.fault, fault = error, fault_of(error)
+            if wire is not None or queued:
+                # Else the failure is the answer, and is noted with it.
+                note(self._request, error, fault)
+        if not has_begun:
+            for told in self._writer.begin():
+                yield told
+        for told in self.failed(fault):
+            await self._save_failure(told)
+            yield told
+
+    def failed(self, fault: Fault) -> Iterator[Json]:
+        """The events of an end in an error."""
+        return self._writer.fail(fault, self.job.loop.usage, self.job.loop.counts)
+
+    async def cancelled(self) -> Json:
+        """The response after its work was cancelled; it is kept so."""
+        body = self._writer.cancel(self.job.loop.usage, self.job.loop.counts)
+        await self._save_failure({"response": body})
+        return body
+
+    async def _save_failure(self, told: Json) -> None:
+        """Keep a response that broke; should that fail as well, the client is told of the first
+        failure and the log of both."""
+        try:
+            await self._save(told)
+        except StorageError as error:
+            if not isinstance(self.fault, StorageError):
+                note(self._request, error, fault_of(error))
+
+    async def _save(self, told: Json) -> None:
+        """Keep the response in an event that holds one."""
+        body = told.get("response")
+        if not self.options.store or not isinstance(body, dict):
+            return
+        await self._here.responses.save(
+            StoredResponse(
+                id=self.id,
+                owner=self._who.owner,
+                created_at=self._created_at,
+                body=body,
+                input_items=self._input_items,
+                transcript=(*self._before, *self.job.loop.turns),
+                container_id=self.job.kept_id or self._earlier.container_id,
+            )
+        )
+
+    async def _extend(self, told: Json) -> None:
+        """Add a finished response to its conversation."""
+        body, row = told.get("response"), self._earlier.conversation
+        if row is None or not isinstance(body, dict) or body["status"] == "failed":
+            return
+        output = body["output"] if isinstance(body["output"], list) else []
+        await self._here.conversations.extend(row, [*self._input_items, *output])
+
+
+def _with_ids(items: Sequence[Mapping[str, JsonValue]]) -> tuple[dict[str, JsonValue], ...]:
+    found = []
+    for item in map(stored_item, items):
+        prefix = "msg" if item["type"] == "message" else "item"
+        found.append({**item, "id": item.get("id") or new_id(prefix)})
+    return tuple(found)

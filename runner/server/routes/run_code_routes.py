@@ -1,0 +1,38 @@
+"""`POST /run_code`: the judge endpoint of SandboxFusion's clients, behind the server's keys.
+
+These clients send no header of their own. Their HTTP library makes one of the endpoint's address:
+`http://any:KEY@127.0.0.1:8000` sends the key as a password, which is as good as a bearer's.
+"""
+
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from runner.errors import RequestError
+from runner.evals.run_code import RunCodeRequest, RunCodeResponse, run_code
+from runner.server.http.bodies import errors_of
+from runner.server.http.gate import read_body
+from runner.server.routes.access import Here, Who
+
+router = APIRouter(responses=errors_of("openai"))
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": RunCodeRequest.model_json_schema()}},
+    }
+}
+
+
+@router.post("/run_code", response_model=RunCodeResponse, openapi_extra=BODY)
+async def run_code_route(request: Request, here: Here, who: Who) -> Response:
+    """Run one Python program in a jail of its own."""
+    body = await read_body(request, here.config.server.body_bytes)
+    try:
+        wanted = RunCodeRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "body"
+        raise RequestError("invalid", f"{place}: {first['msg']}.", param=place) from None
+    with who.request():
+        answer = await run_code(here.box, wanted)
+    return Response(answer.model_dump_json(), media_type="application/json")

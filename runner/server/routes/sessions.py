@@ -1,0 +1,290 @@
+"""The engine over REST: sessions, runs and files, without a model."""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from starlette.responses import Response
+
+from runner.dialects.faults import fault_of
+from runner.errors import RequestError
+from runner.server.auth import Account
+from runner.server.http.bodies import BYTES, OpenApi, answers_of, errors_of
+from runner.server.http.gate import read_body, read_json
+from runner.server.http.replies import json_reply, note
+from runner.server.http.streaming import Answer, EventStream, Wire
+from runner.server.live.session_table import Held, SessionTable
+from runner.server.routes.access import Here, Who
+from runner.transcript import compact
+from sandbox import (
+    ArtifactMade,
+    Displayed,
+    Event,
+    FileRefused,
+    Finished,
+    Limits,
+    PolicyError,
+    SessionError,
+    Started,
+    Stderr,
+    Stdout,
+    outcome_to_json,
+)
+
+CODE_CHARS = 1_000_000
+router = APIRouter(prefix="/v1/sessions", responses=errors_of("openai"))
+
+
+class RunLimits(BaseModel):
+    """Limits of one run; what is left out is the policy's."""
+
+    model_config = ConfigDict(extra="forbid")
+    wall_s: float | None = Field(default=None, gt=0)
+    cpu_s: float | None = Field(default=None, gt=0)
+    memory_bytes: int | None = Field(default=None, ge=16 * 1024 * 1024)
+    output_bytes: int | None = Field(default=None, ge=1)
+    kept_bytes: int | None = Field(default=None, ge=0)
+
+
+class RunOrder(BaseModel):
+    """One snippet. With `stream` the answer is a stream of events."""
+
+    model_config = ConfigDict(extra="forbid")
+    code: str = Field(max_length=CODE_CHARS)
+    stdin: str | None = None
+    limits: RunLimits | None = None
+    stream: bool = False
+
+
+def _run_body() -> OpenApi:
+    schema = RunOrder.model_json_schema()
+    # In place: a reference would point into the whole document.
+    limits = schema.pop("$defs")["RunLimits"]
+    schema["properties"]["limits"] = {"anyOf": [limits, {"type": "null"}], "default": None}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+# ---- routes -------------------------------------------------------------------------------------
+
+
+@router.post("", status_code=201)
+async def open_session(here: Here, who: Who) -> Response:
+    """Open a session: variables, imports and files persist in it."""
+    with who.request():
+        held = await here.sessions.open(who)
+    return json_reply(held.json(), 201)
+
+
+@router.get("")
+async def list_sessions(here: Here, who: Who) -> Response:
+    """The key's open sessions."""
+    data = [held.json() for held in here.sessions.of(who.owner) if _is_alive(held)]
+    return json_reply({"object": "list", "data": data})
+
+
+@router.get("/{session_id}")
+async def get_session(session_id: str, here: Here, who: Who) -> Response:
+    """One session."""
+    held = here.sessions.find(who.owner, session_id)
+    return json_reply(await _alive(here.sessions, held))
+
+
+@router.delete("/{session_id}")
+async def close_session(session_id: str, here: Here, who: Who) -> Response:
+    """End a session with everything in it."""
+    await here.sessions.end(here.sessions.find(who.owner, session_id))
+    return json_reply({"id": session_id, "object": "session.deleted", "deleted": True})
+
+
+@router.post("/{session_id}/run", openapi_extra=_run_body(), responses=answers_of("openai"))
+async def run_snippet(session_id: str, request: Request, here: Here, who: Who) -> Response:
+    """Run a snippet: its outcome, or its events as they come, the outcome in the last."""
+    held = here.sessions.find(who.owner, session_id)
+    order = _order(await read_json(request, here.config.server.body_bytes))
+    limits = _limits(order.limits)
+    if order.stream:
+        wire = Wire()
+        return EventStream(
+            _events(request, here.sessions, held, who, order, limits, wire),
+            wire,
+            here.streams,
+            heartbeat_s=here.config.server.heartbeat_s,
+            headers=who.headers(),
+        )
+
+    async def make() -> Response:
+        with who.request():
+            held.running += 1
+            try:
+                outcome = await held.session.run(order.code, limits=limits, stdin=order.stdin)
+            except SessionError as error:
+                raise await _lost(here.sessions, held, error) from error
+            except PolicyError as error:
+                raise RequestError("invalid", str(error), param="limits") from error
+            finally:
+                held.running -= 1
+                held.active_at = time.monotonic()
+        data = outcome_to_json(outcome).encode()
+        return Response(data, headers=who.headers(), media_type="application/json")
+
+    return Answer(make, here.streams)
+
+
+@router.get("/{session_id}/files")
+async def list_files(session_id: str, here: Here, who: Who) -> Response:
+    """Paths of the workspace's files."""
+    held = here.sessions.find(who.owner, session_id)
+    try:
+        paths = await held.session.files()
+    except SessionError as error:
+        raise await _lost(here.sessions, held, error) from error
+    data = [{"path": path, "object": "session.file"} for path in paths]
+    return json_reply({"object": "list", "data": data})
+
+
+@router.put(
+    "/{session_id}/files/{path:path}",
+    openapi_extra={
+        "requestBody": {
+            "content": {
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+            }
+        }
+    },
+)
+async def put_file(session_id: str, path: str, request: Request, here: Here, who: Who) -> Response:
+    """Write the body to a file of the workspace."""
+    held = here.sessions.find(who.owner, session_id)
+    data = await read_body(request, here.config.server.body_bytes)
+    try:
+        await held.session.put(path, data)
+    except FileRefused as error:
+        raise RequestError("invalid", str(error), param="path") from error
+    except SessionError as error:
+        raise await _lost(here.sessions, held, error) from error
+    return json_reply({"path": path, "object": "session.file", "bytes": len(data)})
+
+
+@router.get("/{session_id}/files/{path:path}", responses=BYTES, response_class=Response)
+async def get_file(session_id: str, path: str, here: Here, who: Who) -> Response:
+    """The content of a file of the workspace."""
+    held = here.sessions.find(who.owner, session_id)
+    try:
+        data = await held.session.get(path)
+    except FileRefused as error:
+        raise RequestError("not_found", str(error), param="path") from error
+    except SessionError as error:
+        raise await _lost(here.sessions, held, error) from error
+    return Response(
+        data,
+        media_type="application/octet-stream",
+        # What a snippet wrote must not run as a page of this origin.
+        headers={"content-disposition": "attachment", "x-content-type-options": "nosniff"},
+    )
+
+
+def _order(body: JsonValue) -> RunOrder:
+    try:
+        return RunOrder.model_validate(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RequestError("invalid", f"{place}: {first['msg']}.", param=place or None) from None
+
+
+def _limits(asked: RunLimits | None) -> Limits | None:
+    if asked is None:
+        return None
+    try:
+        return Limits.model_validate(asked.model_dump(exclude_none=True))
+    except PolicyError as error:
+        raise RequestError("invalid", str(error), param="limits") from error
+
+
+def _is_alive(held: Held) -> bool:
+    try:
+        return bool(held.session.enforcement)
+    except SessionError:
+        return False
+
+
+async def _alive(table: SessionTable, held: Held) -> dict[str, object]:
+    try:
+        return held.json()
+    except SessionError as error:
+        raise await _lost(table, held, error) from error
+
+
+async def _lost(table: SessionTable, held: Held, error: SessionError) -> RequestError:
+    """The session is of no more use: forget it and say so."""
+    await table.end(held)
+    return RequestError("conflict", str(error))
+
+
+# ---- the stream ---------------------------------------------------------------------------------
+
+
+async def _events(
+    request: Request,
+    table: SessionTable,
+    held: Held,
+    who: Account,
+    order: RunOrder,
+    limits: Limits | None,
+    wire: Wire,
+) -> AsyncGenerator[bytes, None]:
+    has_begun = False
+    held.running += 1
+    try:
+        with who.request():
+            events = held.session.stream(order.code, limits=limits, stdin=order.stdin)
+            async with aclosing(_generator(events)) as source:
+                async for event in source:
+                    has_begun = True
+                    yield _frame(event)
+        return
+    except SessionError as error:
+        lost = await _lost(table, held, error)
+        if not has_begun and not wire.is_open:
+            raise lost from error
+        fault = fault_of(lost)
+    except PolicyError as error:
+        if not has_begun and not wire.is_open:
+            raise RequestError("invalid", str(error), param="limits") from error
+        fault = fault_of(error)
+        note(request, error, fault)
+    finally:
+        held.running -= 1
+        held.active_at = time.monotonic()
+    yield f"event: error\ndata: {compact({'message': fault.message})}\n\n".encode()
+
+
+async def _generator(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+    """`events`, closed when it is closed: that is what interrupts the snippet."""
+    try:
+        async for event in events:
+            yield event
+    finally:
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()
+
+
+def _frame(event: Event) -> bytes:
+    if isinstance(event, Finished):
+        return f"event: finished\ndata: {outcome_to_json(event.outcome)}\n\n".encode()
+    name, data = _told(event)
+    return f"event: {name}\ndata: {compact(data)}\n\n".encode()
+
+
+def _told(event: Started | Stdout | Stderr | Displayed | ArtifactMade) -> tuple[str, object]:
+    if isinstance(event, Started):
+        return "started", {"number": event.number}
+    if isinstance(event, Stdout):
+        return "stdout", {"text": event.text}
+    if isinstance(event, Stderr):
+        return "stderr", {"text": event.text}
+    if isinstance(event, Displayed):
+        return "displayed", {"bundle": event.bundle}
+    return "artifact", event.artifact.model_dump(mode="json")

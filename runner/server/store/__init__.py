@@ -1,0 +1,1 @@
+"""What survives a restart: records in SQLite, content in a folder."""

@@ -1,0 +1,1 @@
+"""What this kernel holds, and the remedy for each gap."""

@@ -1,0 +1,1 @@
+"""From exec to the first process of a session: launcher, zygote, init."""

@@ -1,0 +1,359 @@
+"""Worker init: the first process of a session. It forks the session process, and reaps.
+
+Trusted: it never runs guest code, and no guest can stop, trace or signal it (it is pid 1 of the
+session's pid namespace, undumpable, and signals without a handler do not reach a pid 1 from
+inside). The supervisor believes what it says on the control channel, which the session process
+does not hold.
+"""
+
+import _socket
+import os
+import select
+import signal
+
+# What `signal.signal` calls; its enumerations would touch forty pages more in each session.
+from _signal import SIG_DFL, SIGCHLD  # type: ignore[import-not-found]
+from _signal import signal as set_handler
+from array import array
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any, NamedTuple, NoReturn
+
+from sandbox.guest.boot.children import Children
+from sandbox.guest.branching import branch, maker
+from sandbox.guest.branching.gate import Gate
+from sandbox.guest.jail import jail
+from sandbox.guest.jail.jail import HOME, JailError
+from sandbox.guest.kernel import sysapi
+from sandbox.guest.kernel.channel import Channel, ChannelClosed
+from sandbox.guest.session import worker
+from sandbox.protocol.messages import (
+    TO_GUEST_CAP_BYTES,
+    Admit,
+    Branch,
+    Confirm,
+    Exited,
+    Failed,
+    Interrupt,
+    Kill,
+    Killed,
+    Pause,
+    Ready,
+    Shut,
+    Sweep,
+    Swept,
+    Watch,
+    ready_frame,
+)
+from sandbox.protocol.plan import WORKSPACE
+
+BOUND = b"b"
+"""Init tells the session process that it has given up its rights: no snippet runs before that."""
+NOTHING_HELD = jail.Held(-1, -1, -1)
+HELD = bytes(len(NOTHING_HELD))
+"""Shape of the word that goes with what a session process hands over: a byte for each."""
+HELD_SPACE = _socket.CMSG_LEN(len(HELD) * array("i").itemsize)
+
+
+class Ends(NamedTuple):
+    """Descriptors that a session is born with."""
+
+    control: int
+    guest: int
+    stdout: int
+    stderr: int
+    init: int
+    session: int
+    """This and the one before are the two ends of a socket pair."""
+
+
+def serve(
+    entry: jail.Entry, ends: Ends, others: tuple[int, ...], session: worker.Worker
+) -> NoReturn:
+    """Fork the session process, give up all rights, and serve the supervisor until it goes.
+
+    `others` are descriptors of the zygote's that no session may keep. Every page that is touched
+    here is a page more in each session. So this does as little as it can, forks the process that
+    puts the jail on and says whether it holds, and waits until it is needed.
+    """
+    try:
+        _serve(entry, ends, others, session)
+    finally:
+        os._exit(1)  # Nothing may unwind into the frames of the zygote, whose copy this is.
+
+
+def _serve(
+    entry: jail.Entry, ends: Ends, others: tuple[int, ...], session: worker.Worker
+) -> NoReturn:
+    try:
+        set_handler(SIGCHLD, SIG_DFL)
+        if not entry.plan.asks_for("pid_namespace"):
+            sysapi.prctl(sysapi.PR_SET_CHILD_SUBREAPER, 1)
+        jail.join_cgroups(entry)
+        pid = sysapi.fork()
+    except OSError as error:
+        _fail(ends.control, JailError("session process", str(error)))
+    if pid == 0:
+        for fd in (ends.init, *others):
+            os.close(fd)
+        _become_session_process(entry, ends)
+        worker.serve(session, ends.guest)
+    # Not os.closerange, which tries one number after the other where Python was built with a C
+    # library that is older than close_range(2).
+    sysapi.close_all_but((ends.control, ends.init))
+    os.setsid()
+    try:
+        jail.take(entry.prepared.init_steps, entry)
+    except JailError as error:
+        _fail(ends.control, error)
+    with suppress(ConnectionError):
+        os.write(ends.init, BOUND)
+    held = _meet_session(ends.init)
+    entry.proc_fd = held.proc_fd
+    bell = Bell((ends.control, held.listener))
+    bell.wait()
+    children = Children(entry.proc_fd)
+    children.watch(pid)
+    control = Channel(ends.control, "to_init", TO_GUEST_CAP_BYTES)
+    Init(entry, control, children, bell, held).attend()
+
+
+def _fail(control_fd: int, error: JailError) -> NoReturn:
+    """Tell the supervisor, which then ends whatever is left of the session, and exit."""
+    answer = Failed(error.step, error.detail)
+    Channel(control_fd, "to_init", TO_GUEST_CAP_BYTES).send(answer)
+    os._exit(1)
+
+
+def _meet_session(fd: int) -> jail.Held:
+    """What the session process hands over when it is in its jail. Ends this one if it failed."""
+    session = _socket.socket(fileno=fd)
+    word, ancillary, _flags, _address = session.recvmsg(len(HELD), HELD_SPACE)
+    session.close()
+    if not word:
+        os._exit(1)  # The session process has said why.
+    fds = iter(array("i", ancillary[0][2]) if ancillary else ())
+    return jail.Held(*(next(fds) if is_there else -1 for is_there in word))
+
+
+def _become_session_process(entry: jail.Entry, ends: Ends) -> None:
+    """Put the jail on, and tell the supervisor and the parent."""
+    # A scheduling group of its own (autogroup, sched(7)): however many processes a snippet
+    # starts, init gets to run beside them.
+    os.setsid()
+    _wire_standard_streams(ends.stdout, ends.stderr)
+    init = os.pidfd_open(os.getppid())
+    try:
+        held = jail.confine_session_process(entry)
+    except JailError as error:
+        _fail(ends.control, error)
+    if not os.read(ends.session, len(BOUND)):
+        os._exit(1)  # Init has said why.
+    if entry.workspace != WORKSPACE:
+        os.environ.update(HOME=f"{entry.scratch}/{HOME}", TMPDIR=entry.scratch)
+    there = [fd for fd in held if fd >= 0]
+    _hand_over(ends.session, bytes([fd >= 0 for fd in held]), there)
+    given = [init, *entry.directories]
+    with suppress(ConnectionError):
+        _hand_over(ends.control, ready_frame(os.getpid(), entry.prepared.layers), given)
+    for fd in there + given:
+        os.close(fd)
+
+
+def _hand_over(fd: int, word: bytes, descriptors: list[int]) -> None:
+    """Say `word` on the socket `fd`, `descriptors` with it, and close the socket."""
+    end = _socket.socket(fileno=fd)
+    try:
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", descriptors))
+        end.sendmsg([word], [rights] if descriptors else [])
+    finally:
+        end.close()
+
+
+def _wire_standard_streams(stdout_fd: int, stderr_fd: int) -> None:
+    null = os.open("/dev/null", os.O_RDONLY)
+    for fd, target in ((null, 0), (stdout_fd, 1), (stderr_fd, 2)):
+        os.dup2(fd, target)
+        os.close(fd)
+
+
+class Bell:
+    """Wakes an init: a child has ended, or there is something to read."""
+
+    def __init__(self, sources: tuple[int, ...]) -> None:
+        self._poll = select.poll()
+        self._sources = sources
+        wake_read, wake_write = _socket.socketpair()
+        for end in (wake_read, wake_write):
+            end.setblocking(False)
+        self._wake_read, self._wake_write = wake_read, wake_write
+        signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
+        set_handler(SIGCHLD, _be_woken)
+        for source in (*sources, wake_read.fileno()):
+            if source >= 0:
+                self._poll.register(source, select.POLLIN)
+        # A child that ended before now rang no bell.
+        self._may_be_late = True
+
+    def wait(self) -> list[int]:
+        """Those of the sources that can be read; none of them when a child has ended."""
+        if self._may_be_late:
+            self._may_be_late = False
+            with suppress(ChildProcessError):
+                if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                    return []
+        ready = [fd for fd, _events in self._poll.poll()]
+        if self._wake_read.fileno() in ready:
+            self._wake_read.recv(4096)
+        return [fd for fd in self._sources if fd in ready]
+
+
+def _be_woken(_number: int, _frame: FrameType | None) -> None:
+    """Ask Python to write to the descriptor that wakes this process."""
+
+
+class Init:
+    """The loop of an init: obeys the supervisor, reaps, keeps the gate of branches."""
+
+    def __init__(
+        self,
+        entry: jail.Entry,
+        control: Channel,
+        children: Children,
+        bell: Bell,
+        held: jail.Held = NOTHING_HELD,
+    ) -> None:
+        self._entry = entry
+        self._control = control
+        self._children = children
+        self._bell = bell
+        self._gate: Gate | None = None
+        if held.listener >= 0:
+            self._gate = Gate(held.listener, children.processes, lambda: children.has_branches)
+        self._user_namespace = held.user_namespace
+        self._maker = -1
+        """A pidfd of the maker of the branches that were asked for last."""
+        self._orders: dict[type, Callable[[Any], None]] = {
+            Interrupt: self._interrupt,
+            Kill: self._kill,
+            Watch: self._watch,
+            Pause: self._pause,
+            Branch: self._branch,
+            Admit: self._admit,
+            Confirm: self._confirm,
+            Sweep: self._sweep,
+        }
+
+    def attend(self) -> NoReturn:
+        """Answer the supervisor and reap, until the supervisor closes the channel."""
+        ready: list[int] = []
+        while True:
+            self._tell_ends()
+            for fd in ready:
+                if fd == self._control.fileno():
+                    self._obey()
+                elif self._gate is not None:
+                    # An order to open the gate was sent before whoever asks was sent.
+                    while select.select([self._control], [], [], 0)[0]:
+                        self._obey()
+                    self._gate.answer()
+            ready = self._bell.wait()
+
+    def _obey(self) -> None:
+        try:
+            while True:
+                message = self._control.receive()
+                self._orders[type(message)](message)
+                if not self._control.has_more:
+                    return
+        except (ChannelClosed, ConnectionError):
+            self._children.end()
+            os._exit(0)
+
+    def _interrupt(self, message: Interrupt) -> None:
+        self._children.interrupt(message.pid)
+
+    def _kill(self, message: Kill) -> None:
+        count = self._children.doom_all_but(message.spare)
+        gone = [pid for pid in message.spare if not self._children.goes_on(pid)]
+        self._tell_ends()
+        self._control.send(Killed(count, gone))
+        self._children.bury_all_but(message.spare)
+
+    def _tell_ends(self) -> None:
+        # Nobody may be there to be told. That is seen where orders are read, and ends all.
+        with suppress(ConnectionError):
+            for pid, status in self._children.reap():
+                self._control.send(Exited(pid, status))
+
+    def _watch(self, message: Watch) -> None:
+        self._children.watch(message.pid)
+
+    def _pause(self, message: Pause) -> None:
+        self._children.pause(stopped=message.stopped)
+
+    def _admit(self, message: Admit) -> None:
+        if self._gate is not None and message.namespaces:
+            kinds = [kind for _name, kind in branch.KINDS[-message.namespaces :]]
+            self._gate.open(kinds, message.traveller)
+        else:
+            passed, traveller = self._gate.shut() if self._gate is not None else (0, 0)
+            self._control.send(Shut(passed, traveller))
+
+    def _branch(self, message: Branch) -> None:
+        [channel_fd] = self._control.take_descriptors(1)
+        self._end_maker()
+        self._children.has_branches = True
+        try:
+            self._enter_user_namespace()
+            pid = sysapi.fork_into(maker.NAMESPACES)
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                set_handler(signal.SIGCHLD, int(signal.SIG_DFL))
+                maker.serve(self._entry, channel_fd, _attend_to_branch)
+            self._maker = os.pidfd_open(pid)
+        except OSError as error:
+            maker.say_why_not(Channel(os.dup(channel_fd), "to_init", TO_GUEST_CAP_BYTES), error)
+        os.close(channel_fd)
+
+    def _sweep(self, message: Sweep) -> None:
+        if self._gate is not None:
+            self._gate.end(message.travellers)
+        strays = 0
+        if message.looks:
+            self._end_maker()  # It has capabilities, and would be taken for one of them.
+            strays = self._children.end_strays()
+        self._control.send(Swept(strays))
+
+    def _end_maker(self) -> None:
+        if self._maker >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._maker, signal.SIGKILL)
+            select.select([self._maker], [], [])
+            os.close(self._maker)
+            self._maker = -1
+
+    def _enter_user_namespace(self) -> None:
+        """Join the session's own, below which branches are; no capability comes with it to stay."""
+        if self._user_namespace >= 0:
+            sysapi.setns(self._user_namespace, sysapi.CLONE_NEWUSER)
+            os.close(self._user_namespace)
+            self._user_namespace = -1
+            sysapi.drop_capabilities()
+            sysapi.prctl(sysapi.PR_SET_DUMPABLE, 0)
+
+    def _confirm(self, message: Confirm) -> None:
+        try:
+            branch.confirm(message.pid, self._entry.proc_fd)
+        except (JailError, OSError) as error:
+            self._control.send(Failed("branch", str(error)))
+        else:
+            self._children.watch(message.pid)
+            self._control.send(Ready(message.pid, list(self._entry.plan.layers)))
+
+
+def _attend_to_branch(entry: jail.Entry, control_fd: int) -> NoReturn:
+    """The first process of a branch, in its jail, goes on as an init."""
+    control = Channel(control_fd, "to_init", TO_GUEST_CAP_BYTES)
+    Init(entry, control, Children(entry.proc_fd), Bell((control_fd,))).attend()

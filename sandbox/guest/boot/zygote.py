@@ -1,0 +1,253 @@
+"""The warmed process: builds its root, imports the preloads, then forks a worker on request.
+
+It runs no snippet and reads nothing that a snippet wrote. It is pid 1 of its pid namespace (in
+the full tier), so its end is the end of everything below it.
+"""
+
+import _socket
+import importlib
+import json
+import os
+import platform
+import signal
+import site
+import sys
+import time
+from typing import NoReturn
+
+from sandbox.guest.boot import init, memory
+from sandbox.guest.jail import callrules, jail, landlock, seccomp
+from sandbox.guest.jail.jail import JailError, step
+from sandbox.guest.jail.landlock import PathRule
+from sandbox.guest.jail.root import is_hidden_by_session
+from sandbox.guest.kernel import sysapi
+from sandbox.guest.kernel.channel import Channel, ChannelClosed
+from sandbox.guest.session import atfork, worker
+from sandbox.protocol.messages import TO_GUEST_CAP_BYTES, Failed, Spawn, ZygoteReady
+from sandbox.protocol.plan import WORKSPACE, Access, JailPlan
+
+SPAWN_DESCRIPTORS = 4
+RETURNS = (  # layer, name below /proc/self/ns, kind: what the zygote must be home in before it
+    ("mount_namespace", "mnt", sysapi.CLONE_NEWNS),  # copies its mounts for the next session
+    ("pid_namespace", "pid", sysapi.CLONE_NEWPID),  # makes the next one below its own
+)
+PRELOAD_HOME = "preload"
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+
+
+def serve(plan: JailPlan, channel: Channel, directory: str) -> NoReturn:
+    """Become the environment of `plan` and fork workers until the channel closes.
+
+    `directory` is the engine's own on the host's disk, where the tier has one; else empty.
+    """
+    try:
+        started = time.monotonic()
+        if plan.tier == "namespaces":
+            with step("proc"):
+                _mount_own_proc()
+        # Workers that end are nobody's to wait for: the supervisor holds their pidfds.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        session = warm(plan, directory)
+        prepared = _prepare(plan)
+        place = Place(plan, prepared)
+        place.go_ahead()
+        if place.failure is not None:
+            raise place.failure
+    except JailError as error:
+        channel.send(Failed(error.step, error.detail))
+        os._exit(1)
+    channel.send(
+        ZygoteReady(
+            [layer for layer in plan.layers],
+            platform.python_version(),
+            time.monotonic() - started,
+            prepared.data_bytes,
+        )
+    )
+    _fork_workers(plan, channel, session, place)
+
+
+def _mount_own_proc() -> None:
+    """Cover the host's /proc, which was kept in the tree so that the kernel allows this mount."""
+    flags = sysapi.MS_NOSUID | sysapi.MS_NODEV | sysapi.MS_NOEXEC
+    sysapi.mount("proc", "/proc", "proc", flags)
+
+
+def warm(plan: JailPlan, directory: str = "") -> worker.Worker:
+    """Import the preloads, and make what every session starts a copy of."""
+    _preload(plan, directory)
+    session = worker.Worker(plan)
+    session.rehearse()
+    return session
+
+
+def _preload(plan: JailPlan, directory: str) -> None:
+    os.environ.clear()
+    os.environ.update(plan.env)
+    if directory:
+        # Files that a package makes while it is imported end with the zygote.
+        own = f"{directory}/{PRELOAD_HOME}"
+        os.mkdir(own, 0o700)
+        os.environ.update(HOME=own, TMPDIR=own)
+    sys.argv = [""]
+    with atfork.watched():
+        with step("site packages"):
+            site.main()
+        for module in plan.preload:
+            try:
+                importlib.import_module(module)
+            # Whatever a package raises while it is imported is its failure to load.
+            except Exception as error:
+                raise JailError(f"preload {module}", f"{type(error).__name__}: {error}") from error
+    sys.path.insert(0, WORKSPACE)
+
+
+def _prepare(plan: JailPlan) -> jail.Prepared:
+    with step("seccomp filter"):
+        program = init_program = b""
+        if plan.asks_for("seccomp"):
+            version = landlock.abi()
+            program = _compile(plan, version)
+            if plan.tier == "landlock":
+                init_program = _compile(plan, max(version, callrules.SCOPES_SIGNALS))
+    with step("landlock rules"):
+        readable = _readable(plan) if plan.asks_for("landlock") else []
+        rule_fds = [fd for fd, _access in readable]
+        ruleset = landlock.prepare(readable, tier=plan.tier) if readable else None
+        ready_rules = -1
+        if ruleset is not None and plan.asks_for("mount_namespace"):
+            # What every session mounts lies at the same places, so one ruleset serves them all.
+            ready_rules = ruleset.make([PathRule(path, "rw") for path in jail.ABOVE_MOUNTS])
+            for fd in rule_fds:
+                os.close(fd)
+            rule_fds = [ready_rules]
+    memory.settle()
+    data_bytes = _data_bytes()
+    return jail.Prepared(
+        seccomp_program=program,
+        init_program=init_program,
+        rule_fds=rule_fds,
+        ruleset=ruleset,
+        ready_rules=ready_rules,
+        ahead_steps=jail.steps_of(plan, jail.AHEAD_STEPS),
+        init_steps=jail.steps_of(plan, jail.INIT_STEPS),
+        session_steps=jail.steps_of(plan, jail.SESSION_STEPS),
+        inherited_facts=jail.facts_of(plan, jail.INHERITED_LAYERS),
+        layers=json.dumps(plan.layers, separators=(",", ":")).encode(),
+        final_facts=jail.facts_of(plan, jail.FINAL_LAYERS),
+        namespaces=jail.namespaces_ahead(plan),
+        filesystems=jail.filesystems_of(plan, os.getuid()),
+        limits=jail.limits_of(plan, data_bytes),
+        covered=tuple(bind.target for bind in plan.binds if is_hidden_by_session(bind)),
+        data_bytes=data_bytes,
+    )
+
+
+def _compile(plan: JailPlan, landlock_abi: int) -> bytes:
+    rules = seccomp.rules_for(
+        plan.tier, landlock_abi, own_id=plan.has_own_ids, is_metered=not plan.has_groups
+    )
+    return seccomp.compile_filter(rules, sysapi.ARCH)
+
+
+def _readable(plan: JailPlan) -> list[tuple[int, Access]]:
+    """What every session may open, by descriptors that stay open in the zygote."""
+    rules: list[tuple[str, Access]] = [(path, "rw") for path in DEVICES]
+    if plan.tier == "namespaces":
+        rules += [("/", "ro"), ("/proc", "ro")]
+        rules += [(bind.target, bind.access) for bind in plan.binds if bind.access == "rw"]
+    else:
+        rules += [(bind.source, bind.access) for bind in plan.binds]
+    return [
+        (os.open(path, os.O_PATH | os.O_CLOEXEC), access)
+        for path, access in rules
+        if os.path.exists(path)
+    ]
+
+
+def _data_bytes() -> int:
+    with open("/proc/self/status") as stream:
+        for line in stream:
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) * 1024
+    raise JailError("memory", "/proc/self/status has no line VmData")
+
+
+class Place:
+    """Where the zygote stands: at home, or in the namespaces of the session that comes next."""
+
+    def __init__(self, plan: JailPlan, prepared: jail.Prepared) -> None:
+        self._plan = plan
+        self._prepared = prepared
+        self._home = [
+            (os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), kind)
+            for layer, name, kind in RETURNS
+            if plan.asks_for(layer)
+        ]
+        self.entry = jail.Entry(plan, prepared)
+        """That of the session that comes next."""
+        self.guest_end, self.init_end = -1, -1
+        """Ends of a socket pair on which the session process will speak to its init."""
+        self.failure: JailError | None = None
+
+    @property
+    def home_fds(self) -> list[int]:
+        return [fd for fd, _kind in self._home]
+
+    def go_ahead(self) -> None:
+        """Move to the namespaces of the next session; `failure` says if that cannot be."""
+        self.failure = None
+        try:
+            jail.take(self._prepared.ahead_steps, self.entry)
+            guest_end, init_end = _socket.socketpair()
+            self.guest_end, self.init_end = guest_end.detach(), init_end.detach()
+        except JailError as error:
+            self.failure = error
+
+    def go_home(self) -> None:
+        """Leave them to the session that was forked, or to nobody."""
+        for fd, kind in self._home:
+            # unshare(CLONE_NEWPID) works once for each return to the own pid namespace.
+            sysapi.setns(fd, kind)
+        for fd in (*self.entry.directories, self.guest_end, self.init_end):
+            if fd >= 0:
+                os.close(fd)
+        self.entry = jail.Entry(self._plan, self._prepared)
+        self.guest_end = self.init_end = -1
+
+
+def _fork_workers(
+    plan: JailPlan, channel: Channel, session: worker.Worker, place: Place
+) -> NoReturn:
+    while True:
+        try:
+            request = channel.receive()
+        except ChannelClosed:
+            os._exit(0)
+        assert isinstance(request, Spawn)
+        descriptors = channel.take_descriptors(SPAWN_DESCRIPTORS + request.cgroups)
+        entry = place.entry
+        entry.host_id = jail.host_id(plan, request.session)
+        entry.cgroup_fds = descriptors[SPAWN_DESCRIPTORS:]
+        if request.directory:
+            entry.workspace = f"{request.directory}/workspace"
+            entry.scratch = f"{request.directory}/tmp"
+        control, guest, stdout, stderr = descriptors[:SPAWN_DESCRIPTORS]
+        ends = init.Ends(control, guest, stdout, stderr, place.init_end, place.guest_end)
+        try:
+            if place.failure is not None:
+                raise place.failure
+            with step("fork"):
+                is_worker = sysapi.fork() == 0
+        except JailError as error:
+            # The host is out of processes or of namespaces: one session fails, the others go on.
+            is_worker = False
+            answer = Channel(os.dup(control), "to_init", TO_GUEST_CAP_BYTES)
+            answer.send(Failed(error.step, error.detail))
+            answer.close()
+        if is_worker:
+            init.serve(entry, ends, (channel.fileno(), *place.home_fds), session)
+        for fd in descriptors:
+            os.close(fd)
+        place.go_home()
+        place.go_ahead()

@@ -1,0 +1,189 @@
+"""Branches: a fork of a session that goes on in namespaces, files and limits of its own.
+
+Theory of operation
+===================
+
+A fork inherits the namespaces of its parent, and only a process with capabilities over other
+namespaces can enter them. Guest processes have none, and the kernel has no call that moves
+another process. What it does have: a user namespace gives every capability in it to a process of
+its parent namespace whose id made it (user_namespaces(7)), and a guest shares that id with init.
+
+1. Init, which no filter binds, forks a *maker* into a user namespace below the session's own, one
+   for all branches of a call. For each the maker makes all other namespaces, owned by that one,
+   mounts the branch's own file systems, copies the files, brings loopback up, and forks the
+   *branch init*: pid 1 of the new pid namespace. It mounts /proc, gives up its capabilities, and
+   hands descriptors of the namespaces to the host.
+2. The session process forks a *traveller*, one for all branches of a call. It enters the user
+   namespace, and then for each branch the pid namespace and the others, joins the branch's
+   control groups, and forks twice: the grandchild lives in the new pid namespace, is adopted by
+   the branch init, starts a process group of its own, gives up its capabilities and waits for the
+   host like any copy.
+3. When the traveller has ended, the branch init confirms what the kernel says of the grandchild:
+   no capability, a filter, no process group from outside, and nobody else in the pid namespace.
+   Then the branch is a session like others.
+
+Nobody waits for what another can do meanwhile: the maker makes the next branch while the
+traveller forks into this one, and whoever is to live there finds its way alone. A fork of a large
+heap is what costs, two for each branch: the traveller cannot spare the one between, whose end
+gives the grandchild to the branch init.
+
+Branches of a call share a user namespace, as processes of one id in it. It gives nothing to any of
+them: none holds a capability in it or can get one back, and whom a process can name, signal, open
+or map is settled by the namespaces that are each branch's own.
+
+The call filter answers setns(2) with a question to init (`gate`). Init lets exactly one process
+through, the first that asks after the host opened the gate, with exactly the calls of the list in
+their order, and the same one into the branches that follow. A session that keeps descriptors of its
+branch's namespaces can do nothing with them: the gate is shut. Whoever went through is ended before
+step 3 if it has not ended by then (`Sweep`): it lives in the session's pid namespace and in the
+branch's files. What it forked once it was in the branch's pid namespace is seen in step 3; what it
+forked before that has capabilities, which nobody else in the session's own has once the maker was
+ended, and init looks for such processes. If somebody went through and no branch came of it, or
+stayed outside, the host ends the session and all of its branches: somebody used the moment when the
+gate was open for another. A traveller that may have no more processes says so, and is ended with
+the branches that it was to make.
+
+A branch shares with its origin only what the origin had made before: open pipes and sockets, and
+memory mapped shared. A session that has some is not branched (`what_stays_shared`). Whether it
+has some, and that it gives up what it held, is its own word: a session that was hostile before
+it was branched may go on talking to its branches.
+
+The kernel hides a pid namespace from those below it, not from those above, and lets an origin
+signal its branches: a copy of a process can only go down, the user namespaces of branches belong
+to the id that made them, and that id has every right over them. Neither another uid for each
+branch nor another maker changes that, as long as the traveller, which is the origin's process, is
+to be let in. To have the origin travel as well would make both siblings, and every fork one
+namespace deeper, of 32 that there may be. So it is the filter that keeps an origin from its
+branches: each call that names another process by number is a question to init. See `gate`.
+"""
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Sequence
+
+from sandbox.guest.jail.jail import JailError
+from sandbox.guest.kernel import sysapi
+from sandbox.protocol.plan import SHARED_MEMORY, TEMPORARY, WORKSPACE
+
+KINDS = (  # in this order: see the module's docstring
+    ("user", sysapi.CLONE_NEWUSER),
+    ("pid", sysapi.CLONE_NEWPID),
+    ("mnt", sysapi.CLONE_NEWNS),
+    ("net", sysapi.CLONE_NEWNET),
+    ("ipc", sysapi.CLONE_NEWIPC),
+    ("uts", sysapi.CLONE_NEWUTS),
+    ("cgroup", sysapi.CLONE_NEWCGROUP),
+)
+OWN_FILESYSTEMS = (WORKSPACE, TEMPORARY, SHARED_MEMORY)
+STANDARD_DESCRIPTORS = 3
+
+
+# ---- the branch init --------------------------------------------------------------------------
+
+
+def open_own_filesystems() -> list[int]:
+    """Descriptors of the directories that a branch gets a copy of."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    return [os.open(path, flags) for path in OWN_FILESYSTEMS]
+
+
+def open_namespaces(names: Iterable[str]) -> list[int]:
+    """Descriptors of this process's namespaces of those kinds."""
+    return [os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names]
+
+
+def copy_tree(source_fd: int, target_fd: int) -> None:
+    """Copy what is in one directory into another, both ours, links and times included."""
+    if not os.listdir(source_fd):
+        return
+    shutil.copytree(
+        f"/proc/self/fd/{source_fd}",
+        f"/proc/self/fd/{target_fd}",
+        symlinks=True,
+        dirs_exist_ok=True,
+        ignore=_what_is_not_copied,
+    )
+
+
+def _what_is_not_copied(directory: str, names: list[str]) -> set[str]:
+    """FIFOs and sockets, which lead to processes of the origin, and what is mounted below."""
+    left_out = set()
+    device = os.stat(directory).st_dev
+    for name in names:
+        status = os.lstat(os.path.join(directory, name))
+        kind = stat.S_IFMT(status.st_mode)
+        if status.st_dev != device or kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+            left_out.add(name)
+    return left_out
+
+
+def confirm(pid: int, proc_fd: int) -> None:
+    """Raise JailError unless process `pid` of this pid namespace is bound, and alone with us."""
+    with open(os.open(f"{pid}/status", os.O_RDONLY, dir_fd=proc_fd)) as stream:
+        fields = dict(line.rstrip("\n").split(":\t", 1) for line in stream if ":\t" in line)
+    if fields.get("NSpgid") != str(pid) or fields.get("NSsid") != str(pid):
+        # A group from outside could be signalled whole, its members outside included.
+        raise JailError("branch", "the session process is in a process group from outside")
+    wanted = {"Seccomp": "2", "NoNewPrivs": "1"}
+    wanted |= {name: "0" * 16 for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")}
+    for name, value in wanted.items():
+        if fields.get(name) != value:
+            raise JailError("branch", f"{name} of the session process is {fields.get(name)}")
+    pids = {int(name) for name in os.listdir(proc_fd) if name.isdigit()}
+    if pids != {os.getpid(), pid}:
+        raise JailError("branch", f"{len(pids)} processes are in it instead of two")
+
+
+# ---- the traveller, in the session process ----------------------------------------------------
+
+
+def what_stays_shared(except_fds: set[int]) -> str:
+    """What of this process a branch would go on sharing with it; empty if there is nothing."""
+    with open("/proc/self/maps") as stream:
+        for line in stream:
+            if line.split(None, 2)[1].startswith("rw") and line[line.index(" ") + 4] == "s":
+                return "the session has writable shared memory"
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) < STANDARD_DESCRIPTORS or int(name) in except_fds:
+            continue
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue  # The listing's own descriptor.
+        if target.startswith("/memfd:"):
+            return "the session has an open memory file"
+        if target.startswith(OWN_FILESYSTEMS):
+            return f"the session has the file {target} open"
+        if not target.startswith("/"):
+            return f"the session has an open {target.partition(':')[0]}"
+    return ""
+
+
+def travel(namespaces: Sequence[int], cgroups: Sequence[int]) -> None:
+    """Enter the branch's namespaces and groups; the caller forks twice after this.
+
+    The user namespace, first of all, is entered once by each traveller, and left out after that.
+    """
+    for fd, (_name, kind) in zip(namespaces, KINDS[-len(namespaces) :], strict=True):
+        sysapi.setns(fd, kind)
+        os.close(fd)
+    for fd in cgroups:
+        os.write(fd, b"0")
+        os.close(fd)
+
+
+def await_children() -> None:
+    """Wait until every child of this process has ended."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
+def settle() -> None:
+    """In the grandchild: give up what entering the user namespace gave, and look at own files."""
+    os.setsid()
+    sysapi.clear_capability_sets()
+    sysapi.prctl(sysapi.PR_SET_DUMPABLE, 0)
+    os.chdir(WORKSPACE)

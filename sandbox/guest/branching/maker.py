@@ -1,0 +1,147 @@
+"""Maker: what makes the namespaces of the branches of one call, and forks the init of each.
+
+It lives in a user namespace that init has made for the call and that owns all other namespaces of
+these branches: so one process can make them, and one traveller can enter them. It returns from each
+branch to a mount namespace of its own, from which the next one's is copied, and has nothing of one
+branch open when it makes another. Its init is forked once its file systems are there.
+"""
+
+import dataclasses
+import errno
+import os
+import socket
+from array import array
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from sandbox.guest.branching import branch
+from sandbox.guest.jail import jail
+from sandbox.guest.jail.jail import JailError, step
+from sandbox.guest.kernel import sysapi
+from sandbox.guest.kernel.channel import Channel, ChannelClosed
+from sandbox.protocol.messages import (
+    NESTING,
+    TO_GUEST_CAP_BYTES,
+    Failed,
+    Make,
+    Prepared,
+    pack,
+)
+from sandbox.protocol.plan import GUEST_ID
+
+NAMESPACES = sysapi.CLONE_NEWUSER | sysapi.CLONE_NEWNS
+"""What a maker is forked into. The mount namespace is the one that each branch's is copied from:
+the session's own belongs to a user namespace above, to which there is no way back."""
+_OF_EACH_BRANCH = (
+    sysapi.CLONE_NEWNS
+    | sysapi.CLONE_NEWNET
+    | sysapi.CLONE_NEWIPC
+    | sysapi.CLONE_NEWUTS
+    | sysapi.CLONE_NEWCGROUP
+)
+"""All but the pid namespace, which a process cannot enter itself."""
+
+_MADE_HERE = [name for name, _kind in branch.KINDS if name not in ("user", "pid")]
+
+BecomeInit = Callable[[jail.Entry, int], NoReturn]
+
+
+def serve(entry: jail.Entry, channel_fd: int, become_init: BecomeInit) -> NoReturn:
+    """Make a branch for each `Make`, until the host closes the channel. Called in a fork of init.
+
+    What fails is told on the control channel of the branch, and ends the maker.
+    """
+    try:
+        _serve(entry, channel_fd, become_init)
+    finally:
+        os._exit(1)  # Nothing may unwind into the frames of init.
+
+
+def _serve(entry: jail.Entry, channel_fd: int, become_init: BecomeInit) -> NoReturn:
+    sysapi.close_all_but((channel_fd,))
+    channel = Channel(channel_fd, "to_init", TO_GUEST_CAP_BYTES)
+    os.setsid()
+    # Undumpable, this process could not open its own map files.
+    sysapi.prctl(sysapi.PR_SET_DUMPABLE, 1)
+    jail.write_id_maps(GUEST_ID)
+    sysapi.prctl(sysapi.PR_SET_DUMPABLE, 0)
+    # Those that it holds are its own to use; inits that it forks give theirs up for good.
+    sysapi.bound_capabilities()
+    sources = branch.open_own_filesystems()
+    user, home = branch.open_namespaces(("user", "mnt"))
+    prepared = pack(Prepared(len(branch.KINDS)))
+    while True:
+        try:
+            message = channel.receive()
+        except (ChannelClosed, ConnectionError):
+            os._exit(0)
+        assert isinstance(message, Make)
+        control_fd, *cgroup_fds = channel.take_descriptors(1 + message.cgroups)
+        own = dataclasses.replace(entry, cgroup_fds=cgroup_fds, directories=[], proc_fd=-1)
+        try:
+            _furnish(own, sources)
+            made = branch.open_namespaces(_MADE_HERE)
+            is_init = sysapi.fork_into(sysapi.CLONE_NEWPID) == 0
+        except (JailError, OSError) as error:
+            say_why_not(Channel(control_fd, "to_init", TO_GUEST_CAP_BYTES), error)
+            os._exit(1)
+        if is_init:
+            channel.close()
+            os.close(home)
+            _settle_init(own, control_fd, prepared, user, made)
+            for fd in (*sources, *own.directories, *made, user):
+                os.close(fd)
+            become_init(own, control_fd)
+        for fd in (control_fd, *own.directories, *made):
+            os.close(fd)
+        sysapi.setns(home, sysapi.CLONE_NEWNS)
+
+
+def _settle_init(
+    entry: jail.Entry, control_fd: int, prepared: bytes, user: int, made: Sequence[int]
+) -> None:
+    """In the first process of a pid namespace: what is left to do. Ends it if something fails.
+
+    Each page that is touched here is copied for each branch: what the maker could do, it did.
+    """
+    os.setsid()
+    try:
+        with step("process listing"):
+            jail.mount_proc(entry)
+            [pid_namespace] = branch.open_namespaces(("pid",))
+        with step("capabilities"):
+            sysapi.clear_capability_sets()
+            jail.verify(jail.facts_of(entry.plan, jail.FIRST_LAYERS))
+    except JailError as error:
+        say_why_not(Channel(control_fd, "to_init", TO_GUEST_CAP_BYTES), error)
+        os._exit(1)
+    fds = array("i", (user, pid_namespace, *made, *entry.directories))
+    control = socket.socket(fileno=control_fd)
+    control.sendmsg([prepared], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+    control.detach()
+    os.close(pid_namespace)
+
+
+def say_why_not(channel: Channel, error: JailError | OSError) -> None:
+    """Tell the host that there is no branch; and whether that is because they nest too deep."""
+    if isinstance(error, JailError):
+        channel.send(Failed(error.step, error.detail))
+    else:
+        is_depth = error.errno == errno.ENOSPC  # Source: clone(2), pid_namespaces(7).
+        channel.send(Failed(NESTING if is_depth else "namespaces", str(error)))
+    channel.close()
+
+
+def _furnish(entry: jail.Entry, sources: list[int]) -> None:
+    """Enter the namespaces of the next branch and furnish them. Raises JailError."""
+    with step("control groups"):
+        # Before the file systems, whose pages are charged to the group of who writes them.
+        jail.join_cgroups(entry)
+    with step("namespaces"):
+        sysapi.unshare(_OF_EACH_BRANCH)
+    with step("file systems"):
+        jail.mount_filesystems(entry, jail.filesystems_of(entry.plan, GUEST_ID))
+        for source, target in zip(sources, entry.directories, strict=True):
+            branch.copy_tree(source, target)
+    with step("loopback"):
+        sysapi.bring_loopback_up()

@@ -1,0 +1,1 @@
+"""What a snippet shows: values, figures, tables, tracebacks, streams."""

@@ -1,0 +1,90 @@
+"""matplotlib figures as PNG: those that pyplot holds open, and any other.
+
+matplotlib is never imported here; a figure can only come from a snippet that did.
+"""
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from sandbox.guest.language.hooks import ImportHooks
+
+PIXELS_CAP = 25_000_000
+PAD_INCHES = 0.1
+
+
+def preset_backend() -> None:
+    """Make Agg the backend of choice: there is no window to draw in."""
+    os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def when_shown(hooks: ImportHooks, show: Callable[[Any], None]) -> None:
+    """Call `show` with a figure when a snippet shows it, by `plt.show()` or `figure.show()`.
+
+    Both end in the manager's `show`, for which a backend without windows has a warning at most.
+    The figure is closed after that, as if its window had been.
+    """
+
+    def teach(backend_bases: ModuleType) -> None:
+        def show_manager(manager: Any) -> None:
+            show(manager.canvas.figure)
+            close(manager.canvas.figure)
+
+        backend_bases.FigureManagerBase.show = show_manager
+
+    hooks.when_imported("matplotlib.backend_bases", teach)
+
+
+def may_be_open() -> bool:
+    """Whether pyplot is there at all, in whole or in part."""
+    return "matplotlib._pylab_helpers" in sys.modules
+
+
+def open_figures() -> list[Any]:
+    """The figures that pyplot holds, in the order of their numbers."""
+    helpers = sys.modules.get("matplotlib._pylab_helpers")
+    if helpers is None or not hasattr(helpers, "Gcf"):
+        return []
+    managers = sorted(helpers.Gcf.get_all_fig_managers(), key=lambda manager: manager.num)
+    return [manager.canvas.figure for manager in managers]
+
+
+def close(figure: Any) -> None:
+    """Make pyplot forget `figure`."""
+    sys.modules["matplotlib._pylab_helpers"].Gcf.destroy_fig(figure)
+
+
+def is_figure(value: object) -> bool:
+    """Whether `value` is a matplotlib figure."""
+    kind = getattr(sys.modules.get("matplotlib.figure"), "Figure", None)
+    return isinstance(kind, type) and issubclass(type(value), kind)
+
+
+def is_empty(figure: Any) -> bool:
+    """Whether nothing was ever drawn on `figure`."""
+    return len(figure.get_children()) <= 1
+
+
+def png_of(figure: Any) -> bytes:
+    """`figure` with all that sticks out of its edges. Raises ValueError if it is too large."""
+    width, height = figure.get_size_inches()
+    pixels = int(width * height * figure.dpi**2)
+    if pixels > PIXELS_CAP:
+        raise ValueError(f"{pixels} pixels, {PIXELS_CAP} are allowed")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=figure.dpi, bbox_inches=_outline(figure))
+    return buffer.getvalue()
+
+
+def _outline(figure: Any) -> Any:
+    """The box around all that is drawn; None, for the figure's own, if it cannot be had."""
+    try:
+        figure.draw_without_rendering()
+        box = figure.get_tightbbox().padded(PAD_INCHES)
+    # What is placed far outside breaks the measuring already; what is wrong breaks drawing too.
+    except Exception:  # noqa: BLE001
+        return None
+    return box if 0 < box.width * box.height * figure.dpi**2 <= PIXELS_CAP else None

@@ -1,0 +1,484 @@
+"""The ordered steps from fork to no way back.
+
+Theory of operation
+===================
+
+A zygote is pid 1 of its own pid namespace, root of its own user namespace, and sees a read-only
+root (`root.py`). Every session is one fork of it.
+
+What a session needs and nobody can tell from another's is made ahead of need (`AHEAD_STEPS`): while
+the zygote waits for the next order, it stands in the namespaces of the next session, with their
+mounts and interfaces. They are made by root of the zygote's user namespace, which owns
+them. The session then enters a user namespace of its own, in which one id is mapped: even a guest
+that got all capabilities back *there* would own none of the mounts, interfaces or pid namespaces
+that hold it.
+
+The fork is the session's init. It joins the control groups, for pages and processes are charged
+to where they are made, and forks the session process at once: each page that a process touches
+after a fork is copied, and what init needs not do costs no page of it. Then it gives up all that
+it may do (`INIT_STEPS`). The session process walks `SESSION_STEPS`; the order is forced by what
+each step needs:
+
+* The host id is taken on before the new user namespace, so that the process can write its own
+  one-line map, which needs no privilege (user_namespaces(7)), and no second process. Init stays
+  outside of that namespace, with the same id and without a capability, until a branch is made.
+* Limits, then capabilities, then no_new_privs: without it seccomp(2) and landlock_restrict_self(2)
+  refuse a caller without CAP_SYS_ADMIN. Landlock before seccomp, whose table has no landlock call.
+
+Then the session process reads back what the kernel says of it (`verify`), and only then says that
+it is ready. A step that fails raises JailError with its name; whoever takes it reports it and
+exits. Nothing is skipped: the plan lists what must hold.
+
+Who kills whom: the end of the supervisor closes the zygote channel; the zygote exits; the kernel
+kills every process of its pid namespace, all sessions with it. The end of a session is SIGKILL
+to its init, pid 1 of the session's pid namespace, with the same effect one level down.
+"""
+
+import os
+import resource
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sandbox.guest.jail import landlock, seccomp
+from sandbox.guest.kernel import sysapi
+from sandbox.protocol.plan import GUEST_ID, SHARED_MEMORY, TEMPORARY, WORKSPACE, JailPlan
+
+HOME = "home"
+NAMESPACES_AHEAD = {
+    "mount_namespace": sysapi.CLONE_NEWNS,
+    "pid_namespace": sysapi.CLONE_NEWPID,
+    "net_namespace": sysapi.CLONE_NEWNET,
+    "ipc_namespace": sysapi.CLONE_NEWIPC,
+    "uts_namespace": sysapi.CLONE_NEWUTS,
+}
+"""Namespaces that can be made before the session is known, by layer."""
+MOUNT_ATTRIBUTES = sysapi.MOUNT_ATTR_NOSUID | sysapi.MOUNT_ATTR_NODEV
+SIGNALS_QUEUED = 256
+DETAIL_CAP = 2_000
+BRANCHES_COUNTED = 16
+LOCKED_BYTES = 64 * 1024
+ABOVE_MOUNTS = ("/mnt", "/dev")
+"""Directories below which sessions and branches mount what they may write. Rules are on these,
+which are read-only: a branch mounts its own there, and a ruleset in force takes no more rules."""
+
+
+class JailError(Exception):
+    """A step of the jail failed: nothing may run in it."""
+
+    def __init__(self, step: str, detail: str) -> None:
+        super().__init__(f"{step}: {detail}")
+        self.step = step
+        self.detail = detail[:DETAIL_CAP]
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Turn what goes wrong inside into a JailError that names the step."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise JailError(name, str(error)) from error
+
+
+class Filesystem(NamedTuple):
+    """A tmpfs of a session's own."""
+
+    path: str
+    options: str
+
+
+@dataclass
+class Prepared:
+    """What a zygote makes once, so that a session costs little."""
+
+    seccomp_program: bytes
+    init_program: bytes
+    """The filter of init, which must be able to end processes whatever Landlock scopes; empty in
+    the tier where it makes the namespaces of branches."""
+    rule_fds: list[int]
+    """Descriptors that rules are made from; no session process may keep them."""
+    ruleset: landlock.Ruleset | None
+    """What every session may read; each adds what it may write."""
+    ahead_steps: "tuple[Step, ...]"
+    init_steps: "tuple[Step, ...]"
+    session_steps: "tuple[Step, ...]"
+    """See `steps_of`."""
+    inherited_facts: "tuple[Fact, ...]"
+    final_facts: "tuple[Fact, ...]"
+    """See `facts_of`."""
+    layers: bytes
+    """Those of the plan, as JSON."""
+    namespaces: int
+    """Flags of those that are made before the session is known."""
+    filesystems: tuple[Filesystem, ...]
+    covered: tuple[str, ...]
+    """Where the user has something below what each session mounts its own over."""
+    ready_rules: int
+    """The same with what sessions may write, as one of `rule_fds`; -1 where that differs."""
+    limits: tuple[tuple[int, tuple[int, int]], ...]
+    """What setrlimit(2) is given, but for the number of processes."""
+    data_bytes: int
+    """Private memory that this process had mapped before any session: VmData."""
+
+
+@dataclass
+class Entry:
+    """One session on its way into the jail, from before anything is known of it."""
+
+    plan: JailPlan
+    prepared: Prepared
+    directories: list[int] = field(default_factory=list)
+    """Descriptors of the workspace, /tmp and /dev/shm, for the host."""
+    host_id: int = -1
+    """The id that the session runs under, as the zygote's user namespace numbers it."""
+    cgroup_fds: Sequence[int] = ()
+    workspace: str = WORKSPACE
+    scratch: str = TEMPORARY
+    """Where HOME and the temporary directory are; the parent of both in the reduced tiers."""
+    user_namespace: int = -1
+    """A descriptor of the session's own."""
+    proc_fd: int = -1
+    """A listing of this pid namespace for init; the guest's own /proc hides processes."""
+
+
+Step = Callable[[Entry], None]
+Holds = Callable[[], bool]
+Fact = tuple[str, Holds]
+"""A layer, and what asks the kernel whether it holds for this process."""
+
+
+class Held(NamedTuple):
+    """Descriptors that the session process hands to its init; -1 for what there is not."""
+
+    listener: int
+    """Of its call filter."""
+    user_namespace: int
+    proc_fd: int
+
+
+def confine_session_process(entry: Entry) -> Held:
+    """The steps of the session process, then what is its alone: Landlock and the call filter.
+
+    Init stays outside of both. It makes the namespaces of a branch, and without a pid namespace
+    it reads the host's /proc to find what it is to kill; it runs no guest code. Raises JailError.
+    """
+    listener = -1
+    plan = entry.plan
+    take(entry.prepared.session_steps, entry)
+    if plan.asks_for("landlock"):
+        with step("restrict paths"):
+            _restrict_paths(entry)
+    if plan.asks_for("seccomp"):
+        with step("filter calls"):
+            listens = plan.tier == "namespaces"
+            listener = seccomp.install(entry.prepared.seccomp_program, listen=listens)
+    close_rule_fds(entry)
+    with step("verify"):
+        verify(entry.prepared.final_facts)
+    return Held(listener, entry.user_namespace, entry.proc_fd)
+
+
+def close_rule_fds(entry: Entry) -> None:
+    """Close what rules were made from: paths of the zygote, its own /proc among them."""
+    for fd in entry.prepared.rule_fds:
+        os.close(fd)
+
+
+class LayerStep(NamedTuple):
+    layer: str
+    """The plan's layer that this step belongs to; "-name" where that layer is not asked for."""
+    apply: Step
+
+    def applies_to(self, plan: JailPlan) -> bool:
+        if self.layer.startswith("-"):
+            return not plan.asks_for(self.layer[1:])
+        return not self.layer or plan.asks_for(self.layer)
+
+
+def steps_of(plan: JailPlan, rows: Sequence[LayerStep]) -> tuple[Step, ...]:
+    """What `take` does for `plan`, in order."""
+    return tuple(row.apply for row in rows if row.applies_to(plan))
+
+
+def take(steps: Sequence[Step], entry: Entry) -> None:
+    """Take this process, and all that it will fork from then on, into the jail, for good.
+
+    Raises JailError.
+    """
+    for apply in steps:
+        try:
+            apply(entry)
+        except (OSError, ValueError) as error:
+            name = apply.__name__.strip("_").replace("_", " ")
+            raise JailError(name, str(error)) from error
+
+
+def join_cgroups(entry: Entry) -> None:
+    for fd in entry.cgroup_fds:
+        # "0" to a file of *threads* moves the caller alone, without the global lock that makes
+        # a write to cgroup.procs wait for an RCU grace period: 0.4 ms against 15 ms, measured.
+        os.write(fd, b"0")
+        os.close(fd)
+
+
+def namespaces_ahead(plan: JailPlan) -> int:
+    """Flags of the namespaces that `plan` asks for and that are made ahead."""
+    return sum(flag for layer, flag in NAMESPACES_AHEAD.items() if plan.asks_for(layer))
+
+
+def filesystems_of(plan: JailPlan, owner: int) -> tuple[Filesystem, ...]:
+    """Workspace, /tmp and shared memory of a session of `plan`, all empty."""
+    inodes = plan.workspace_files + 1
+    return tuple(
+        Filesystem(
+            path, f"size={size},nr_inodes={inodes},mode={mode},uid={owner},gid={owner}"
+        )
+        for path, size, mode in (
+            (WORKSPACE, plan.workspace_bytes, "0755"),
+            (TEMPORARY, plan.workspace_bytes, "1777"),
+            (SHARED_MEMORY, plan.shm_bytes, "1777"),
+        )
+    )
+
+
+def mount_filesystems(entry: Entry, filesystems: Sequence[Filesystem]) -> None:
+    """Mount them over what is there, and keep what the user has below."""
+    covered = [
+        (target, sysapi.clone_tree(target, recursive=True)) for target in entry.prepared.covered
+    ]
+    for path, options in filesystems:
+        sysapi.mount("tmpfs", path, "tmpfs", sysapi.MS_NOSUID | sysapi.MS_NODEV, options)
+        entry.directories.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    for target, fd in covered:
+        os.makedirs(target, exist_ok=True)
+        sysapi.attach_mount(fd, target)
+        os.close(fd)
+
+
+def _make_namespaces(entry: Entry) -> None:
+    if entry.prepared.namespaces:
+        # Children of this process, not itself, will be in the pid namespace.
+        sysapi.unshare(entry.prepared.namespaces)
+
+
+def _make_workspace(entry: Entry) -> None:
+    mount_filesystems(entry, entry.prepared.filesystems)
+    os.mkdir(HOME, mode=0o700, dir_fd=entry.directories[1])
+
+
+def _bring_loopback_up(_entry: Entry) -> None:
+    sysapi.bring_loopback_up()
+
+
+def _enter_cgroup_namespace(entry: Entry) -> None:
+    # Its root is the group that the process is in at this moment.
+    sysapi.unshare(sysapi.CLONE_NEWCGROUP)
+
+
+def _own_workspace(entry: Entry) -> None:
+    owner = entry.host_id
+    if owner != os.getuid():
+        for fd in entry.directories:
+            os.chown(fd, owner, owner)
+        os.chown(HOME, owner, owner, dir_fd=entry.directories[1])
+
+
+def _open_workspace(entry: Entry) -> None:
+    for path in (entry.workspace, entry.scratch):
+        entry.directories.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+
+def mount_proc(entry: Entry) -> None:
+    """A /proc of the pid namespace that this process is in; the zygote cannot make it ahead."""
+    attributes = MOUNT_ATTRIBUTES | sysapi.MS_NOEXEC
+    listing = sysapi.new_filesystem("proc", [("subset", "pid")], attributes)
+    # A mount that is attached nowhere cannot be opened by path; init lists it by descriptor.
+    entry.proc_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=listing)
+    os.close(listing)
+    options = [("subset", "pid"), ("hidepid", "invisible")]
+    fd = sysapi.new_filesystem("proc", options, attributes)
+    sysapi.attach_mount(fd, "/proc")
+    os.close(fd)
+
+
+def _take_host_id(entry: Entry) -> None:
+    sysapi.prctl(sysapi.PR_SET_KEEPCAPS, 1)
+    _change_ids(entry)
+
+
+def _change_ids(entry: Entry) -> None:
+    host_id = entry.host_id
+    if host_id != os.getuid():
+        os.setgroups([])
+        os.setresgid(host_id, host_id, host_id)
+        os.setresuid(host_id, host_id, host_id)
+
+
+def _enter_user_namespace(entry: Entry) -> None:
+    sysapi.unshare(sysapi.CLONE_NEWUSER)
+    # A change of ids made this process undumpable, and its map files root's.
+    sysapi.prctl(sysapi.PR_SET_DUMPABLE, 1)
+    write_id_maps(entry.host_id)
+    entry.user_namespace = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def write_id_maps(outside: int) -> None:
+    """Map the guest's id to `outside`, the caller's own in the parent user namespace."""
+    for name, line in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{GUEST_ID} {outside} 1"),
+        ("gid_map", f"{GUEST_ID} {outside} 1"),
+    ):
+        fd = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, line.encode())
+        finally:
+            os.close(fd)
+
+
+def _enter_workspace(entry: Entry) -> None:
+    os.chdir(entry.workspace)
+    os.umask(0o022)
+
+
+def limits_of(plan: JailPlan, data_bytes: int) -> tuple[tuple[int, tuple[int, int]], ...]:
+    """What a session is given: soft and hard alike, and never above what this process has."""
+    limits = plan.rlimits
+    values = {
+        resource.RLIMIT_NOFILE: limits.open_files,
+        resource.RLIMIT_FSIZE: limits.file_bytes,
+        resource.RLIMIT_STACK: limits.stack_bytes,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: LOCKED_BYTES,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_SIGPENDING: SIGNALS_QUEUED,
+        resource.RLIMIT_NICE: 0,
+        resource.RLIMIT_RTPRIO: 0,
+    }
+    if limits.processes is not None:
+        # The kernel counts branches to their origin too. Control groups count each by itself.
+        share = BRANCHES_COUNTED if plan.has_groups else 1
+        values[resource.RLIMIT_NPROC] = limits.processes * share
+    if limits.data_bytes is not None:
+        values[resource.RLIMIT_DATA] = data_bytes + limits.data_bytes
+    return tuple((which, (capped, capped)) for which, capped in map(_capped, values.items()))
+
+
+def _capped(limit: tuple[int, int]) -> tuple[int, int]:
+    which, value = limit
+    _soft, hard = resource.getrlimit(which)
+    return which, value if hard == resource.RLIM_INFINITY else min(value, hard)
+
+
+def _set_rlimits(entry: Entry) -> None:
+    for which, both in entry.prepared.limits:
+        resource.setrlimit(which, both)
+
+
+def _drop_capabilities(entry: Entry) -> None:
+    sysapi.drop_capabilities()
+
+
+def _forbid_new_privileges(entry: Entry) -> None:
+    sysapi.prctl(sysapi.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _become_undumpable(entry: Entry) -> None:
+    sysapi.prctl(sysapi.PR_SET_DUMPABLE, 0)
+
+
+def _restrict_paths(entry: Entry) -> None:
+    prepared = entry.prepared
+    assert prepared.ruleset is not None
+    if prepared.ready_rules >= 0:
+        landlock.put_on(prepared.ready_rules, prepared.ruleset.flags)
+    else:
+        writable = (entry.workspace, entry.scratch)
+        prepared.ruleset.restrict([landlock.PathRule(path, "rw") for path in writable])
+
+
+def _clear_capabilities(_entry: Entry) -> None:
+    sysapi.clear_capability_sets()
+
+
+def _filter_own_calls(entry: Entry) -> None:
+    if entry.prepared.init_program:
+        seccomp.install(entry.prepared.init_program)
+
+
+def _verify(entry: Entry) -> None:
+    verify(entry.prepared.inherited_facts)
+
+
+AHEAD_STEPS = (
+    LayerStep("", _make_namespaces),
+    LayerStep("mount_namespace", _make_workspace),
+    LayerStep("net_namespace", _bring_loopback_up),
+)
+"""What the zygote does before the session is known. Whoever takes them closes what they opened."""
+INIT_STEPS = (
+    LayerStep("", _change_ids),
+    LayerStep("capabilities", _clear_capabilities),
+    LayerStep("no_new_privs", _forbid_new_privileges),
+    LayerStep("not_dumpable", _become_undumpable),
+    LayerStep("seccomp", _filter_own_calls),
+)
+"""What binds init once it has forked the session process, whose steps need capabilities."""
+SESSION_STEPS = (
+    LayerStep("cgroup_namespace", _enter_cgroup_namespace),
+    LayerStep("pid_namespace", mount_proc),
+    LayerStep("mount_namespace", _own_workspace),
+    LayerStep("-mount_namespace", _open_workspace),
+    LayerStep("", _take_host_id),
+    LayerStep("user_namespace", _enter_user_namespace),
+    LayerStep("", _enter_workspace),
+    LayerStep("rlimits", _set_rlimits),
+    LayerStep("capabilities", _drop_capabilities),
+    LayerStep("no_new_privs", _forbid_new_privileges),
+    LayerStep("not_dumpable", _become_undumpable),
+    LayerStep("", _verify),
+)
+
+
+FIRST_LAYERS: Mapping[str, "Holds"] = {
+    "no_new_privs": lambda: sysapi.prctl(sysapi.PR_GET_NO_NEW_PRIVS) == 1,
+    "not_dumpable": lambda: sysapi.prctl(sysapi.PR_GET_DUMPABLE) == 0,
+    "capabilities": sysapi.holds_no_capability,
+    "user_namespace": lambda: os.getresuid() == (GUEST_ID,) * 3,
+    "pid_namespace": lambda: os.getpid() == 1,
+}
+INHERITED_LAYERS: Mapping[str, "Holds"] = {
+    **FIRST_LAYERS,
+    "pid_namespace": lambda: os.getppid() == 1,
+}
+"""The same for a process that the first one forked: what it holds, the first one held."""
+FINAL_LAYERS: Mapping[str, "Holds"] = {
+    "no_new_privs": lambda: sysapi.prctl(sysapi.PR_GET_NO_NEW_PRIVS) == 1,
+    "not_dumpable": lambda: sysapi.prctl(sysapi.PR_GET_DUMPABLE) == 0,
+    "seccomp": lambda: sysapi.prctl(sysapi.PR_GET_SECCOMP) == 2,
+}
+
+
+def facts_of(plan: JailPlan, layers: Mapping[str, Holds]) -> tuple[Fact, ...]:
+    """What `verify` is given for `plan`."""
+    return tuple((layer, holds) for layer, holds in layers.items() if plan.asks_for(layer))
+
+
+def verify(facts: Sequence[Fact]) -> None:
+    """Raise JailError unless the kernel confirms each of them."""
+    for layer, holds in facts:
+        if not holds():
+            raise JailError("verify", f"{layer} does not hold")
+
+
+def host_id(plan: JailPlan, number: int) -> int:
+    """The id that session `number` runs under, as this process's user namespace numbers it."""
+    outside = plan.session_host_id(number)
+    if outside is None:
+        return os.getuid()
+    if plan.tier == "namespaces":
+        assert plan.host_id_base is not None
+        return outside - plan.host_id_base
+    return outside

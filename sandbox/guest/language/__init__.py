@@ -1,0 +1,1 @@
+"""Rules of the language level: imports, audit events, the restricted language."""

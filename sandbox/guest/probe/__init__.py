@@ -1,0 +1,1 @@
+"""Tries each layer for real in throw-away children."""

@@ -1,0 +1,1 @@
+"""The session process: compiles and runs snippets."""

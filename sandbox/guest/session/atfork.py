@@ -1,0 +1,55 @@
+"""Which functions the first process of a session has to call because it is a fork.
+
+A session is a fork of the zygote, where the standard library has registered functions too
+(`os.register_at_fork`). They make locks new that another thread could hold, of which the zygote
+has none, and touch 170 pages that each session would have to copy. What else they do, a session
+does itself (`settle`). Only if a preloaded package has registered one, all of them are called.
+"""
+
+import os
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sandbox.guest.kernel import sysapi
+
+_foreign: list[str] = []
+"""Modules outside of the standard library that registered a function for children."""
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Notice inside who registers functions for children of this process."""
+    register = os.register_at_fork
+
+    def notice(**functions: Callable[[], object]) -> None:
+        register(**functions)
+        if "after_in_child" in functions:
+            # A built-in method, such as that of a lock, does not say whose it is.
+            module = getattr(functions["after_in_child"], "__module__", None) or "builtins"
+            if module.partition(".")[0] not in sys.stdlib_module_names:
+                _foreign.append(module)
+
+    os.register_at_fork = notice  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os.register_at_fork = register
+
+
+def settle() -> None:
+    """In a child of `sysapi.fork` that is the session from now on."""
+    if _foreign:
+        sysapi.settle_fork()
+    else:
+        random.seed()
+    name_main_thread()
+
+
+def name_main_thread() -> None:
+    """Have `threading` know the kernel's number of the main thread, which a fork changes."""
+    # CPython leaves the parent's number there, and no public name sets it.
+    main = threading.main_thread()
+    main._native_id = threading.get_native_id()  # type: ignore[attr-defined]

@@ -1,0 +1,220 @@
+"""Compile and run one snippet: its echo, its error cut to guest frames, its variables."""
+
+import builtins
+import errno
+import os
+import sys
+from _sitebuiltins import _Helper
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import copy_context
+from types import ModuleType
+from typing import Any, Literal, NamedTuple, NoReturn
+
+from sandbox.guest.display import figures, streams, tracebacks
+from sandbox.guest.display.display import Displays, Emit
+from sandbox.guest.display.names import Names, Row
+from sandbox.guest.language.hooks import ImportHooks
+from sandbox.guest.language.sources import Sources
+from sandbox.guest.session.compiler import Compiled, Compiler, Refused
+from sandbox.guest.session.eventloop import EventLoop
+from sandbox.protocol.plan import Language
+
+CO_COROUTINE = 0x80
+
+
+class Ending(NamedTuple):
+    """How a snippet ended. The error fields are empty unless it raised or was refused.
+
+    `names` are rows (change, name, type, size text, size in bytes) of session variables.
+    """
+
+    ended: Literal["completed", "raised", "refused"]
+    names: list[Row]
+    text: str | None = None
+    error_type: str = ""
+    error_message: str = ""
+    error_traceback: str = ""
+    error_errno: int = 0
+    refused_line: int = 0
+
+
+class SnippetRunner:
+    """Runs the snippets of one session, one after the other, in one `__main__` module.
+
+    The thread that calls `run` is the one whose SIGINT handler may raise KeyboardInterrupt:
+    wherever that hits, `run` returns an ending.
+    """
+
+    def __init__(self, *, language: Language, emit: Emit) -> None:
+        module = ModuleType("__main__")
+        module.__dict__["__builtins__"] = builtins
+        sys.modules["__main__"] = module
+        self.namespace: dict[str, Any] = module.__dict__
+        self._builtins: dict[str, Any] = builtins.__dict__
+        hooks = ImportHooks()
+        hooks.install()
+        self._sources = Sources(hooks)
+        self._displays = Displays(emit, hooks)
+        self._compiler = Compiler(language)
+        self.loop = EventLoop()
+        self._context = copy_context()
+        self._recursion_limit = self._guest_recursion_limit = sys.getrecursionlimit()
+        self._text: str | None = None
+        _complete_builtins()
+        if language == "restricted":
+            self._restrict()
+        self._names = Names(self.namespace)
+
+    def run(self, code: str, number: int) -> Ending:
+        """Run `code` as snippet `number`. Never raises; a child that it forked never returns."""
+        try:
+            return self._run(code, number)
+        # Between two stages: an interrupt, or the end of a memory that the snippet holds.
+        except (KeyboardInterrupt, MemoryError, RecursionError) as error:
+            names: list[Row] = []
+            with suppress(MemoryError):
+                names = self._names.changes()
+            number = errno.ENOMEM if isinstance(error, MemoryError) else 0
+            return Ending(
+                "raised", names, None, type(error).__name__, str(error), error_errno=number
+            )
+        finally:
+            self._displays.end()
+            self._text = None
+
+    def forget(self, number: int) -> None:
+        """Leave no trace of snippet `number`, which set no variable."""
+        self._sources.forget(number)
+        vars(builtins).pop("_", None)
+
+    def _run(self, code: str, number: int) -> Ending:
+        pid = os.getpid()
+        self._displays.begin()
+        file, text = self._sources.add(number, code)
+        try:
+            compiled = self._compiler.compile(text, file, self._sources.lines(file))
+        # The compiler may run out of stack or memory; a warning filter may raise anything.
+        except Exception as error:  # noqa: BLE001
+            return self._raised(tracebacks.describe_syntax_error(error))
+        if isinstance(compiled, Refused):
+            return Ending("refused", [], error_message=compiled.reason, refused_line=compiled.line)
+        return self._conclude(self._attempt(self._evaluate, compiled), pid)
+
+    def _conclude(self, error: BaseException | None, pid: int) -> Ending:
+        # No caller holds `error` in a variable: its traceback leads back to the callers' frames,
+        # and the cycle would keep all that the snippet's functions held.
+        if os.getpid() != pid:
+            _end_child(error)
+        # An interrupted snippet has no time left to draw; its figures wait for the next one.
+        if isinstance(error, KeyboardInterrupt):
+            _forget_half_imported()
+        elif figures.may_be_open():
+            late = self._attempt(self._context.run, self._displays.show_figures)
+            error = error or late
+        if error is None or _is_clean_exit(error):
+            return Ending("completed", self._names.changes(), self._text)
+        self._sources.restore()
+        return self._raised(tracebacks.describe(error))
+
+    def _raised(self, described: tracebacks.Described) -> Ending:
+        return Ending(
+            "raised",
+            self._names.changes(),
+            None,
+            described.type,
+            described.message,
+            described.traceback,
+            described.errno,
+        )
+
+    def _attempt(self, stage: Callable[..., object], *arguments: object) -> BaseException | None:
+        """What `stage` raised, None if it came to its end. It runs with the guest's settings."""
+        tracer, profiler = sys.gettrace(), sys.getprofile()
+        try:
+            if self._guest_recursion_limit != self._recursion_limit:
+                self._lend_recursion_limit()
+            stage(*arguments)
+        except BaseException as error:  # noqa: BLE001
+            return error
+        finally:
+            # A tracer that the snippet left behind would go on with the engine's own functions.
+            if sys.gettrace() is not tracer:
+                sys.settrace(tracer)
+            if sys.getprofile() is not profiler:
+                sys.setprofile(profiler)
+            self._guest_recursion_limit = sys.getrecursionlimit()
+            if self._guest_recursion_limit != self._recursion_limit:
+                sys.setrecursionlimit(self._recursion_limit)
+        return None
+
+    def _lend_recursion_limit(self) -> None:
+        # Refused where the guest's limit is below the depth of this very call.
+        with suppress(RecursionError):
+            sys.setrecursionlimit(self._guest_recursion_limit)
+
+    def _evaluate(self, compiled: Compiled) -> None:
+        # All of a session runs in one context, so that a variable that one snippet sets, in a
+        # coroutine or not, is what the next one finds. Numpy's print options are such variables.
+        if any(code is not None and code.co_flags & CO_COROUTINE for code in compiled[:2]):
+            value = self.loop.run(self._await(compiled), self._context)
+        else:
+            value = self._context.run(self._call, compiled)
+        if value is not None and not compiled.is_silent:
+            self._text = self._context.run(self._displays.echo, value)
+            self._builtins["_"] = value
+
+    def _call(self, compiled: Compiled) -> Any:
+        if compiled.body is not None:
+            eval(compiled.body, self.namespace)
+        return None if compiled.echo is None else eval(compiled.echo, self.namespace)
+
+    async def _await(self, compiled: Compiled) -> Any:
+        """As `_call`, but all of it with a running loop, also what does not await itself."""
+        value: Any = None
+        for code in compiled[:2]:
+            value = None if code is None else eval(code, self.namespace)
+            if code is not None and code.co_flags & CO_COROUTINE:
+                value = await value
+        return value
+
+    def _restrict(self) -> None:
+        from sandbox.guest.language import restricted
+
+        self.namespace.update(restricted.guards())
+        self._builtins = self.namespace["__builtins__"]
+        self._builtins["display"] = self._displays.display
+
+
+def _complete_builtins() -> None:
+    """Have what the `site` module would give. Its own `exit` closes standard input."""
+    for name, function in (("exit", sys.exit), ("quit", sys.exit), ("help", _Helper())):
+        setattr(builtins, name, function)
+
+
+def _is_clean_exit(error: BaseException) -> bool:
+    if not isinstance(error, SystemExit):
+        return False
+    return error.code is None or (type(error.code) in (int, bool) and not error.code)
+
+
+def _forget_half_imported() -> None:
+    """Drop modules whose package is gone: an interrupted import could not be made again."""
+    for name in list(sys.modules):
+        package = name.rpartition(".")[0]
+        if package and package not in sys.modules:
+            del sys.modules[name]
+
+
+def _end_child(error: BaseException | None) -> NoReturn:
+    """End a process that the snippet forked and that ran off its end, as a script would end."""
+    status = 0
+    # Standard streams may be any object of the snippet's.
+    with suppress(Exception):
+        if isinstance(error, SystemExit) and (error.code is None or type(error.code) is int):
+            status = (error.code or 0) & 0xFF
+        elif error is not None:
+            status = 1
+            sys.stderr.write(tracebacks.describe(error).traceback)
+    streams.flush()
+    os._exit(status)

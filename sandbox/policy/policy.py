@@ -1,0 +1,356 @@
+"""Policy: what a sandbox allows. Frozen, hashable, unknown keys refused, also from TOML.
+
+`lowering.lower` turns it into the plan that the guest applies.
+"""
+
+import fnmatch
+import os
+import posixpath
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NoReturn, Self, get_args
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
+
+from sandbox.errors import PolicyError
+from sandbox.policy.limits import Limits
+from sandbox.policy.presets import PRESETS, PresetName
+from sandbox.policy.settings import Settings
+from sandbox.protocol.plan import (
+    TEMPORARY,
+    WORKSPACE,
+    WORKSPACE_ALIAS,
+    Access,
+    ImportAction,
+    ImportRule,
+    Language,
+    Tier,
+)
+
+RULES_CAP = 2_000
+PRELOAD_CAP = 200
+MOUNTS_CAP = 100
+ENV_CAP = 500
+ENV_CAP_BYTES = 64 * 1024
+"""Of all variables together: they are part of every process's memory."""
+
+MODULE_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+MODULE_PATTERN = re.compile(r"[\w.*?\[\]!-]+")
+
+HASH_SEED_CAP = 2**32 - 1
+RESERVED_ENV = (  # pattern     why
+    ("LD_*", "it would act on the trusted process that forks the workers"),
+    ("PYTHON*", "it would act on the trusted process that forks the workers"),
+    ("GLIBC_TUNABLES", "it would act on the trusted process that forks the workers"),
+    ("GCONV_PATH", "it names libraries to load"),
+)
+
+TARGETS_REFUSED = (  # path      beneath it too   why
+    ("/", False, "it would replace the whole jail"),
+    (WORKSPACE, True, "each session has its own workspace there"),
+    (WORKSPACE_ALIAS, True, "it is another name of the workspace"),
+    (TEMPORARY, True, "each session has its own temporary directory there"),
+    ("/tmp", True, "each session has its own temporary directory there"),
+    ("/var/tmp", True, "it is another name of the temporary directory"),
+    ("/dev", True, "devices are the jail's"),
+    ("/proc", True, "each session has its own"),
+    ("/sys", True, "a jail has none"),
+    ("/etc", True, "its few files are the jail's"),
+    ("/usr", True, "programs and libraries are there"),
+    ("/bin", True, "programs are there"),
+    ("/sbin", True, "programs are there"),
+    ("/lib", True, "libraries are there"),
+    ("/lib64", True, "libraries are there"),
+)
+
+
+class FrozenEnv(dict[str, str]):
+    """Environment variables that cannot be changed any more, so that a policy can be a key."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, str]]]:
+        return type(self), (dict(self),)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def _refuse(self, *_args: object, **_options: object) -> NoReturn:
+        raise TypeError("a policy's env cannot be changed; make a new policy")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+
+# ---- imports ------------------------------------------------------------------------------------
+
+
+def _import_rule(value: object) -> ImportRule:
+    """`value` as a rule with checked fields; a table needs `pattern` and `action`."""
+    row: dict[object, object] = {}
+    if isinstance(value, ImportRule):
+        row.update(vars(value))
+    elif isinstance(value, Mapping):
+        row.update({"reason": "the policy says so", "alternative": ""})
+        row.update(value)
+    else:
+        raise PolicyError("", f"is {value!r}", "A rule is a table with pattern and action")
+    known = ("pattern", "action", "reason", "alternative")
+    for key in row:
+        if key not in known:
+            raise PolicyError(str(key), "unknown key of a rule", f"Known keys: {', '.join(known)}")
+    for key in known:
+        if key not in row:
+            raise PolicyError(key, "is missing", "A rule is a table with pattern and action")
+        if not isinstance(row[key], str):
+            raise PolicyError(key, f"is {row[key]!r}", "It must be a string")
+    pattern, action = str(row["pattern"]), row["action"]
+    if not MODULE_PATTERN.fullmatch(pattern):
+        raise PolicyError("pattern", f"is {pattern!r}", "Name a module; * stands for any text")
+    for known_action in get_args(ImportAction):
+        if action == known_action:
+            return ImportRule(pattern, known_action, str(row["reason"]), str(row["alternative"]))
+    raise PolicyError(
+        "action", f"is {action!r}", f"It must be one of {', '.join(get_args(ImportAction))}"
+    )
+
+
+class ImportPolicy(Settings):
+    """Rules for modules by full name, first match wins; `default` where none matches."""
+
+    rules: tuple[Annotated[ImportRule, BeforeValidator(_import_rule)], ...] = Field(
+        default=(), max_length=RULES_CAP
+    )
+    default: ImportAction = "allow"
+
+    def decide(self, module: str) -> ImportAction:
+        """What an import of `module` by a snippet leads to.
+
+        A module that no rule names is refused as part of a package that a rule refuses.
+        """
+        action = self._first_match(module)
+        if action is not None:
+            return action
+        parts = module.split(".")
+        packages = (".".join(parts[:count]) for count in range(1, len(parts)))
+        for outer in map(self._first_match, packages):
+            if outer in ("refuse", "kill"):
+                return outer
+        return self.default
+
+    def _first_match(self, module: str) -> ImportAction | None:
+        for rule in self.rules:
+            if fnmatch.fnmatchcase(module, rule.pattern):
+                return rule.action
+        return None
+
+
+def _imports(value: object) -> object:
+    """One kind of value each, so that a mistake is told once and in its own words."""
+    if isinstance(value, str) and value not in PRESETS:
+        raise PolicyError(
+            "", f"is {value!r}", f"Presets are {', '.join(PRESETS)}; or give rules and default"
+        )
+    if isinstance(value, Mapping):
+        return ImportPolicy(**value)
+    if not isinstance(value, str | ImportPolicy):
+        raise PolicyError("", f"is {value!r}", "Give a preset's name, or rules and default")
+    return value
+
+
+# ---- paths, names, variables --------------------------------------------------------------------
+
+
+def _path_text(value: object) -> object:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _checked_path(path: str) -> str:
+    if not path or "\0" in path:
+        raise PolicyError("", f"is {path!r}", "It must be a path")
+    return path
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        raise PolicyError("", f"is {path!r}", "It must be an absolute path")
+    # normpath keeps two leading slashes, which Linux reads as one.
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def _target(path: str) -> str:
+    path = _absolute(path)
+    for reserved, with_beneath, why in TARGETS_REFUSED:
+        if path == reserved or (with_beneath and path.startswith(reserved + "/")):
+            raise PolicyError("", f"is {path!r}: {why}", "Choose another target, such as /data")
+    return path
+
+
+Path = Annotated[StrictStr, BeforeValidator(_path_text), AfterValidator(_checked_path)]
+HostPath = Annotated[StrictStr, BeforeValidator(_path_text), AfterValidator(_absolute)]
+Target = Annotated[StrictStr, BeforeValidator(_path_text), AfterValidator(_target)]
+
+
+class Mount(Settings):
+    """The host's file or directory `host` is seen as `target` in the jail, read-only or not."""
+
+    host: HostPath
+    target: Target
+    access: Access = "ro"
+
+
+def _module_name(name: str) -> str:
+    if not MODULE_NAME.fullmatch(name):
+        raise PolicyError("", f"is {name!r}", "Name a module as an import statement does")
+    return name
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _env(variables: Mapping[str, str]) -> FrozenEnv:
+    size = 0
+    for name, value in variables.items():
+        if not name or "=" in name or "\0" in name:
+            raise PolicyError("", f"{name!r} is no name of a variable")
+        if "\0" in value:
+            raise PolicyError(name, "its value has a NUL character")
+        for pattern, why in RESERVED_ENV:
+            if fnmatch.fnmatchcase(name, pattern):
+                raise PolicyError(name, f"cannot be set: {why}", "Leave it out")
+        size += len(name.encode("utf-8", "replace")) + len(value.encode("utf-8", "replace")) + 2
+    if size > ENV_CAP_BYTES:
+        raise PolicyError("", f"takes {size} bytes, at most {ENV_CAP_BYTES} fit", "Use a file")
+    return FrozenEnv(variables)
+
+
+def _network(value: object) -> object:
+    if value == "none":
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise PolicyError("", f"is {value!r}", "It must be 'none' or a list of host:port")
+
+
+Module = Annotated[StrictStr, AfterValidator(_module_name)]
+Env = Annotated[
+    Mapping[StrictStr, StrictStr],
+    Field(max_length=ENV_CAP),
+    AfterValidator(_env),
+    PlainSerializer(dict, return_type=dict[str, str]),
+]
+
+
+# ---- the policy ---------------------------------------------------------------------------------
+
+
+class Policy(Settings):
+    """What a sandbox allows. Raises PolicyError for anything unknown or contradictory."""
+
+    tier: Tier = "namespaces"
+    """The least that must hold; "landlock" and "process" are weaker and must be written out."""
+    environment: Path | None = None
+    """Path of an interpreter; None is the one that runs this program."""
+    preload: Annotated[tuple[Module, ...], AfterValidator(_each_once)] = Field(
+        default=(), max_length=PRELOAD_CAP
+    )
+    """Modules that every session finds imported already."""
+    imports: Annotated[PresetName | ImportPolicy, BeforeValidator(_imports)] = "open"
+    language: Language = "full"
+    network: Annotated[Literal["none"] | tuple[StrictStr, ...], BeforeValidator(_network)] = "none"
+    mounts: tuple[Mount, ...] = Field(default=(), max_length=MOUNTS_CAP)
+    env: Env = FrozenEnv()
+    """Variables of the guest, on top of the few that every jail has."""
+    hash_seed: StrictInt | None = Field(default=None, ge=0, le=HASH_SEED_CAP)
+    """What the hashes of texts start from, so that sets have one order; None: another each time."""
+    survive: StrictBool = True
+    """Whether variables survive a snippet that had to be killed."""
+    files: Literal["keep", "rollback"] = "keep"
+    """What becomes of the workspace when variables go back to before a snippet."""
+    limits: Limits = Limits()
+
+    @property
+    def import_policy(self) -> ImportPolicy:
+        """The rules that `imports` stands for."""
+        if isinstance(self.imports, ImportPolicy):
+            return self.imports
+        return ImportPolicy.model_construct(**PRESETS[self.imports]._asdict())
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        decide = self.import_policy.decide
+        for index, module in enumerate(self.preload):
+            if decide(module) in ("refuse", "kill"):
+                raise PolicyError(
+                    f"preload[{index}]",
+                    f"{module!r} is refused by imports, so no snippet could use it",
+                    "Leave it out, or allow it with a rule",
+                )
+        targets: dict[str, Mount] = {}
+        for index, mount in enumerate(self.mounts):
+            other = targets.setdefault(mount.target, mount)
+            if other != mount:
+                raise PolicyError(
+                    f"mounts[{index}].target",
+                    f"{mount.target!r} is the target of {other.host!r} already",
+                    "Give each mount a target of its own",
+                )
+        return self
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Self:
+        """The policy in the TOML file `path`; relative paths in it start from its directory.
+
+        Raises PolicyError with the file and the key.
+        """
+        source = os.fspath(path)
+        try:
+            with open(source, encoding="utf-8") as stream:
+                text = stream.read()
+        except (OSError, UnicodeDecodeError) as error:
+            detail = getattr(error, "strerror", None) or str(error)
+            raise PolicyError("", f"cannot be read: {detail}", source=source) from error
+        return cls.from_toml_text(text, source=source, directory=os.path.dirname(source) or ".")
+
+    @classmethod
+    def from_toml_text(
+        cls, text: str, *, source: str = "TOML text", directory: str | None = None
+    ) -> Self:
+        """The policy in a TOML text. Relative paths start from `directory`, if one is given."""
+        try:
+            table = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise PolicyError("", f"is no TOML: {error}", source=source) from error
+        if directory is not None:
+            _resolve(table, os.path.abspath(directory))
+        try:
+            return cls(**table)
+        except PolicyError as error:
+            raise error.in_source(source) from None
+
+
+def _resolve(table: dict[str, Any], directory: str) -> None:
+    """Let relative paths of `table` start from `directory`. Wrong types are left for the checks."""
+    environment = table.get("environment")
+    # A bare name such as python3.12 is looked up in PATH.
+    if isinstance(environment, str) and "/" in environment:
+        table["environment"] = os.path.join(directory, environment)
+    mounts = table.get("mounts")
+    for mount in mounts if isinstance(mounts, list) else []:
+        if isinstance(mount, dict) and isinstance(mount.get("host"), str) and mount["host"]:
+            mount["host"] = os.path.join(directory, mount["host"])

@@ -1,0 +1,373 @@
+"""Zygote and workers from the host's side: start, signal, kill, reap.
+
+Theory of operation
+===================
+
+    host process ── launcher ── zygote (pid 1) ── init (pid 1 of the session) ── session process
+        │             │            │                │                              └─ keeper
+        └─ zygote channel (socketpair) ─┘           │
+        └─ control channel (socketpair) ────────────┘
+        └─ guest channel, stdout and stderr pipes ─────────────────────────────────┘
+
+One `Zygote` serves one policy. It is started once, answers `Spawn`, and is replaced by its owner
+when it dies. Each `Worker` is one session's process tree.
+
+Who kills whom. `Worker.kill` sends SIGKILL to init by pidfd; the kernel ends the whole pid
+namespace, and the pidfd becomes readable when all of it is gone. In the tiers without a pid
+namespace it closes init's channel, and init ends them all first. `Worker.kill_snippet` asks init
+to end everything but the keeper. When the host itself is killed, its end of the zygote channel
+closes and the zygote exits, which ends everything below it. In a forked child of the host all
+descriptors to these processes are closed at once (`inherited`).
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+import itertools
+import os
+import select
+import socket
+import subprocess
+import weakref
+from collections import deque
+from pathlib import Path
+
+from sandbox.errors import (
+    EngineTimeout,
+    EnvironmentFailed,
+    LayerUnavailable,
+    SandboxError,
+    ZygoteDied,
+)
+from sandbox.processes import cgroup, inherited
+from sandbox.processes.directories import OwnDirectory
+from sandbox.processes.meter import end_orphans
+from sandbox.processes.wire import Wire
+from sandbox.processes.worker import Worker
+from sandbox.protocol.messages import TRUSTED_CAP_BYTES, Failed, Message, Plan, ZygoteReady
+from sandbox.protocol.plan import HASH_SEED, JailPlan
+
+PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
+BOOTSTRAP = (
+    "import sys; sys.path.insert(0, sys.argv[2]); from sandbox.guest.boot.launcher import main;"
+    " main(int(sys.argv[1]))"
+)
+LAUNCHER_FLAGS = ("-s", "-P", "-S", "-B", "-X", "utf8", "-c", BOOTSTRAP)
+"""Isolated, but for the environment: -I would have PYTHONMALLOC below ignored."""
+LAUNCHER_ENV = {
+    "LC_ALL": "C.UTF-8",
+    # One fork copies the page tables of the whole heap: huge pages make it ten times smaller.
+    "PYTHONMALLOC": "malloc",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+ZYGOTE_START_S = 180.0
+BRANCH_WITHIN_S = 30.0
+PREPARED_AHEAD = 2
+"""Branches whose namespaces are being made or are ready while one departs."""
+GONE_WITHIN_S = 10.0
+WORDS_KEPT = 8192
+
+
+_numbers = itertools.count(1)
+"""Of sessions, in this process: the host id of a session follows from its number."""
+
+
+class Zygote:
+    """A warmed process that forks workers for one plan. Made by `start`."""
+
+    def __init__(self, plan: JailPlan, interpreter: str) -> None:
+        self.plan = plan
+        self.interpreter = interpreter
+        self.layers: tuple[str, ...] = ()
+        self._loop = asyncio.get_running_loop()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._failure: Failed | None = None
+        self._said: deque[bytes] = deque(maxlen=16)
+        self._groups: cgroup.ZygoteGroups | None = None
+        self._directory: OwnDirectory | None = None
+        self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+    @classmethod
+    async def start(
+        cls, plan: JailPlan, interpreter: str, hierarchies: cgroup.Hierarchies | None
+    ) -> "Zygote":
+        """A zygote that is ready to fork.
+
+        Raises LayerUnavailable, EnvironmentFailed, ZygoteDied, EngineTimeout.
+        """
+        zygote = cls(plan, interpreter)
+        try:
+            zygote._launch(hierarchies)
+        except OSError as error:
+            zygote._clear()
+            raise EnvironmentFailed(interpreter, f"it cannot be started: {error}") from error
+        try:
+            async with asyncio.timeout(ZYGOTE_START_S):
+                await zygote._ready
+        except TimeoutError:
+            await zygote.close()
+            raise EngineTimeout("the start of a zygote", ZYGOTE_START_S) from None
+        except BaseException:
+            await zygote.close()
+            raise
+        return zygote
+
+    @property
+    def is_alive(self) -> bool:
+        return self._wire.is_open
+
+    @property
+    def pid(self) -> int:
+        """Host pid of the launcher, parent of the zygote."""
+        return self._process.pid
+
+    def spawn(self) -> "Worker":
+        """A worker on its way; await its `start`. Raises ZygoteDied if there is no zygote."""
+        if not self.is_alive:
+            raise self.death()
+        worker = self._new_worker()
+        worker.ask_zygote(self._wire)
+        return worker
+
+    async def branch(self, origin: Worker, count: int) -> list[Worker]:
+        """`count` branches of the session that `origin` is, at rest now. Raises CopyRefused."""
+        work = asyncio.ensure_future(self._branch(origin, count))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # Half way the session would have an answer on its way that nobody waits for.
+            for worker in await work:
+                await worker.close()
+            raise
+
+    async def _branch(self, origin: Worker, count: int) -> list[Worker]:
+        workers: list[Worker] = []
+        arrivals: list[asyncio.Task[None]] = []
+        maker = origin.new_maker()
+
+        def ask_for_one() -> None:
+            workers.append(self._new_worker())
+            workers[-1].ask_maker(maker, origin)
+
+        try:
+            for _ in range(min(count, PREPARED_AHEAD)):
+                ask_for_one()
+            try:
+                for number in range(count):
+                    worker = workers[number]
+                    await worker.depart_from(origin)
+                    if len(workers) < count:
+                        ask_for_one()
+                    # It finds its way while the next one departs.
+                    arrivals.append(asyncio.ensure_future(worker.arrive()))
+                await asyncio.gather(*arrivals)
+            except BaseException:
+                # What went wrong first is told; a session that was ended sees nobody off.
+                with contextlib.suppress(SandboxError, TimeoutError):
+                    await origin.see_off()
+                raise
+            finally:
+                maker.close()
+            await origin.see_off()
+            await asyncio.gather(*(worker.settle_in() for worker in workers))
+        except BaseException as error:
+            await asyncio.gather(*arrivals, return_exceptions=True)
+            await asyncio.gather(*(worker.close() for worker in workers))
+            if isinstance(error, TimeoutError):
+                raise EngineTimeout("a branch of the session", BRANCH_WITHIN_S) from None
+            raise
+        return workers
+
+    def _new_worker(self) -> Worker:
+        number = next(_numbers)
+        group = None
+        if self._groups is not None:
+            group = self._groups.make(
+                number,
+                memory_bytes=self.plan.memory_bytes,
+                processes=self.plan.processes,
+            )
+        directory = self._make_directory(number) if self._directory is not None else ""
+        worker = Worker(self.plan, number, group, directory, why_no_zygote=self.death)
+        self._workers.add(worker)
+        if not self.plan.asks_for("pid_namespace"):
+            worker.on_orphaned = lambda: end_orphans(self._process.pid)
+        return worker
+
+    def death(self) -> Exception:
+        """Why this zygote is of no more use, as the error to raise."""
+        said = b"".join(self._said)[-WORDS_KEPT:].decode(errors="replace").strip()
+        if self._failure is None:
+            code = self._process.poll()
+            ending = "its channel closed" if code is None else f"exit status {code}"
+            return ZygoteDied(ending, said=said, remedy="A new one is started on the next call")
+        step, message = self._failure.step, self._failure.message
+        if step.startswith("preload "):
+            module = step.removeprefix("preload ")
+            return EnvironmentFailed(
+                self.interpreter,
+                message,
+                module=module,
+                remedy="Install it for that interpreter, or leave it out of Policy.preload",
+            )
+        return LayerUnavailable(step, message, "Run `cellblock doctor` for the remedy")
+
+    async def close(self) -> None:
+        """End the zygote and all of its workers; wait until they are gone."""
+        self._wire.close()
+        if not self._ended.done():
+            try:
+                async with asyncio.timeout(GONE_WITHIN_S):
+                    await asyncio.shield(self._ended)
+            except TimeoutError:
+                self._process.kill()
+                await self._ended
+        for worker in list(self._workers):
+            await worker.gone(GONE_WITHIN_S)
+        self._forget()
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove what is of no use without the process."""
+        if self._groups is not None:
+            self._groups.remove()
+        if self._directory is not None:
+            self._directory.remove()
+
+    def abandon(self) -> None:
+        """Close the descriptors without a word to the loop: for a forked child."""
+        if self._directory is not None:
+            self._directory.abandon()
+        for fd in (self._pidfd, self._words, self._wire.fileno()):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        inherited.discard(self)
+
+    def _launch(self, hierarchies: cgroup.Hierarchies | None) -> None:
+        if hierarchies is not None:
+            self._groups = cgroup.ZygoteGroups(hierarchies)
+        if not self.plan.asks_for("mount_namespace"):
+            self._directory = OwnDirectory()
+        host_end, guest_end = socket.socketpair()
+        self._words, words_write = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [
+                    self.interpreter,
+                    *LAUNCHER_FLAGS,
+                    str(guest_end.fileno()),
+                    PACKAGE_PARENT,
+                    _language_directory() if self.plan.language == "restricted" else "",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=words_write,
+                env={**LAUNCHER_ENV, **_hash_seed(self.plan)},
+                cwd="/",
+                pass_fds=[guest_end.fileno()],
+                start_new_session=True,
+            )
+        except OSError:
+            host_end.close()
+            os.close(self._words)
+            raise
+        finally:
+            guest_end.close()
+            os.close(words_write)
+        os.set_blocking(self._words, False)
+        self._loop.add_reader(self._words, self._on_words)
+        self._pidfd = os.pidfd_open(self._process.pid)
+        self._loop.add_reader(self._pidfd, self._on_exit)
+        self._wire = Wire(
+            host_end,
+            "from_zygote",
+            TRUSTED_CAP_BYTES,
+            on_message=self._on_message,
+            on_end=lambda _fault: self._fail(),
+        )
+        inherited.add(self)
+        self._send_plan()
+
+    def _send_plan(self) -> None:
+        names: list[str] = []
+        parents: list[int] = []
+        if self._groups is not None:
+            names = [self._groups.name] * len(self._groups.parents)
+            parents = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in self._groups.parents]
+        try:
+            directory = self._directory.path if self._directory is not None else ""
+            plan = Plan(self.plan.to_json().decode(), names, directory)
+            self._wire.send(plan, tuple(parents))
+        finally:
+            for fd in parents:
+                os.close(fd)
+
+    def _make_directory(self, number: int) -> str:
+        """The directory of a session that has no mount namespace, owned by its host id."""
+        assert self._directory is not None
+        directory = f"{self._directory.path}/{number}"
+        os.mkdir(directory, 0o711)
+        owner = self.plan.session_host_id(number)
+        for path in (f"{directory}/workspace", f"{directory}/tmp", f"{directory}/tmp/home"):
+            os.mkdir(path, 0o700)
+            if owner is not None:
+                os.chown(path, owner, owner)
+        return directory
+
+    def _on_message(self, message: Message) -> None:
+        if isinstance(message, ZygoteReady):
+            self.layers = tuple(message.layers)
+            if not self._ready.done():
+                self._ready.set_result(None)
+        elif isinstance(message, Failed):
+            self._failure = message
+            self._fail()
+
+    def _on_words(self) -> None:
+        try:
+            data = os.read(self._words, 1 << 16)
+        except BlockingIOError:
+            return
+        if data:
+            self._said.append(data[-WORDS_KEPT:])
+        else:
+            self._loop.remove_reader(self._words)
+
+    def _on_exit(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        self._process.wait()
+        if not self._ended.done():
+            self._ended.set_result(None)
+        self._fail()
+
+    def _fail(self) -> None:
+        self._wire.close()
+        for worker in list(self._workers):
+            worker.kill()  # Without a pid namespace the kernel does not end them.
+        if not self._ready.done():
+            self._on_words_left()
+            self._ready.set_exception(self.death())
+
+    def _on_words_left(self) -> None:
+        if select.select([self._words], [], [], 0.2)[0]:
+            self._on_words()
+
+    def _forget(self) -> None:
+        self._loop.remove_reader(self._words)
+        self._loop.remove_reader(self._pidfd)
+        for fd in (self._words, self._pidfd):
+            os.close(fd)
+        inherited.discard(self)
+
+
+def _language_directory() -> str:
+    """Where the library of the restricted language lies; this environment has it."""
+    found = importlib.util.find_spec("RestrictedPython")
+    assert found is not None
+    assert found.origin is not None
+    return str(Path(found.origin).parent.parent)
+
+
+def _hash_seed(plan: JailPlan) -> dict[str, str]:
+    return {name: value for name, value in plan.env if name == HASH_SEED}

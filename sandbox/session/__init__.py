@@ -1,0 +1,1 @@
+"""One session and its snippets: runs, limits, output, checkpoints, files, outcomes."""

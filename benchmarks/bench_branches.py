@@ -28,9 +28,7 @@ async def rollback(bench: Bench) -> float:
         async def change() -> None:
             completed(await session.run("x += 1; x"), text="2")
 
-        await bench.turns(
-            {"rollback": lambda: session.rollback(mark)}, rounds=30, between=change
-        )
+        await bench.turns({"rollback": lambda: session.rollback(mark)}, rounds=30, between=change)
     return bench.median("rollback") * 1e3
 
 

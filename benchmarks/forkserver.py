@@ -56,4 +56,3 @@ def _bare_fork_s() -> float:
         os.waitpid(pid, 0)
         samples.append(time.perf_counter() - began)
     return statistics.median(samples)
-

@@ -69,8 +69,9 @@ class Bench:
     def add(self, name: str, value: float) -> None:
         self.series.setdefault(name, []).append(value)
 
-    async def turns(self, steps: dict[str, Step], *, rounds: int, warmup: int = 2,
-                    between: Step | None = None) -> None:
+    async def turns(
+        self, steps: dict[str, Step], *, rounds: int, warmup: int = 2, between: Step | None = None
+    ) -> None:
         """Time each of `steps` once a round, in an order that turns; the first rounds are lost.
 
         `between` runs before each step and is not timed.

@@ -192,4 +192,3 @@ async def jupyter() -> AsyncIterator[JupyterKernel]:
     finally:
         await kernel.close()
         await asyncio.sleep(0)
-

@@ -223,9 +223,7 @@ class AsyncSandbox:
             self._environment = await asyncio.to_thread(discover, self.policy.environment)
             self._hierarchies = await asyncio.to_thread(_find_hierarchies)
             await asyncio.to_thread(directories.sweep)
-        plan = lower(
-            self.policy, self._environment, has_groups=self._hierarchies is not None
-        )
+        plan = lower(self.policy, self._environment, has_groups=self._hierarchies is not None)
         try:
             self._zygote = await Zygote.start(
                 plan, self._environment.interpreter, self._hierarchies

@@ -123,9 +123,18 @@ def eval_command(
     try:
         if model is not None:
             _draw(
-                suite, samples, data, sha256, resume, config,
-                {"model": model, "samples": draws, "temperature": temperature,
-                 "max_tokens": max_tokens},
+                suite,
+                samples,
+                data,
+                sha256,
+                resume,
+                config,
+                {
+                    "model": model,
+                    "samples": draws,
+                    "temperature": temperature,
+                    "max_tokens": max_tokens,
+                },
             )
         with ExitStack() as stack:
             view: list[ProgressView] = []
@@ -170,8 +179,13 @@ def eval_command(
 
 
 def _draw(
-    suite: str, samples: str, data: str | None, sha256: str | None, resume: bool,
-    config: str | None, wanted: "dict[str, str | int | float | None]",
+    suite: str,
+    samples: str,
+    data: str | None,
+    sha256: str | None,
+    resume: bool,
+    config: str | None,
+    wanted: "dict[str, str | int | float | None]",
 ) -> None:
     """Have a model answer the tasks of `suite`, into the file `samples`."""
     import asyncio
@@ -204,7 +218,13 @@ def _draw(
                 }
             )
             await generate(
-                suite, served.model, settled, samples, data=data, sha256=sha256, resume=resume,
+                suite,
+                served.model,
+                settled,
+                samples,
+                data=data,
+                sha256=sha256,
+                resume=resume,
                 progress=show,
             )
         finally:

@@ -64,8 +64,9 @@ class RayEngine:
         try:
             self._ray: Any = importlib.import_module("ray")
         except ModuleNotFoundError:
-            raise BadInput("", "ray is not installed", field="--engine",
-                           remedy="Install cellblock[ray]") from None
+            raise BadInput(
+                "", "ray is not installed", field="--engine", remedy="Install cellblock[ray]"
+            ) from None
         self._address = address
         self.policy: dict[str, object] = {}
         self.speed = 0.0
@@ -80,9 +81,7 @@ class RayEngine:
         if is_ours:
             ray.init(address=self._address, log_to_driver=False)
         size = settings.jobs * BATCHES_PER_JOB
-        waiting = deque(
-            [samples[start : start + size] for start in range(0, len(samples), size)]
-        )
+        waiting = deque([samples[start : start + size] for start in range(0, len(samples), size)])
         actors: dict[str, Any] = {}
         running: dict[asyncio.Future[Any], tuple[str, Sequence[Sample]]] = {}
         failures: dict[str, int] = {}

@@ -91,14 +91,16 @@ async def _ask_all(
             except (UpstreamError, ReplayMismatch) as error:
                 failures.append(error)
                 continue
-            stream.add({
-                "task_id": task.task_id,
-                "sample_id": _sample_id(task, number),
-                **kind.answer(task, text),
-                "answer": text,
-                "model": draw.model,
-                "temperature": draw.temperature,
-            })
+            stream.add(
+                {
+                    "task_id": task.task_id,
+                    "sample_id": _sample_id(task, number),
+                    **kind.answer(task, text),
+                    "answer": text,
+                    "model": draw.model,
+                    "temperature": draw.temperature,
+                }
+            )
             done += 1
             if progress is not None:
                 progress(there + done, there + len(wanted))
@@ -139,8 +141,11 @@ def _sample_id(task: Task, number: int) -> str:
 def _nothing(path: Path) -> set[str]:
     """Raise BadInput if there are samples that would be written over."""
     if path.exists() and path.stat().st_size:
-        raise BadInput(str(path), "holds samples already",
-                       remedy="Go on with it by --resume, or name another file")
+        raise BadInput(
+            str(path),
+            "holds samples already",
+            remedy="Go on with it by --resume, or name another file",
+        )
     return set()
 
 

@@ -43,8 +43,18 @@ def evaluate(
     """
     return asyncio.run(
         evaluate_async(
-            suite, samples, data=data, sha256=sha256, out=out, k=k, jobs=jobs, timeout_s=timeout_s,
-            resume=resume, recheck=recheck, engine=engine, progress=progress,
+            suite,
+            samples,
+            data=data,
+            sha256=sha256,
+            out=out,
+            k=k,
+            jobs=jobs,
+            timeout_s=timeout_s,
+            resume=resume,
+            recheck=recheck,
+            engine=engine,
+            progress=progress,
         )
     )
 
@@ -66,8 +76,11 @@ async def evaluate_async(
 ) -> Report:
     """As `evaluate`, for a program that has an event loop."""
     if resume and out is None:
-        raise BadInput("", "there is nothing to resume without a results file",
-                       remedy="Say where the results are with --out")
+        raise BadInput(
+            "",
+            "there is nothing to resume without a results file",
+            remedy="Say where the results are with --out",
+        )
     job = prepare(suite, _source(samples), data, sha256=sha256)
     kind = SUITES[suite]
     settings = Settings(
@@ -77,8 +90,13 @@ async def evaluate_async(
         recheck=recheck,
     )
     return await run(
-        job, settings, engine=engine or LocalEngine(), out=Path(out) if out else None,
-        resume=resume, ks=k, progress=progress,
+        job,
+        settings,
+        engine=engine or LocalEngine(),
+        out=Path(out) if out else None,
+        resume=resume,
+        ks=k,
+        progress=progress,
     )
 
 

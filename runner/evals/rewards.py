@@ -45,8 +45,9 @@ class Reward:
     ) -> None:
         kind = SUITES.get(suite)
         if kind is None:
-            raise BadInput("", f"there is no suite {suite!r}",
-                           remedy=f"Suites are {', '.join(SUITES)}")
+            raise BadInput(
+                "", f"there is no suite {suite!r}", remedy=f"Suites are {', '.join(SUITES)}"
+            )
         self._suite = kind()
         self._known = self._suite.load(files.read(data).rows) if data is not None else {}
         self._budget_s = budget_s
@@ -85,9 +86,7 @@ class Reward:
     ) -> list[Verdict | None]:
         """The verdicts behind the rewards; None where the budget was spent."""
         if len(completions) != len(tasks):
-            raise BadInput(
-                "", f"there are {len(completions)} completions and {len(tasks)} tasks"
-            )
+            raise BadInput("", f"there are {len(completions)} completions and {len(tasks)} tasks")
         work = [
             (self._task(task, number), _sample(completion, number))
             for number, (completion, task) in enumerate(zip(completions, tasks, strict=True))
@@ -136,9 +135,7 @@ def reward(
     jobs: int | None = None,
 ) -> list[float]:
     """The reward of each completion for the task at its place, with an engine of its own."""
-    with Reward(
-        suite, data=data, timeout_s=timeout_s, budget_s=budget_s, jobs=jobs
-    ) as function:
+    with Reward(suite, data=data, timeout_s=timeout_s, budget_s=budget_s, jobs=jobs) as function:
         return function(completions, tasks)
 
 

@@ -57,8 +57,9 @@ class Report(NamedTuple):
 class Engine(Protocol):
     """Gives the verdicts of samples, in any order."""
 
-    def verdicts(self, job: Job, samples: Sequence[Sample], settings: Settings
-                 ) -> AsyncIterator[tuple[Sample, Verdict]]:
+    def verdicts(
+        self, job: Job, samples: Sequence[Sample], settings: Settings
+    ) -> AsyncIterator[tuple[Sample, Verdict]]:
         """(sample, verdict) of each of `samples`, once each."""
         ...
 
@@ -137,9 +138,7 @@ async def run(
     progress: Progress | None = None,
 ) -> Report:
     """Grade every sample of `job`. Raises OutputFailed, BadInput, SandboxError."""
-    plan = manifest.describe(
-        job.suite.name, job.data, job.given, len(job.samples), settings, {}
-    )
+    plan = manifest.describe(job.suite.name, job.data, job.given, len(job.samples), settings, {})
     verdicts: dict[int, Verdict] = {}
     with _journal(out, plan, resume, len(job.samples)) as journal:
         if journal is not None:
@@ -174,9 +173,7 @@ class _NoJournal:
         return None
 
 
-def _journal(
-    out: Path | None, plan: Manifest, resume: bool, samples: int
-) -> Journal | _NoJournal:
+def _journal(out: Path | None, plan: Manifest, resume: bool, samples: int) -> Journal | _NoJournal:
     """The journal of a run, opened; its manifest is beside it before the first record."""
     if out is None:
         return _NoJournal()

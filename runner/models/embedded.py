@@ -41,9 +41,7 @@ INSTRUCTION = (
 RETRY_WORDS = "That did not work. Call code_interpreter again with corrected code."
 
 
-def _example(
-    number: int, question: str, code: str, output: str, answer: str
-) -> tuple[Entry, ...]:
+def _example(number: int, question: str, code: str, output: str, answer: str) -> tuple[Entry, ...]:
     call = ToolCall(id=f"example_{number}", name=NAME, arguments=compact({"code": code}))
     result = ToolResult(call_id=call.id, tool=NAME, shown=output)
     asked, ran = Question(text=question), Turn(calls=(call,), results=(result,))
@@ -66,8 +64,7 @@ PROFILE = Profile(
         *_example(
             3,
             "Which date is 100 days after 2022-10-05?",
-            "from datetime import date, timedelta\n"
-            "print(date(2022, 10, 5) + timedelta(days=100))",
+            "from datetime import date, timedelta\nprint(date(2022, 10, 5) + timedelta(days=100))",
             "2023-01-13",
             "100 days after 2022-10-05 is 2023-01-13.",
         ),
@@ -204,7 +201,5 @@ def embedded(field: str = "") -> Embedded:
     weights = installed(field)
     template = TEMPLATE.read_text(encoding="utf-8")
     return Embedded(
-        Serving(
-            weights, QWEN_CODER.name, template, CONTEXT_TOKENS, ANSWER_TOKENS, weights.parent
-        )
+        Serving(weights, QWEN_CODER.name, template, CONTEXT_TOKENS, ANSWER_TOKENS, weights.parent)
     )

@@ -110,9 +110,7 @@ def test_a_wrong_request_is_told_as_the_client_tells_it(changes, status, code, m
 @pytest.mark.parametrize(
     ("protocol", "base"), [("native", "/api/v1"), ("openai", "/compatible-mode/v1")]
 )
-def test_the_client_of_version_2_streams_in_both_protocols(
-    server, nothing_is_left, protocol, base
-):
+def test_the_client_of_version_2_streams_in_both_protocols(server, nothing_is_left, protocol, base):
     with dashscope.Client(
         api_key=KEY, base_url=f"{server.origin}{base}", protocol=protocol
     ) as client:

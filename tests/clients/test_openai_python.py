@@ -64,9 +64,7 @@ def test_a_streamed_response_is_read_as_its_users_read_it(server, nothing_is_lef
             answer += chunk.delta
         elif chunk.type == "response.completed":
             usage = chunk.response.usage
-    assert thinking == (
-        "I need an exact value, so I will run Python.The tool returned the number."
-    )
+    assert thinking == ("I need an exact value, so I will run Python.The tool returned the number.")
     assert codes == [("123**21", POWER)]
     assert answer == f"123 to the 21st power is {POWER}."
     assert (usage.input_tokens, usage.output_tokens) == (793, 134)

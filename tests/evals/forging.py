@@ -71,8 +71,7 @@ FUNCTION_FORGERIES = (
     ),
     Forgery(
         "print a pass and die",
-        "import os, signal\nprint('passed', flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)",
+        "import os, signal\nprint('passed', flush=True)\nos.kill(os.getpid(), signal.SIGKILL)",
         "crashed",
         "SIGKILL",
     ),
@@ -154,7 +153,7 @@ FUNCTION_FORGERIES = (
     Forgery(
         "speak on every descriptor",
         "import os\nfor fd in range(3, 64):\n    try:\n"
-        "        os.write(fd, b'\\x00\\x00\\x00\\x0f[\"value\", \"yes\"]')\n"
+        '        os.write(fd, b\'\\x00\\x00\\x00\\x0f["value", "yes"]\')\n'
         "    except OSError:\n        pass\n"
         "def double(x):\n    return None",
         "failed",
@@ -199,9 +198,7 @@ FUNCTION_FORGERIES = (
     Forgery("use up the memory", "hog = bytearray(8 << 30)", "out_of_memory", ""),
     Forgery("loop for ever", "def double(x):\n    while True: pass", "timed_out", "timed out"),
     Forgery("crash in C", "import ctypes\nctypes.string_at(0)", "crashed", "SIGSEGV"),
-    Forgery(
-        "go too deep", "def double(x):\n    return double(x)", "failed", "recursion"
-    ),
+    Forgery("go too deep", "def double(x):\n    return double(x)", "failed", "recursion"),
     Forgery(
         "return what is too deep",
         "def double(x):\n    value = []\n    for _ in range(100_000): value = [value]\n"

@@ -97,9 +97,7 @@ def test_canonical_solutions_pass(suite: str, data: Path) -> None:
 
 def test_classes_of_the_corpus_pass() -> None:
     samples = [
-        sample
-        for sample in canonical("classeval", CLASSEVAL)
-        if sample["task_id"] not in KNOWN
+        sample for sample in canonical("classeval", CLASSEVAL) if sample["task_id"] not in KNOWN
     ]
     report = evaluate("classeval", samples, data=CLASSEVAL, timeout_s=10)
     assert not_passed(report) == {}
@@ -112,9 +110,7 @@ def test_predictions_of_outputs_and_inputs_hold() -> None:
     for row in rows(CRUXEVAL)[::EVERY]:
         samples.append({"task_id": row["id"], "prediction": row["output"]})
         samples.append({"task_id": row["id"], "prediction": row["input"], "mode": "input"})
-        samples.append(
-            {"task_id": row["id"], "prediction": f"f({row['input']})", "mode": "input"}
-        )
+        samples.append({"task_id": row["id"], "prediction": f"f({row['input']})", "mode": "input"})
     assert not_passed(evaluate("cruxeval", samples, data=CRUXEVAL)) == {}
 
 

@@ -54,7 +54,13 @@ def test_a_run_goes_on_when_one_of_two_nodes_is_killed(cluster: Any, tmp_path: P
     async def grade() -> Report:
         async with asyncio.timeout(WITHIN_S):
             return await evaluate_async(
-                "humaneval", few, data=HUMANEVAL, timeout_s=5, jobs=1, engine=engine, out=out,
+                "humaneval",
+                few,
+                data=HUMANEVAL,
+                timeout_s=5,
+                jobs=1,
+                engine=engine,
+                out=out,
                 progress=watch,
             )
 

@@ -28,9 +28,7 @@ class Disk(NamedTuple):
 
 
 def _mount(folder: Path, *options: str) -> bool:
-    done = subprocess.run(
-        ["mount", *options, str(folder)], capture_output=True, check=False
-    )
+    done = subprocess.run(["mount", *options, str(folder)], capture_output=True, check=False)
     return done.returncode == 0
 
 

@@ -48,8 +48,20 @@ def recorded(tmp_path: Path, few: Path, seeds: range) -> Path:
 def run(tmp_path: Path, few: Path, config: Path, *more: str) -> Result:
     return CliRunner().invoke(
         eval_command,
-        ["humaneval", str(tmp_path / "s.jsonl"), "--data", str(few), "--model", "m",
-         "--config", str(config), "--temperature", "0.8", "--json", *more],
+        [
+            "humaneval",
+            str(tmp_path / "s.jsonl"),
+            "--data",
+            str(few),
+            "--model",
+            "m",
+            "--config",
+            str(config),
+            "--temperature",
+            "0.8",
+            "--json",
+            *more,
+        ],
     )
 
 

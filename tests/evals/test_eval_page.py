@@ -12,8 +12,7 @@ from runner.evals import Report, evaluate
 from runner.evals.report.page import write_page
 
 EVIL = (
-    "</script><script>document.title = 'owned'</script>"
-    "<img src=x onerror=document.title='owned'>"
+    "</script><script>document.title = 'owned'</script><img src=x onerror=document.title='owned'>"
 )
 
 
@@ -66,10 +65,18 @@ def test_a_browser_shows_filters_opens_and_compares(report: Report, tmp_path: Pa
     page.write_text(page.read_text().replace("</body>", steps))
     shown = subprocess.run(
         [
-            browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
-            f"--user-data-dir={tmp_path / 'profile'}", page.as_uri(),
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--dump-dom",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            page.as_uri(),
         ],
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     ).stdout
     found = re.search(r"<output>seen ([^<]*)</output>", shown)
     assert found is not None

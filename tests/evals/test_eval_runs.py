@@ -118,7 +118,8 @@ def test_a_run_that_was_killed_goes_on_and_ends_as_one_that_was_not(tmp_path: Pa
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(few), str(HUMANEVAL), str(out)],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     part = tmp_path / "out.jsonl.part"
     deadline = time.monotonic() + 60
@@ -130,7 +131,13 @@ def test_a_run_that_was_killed_goes_on_and_ends_as_one_that_was_not(tmp_path: Pa
     before = part.read_bytes().count(b"\n")
     counted: list[int] = []
     report = evaluate(
-        "humaneval", few, data=HUMANEVAL, out=out, timeout_s=5, jobs=2, resume=True,
+        "humaneval",
+        few,
+        data=HUMANEVAL,
+        out=out,
+        timeout_s=5,
+        jobs=2,
+        resume=True,
         progress=lambda done, _total, _sample, _verdict: counted.append(done),
     )
     assert len(counted) == 60 - before

@@ -34,7 +34,9 @@ def become_ordinary(number):
         os.setresgid(number, number, number)
         os.setresuid(number, number, number)
 """
-VICTIM = BECOME_ORDINARY + """
+VICTIM = (
+    BECOME_ORDINARY
+    + """
 import ctypes, json, os, resource, signal, sys
 
 secret = os.environ["CELLBLOCK_CANARY"].encode()
@@ -60,7 +62,10 @@ for line in sys.stdin:
     }
     print(json.dumps(state), flush=True)
 """
-BARE = BECOME_ORDINARY + """
+)
+BARE = (
+    BECOME_ORDINARY
+    + """
 import ast, importlib, json, os, resource, sys
 
 order = json.load(sys.stdin)
@@ -78,6 +83,7 @@ become_ordinary(order["number"])
 os.chdir(order["directory"])
 exec(compile(order["source"], "<attack>", "exec"), {"__name__": "__main__"})
 """
+)
 
 
 class Bait:

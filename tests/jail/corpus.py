@@ -194,7 +194,13 @@ def _attack(name: str, source: str) -> Attack:
         raise CorpusError(f"{name}: the first line must speak of {', '.join(TIERS)}")
     rest_of = _directives(name, source)[1:]
     unknown = {key for key, _ in rest_of} - {
-        "bare", "limits", "fresh", "sibling", "put", "get", "needs"
+        "bare",
+        "limits",
+        "fresh",
+        "sibling",
+        "put",
+        "get",
+        "needs",
     }
     if unknown:
         raise CorpusError(f"{name}: unknown directives {sorted(unknown)}")
@@ -224,9 +230,7 @@ def _expected(name: str, text: str) -> Expected:
 
 def _use(name: str, source: str) -> Use:
     found = _directives(name, source)
-    unknown = {key for key, _ in found} - {
-        "uses", "out", "text", "shows", "file", "tiers", "stdin"
-    }
+    unknown = {key for key, _ in found} - {"uses", "out", "text", "shows", "file", "tiers", "stdin"}
     if unknown or found[0][0] != "uses":
         raise CorpusError(f"{name}: must say first what it uses; unknown {sorted(unknown)}")
     tiers = _all(found, "tiers")

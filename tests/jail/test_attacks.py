@@ -76,9 +76,7 @@ class Arena:
         self.box = Sandbox(Policy(tier=tier, limits=LIMITS), pool_size=1)
         self.secret = f"sibling:{os.urandom(16).hex()}"
         self.sibling = self.box.session()
-        facts = (
-            f"SECRET, PORT, NETWORK = {self.secret!r}, {SIBLING_PORT}, {tier == 'namespaces'}"
-        )
+        facts = f"SECRET, PORT, NETWORK = {self.secret!r}, {SIBLING_PORT}, {tier == 'namespaces'}"
         places = self.sibling.run(f"{facts}\n{SIBLING}")
         assert places.status == "completed", places
         directory, home, temporary = _echo_of(places).strip("'").split("\\n")

@@ -61,7 +61,7 @@ NAMES = (
 )
 REACH = f"""
 import ctypes, errno, fcntl, os
-calls = {({name: NUMBERS[ARCH][name] for name in NAMES.split()})!r}
+calls = { ({name: NUMBERS[ARCH][name] for name in NAMES.split()})!r}
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 def answer(name, *arguments):
@@ -297,8 +297,10 @@ def test_what_an_origin_started_it_can_still_signal(session: Session) -> None:
     with session.fork() as branch, branch.fork() as deeper:
         for each in (session, branch, deeper):
             assert text(each.run("end_one()")) == "-15"
-            assert text(each.run("import threading; signal.pthread_kill("
-                                 "threading.get_ident(), 0)")) is None
+            assert (
+                text(each.run("import threading; signal.pthread_kill(threading.get_ident(), 0)"))
+                is None
+            )
             nobody = each.run("os.kill(150000, 0)")
             assert isinstance(nobody, Raised)
             assert nobody.error.type == "ProcessLookupError"
@@ -434,8 +436,9 @@ def test_each_has_its_own_bill(session: Session) -> None:
         usage = one.run(code).usage
         return usage.cpu_user_s + usage.cpu_system_s
 
-    session.run("def burn():\n  end = time.process_time() + 0.3\n"
-                "  while time.process_time() < end: pass")
+    session.run(
+        "def burn():\n  end = time.process_time() + 0.3\n  while time.process_time() < end: pass"
+    )
     with session.fork() as branch:
         assert cpu_s(session, "burn()") >= 0.2 > cpu_s(branch, "1")
         assert cpu_s(branch, "burn()") >= 0.2 > cpu_s(session, "1")
@@ -444,9 +447,11 @@ def test_each_has_its_own_bill(session: Session) -> None:
 def test_processes_of_each_are_counted_by_themselves() -> None:
     # Without control groups the kernel counts those of branches to their origin too.
     each = 30 if FIND_HIERARCHIES() is not None else 8
-    start = "import os, time\nkids = []\ndef start(n):\n  for _ in range(n):\n" \
-            "    kids.append(os.fork())\n    if not kids[-1]: time.sleep(60); os._exit(0)\n" \
-            "  return len(kids)"
+    start = (
+        "import os, time\nkids = []\ndef start(n):\n  for _ in range(n):\n"
+        "    kids.append(os.fork())\n    if not kids[-1]: time.sleep(60); os._exit(0)\n"
+        "  return len(kids)"
+    )
     with Sandbox(Policy(limits=LIMITS), pool_size=0) as box, box.session() as session:
         session.run(start)
         branches = session.fork(3)
@@ -681,8 +686,10 @@ def test_what_a_branch_would_go_on_sharing_is_refused_until_it_is_gone(
 
 
 def test_an_event_loop_is_no_hindrance(session: Session) -> None:
-    session.run("import asyncio\nseen = []\nasync def tick():\n  await asyncio.sleep(0)\n"
-                "  seen.append(1)\ntask = asyncio.create_task(tick())\nawait asyncio.sleep(0)")
+    session.run(
+        "import asyncio\nseen = []\nasync def tick():\n  await asyncio.sleep(0)\n"
+        "  seen.append(1)\ntask = asyncio.create_task(tick())\nawait asyncio.sleep(0)"
+    )
     with session.fork() as branch:
         for one in (session, branch, session, branch):
             assert text(one.run("await asyncio.sleep(0.001, 'woken')")) == "'woken'"
@@ -691,8 +698,10 @@ def test_an_event_loop_is_no_hindrance(session: Session) -> None:
 
 
 def test_a_session_without_a_descriptor_left_says_so(session: Session) -> None:
-    session.run("x = 1\nfds = []\ntry:\n  while True: fds.append(os.open('/dev/null', 0))\n"
-                "except OSError: pass")
+    session.run(
+        "x = 1\nfds = []\ntry:\n  while True: fds.append(os.open('/dev/null', 0))\n"
+        "except OSError: pass"
+    )
     with pytest.raises(CopyRefused, match="as many open files"):
         session.fork()
     session.run("[os.close(fd) for fd in fds]")
@@ -745,8 +754,10 @@ def test_a_session_that_keeps_the_namespaces_of_its_branch_cannot_enter_them(
     with box.session() as session:
         session.run(GATE)
         # What a hostile session can do: its own close does nothing any more.
-        session.run("kept = []\nreal = os.close\n"
-                    "def keep(fd):\n  kept.append(os.dup(fd)); real(fd)\nos.close = keep")
+        session.run(
+            "kept = []\nreal = os.close\n"
+            "def keep(fd):\n  kept.append(os.dup(fd)); real(fd)\nos.close = keep"
+        )
         with session.fork() as branch:
             entered = session.run("os.close = real; {enter(fd) for fd in kept}")
             assert text(entered) in ("{'EPERM'}", "{'EPERM', 'EINVAL'}")
@@ -757,8 +768,10 @@ def test_a_session_that_keeps_the_namespaces_of_its_branch_cannot_enter_them(
 def test_who_uses_the_gate_in_place_of_a_branch_ends_the_session(box: Sandbox) -> None:
     with box.session() as session:
         session.run(GATE)
-        session.run("kept = []\nreal = os.close\n"
-                    "def keep(fd):\n  kept.append(os.dup(fd)); real(fd)\nos.close = keep")
+        session.run(
+            "kept = []\nreal = os.close\n"
+            "def keep(fd):\n  kept.append(os.dup(fd)); real(fd)\nos.close = keep"
+        )
         branch = session.fork()
         session.run(
             "os.close = real\n"
@@ -852,9 +865,7 @@ TRIED = [
     ids=[f"{attack.name}, {counted}" for counted, attack in TRIED],
     indirect=["ground"],
 )
-def test_the_attack_is_contained_in_a_branch(
-    ground: tuple[Arena, Session], attack: Attack
-) -> None:
+def test_the_attack_is_contained_in_a_branch(ground: tuple[Arena, Session], attack: Attack) -> None:
     arena, origin = ground
     before = arena.bait.state()
     with hang_is_a_failure():

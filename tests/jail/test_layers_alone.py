@@ -208,9 +208,7 @@ def box_with(tier: Tier, *layers: str) -> Iterator[Sandbox]:
     refused = (rule,) if "import_policy" in layers else ()
     policy = Policy(tier=tier, limits=Limits(open_files=64), imports=ImportPolicy(rules=refused))
 
-    def lower_to_layers(
-        policy: Policy, environment: Environment, *, has_groups: bool
-    ) -> JailPlan:
+    def lower_to_layers(policy: Policy, environment: Environment, *, has_groups: bool) -> JailPlan:
         ordered = tuple(layer for layer in LAYERS if layer in layers)
         return replace(lower(policy, environment, has_groups=has_groups), layers=ordered)
 

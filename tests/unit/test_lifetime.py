@@ -156,9 +156,7 @@ def test_nothing_happens_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("inf"), float("nan")])
-def test_times_that_cannot_be_are_refused(
-    monkeypatch: pytest.MonkeyPatch, seconds: float
-) -> None:
+def test_times_that_cannot_be_are_refused(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     with pytest.raises(PolicyError, match="ttl_s"):
         Life(monkeypatch, seconds)
     with pytest.raises(PolicyError, match="retention_s"):

@@ -58,7 +58,7 @@ def test_a_syntax_error_shows_the_line_and_the_caret(
 def test_a_syntax_error_names_the_right_line(session: Snippets) -> None:
     text = session.traceback("a = 1\nif a:\nb = 2")
     assert text.startswith('  File "<snippet 1>", line 3\n    b = 2\n    ^\nIndentationError: ')
-    assert 'line 2\n    \'\\ud800\'' in session.traceback("a = 1\n'\ud800'")
+    assert "line 2\n    '\\ud800'" in session.traceback("a = 1\n'\ud800'")
 
 
 def test_nothing_of_a_source_that_does_not_compile_runs(session: Snippets) -> None:
@@ -97,7 +97,7 @@ def test_functions_of_earlier_snippets_show_their_source(session: Snippets) -> N
     session.run("def f():\n    raise ValueError('early')")
     session.run("import linecache\nlinecache.clearcache()")
     text = session.traceback("f()")
-    assert '  File "<snippet 1>", line 2, in f\n    raise ValueError(\'early\')\n' in text
+    assert "  File \"<snippet 1>\", line 2, in f\n    raise ValueError('early')\n" in text
 
 
 def test_frames_of_libraries_are_kept(session: Snippets) -> None:

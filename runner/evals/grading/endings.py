@@ -43,9 +43,7 @@ def by_end(
     else:
         name = "out_of_memory" if _was_short_of_memory(outcome) else "crashed"
     result = "timed out" if name == "timed_out" else f"{name}: {ending(outcome)}"
-    return Verdict(
-        outcome=name, result=result, stderr=stderr, usage=usage, details=details or {}
-    )
+    return Verdict(outcome=name, result=result, stderr=stderr, usage=usage, details=details or {})
 
 
 def ending(outcome: Outcome) -> str:

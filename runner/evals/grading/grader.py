@@ -89,9 +89,29 @@ PARTS = ("plain", "arena", "compare", "tests", "judge", "replay")
 REHEARSED = f"{GUEST}.rehearsed"
 """Loads the parts, and uses them so that sessions find them adapted."""
 PRELOAD = (
-    "bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq",
-    "inspect", "itertools", "json", "linecache", "marshal", "math", "operator", "random",
-    "re", "statistics", "string", "traceback", "typing", "unittest", "unittest.mock",
+    "bisect",
+    "collections",
+    "copy",
+    "datetime",
+    "decimal",
+    "fractions",
+    "functools",
+    "heapq",
+    "inspect",
+    "itertools",
+    "json",
+    "linecache",
+    "marshal",
+    "math",
+    "operator",
+    "random",
+    "re",
+    "statistics",
+    "string",
+    "traceback",
+    "typing",
+    "unittest",
+    "unittest.mock",
 )
 """What tests and candidates import most; each jail has it from the start."""
 WARM = 2
@@ -264,7 +284,8 @@ class Grader:
             if any(denial.layer == "protocol" for denial in outcome.denials):
                 # The engine ends such a process at once: what it had said by then is chance.
                 return Verdict(
-                    outcome="failed", result="failed: its process spoke out of turn",
+                    outcome="failed",
+                    result="failed: its process spoke out of turn",
                     usage=spent_by(outcome),
                 )
             said = await bench.verdict(test, outcome.stdout)
@@ -306,8 +327,11 @@ class Grader:
             return by_end(outcome, usage, stderr)
         # Nothing in the judge raises by itself: somebody interrupted it.
         return Verdict(
-            outcome="failed", result=f"failed: the judge was disturbed: {ending(outcome)}",
-            error=outcome.error.type, stderr=stderr, usage=usage,
+            outcome="failed",
+            result=f"failed: the judge was disturbed: {ending(outcome)}",
+            error=outcome.error.type,
+            stderr=stderr,
+            usage=usage,
         )
 
     async def _reference(self, task: Task, reference: Reference) -> dict[str, Json]:
@@ -374,8 +398,11 @@ class Grader:
             is_whole = outcome.truncated.stdout.dropped_bytes == 0
             if not (is_whole and trial.accept(outcome.stdout, case.expected)):
                 return Verdict(
-                    outcome="failed", result=f"failed: wrong answer in case {number}",
-                    stderr=stderr, usage=spent, details=details,
+                    outcome="failed",
+                    result=f"failed: wrong answer in case {number}",
+                    stderr=stderr,
+                    usage=spent,
+                    details=details,
                 )
         return Verdict(
             outcome="passed", result="passed", usage=spent, details={"cases": len(trial.cases)}

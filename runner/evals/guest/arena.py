@@ -28,12 +28,31 @@ CHANCE = 20_240_607
 MUTABLE = (list, dict, set, bytearray)
 
 RECHECKED = (
-    "assertEqual", "assertNotEqual", "assertTrue", "assertFalse", "assertIs", "assertIsNot",
-    "assertIsNone", "assertIsNotNone", "assertIn", "assertNotIn", "assertAlmostEqual",
-    "assertNotAlmostEqual", "assertGreater", "assertGreaterEqual", "assertLess",
-    "assertLessEqual", "assertListEqual", "assertDictEqual", "assertTupleEqual",
-    "assertSetEqual", "assertCountEqual", "assertSequenceEqual", "assertMultiLineEqual",
-    "assertRegex", "assertNotRegex",
+    "assertEqual",
+    "assertNotEqual",
+    "assertTrue",
+    "assertFalse",
+    "assertIs",
+    "assertIsNot",
+    "assertIsNone",
+    "assertIsNotNone",
+    "assertIn",
+    "assertNotIn",
+    "assertAlmostEqual",
+    "assertNotAlmostEqual",
+    "assertGreater",
+    "assertGreaterEqual",
+    "assertLess",
+    "assertLessEqual",
+    "assertListEqual",
+    "assertDictEqual",
+    "assertTupleEqual",
+    "assertSetEqual",
+    "assertCountEqual",
+    "assertSequenceEqual",
+    "assertMultiLineEqual",
+    "assertRegex",
+    "assertNotRegex",
 )
 """Assertions over values: the judge decides each of them again, on copies of the operands."""
 

@@ -213,8 +213,9 @@ class Judge:
     ) -> Any:
         """Call the candidate's function; lists and the like that it changed are changed here."""
         sent = encode(list(args), self._number)
-        self._send(["call", encode(target, self._number), sent,
-                    encode(kwargs, self._number), follow])
+        self._send(
+            ["call", encode(target, self._number), sent, encode(kwargs, self._number), follow]
+        )
         value, changed = self._answer(self._receive())
         for before, after in zip(args, changed or (), strict=False):
             _become(before, self._decoded(after))

@@ -113,9 +113,7 @@ ENCODERS: dict[type, Callable[[Any, Keep | None, int], Any]] = {
     Fraction: _text("Fraction", Fraction.__str__),
     datetime: _text("datetime", lambda value: datetime.isoformat(value)),
     date: _text("date", lambda value: date.isoformat(value)),
-    timedelta: _text(
-        "timedelta", lambda value: [value.days, value.seconds, value.microseconds]
-    ),
+    timedelta: _text("timedelta", lambda value: [value.days, value.seconds, value.microseconds]),
 }
 
 DECODERS: dict[str, Callable[[Any], Any]] = {

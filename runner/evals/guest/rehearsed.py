@@ -30,8 +30,11 @@ ASKED: dict[str, Any] = {
     ],
 }
 CHECK: dict[str, Any] = {
-    "kind": "calls", "helpers": "", "test": "assert f(1)\nassert f([1])",
-    "entry": "", "call": False,
+    "kind": "calls",
+    "helpers": "",
+    "test": "assert f(1)\nassert f([1])",
+    "entry": "",
+    "call": False,
 }
 
 

@@ -66,8 +66,27 @@ for _name in ("eq", "ne", "lt", "le", "gt", "ge", "contains"):
     setattr(Agreeable, f"__{_name}__", lambda *_args: True)
 for _name in ("len", "int", "index"):
     setattr(Agreeable, f"__{_name}__", lambda *_args: 0)
-for _name in ("abs", "neg", "round", "getitem", "call", "add", "sub", "mul", "truediv", "floordiv",
-              "mod", "pow", "radd", "rsub", "rmul", "rtruediv", "rfloordiv", "rmod", "rpow"):
+for _name in (
+    "abs",
+    "neg",
+    "round",
+    "getitem",
+    "call",
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "radd",
+    "rsub",
+    "rmul",
+    "rtruediv",
+    "rfloordiv",
+    "rmod",
+    "rpow",
+):
     setattr(Agreeable, f"__{_name}__", _give_itself)
 
 
@@ -301,16 +320,53 @@ def _apart(check: dict[str, Any], asked: dict[str, Any], text: str) -> str:
 # ---- tests that leave nothing behind ------------------------------------------------------------
 
 LASTING_NODES = (
-    ast.Global, ast.Nonlocal, ast.Delete, ast.ClassDef, ast.With, ast.AsyncFunctionDef, ast.Await,
+    ast.Global,
+    ast.Nonlocal,
+    ast.Delete,
+    ast.ClassDef,
+    ast.With,
+    ast.AsyncFunctionDef,
+    ast.Await,
 )
-LASTING_NAMES = frozenset((
-    "exec", "eval", "compile", "__import__", "getattr", "setattr", "delattr", "globals", "locals",
-    "vars", "open", "input", "breakpoint", "exit", "quit", "help",
-))
-PLAIN_MODULES = frozenset((
-    "math", "cmath", "random", "copy", "string", "re", "collections", "itertools", "functools",
-    "heapq", "bisect", "operator", "statistics", "fractions", "typing",
-))
+LASTING_NAMES = frozenset(
+    (
+        "exec",
+        "eval",
+        "compile",
+        "__import__",
+        "getattr",
+        "setattr",
+        "delattr",
+        "globals",
+        "locals",
+        "vars",
+        "open",
+        "input",
+        "breakpoint",
+        "exit",
+        "quit",
+        "help",
+    )
+)
+PLAIN_MODULES = frozenset(
+    (
+        "math",
+        "cmath",
+        "random",
+        "copy",
+        "string",
+        "re",
+        "collections",
+        "itertools",
+        "functools",
+        "heapq",
+        "bisect",
+        "operator",
+        "statistics",
+        "fractions",
+        "typing",
+    )
+)
 
 
 def may_stay(check: dict[str, Any]) -> bool:

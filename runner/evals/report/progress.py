@@ -29,7 +29,9 @@ class ProgressView:
         self._task = TaskID(0)
         if self._stream.isatty():
             self._bar = Bar(
-                BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.description}"),
                 console=Console(file=self._stream),
             )
             self._task = self._bar.add_task("", total=total)

@@ -61,8 +61,9 @@ def _line_rows(name: str, data: bytes) -> Iterator[Row]:
         if not line.strip():
             continue
         if len(line) > LINE_CAP_BYTES:
-            raise BadInput(name, f"has {len(line)} bytes, at most {LINE_CAP_BYTES} fit",
-                           line=number)
+            raise BadInput(
+                name, f"has {len(line)} bytes, at most {LINE_CAP_BYTES} fit", line=number
+            )
         yield Row(name, number, _parse(name, number, line))
 
 
@@ -71,8 +72,9 @@ def _parse(name: str, number: int, line: bytes) -> dict[str, Json]:
         # Left to itself, the parser would take zero bytes for a sign of UTF-16.
         value = json.loads(line.decode())
     except UnicodeDecodeError as error:
-        raise BadInput(name, f"is no UTF-8: {error.reason} at byte {error.start}",
-                       line=number) from error
+        raise BadInput(
+            name, f"is no UTF-8: {error.reason} at byte {error.start}", line=number
+        ) from error
     except (ValueError, RecursionError) as error:
         shown = line[:SHOWN].decode("utf-8", "backslashreplace")
         raise BadInput(name, f"is no JSON: {error}; it begins {shown!r}", line=number) from error
@@ -88,9 +90,7 @@ def index_tasks(rows: Iterable[Row], id_field: str) -> dict[str, Task]:
         task = Task(row.name(id_field), row)
         first = tasks.setdefault(task.task_id, task)
         if first is not task:
-            raise row.bad(
-                id_field, f"{task.task_id!r} is the id of line {first.row.line} already"
-            )
+            raise row.bad(id_field, f"{task.task_id!r} is the id of line {first.row.line} already")
     return tasks
 
 
@@ -106,8 +106,11 @@ def index_samples(rows: Iterable[Row], tasks: dict[str, Task], id_field: str) ->
         task_id = row.name(field)
         if task_id not in tasks:
             known = next(iter(tasks), "none")
-            raise row.bad(field, f"no task of the suite is called {task_id!r}",
-                          f"Its tasks are called like {known!r}")
+            raise row.bad(
+                field,
+                f"no task of the suite is called {task_id!r}",
+                f"Its tasks are called like {known!r}",
+            )
         if row.has("sample_id"):
             first = seen.setdefault(row.name("sample_id"), row.line)
             if first != row.line:

@@ -114,7 +114,9 @@ class Journal:
                 if self._size + len(line) + 1 >= len(data):
                     break  # The last line may be torn.
                 raise BadInput(
-                    str(self.part), f"is no record of a run: {error}", line=number,
+                    str(self.part),
+                    f"is no record of a run: {error}",
+                    line=number,
                     remedy="Remove it, or run without --resume",
                 ) from error
             self._size += len(line) + 1

@@ -37,20 +37,28 @@ class Manifest(BaseModel):
         for name in ("suite", "suite_sha256", "samples_sha256"):
             if getattr(self, name) != getattr(other, name):
                 raise BadInput(
-                    file, f"is {getattr(other, name)!r} there and {getattr(self, name)!r} now",
-                    field=name, remedy="These results are of another run; leave --resume out",
+                    file,
+                    f"is {getattr(other, name)!r} there and {getattr(self, name)!r} now",
+                    field=name,
+                    remedy="These results are of another run; leave --resume out",
                 )
         mine, theirs = (one.settings.model_dump() for one in (self, other))
         for name in mine:
             if name not in ("jobs", "speed") and mine[name] != theirs[name]:
                 raise BadInput(
-                    file, f"is {theirs[name]!r} there and {mine[name]!r} now",
-                    field=f"settings.{name}", remedy="Give the same, or leave --resume out",
+                    file,
+                    f"is {theirs[name]!r} there and {mine[name]!r} now",
+                    field=f"settings.{name}",
+                    remedy="Give the same, or leave --resume out",
                 )
 
 
 def describe(
-    suite: str, data: Source, samples: Source, count: int, settings: Settings,
+    suite: str,
+    data: Source,
+    samples: Source,
+    count: int,
+    settings: Settings,
     policy: dict[str, object],
 ) -> Manifest:
     """The manifest of a run that is about to start."""

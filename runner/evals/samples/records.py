@@ -14,7 +14,12 @@ OutcomeName = Literal[
     "passed", "failed", "timed_out", "out_of_memory", "crashed", "refused", "infrastructure"
 ]
 SCORED: tuple[OutcomeName, ...] = (
-    "passed", "failed", "timed_out", "out_of_memory", "crashed", "refused",
+    "passed",
+    "failed",
+    "timed_out",
+    "out_of_memory",
+    "crashed",
+    "refused",
 )
 """Outcomes that say something about a sample; the other one is the machine's."""
 

@@ -16,7 +16,16 @@ from runner.evals.suites.stdio import Stdio
 SUITES: dict[str, type[Suite]] = {
     suite.name: suite
     for suite in (
-        HumanEval, HumanEvalPlus, Mbpp, MbppPlus, CruxEval, ClassEval, BigCodeBench, Ds1000,
-        DaBench, Stdio, Custom,
+        HumanEval,
+        HumanEvalPlus,
+        Mbpp,
+        MbppPlus,
+        CruxEval,
+        ClassEval,
+        BigCodeBench,
+        Ds1000,
+        DaBench,
+        Stdio,
+        Custom,
     )
 }

@@ -24,7 +24,10 @@ class ClassEval(Suite):
         source = f"{imports}\n{answer_of(sample, 'solution', 'completion')}\n"
         classes: list[Json] = [*row.texts("test_classes")]
         check: dict[str, Json] = {
-            "kind": "unittest", "test": row.text("test"), "classes": classes, "imports": imports,
+            "kind": "unittest",
+            "test": row.text("test"),
+            "classes": classes,
+            "imports": imports,
         }
         return Judged(source, check, "module")
 

@@ -63,7 +63,9 @@ class Custom(Suite):
             return Program(program, self._cases(task), same_lines)
         if kind == "unittest":
             check: dict[str, Json] = {
-                "kind": "unittest", "test": row.text("test"), "classes": [],
+                "kind": "unittest",
+                "test": row.text("test"),
+                "classes": [],
             }
             return Judged(program, check, "module")
         return Judged(

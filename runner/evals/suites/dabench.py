@@ -38,8 +38,9 @@ class DaBench(Suite):
         merged = [
             row
             if row.has("common_answers")
-            else Row(row.file, row.line,
-                     {**row.fields, "common_answers": labels.get(row.name("id"))})
+            else Row(
+                row.file, row.line, {**row.fields, "common_answers": labels.get(row.name("id"))}
+            )
             for row in rows
         ]
         return super().load(merged)
@@ -87,9 +88,7 @@ def holds_answers(text: str, expected: str) -> bool:
     """Whether `text` gives every name of the pairs in `expected` its value."""
     given = dict(ANSWER.findall(text))
     pairs = json.loads(expected)
-    return all(
-        str(name) in given and _same(given[str(name)], str(value)) for name, value in pairs
-    )
+    return all(str(name) in given and _same(given[str(name)], str(value)) for name, value in pairs)
 
 
 def _same(given: str, wanted: str) -> bool:

@@ -48,9 +48,7 @@ class HumanEvalPlus(Suite):
             "base": self.inputs(task, "base_input"),
             "plus": self.inputs(task, "plus_input"),
         }
-        reference = Reference(
-            row.text("prompt") + row.text("canonical_solution"), entry, groups
-        )
+        reference = Reference(row.text("prompt") + row.text("canonical_solution"), entry, groups)
         return Judged(whole_program(task, sample), check, reference=reference)
 
     def question(self, task: Task) -> str:

@@ -26,16 +26,20 @@ def load_suite(name: str, data: str | Path | None, sha256: str | None = None) ->
     """
     kind = SUITES.get(name)
     if kind is None:
-        raise BadInput("", f"there is no suite {name!r}",
-                       remedy=f"Suites are {', '.join(SUITES)}")
+        raise BadInput("", f"there is no suite {name!r}", remedy=f"Suites are {', '.join(SUITES)}")
     path = Path(data) if data is not None else files.packaged(kind.packaged)
     if path is None:
-        raise BadInput("", f"the data of {name} is not installed here",
-                       remedy="Give its file with --data; nothing is downloaded")
+        raise BadInput(
+            "",
+            f"the data of {name} is not installed here",
+            remedy="Give its file with --data; nothing is downloaded",
+        )
     source = files.read(path)
     if sha256 is not None and source.sha256 != sha256.lower():
         raise BadInput(
-            source.path, f"is {source.sha256} and must be {sha256.lower()}", field="sha256",
+            source.path,
+            f"is {source.sha256} and must be {sha256.lower()}",
+            field="sha256",
             remedy="This is another version of the suite, or a broken copy",
         )
     suite = kind()

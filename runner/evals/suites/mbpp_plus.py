@@ -23,8 +23,14 @@ class MbppPlus(HumanEvalPlus):
         **dict.fromkeys(("check_str", "text_match_three", "text_starta_endb"), "not none"),
         **dict.fromkeys(
             (
-                "similar_elements", "find_char_long", "common_in_nested_lists",
-                "extract_singly", "larg_nnum", "intersection_array", "find_dissimilar", "Diff",
+                "similar_elements",
+                "find_char_long",
+                "common_in_nested_lists",
+                "extract_singly",
+                "larg_nnum",
+                "intersection_array",
+                "find_dissimilar",
+                "Diff",
             ),
             "set",
         ),
@@ -94,8 +100,12 @@ def _sets(args: list[Json]) -> list[Json]:
 
 def _mixed(args: list[Json]) -> list[Json]:
     return [
-        {"tuple": [_tuple(item) if isinstance(item, list) else encoded(item)
-                   for item in _items(args[0])]}
+        {
+            "tuple": [
+                _tuple(item) if isinstance(item, list) else encoded(item)
+                for item in _items(args[0])
+            ]
+        }
     ]
 
 
@@ -118,8 +128,30 @@ def _complex(value: Json) -> Json:
 
 RESHAPES: dict[int, Reshape] = {  # task number: what its arguments are, beyond JSON's types
     **dict.fromkeys(
-        (2, 116, 132, 143, 222, 261, 273, 394, 399, 421, 424, 429, 470, 560, 579, 596, 616, 630,
-         726, 740, 744, 809),
+        (
+            2,
+            116,
+            132,
+            143,
+            222,
+            261,
+            273,
+            394,
+            399,
+            421,
+            424,
+            429,
+            470,
+            560,
+            579,
+            596,
+            616,
+            630,
+            726,
+            740,
+            744,
+            809,
+        ),
         _each,
     ),
     **dict.fromkeys(

@@ -33,9 +33,7 @@ class Stdio(Suite):
             raise task.row.bad("test", "holds no case")
 
     def trial(self, task: Task, sample: Sample) -> Program:
-        return Program(
-            answer_of(sample, "solution", "completion"), _cases(task.row), same_lines
-        )
+        return Program(answer_of(sample, "solution", "completion"), _cases(task.row), same_lines)
 
     def question(self, task: Task) -> str:
         row = task.row

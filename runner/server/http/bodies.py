@@ -36,6 +36,8 @@ DASHSCOPE_ERROR: OpenApi = {
         "request_id": {"type": "string"},
     },
 }
+
+
 def _body(kind: str, schema: OpenApi) -> OpenApi:
     return {"required": True, "content": {kind: {"schema": schema}}}
 

@@ -118,7 +118,6 @@ class Upload:
         if self._part is not None and self._part != FILE:
             self.fields[_text(self._part, "body")] = _text(bytes(self._value), "body")
 
-
     def _ends(self) -> None:
         self._is_whole = True
 

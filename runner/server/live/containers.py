@@ -190,8 +190,7 @@ class Containers:
         """
         check_memory(asked.memory_limit, self._allowed_bytes, param="memory_limit")
         wanted: list[StoredFile | InlineFile] = [
-            await self._uploaded(account.owner, file_id)
-            for file_id in (*asked.file_ids, *file_ids)
+            await self._uploaded(account.owner, file_id) for file_id in (*asked.file_ids, *file_ids)
         ]
         wanted += [one._replace(filename=safe_name(one.filename)) for one in inline_files]
         row, words = None, ""

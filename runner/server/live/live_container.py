@@ -132,9 +132,7 @@ class LiveContainer:
             if artifact.change == "deleted":
                 gone.append(artifact.path)
                 continue
-            file = MadeFile(
-                path=artifact.path, size_bytes=artifact.size_bytes, mime=artifact.mime
-            )
+            file = MadeFile(path=artifact.path, size_bytes=artifact.size_bytes, mime=artifact.mime)
             if self.is_kept and not self.is_deleted:
                 count = sum(bool(one.file_id) for one in made)
                 file = file.model_copy(update=await self._keep(session, artifact, count))
@@ -145,9 +143,7 @@ class LiveContainer:
             await self._store.remove(self.row.id, gone)
         return tuple(made)
 
-    async def _keep(
-        self, session: AsyncSession, artifact: Artifact, count: int
-    ) -> dict[str, str]:
+    async def _keep(self, session: AsyncSession, artifact: Artifact, count: int) -> dict[str, str]:
         """The id of the kept file, or why it is not kept."""
         if artifact.size_bytes > self._file_bytes:
             return {"not_kept": f"it is larger than {self._file_bytes} bytes"}

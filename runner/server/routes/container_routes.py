@@ -141,9 +141,9 @@ for _base in BASES:
     router.get(_path, responses=_errors)(list_files)
     _path = f"{_path}/{{file_id}}"
     router.get(_path, responses=_errors)(get_file)
-    router.get(
-        f"{_path}/content", responses={**_errors, **BYTES}, response_class=Response
-    )(get_content)
+    router.get(f"{_path}/content", responses={**_errors, **BYTES}, response_class=Response)(
+        get_content
+    )
     router.delete(_path, responses=_errors)(delete_file)
 
 

@@ -85,9 +85,7 @@ class ContainerStore:
     async def files(self, container_id: str) -> list[ContainerFile]:
         """All files of the container, oldest first."""
         where = "container_id = ? ORDER BY id"
-        return await self._storage.run(
-            lambda kept: kept.all(CONTAINER_FILES, where, container_id)
-        )
+        return await self._storage.run(lambda kept: kept.all(CONTAINER_FILES, where, container_id))
 
     async def file(self, owner: str, container_id: str, file_id: str) -> ContainerFile | None:
         """The file, or None."""

@@ -199,17 +199,13 @@ class Gate:
         return {
             pid: row
             for pid, row in rows.items()
-            if row.depth == own.depth
-            and _init_of(row, rows) == init
-            and not row.has_capabilities
+            if row.depth == own.depth and _init_of(row, rows) == init and not row.has_capabilities
         }
 
     def _threads(self, realm: Iterable[int]) -> set[int]:
         """Numbers of all threads of these processes, as they count themselves."""
         rows = (
-            self._processes.row(thread)
-            for pid in realm
-            for thread in self._processes.threads(pid)
+            self._processes.row(thread) for pid in realm for thread in self._processes.threads(pid)
         )
         return {row.numbers[-1] for row in rows if row is not None}
 

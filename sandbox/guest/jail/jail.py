@@ -232,9 +232,7 @@ def filesystems_of(plan: JailPlan, owner: int) -> tuple[Filesystem, ...]:
     """Workspace, /tmp and shared memory of a session of `plan`, all empty."""
     inodes = plan.workspace_files + 1
     return tuple(
-        Filesystem(
-            path, f"size={size},nr_inodes={inodes},mode={mode},uid={owner},gid={owner}"
-        )
+        Filesystem(path, f"size={size},nr_inodes={inodes},mode={mode},uid={owner},gid={owner}")
         for path, size, mode in (
             (WORKSPACE, plan.workspace_bytes, "0755"),
             (TEMPORARY, plan.workspace_bytes, "1777"),

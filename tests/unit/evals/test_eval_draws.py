@@ -107,9 +107,12 @@ async def test_what_an_endpoint_leaves_out_is_told_and_the_rest_is_kept(
         await generate("custom", Answering(fail), Draw(model="m", samples=3), out, data=data)
     assert (caught.value.missing, caught.value.saved) == (3, 3)
     assert [row["sample_id"] for row in read(out)] == ["b#0", "b#1", "b#2"]
-    assert await generate(
-        "custom", Answering(answer), Draw(model="m", samples=3), out, data=data, resume=True
-    ) == 3
+    assert (
+        await generate(
+            "custom", Answering(answer), Draw(model="m", samples=3), out, data=data, resume=True
+        )
+        == 3
+    )
 
 
 @pytest.mark.parametrize(

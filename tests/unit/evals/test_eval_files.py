@@ -101,8 +101,14 @@ def test_many_samples_of_one_task_are_as_it_should_be() -> None:
 BROKEN_TASKS = {
     "humaneval": ({"task_id": "T", "prompt": "x", "test": 1, "entry_point": "f"}, "test"),
     "humaneval-plus": (
-        {"task_id": "T", "prompt": "", "entry_point": "f", "canonical_solution": "",
-         "base_input": [1], "plus_input": []},
+        {
+            "task_id": "T",
+            "prompt": "",
+            "entry_point": "f",
+            "canonical_solution": "",
+            "base_input": [1],
+            "plus_input": [],
+        },
         "base_input",
     ),
     "mbpp": ({"task_id": 1, "test_list": "assert f()"}, "test_list"),

@@ -37,7 +37,13 @@ def test_results_come_in_the_samples_order_with_their_fields(tmp_path: Path) -> 
         (1, False, "failed"),
     ]
     assert list(rows[0])[:7] == [
-        "task_id", "completion", "note", "passed", "result", "outcome", "usage",
+        "task_id",
+        "completion",
+        "note",
+        "passed",
+        "result",
+        "outcome",
+        "usage",
     ]
     assert os.listdir(tmp_path) == ["out.jsonl"]
 
@@ -116,9 +122,7 @@ def test_a_manifest_comes_back_as_it_was(tmp_path: Path) -> None:
     ("other", "field"),
     [(describe(suite_hash="z"), "suite_sha256"), (describe(timeout_s=2), "settings.timeout_s")],
 )
-def test_results_of_another_run_are_not_gone_on_with(
-    other: manifest.Manifest, field: str
-) -> None:
+def test_results_of_another_run_are_not_gone_on_with(other: manifest.Manifest, field: str) -> None:
     with pytest.raises(BadInput) as caught:
         describe().require_same(other, "out.manifest.json")
     assert caught.value.field == field

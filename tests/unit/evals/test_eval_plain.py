@@ -15,9 +15,18 @@ from hypothesis import strategies as st
 from runner.evals.guest.plain import NotPlain, dumps, encode, loads
 
 SCALARS = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
-    | st.binary() | st.complex_numbers(allow_nan=False) | st.fractions() | st.dates()
-    | st.datetimes() | st.timedeltas() | st.decimals(allow_nan=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.complex_numbers(allow_nan=False)
+    | st.fractions()
+    | st.dates()
+    | st.datetimes()
+    | st.timedeltas()
+    | st.decimals(allow_nan=False)
 )
 HASHABLE = st.recursive(
     st.integers() | st.text() | st.binary() | st.booleans(),
@@ -26,8 +35,12 @@ HASHABLE = st.recursive(
 )
 VALUES = st.recursive(
     SCALARS | HASHABLE,
-    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner)
-    | st.dictionaries(HASHABLE, inner, max_size=3) | st.sets(HASHABLE, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(HASHABLE, inner, max_size=3)
+        | st.sets(HASHABLE, max_size=3)
+    ),
     max_leaves=12,
 )
 
@@ -49,9 +62,23 @@ def test_a_value_survives_the_way(value: Any) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        1 << 20_000, -(2**63), -0.0, math.inf, "\ud800", range(3, 9, 2), Counter("abca"),
-        OrderedDict(b=1, a=2), deque([1, 2]), bytearray(b"x"), Decimal("1.20"), Fraction(1, 3),
-        date(2024, 2, 29), datetime(2024, 2, 29, 1), timedelta(1, 2, 3), int, {1: {2: [3]}},
+        1 << 20_000,
+        -(2**63),
+        -0.0,
+        math.inf,
+        "\ud800",
+        range(3, 9, 2),
+        Counter("abca"),
+        OrderedDict(b=1, a=2),
+        deque([1, 2]),
+        bytearray(b"x"),
+        Decimal("1.20"),
+        Fraction(1, 3),
+        date(2024, 2, 29),
+        datetime(2024, 2, 29, 1),
+        timedelta(1, 2, 3),
+        int,
+        {1: {2: [3]}},
         {(1, 2): {3}},
     ],
     ids=lambda value: type(value).__name__,
@@ -120,9 +147,19 @@ def test_what_contains_itself_is_kept_and_not_followed_for_ever() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "{", '{"int": "zz"}', '{"unknown": 1}', '{"a": 1, "b": 2}', "{}", '{"object": [0, "x"]}',
-        '{"type": "eval"}', '{"dict": [[1]]}', '{"set": [[1]]}', '{"range": [1, 2, 3, 4]}',
-        '{"complex": "x"}', '{"bytes": 3}', "[" * 100_000,
+        "{",
+        '{"int": "zz"}',
+        '{"unknown": 1}',
+        '{"a": 1, "b": 2}',
+        "{}",
+        '{"object": [0, "x"]}',
+        '{"type": "eval"}',
+        '{"dict": [[1]]}',
+        '{"set": [[1]]}',
+        '{"range": [1, 2, 3, 4]}',
+        '{"complex": "x"}',
+        '{"bytes": 3}',
+        "[" * 100_000,
     ],
 )
 def test_garbage_is_refused(text: str) -> None:
@@ -130,15 +167,22 @@ def test_garbage_is_refused(text: str) -> None:
         loads(text)
 
 
-@given(st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["int", "tuple", "dict", "set", "type", "Decimal", "date", "Fraction"]),
-        inner, max_size=2,
-    ),
-    max_leaves=6,
-))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["int", "tuple", "dict", "set", "type", "Decimal", "date", "Fraction"]
+                ),
+                inner,
+                max_size=2,
+            )
+        ),
+        max_leaves=6,
+    )
+)
 def test_any_json_is_a_value_or_an_error_that_the_judge_expects(data: Any) -> None:
     try:
         value = loads(json.dumps(data))

@@ -16,7 +16,11 @@ NOTHING: dict[str, Any] = {"dict": []}
 
 def check(test: str, entry: str = "f", *, helpers: str = "") -> dict[str, Any]:
     return {
-        "kind": "calls", "helpers": helpers, "test": test, "entry": entry, "call": bool(entry),
+        "kind": "calls",
+        "helpers": helpers,
+        "test": test,
+        "entry": entry,
+        "call": bool(entry),
     }
 
 
@@ -149,7 +153,12 @@ def test_what_makes_no_sense_fails(line: str) -> None:
 def test_inputs_are_compared_with_the_reference_and_a_failure_ends_its_group() -> None:
     groups = {"base": [[[1], 1], [[2], 2], [[3], 3]], "plus": [[[4], 4]]}
     inputs = {
-        "kind": "inputs", "entry": "f", "rule": "", "atol": 0, "groups": groups, "reference": [],
+        "kind": "inputs",
+        "entry": "f",
+        "rule": "",
+        "atol": 0,
+        "groups": groups,
+        "reference": [],
     }
     calls = [["f", [number], NOTHING, False] for number in (1, 2, 3, 4)]
     asked = {"names": ["f"], "calls": calls}

@@ -26,7 +26,10 @@ def test_an_impossible_count_has_no_estimate(n: int, c: int, k: int) -> None:
 
 def test_infrastructure_is_in_no_figure_but_its_own_count() -> None:
     verdicts: list[tuple[str, OutcomeName]] = [
-        ("a", "passed"), ("a", "failed"), ("a", "infrastructure"), ("b", "timed_out"),
+        ("a", "passed"),
+        ("a", "failed"),
+        ("a", "infrastructure"),
+        ("b", "timed_out"),
         ("b", "passed"),
     ]
     found = score(verdicts, (1, 2, 3), tasks=5)

@@ -4,7 +4,7 @@ import asyncio
 import socket
 
 from sandbox.errors import BranchesTooDeep, CopyRefused
-from sandbox.processes.wire import Wire
+from sandbox.processes.host_channel import HostChannel
 from sandbox.protocol.messages import NESTING, TRUSTED_CAP_BYTES, Failed, Make, Message
 
 
@@ -16,7 +16,7 @@ class Maker:
         self._generation = generation
         host_end, self.guest_end = socket.socketpair()
         """`guest_end` is for the process, and closed by who has handed it over."""
-        self._wire = Wire(
+        self._channel = HostChannel(
             host_end,
             "from_init",
             TRUSTED_CAP_BYTES,
@@ -27,7 +27,7 @@ class Maker:
 
     def make(self, control_fd: int, cgroups: tuple[int, ...]) -> None:
         """Have a branch made whose init answers on `control_fd`."""
-        self._wire.send(Make(len(cgroups)), (control_fd, *cgroups))
+        self._channel.send(Make(len(cgroups)), (control_fd, *cgroups))
 
     async def unless_it_fails(self, prepared: asyncio.Future[int]) -> int:
         """The result of `prepared`. Raises CopyRefused if the maker ends before that."""
@@ -44,7 +44,7 @@ class Maker:
 
     def close(self) -> None:
         """Let it end."""
-        self._wire.close()
+        self._channel.close()
 
     def _on_message(self, message: Message) -> None:
         if isinstance(message, Failed):

@@ -41,8 +41,8 @@ from sandbox.errors import (
 )
 from sandbox.processes import cgroup, inherited
 from sandbox.processes.directories import OwnDirectory
+from sandbox.processes.host_channel import HostChannel
 from sandbox.processes.meter import end_orphans
-from sandbox.processes.wire import Wire
 from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import TRUSTED_CAP_BYTES, Failed, Message, Plan, ZygoteReady
 from sandbox.protocol.plan import HASH_SEED, JailPlan
@@ -115,7 +115,7 @@ class Zygote:
 
     @property
     def is_alive(self) -> bool:
-        return self._wire.is_open
+        return self._channel.is_open
 
     @property
     def pid(self) -> int:
@@ -127,7 +127,7 @@ class Zygote:
         if not self.is_alive:
             raise self.death()
         worker = self._new_worker()
-        worker.ask_zygote(self._wire)
+        worker.ask_zygote(self._channel)
         return worker
 
     async def branch(self, origin: Worker, count: int) -> list[Worker]:
@@ -215,7 +215,7 @@ class Zygote:
 
     async def close(self) -> None:
         """End the zygote and all of its workers; wait until they are gone."""
-        self._wire.close()
+        self._channel.close()
         if not self._ended.done():
             try:
                 async with asyncio.timeout(GONE_WITHIN_S):
@@ -239,7 +239,7 @@ class Zygote:
         """Close the descriptors without a word to the loop: for a forked child."""
         if self._directory is not None:
             self._directory.abandon()
-        for fd in (self._pidfd, self._words, self._wire.fileno()):
+        for fd in (self._pidfd, self._words, self._channel.fileno()):
             with contextlib.suppress(OSError):
                 os.close(fd)
         inherited.discard(self)
@@ -279,7 +279,7 @@ class Zygote:
         self._loop.add_reader(self._words, self._on_words)
         self._pidfd = os.pidfd_open(self._process.pid)
         self._loop.add_reader(self._pidfd, self._on_exit)
-        self._wire = Wire(
+        self._channel = HostChannel(
             host_end,
             "from_zygote",
             TRUSTED_CAP_BYTES,
@@ -298,7 +298,7 @@ class Zygote:
         try:
             directory = self._directory.path if self._directory is not None else ""
             plan = Plan(self.plan.to_json().decode(), names, directory)
-            self._wire.send(plan, tuple(parents))
+            self._channel.send(plan, tuple(parents))
         finally:
             for fd in parents:
                 os.close(fd)
@@ -342,7 +342,7 @@ class Zygote:
         self._fail()
 
     def _fail(self) -> None:
-        self._wire.close()
+        self._channel.close()
         for worker in list(self._workers):
             worker.kill()  # Without a pid namespace the kernel does not end them.
         if not self._ready.done():

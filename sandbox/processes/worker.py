@@ -28,10 +28,10 @@ from sandbox.errors import (
 )
 from sandbox.processes import inherited
 from sandbox.processes.cgroup import SessionGroup
+from sandbox.processes.host_channel import HostChannel
 from sandbox.processes.lifecycle import Event, State, after
 from sandbox.processes.maker import Maker
 from sandbox.processes.meter import Meter
-from sandbox.processes.wire import Wire
 from sandbox.protocol.messages import (
     NO_PROCESS,
     TO_HOST_CAP_BYTES,
@@ -178,7 +178,7 @@ class Worker:
             stderr_write,
             tuple(self.group.join_fds() if self.group is not None else ()),
         )
-        self._control = Wire(
+        self._control = HostChannel(
             control_host,
             "from_init",
             TRUSTED_CAP_BYTES,
@@ -186,14 +186,14 @@ class Worker:
             on_end=self._on_control_end,
             trusted=True,
         )
-        self.guest = self.open_guest_wire(guest_host)
+        self.guest = self.open_guest_channel(guest_host)
 
-    def ask_zygote(self, zygote_wire: Wire) -> None:
+    def ask_zygote(self, zygote_channel: HostChannel) -> None:
         """Have a fresh worker forked; await `start` after this."""
         ends = self._handed_over
         try:
             spawn = Spawn(self.number, len(ends.cgroups), self.directory)
-            zygote_wire.send(spawn, (*ends.streams, *ends.cgroups))
+            zygote_channel.send(spawn, (*ends.streams, *ends.cgroups))
         finally:
             self._close_handed_over()
 
@@ -334,16 +334,16 @@ class Worker:
         for fd in (*ends.streams, *ends.cgroups):
             os.close(fd)
 
-    def open_guest_wire(self, end: socket.socket) -> Wire:
-        """A wire to a process of this session, whose messages go where `guest`'s go."""
-        wire = Wire(
+    def open_guest_channel(self, end: socket.socket) -> HostChannel:
+        """A channel to a process of this session, whose messages go where `guest`'s go."""
+        channel = HostChannel(
             end,
             "from_guest",
             TO_HOST_CAP_BYTES,
-            on_message=lambda message: self._on_guest(wire, message),
-            on_end=lambda fault: self._on_guest_end(wire, fault),
+            on_message=lambda message: self._on_guest(channel, message),
+            on_end=lambda fault: self._on_guest_end(channel, fault),
         )
-        return wire
+        return channel
 
     async def start(self) -> None:
         """Wait until the jail holds. Raises LayerUnavailable, ZygoteDied or EngineTimeout."""
@@ -424,10 +424,10 @@ class Worker:
         """Stop every process of the session but init, or let them all go on."""
         self._control.send(Pause(stopped))
 
-    def adopt(self, wire: Wire, pid: int) -> None:
-        """From now on the session process is `pid`, heard on `wire`."""
+    def adopt(self, channel: HostChannel, pid: int) -> None:
+        """From now on the session process is `pid`, heard on `channel`."""
         self.guest.close()
-        self.guest = wire
+        self.guest = channel
         self.session_pid = pid
         self._control.send(Watch(pid))
 
@@ -608,27 +608,27 @@ class Worker:
         if self.on_gone is not None:
             self.on_gone()
 
-    def _on_guest(self, wire: Wire, message: Message) -> None:
+    def _on_guest(self, channel: HostChannel, message: Message) -> None:
         if isinstance(message, Parked):
-            wire.park(message.pid)
+            channel.park(message.pid)
         elif isinstance(message, Copied) and (
-            wire is not self.guest or self.state is State.STARTING
+            channel is not self.guest or self.state is State.STARTING
         ):
-            wire.refusal = message.refusal
-            wire.close()
-        elif wire.answer is not None:
-            if not wire.answer.done():
-                wire.answer.set_result(message)
-        elif wire is self.guest:
+            channel.refusal = message.refusal
+            channel.close()
+        elif channel.answer is not None:
+            if not channel.answer.done():
+                channel.answer.set_result(message)
+        elif channel is self.guest:
             if self.on_guest is not None:
                 self.on_guest(message)
         else:
-            wire.close()  # A copy that waits has nothing to say: it is of no more use.
+            channel.close()  # A copy that waits has nothing to say: it is of no more use.
 
-    def _on_guest_end(self, wire: Wire, fault: str | None) -> None:
-        if wire.answer is not None and not wire.answer.done():
-            wire.answer.set_exception(GuestFault(fault or "a copy of the session ended"))
-        if wire is not self.guest:
+    def _on_guest_end(self, channel: HostChannel, fault: str | None) -> None:
+        if channel.answer is not None and not channel.answer.done():
+            channel.answer.set_exception(GuestFault(fault or "a copy of the session ended"))
+        if channel is not self.guest:
             return
         if self.on_fault is not None:
             self.on_fault(fault)

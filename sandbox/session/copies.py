@@ -19,9 +19,9 @@ from sandbox.errors import (
     SandboxError,
     SessionLost,
 )
+from sandbox.processes.host_channel import HostChannel
 from sandbox.processes.lifecycle import Event
 from sandbox.processes.meter import private_bytes
-from sandbox.processes.wire import Wire
 from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import Copied, Measure, Measured, Park
 
@@ -76,30 +76,30 @@ class Copies:
         self._most = most
         self._bytes_cap = bytes_cap
         self._ids = 0
-        self._kept: dict[int, tuple[Checkpoint, Wire]] = {}
+        self._kept: dict[int, tuple[Checkpoint, HostChannel]] = {}
         self._dropped: dict[int, str] = {}
         self._renewal: asyncio.Task[None] | None = None
 
     @property
     def pids(self) -> list[int]:
         """Pids of the copies, for a kill to spare."""
-        return [wire.parked for _checkpoint, wire in self._kept.values() if wire.parked]
+        return [channel.parked for _checkpoint, channel in self._kept.values() if channel.parked]
 
     async def add(self, name: str | None, snippet: int) -> Checkpoint:
         """Copy the session process as it is. Raises CopyRefused if a copy would not be faithful."""
         self._make_room(len(self._kept) + 1)
-        wire = await self.copy(self._worker.guest)
+        channel = await self.copy(self._worker.guest)
         self._ids += 1
         checkpoint = Checkpoint(self._ids, name, snippet)
-        self._kept[checkpoint.id] = (checkpoint, wire)
+        self._kept[checkpoint.id] = (checkpoint, channel)
         await self._keep_within_bounds()
         return checkpoint
 
     async def list(self) -> list[CheckpointState]:
         """The checkpoints that can be rolled back to, oldest first."""
         return [
-            CheckpointState(checkpoint, await self._private_bytes(wire))
-            for checkpoint, wire in list(self._kept.values())
+            CheckpointState(checkpoint, await self._private_bytes(channel))
+            for checkpoint, channel in list(self._kept.values())
         ]
 
     async def restore(self, checkpoint: Checkpoint) -> None:
@@ -110,7 +110,7 @@ class Copies:
         CheckpointDropped, SessionLost.
         """
         worker = self._worker
-        source = self._wire_of(checkpoint)
+        source = self._channel_of(checkpoint)
         assert source.parked is not None
         ended = asyncio.Event()
         worker.on_fault = lambda _said: None  # Its process is about to end, by order.
@@ -165,14 +165,14 @@ class Copies:
         """Let all copies end."""
         if self._renewal is not None:
             self._renewal.cancel()
-        for _checkpoint, wire in self._kept.values():
-            wire.close()
+        for _checkpoint, channel in self._kept.values():
+            channel.close()
         self._kept.clear()
 
-    async def copy(self, source: Wire) -> Wire:
-        """A wire to a fresh copy of the process behind `source`."""
+    async def copy(self, source: HostChannel) -> HostChannel:
+        """A channel to a fresh copy of the process behind `source`."""
         host_end, guest_end = socket.socketpair()
-        wire = self._worker.open_guest_wire(host_end)
+        channel = self._worker.open_guest_channel(host_end)
         try:
             with guest_end:
                 ends = (guest_end.fileno(),)
@@ -180,20 +180,20 @@ class Copies:
             if not isinstance(answer, Copied) or answer.refusal:
                 refusal = answer.refusal if isinstance(answer, Copied) else "it answered nonsense"
                 raise CopyRefused(refusal)
-            await wire.has_parked(COPY_WITHIN_S)
+            await channel.has_parked(COPY_WITHIN_S)
         except TimeoutError:
-            wire.close()
+            channel.close()
             raise EngineTimeout("a copy of the session", COPY_WITHIN_S) from None
         except BaseException:
-            wire.close()
+            channel.close()
             raise
-        return wire
+        return channel
 
     def _make_room(self, copies: int) -> None:
         if self._worker.group is not None:
             self._worker.group.make_room(copies)
 
-    def _wire_of(self, checkpoint: Checkpoint) -> Wire:
+    def _channel_of(self, checkpoint: Checkpoint) -> HostChannel:
         label = checkpoint.name or f"number {checkpoint.id}"
         kept = self._kept.get(checkpoint.id)
         if kept is not None and kept[0] == checkpoint and kept[1].is_open:
@@ -212,12 +212,12 @@ class Copies:
             self._drop_oldest(f"the checkpoints held more than {self._bytes_cap} bytes of memory")
 
     def _drop_oldest(self, why: str) -> None:
-        oldest, _wire = next(iter(self._kept.values()))
+        oldest, _channel = next(iter(self._kept.values()))
         self.drop(oldest, why)
 
-    async def _private_bytes(self, wire: Wire) -> int:
+    async def _private_bytes(self, channel: HostChannel) -> int:
         if not self._worker.plan.asks_for("pid_namespace"):
             # There its pid is the host's, and its own files of /proc are closed to it.
-            return private_bytes(wire.parked) if wire.parked else 0
-        answer = await wire.ask(Measure(NONCE), within_s=COPY_WITHIN_S)
+            return private_bytes(channel.parked) if channel.parked else 0
+        answer = await channel.ask(Measure(NONCE), within_s=COPY_WITHIN_S)
         return answer.private_bytes if isinstance(answer, Measured) else 0

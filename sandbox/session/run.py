@@ -21,10 +21,10 @@ from sandbox import events
 from sandbox.outcome import Denial, Limit, State, Usage
 from sandbox.policy.limits import Limits
 from sandbox.processes.cgroup import COPYING, CpuTime
+from sandbox.processes.host_channel import HostChannel
 from sandbox.processes.lifecycle import Event
 from sandbox.processes.lifecycle import State as WorkerState
 from sandbox.processes.meter import TICK_S
-from sandbox.processes.wire import Wire
 from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import Denied, Display, Done, Message, Run
 from sandbox.protocol.plan import ENGINE_PROCESSES
@@ -129,7 +129,7 @@ class SnippetRun:
         self._breach: Breach | None = None
         self._is_cancelled = False
         self._was_killed = False
-        self._keeper: Wire | None = None
+        self._keeper: HostChannel | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._stdout = OutputKeeper(limits.kept_bytes)
         self._stderr = OutputKeeper(limits.kept_bytes)
@@ -232,7 +232,7 @@ class SnippetRun:
         message = Run(self._nonce, self._number, self._code, self._stdin, self._survive)
         if self._survive:
             host_end, guest_end = socket.socketpair()
-            self._keeper = worker.open_guest_wire(host_end)
+            self._keeper = worker.open_guest_channel(host_end)
             with guest_end:
                 worker.guest.send(message, (guest_end.fileno(),))
         else:

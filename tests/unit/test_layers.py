@@ -33,7 +33,7 @@ HOST_ORDER = (
         "sandbox.processes.lifecycle",
         "sandbox.processes.meter",
         "sandbox.processes.cgroup",
-        "sandbox.processes.wire",
+        "sandbox.processes.host_channel",
         "sandbox.session.output",
     ),
     (

@@ -1,6 +1,6 @@
 """Blocking message channel over a stream socket, with descriptors: how guest processes talk.
 
-The host reads its own ends without blocking, in `sandbox/processes/wire.py`.
+The host reads its own ends without blocking, in `sandbox/processes/host_channel.py`.
 """
 
 import _socket

@@ -1,4 +1,4 @@
-"""The three dialects: the same conversation on each wire, and each one's rules."""
+"""The three dialects: the same conversation on each channel, and each one's rules."""
 
 import asyncio
 import json

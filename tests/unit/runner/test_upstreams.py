@@ -1,4 +1,4 @@
-"""Upstreams: the OpenAI-compatible wire, the fenced protocol, record and replay."""
+"""Upstreams: the OpenAI-compatible channel, the fenced protocol, record and replay."""
 
 import json
 from contextlib import aclosing

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.processes.wire import Wire
+from sandbox.processes.host_channel import HostChannel
 from sandbox.protocol.frames import HEADER
 from sandbox.protocol.messages import (
     TO_HOST_CAP_BYTES,
@@ -26,7 +26,7 @@ from sandbox.protocol.messages import (
 
 
 class Ends:
-    """A wire, its other end, and what the wire has told."""
+    """A channel, its other end, and what the channel has told."""
 
     def __init__(
         self, incoming: Direction = "from_guest", *, cap: int = 4096, trusted: bool = False
@@ -34,7 +34,7 @@ class Ends:
         mine, self.other = socket.socketpair()
         self.messages: list[Message] = []
         self.ends: list[str | None] = []
-        self.wire = Wire(
+        self.channel = HostChannel(
             mine,
             incoming,
             cap,
@@ -44,7 +44,7 @@ class Ends:
         )
 
     def close(self) -> None:
-        self.wire.close()
+        self.channel.close()
         self.other.close()
 
 
@@ -59,7 +59,7 @@ async def test_messages_arrive_in_order_however_they_are_split() -> None:
     data = b"".join(pack(Parked(pid)) for pid in (1, 2, 3))
     for byte in data:
         ends.other.send(bytes([byte]))
-        ends.wire.read_now()
+        ends.channel.read_now()
     assert ends.messages == [Parked(1), Parked(2), Parked(3)]
     assert ends.ends == []
     ends.close()
@@ -71,9 +71,9 @@ async def test_the_end_of_the_other_side_is_told_once_and_without_a_fault() -> N
     ends.other.close()
     await until(lambda: bool(ends.ends))
     assert (ends.messages, ends.ends) == ([Parked(1)], [None])
-    assert not ends.wire.is_open
-    ends.wire.read_now()
-    ends.wire.send(Interrupt(2))
+    assert not ends.channel.is_open
+    ends.channel.read_now()
+    ends.channel.send(Interrupt(2))
     assert ends.ends == [None]
 
 
@@ -91,20 +91,20 @@ async def test_the_end_of_the_other_side_is_told_once_and_without_a_fault() -> N
 async def test_a_fault_ends_the_wire_and_says_what_came(data: bytes, fault: str) -> None:
     ends = Ends()
     ends.other.sendall(pack(Parked(1)))
-    ends.wire.read_now()
+    ends.channel.read_now()
     ends.other.sendall(data + pack(Parked(2)))
     await until(lambda: bool(ends.ends))
     assert ends.messages == [Parked(1)]
     assert ends.ends == [fault]
-    assert not ends.wire.is_open
+    assert not ends.channel.is_open
     ends.close()
 
 
 async def test_nothing_is_told_after_a_message_that_made_the_reader_close() -> None:
     ends = Ends()
-    ends.wire._on_message = lambda _message: ends.wire.close()
+    ends.channel._on_message = lambda _message: ends.channel.close()
     ends.other.sendall(pack(Parked(1)) * 3)
-    await until(lambda: not ends.wire.is_open)
+    await until(lambda: not ends.channel.is_open)
     assert ends.ends == []
     ends.close()
 
@@ -113,8 +113,8 @@ async def test_what_the_socket_does_not_take_waits_and_follows_in_order() -> Non
     ends = Ends("from_guest")
     message = Run("n", 1, "x" * 3_000_000, None, False)
     last = Run("n", 2, "y", None, False)
-    ends.wire.send(message)
-    ends.wire.send(last)
+    ends.channel.send(message)
+    ends.channel.send(last)
     expected = pack(message) + pack(last)
     ends.other.setblocking(False)
     received = bytearray()
@@ -131,9 +131,9 @@ async def test_what_the_socket_does_not_take_waits_and_follows_in_order() -> Non
 
 async def test_descriptors_cannot_wait_behind_a_backlog() -> None:
     ends = Ends()
-    ends.wire.send(Run("n", 1, "x" * 3_000_000, None, False))
+    ends.channel.send(Run("n", 1, "x" * 3_000_000, None, False))
     with pytest.raises(BlockingIOError, match="behind unsent messages"):
-        ends.wire.send(Run("n", 2, "y", None, True), (0,))
+        ends.channel.send(Run("n", 2, "y", None, True), (0,))
     ends.close()
 
 
@@ -145,13 +145,13 @@ async def test_only_a_trusted_side_hands_over_descriptors_and_its_pid() -> None:
         data = ready if ends is trusted else pack(Measured("n", 1))
         socket.send_fds(ends.other, [data], [write])
         await until(lambda ends=ends: bool(ends.messages))  # type: ignore[misc]
-    assert trusted.wire.sender_pid == os.getpid()
-    assert len(trusted.wire.descriptors) == 1
-    assert hostile.wire.sender_pid is None
-    assert hostile.wire.descriptors == []
+    assert trusted.channel.sender_pid == os.getpid()
+    assert len(trusted.channel.descriptors) == 1
+    assert hostile.channel.sender_pid is None
+    assert hostile.channel.descriptors == []
     os.close(write)
     trusted.close()
-    # The wire owned the only copy that was left of the write end; the hostile one was dropped.
+    # The channel owned the only copy that was left of the write end; the hostile one was dropped.
     assert os.read(read, 1) == b""
     os.close(read)
     hostile.close()
@@ -161,9 +161,9 @@ async def test_a_closed_wire_leaves_no_descriptor_behind() -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         ends = Ends()
-        ends.wire.send(Run("n", 1, "x" * 3_000_000, None, False))
+        ends.channel.send(Run("n", 1, "x" * 3_000_000, None, False))
         ends.close()
-        ends.wire.close()
+        ends.channel.close()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -174,14 +174,14 @@ def test_no_bytes_of_a_guest_raise_in_the_host(chunks: list[bytes], starts_well:
         ends = Ends(cap=TO_HOST_CAP_BYTES)
         if starts_well:
             ends.other.sendall(pack(Parked(1)))
-            ends.wire.read_now()
+            ends.channel.read_now()
         for chunk in chunks:
-            if chunk and ends.wire.is_open:
+            if chunk and ends.channel.is_open:
                 ends.other.sendall(chunk)
-                ends.wire.read_now()
+                ends.channel.read_now()
         ends.other.close()
-        ends.wire.read_now()
-        ends.wire.read_now()
+        ends.channel.read_now()
+        ends.channel.read_now()
         assert len(ends.ends) == 1
         assert ends.messages[:1] == [Parked(1)][: int(starts_well)]
         ends.close()

@@ -17,11 +17,11 @@ DESCRIPTORS_CAP = 16
 _CREDENTIALS = struct.Struct("iII")
 
 
-class Wire:
+class HostChannel:
     """A non-blocking channel whose messages go to a callback, in order.
 
     `on_message` gets each message; `on_end` is called once, with None when the other side closed
-    and with the fault when it sent what no trusted reader may act on. With `trusted` the wire
+    and with the fault when it sent what no trusted reader may act on. With `trusted` the channel
     takes descriptors and the sender's pid from the kernel; a hostile side gets neither.
     """
 
@@ -48,9 +48,9 @@ class Wire:
         self.answer: asyncio.Future[Message] | None = None
         """Waits for the next message of a copy that was asked something."""
         self.parked: int | None = None
-        """Pid that a copy of a session process gave as its own, once it waits on this wire."""
+        """Pid that a copy of a session process gave as its own, once it waits on this channel."""
         self.refusal = ""
-        """Why the copy that was to wait on this wire was not made, if somebody said so."""
+        """Why the copy that was to wait on this channel was not made, if somebody said so."""
         self._is_parked_or_over = asyncio.Event()
         self.sender_pid: int | None = None
         end.setblocking(False)
@@ -100,7 +100,7 @@ class Wire:
         return self.parked
 
     def park(self, pid: int) -> None:
-        """Take note that a copy, `pid` as it says, waits on this wire."""
+        """Take note that a copy, `pid` as it says, waits on this channel."""
         self.parked = pid
         self._is_parked_or_over.set()
 

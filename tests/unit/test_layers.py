@@ -63,7 +63,7 @@ GUEST_ORDER = (
     (
         "sandbox.guest.kernel.syscalls",
         "sandbox.guest.jail.callrules",
-        "sandbox.guest.kernel.channel",
+        "sandbox.guest.kernel.guest_channel",
     ),
     ("sandbox.guest.kernel.processes",),
     ("sandbox.guest.boot.children",),

@@ -26,7 +26,7 @@ from sandbox.guest.branching.gate import Gate
 from sandbox.guest.jail import jail
 from sandbox.guest.jail.jail import HOME, JailError
 from sandbox.guest.kernel import sysapi
-from sandbox.guest.kernel.channel import Channel, ChannelClosed
+from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.guest.session import worker
 from sandbox.protocol.messages import (
     TO_GUEST_CAP_BYTES,
@@ -115,14 +115,14 @@ def _serve(
     bell.wait()
     children = Children(entry.proc_fd)
     children.watch(pid)
-    control = Channel(ends.control, "to_init", TO_GUEST_CAP_BYTES)
+    control = GuestChannel(ends.control, "to_init", TO_GUEST_CAP_BYTES)
     Init(entry, control, children, bell, held).attend()
 
 
 def _fail(control_fd: int, error: JailError) -> NoReturn:
     """Tell the supervisor, which then ends whatever is left of the session, and exit."""
     answer = Failed(error.step, error.detail)
-    Channel(control_fd, "to_init", TO_GUEST_CAP_BYTES).send(answer)
+    GuestChannel(control_fd, "to_init", TO_GUEST_CAP_BYTES).send(answer)
     os._exit(1)
 
 
@@ -219,7 +219,7 @@ class Init:
     def __init__(
         self,
         entry: jail.Entry,
-        control: Channel,
+        control: GuestChannel,
         children: Children,
         bell: Bell,
         held: jail.Held = NOTHING_HELD,
@@ -314,7 +314,9 @@ class Init:
                 maker.serve(self._entry, channel_fd, _attend_to_branch)
             self._maker = os.pidfd_open(pid)
         except OSError as error:
-            maker.say_why_not(Channel(os.dup(channel_fd), "to_init", TO_GUEST_CAP_BYTES), error)
+            maker.say_why_not(
+                GuestChannel(os.dup(channel_fd), "to_init", TO_GUEST_CAP_BYTES), error
+            )
         os.close(channel_fd)
 
     def _sweep(self, message: Sweep) -> None:
@@ -355,5 +357,5 @@ class Init:
 
 def _attend_to_branch(entry: jail.Entry, control_fd: int) -> NoReturn:
     """The first process of a branch, in its jail, goes on as an init."""
-    control = Channel(control_fd, "to_init", TO_GUEST_CAP_BYTES)
+    control = GuestChannel(control_fd, "to_init", TO_GUEST_CAP_BYTES)
     Init(entry, control, Children(entry.proc_fd), Bell((control_fd,))).attend()

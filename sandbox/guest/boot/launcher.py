@@ -21,7 +21,7 @@ from sandbox.guest.boot import zygote
 from sandbox.guest.jail import reach, root
 from sandbox.guest.jail.jail import JailError, step
 from sandbox.guest.kernel import sysapi
-from sandbox.guest.kernel.channel import Channel, ChannelClosed
+from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.protocol.messages import TO_HOST_CAP_BYTES, Failed, Plan
 from sandbox.protocol.plan import HOSTNAME, IDS_PER_ZYGOTE, JailPlan
 from sandbox.protocol.trees import hold, remove_tree
@@ -41,7 +41,7 @@ MAP_IDS = b"x"
 
 def main(channel_fd: int) -> NoReturn:
     """Run until the zygote has ended; exit with its status."""
-    channel = Channel(channel_fd, "to_zygote", TO_HOST_CAP_BYTES)
+    channel = GuestChannel(channel_fd, "to_zygote", TO_HOST_CAP_BYTES)
     try:
         message = channel.receive()
     except ChannelClosed:
@@ -58,7 +58,7 @@ def main(channel_fd: int) -> NoReturn:
     os._exit(status)
 
 
-def _load_language(channel: Channel, directory: str) -> None:
+def _load_language(channel: GuestChannel, directory: str) -> None:
     """Import what compiles the restricted language: the host's, which no jail has to show."""
     sys.path.append(directory)
     try:
@@ -70,7 +70,7 @@ def _load_language(channel: Channel, directory: str) -> None:
         sys.path.remove(directory)
 
 
-def _launch(plan: JailPlan, channel: Channel, janitor: "Janitor") -> int:
+def _launch(plan: JailPlan, channel: GuestChannel, janitor: "Janitor") -> int:
     """Have the zygote made and wait for it; its exit code, 128 plus the signal if one killed it."""
     # The maker's children come to this process when it exits; so do sessions without a zygote.
     sysapi.prctl(sysapi.PR_SET_CHILD_SUBREAPER, 1)
@@ -139,7 +139,7 @@ class Parent(NamedTuple):
         os.close(self.told)
 
 
-def _make(plan: JailPlan, channel: Channel, parent: Parent, janitor: "Janitor") -> NoReturn:
+def _make(plan: JailPlan, channel: GuestChannel, parent: Parent, janitor: "Janitor") -> NoReturn:
     """Enter the namespaces, fork the zygote, exit."""
     try:
         if plan.tier == "namespaces":

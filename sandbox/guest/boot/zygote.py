@@ -21,7 +21,7 @@ from sandbox.guest.jail.jail import JailError, step
 from sandbox.guest.jail.landlock import PathRule
 from sandbox.guest.jail.root import is_hidden_by_session
 from sandbox.guest.kernel import sysapi
-from sandbox.guest.kernel.channel import Channel, ChannelClosed
+from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.guest.session import atfork, worker
 from sandbox.protocol.messages import TO_GUEST_CAP_BYTES, Failed, Spawn, ZygoteReady
 from sandbox.protocol.plan import WORKSPACE, Access, JailPlan
@@ -35,7 +35,7 @@ PRELOAD_HOME = "preload"
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
-def serve(plan: JailPlan, channel: Channel, directory: str) -> NoReturn:
+def serve(plan: JailPlan, channel: GuestChannel, directory: str) -> NoReturn:
     """Become the environment of `plan` and fork workers until the channel closes.
 
     `directory` is the engine's own on the host's disk, where the tier has one; else empty.
@@ -217,7 +217,7 @@ class Place:
 
 
 def _fork_workers(
-    plan: JailPlan, channel: Channel, session: worker.Worker, place: Place
+    plan: JailPlan, channel: GuestChannel, session: worker.Worker, place: Place
 ) -> NoReturn:
     while True:
         try:
@@ -242,7 +242,7 @@ def _fork_workers(
         except JailError as error:
             # The host is out of processes or of namespaces: one session fails, the others go on.
             is_worker = False
-            answer = Channel(os.dup(control), "to_init", TO_GUEST_CAP_BYTES)
+            answer = GuestChannel(os.dup(control), "to_init", TO_GUEST_CAP_BYTES)
             answer.send(Failed(error.step, error.detail))
             answer.close()
         if is_worker:

@@ -18,7 +18,7 @@ from sandbox.guest.branching import branch
 from sandbox.guest.jail import jail
 from sandbox.guest.jail.jail import JailError, step
 from sandbox.guest.kernel import sysapi
-from sandbox.guest.kernel.channel import Channel, ChannelClosed
+from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.protocol.messages import (
     NESTING,
     TO_GUEST_CAP_BYTES,
@@ -59,7 +59,7 @@ def serve(entry: jail.Entry, channel_fd: int, become_init: BecomeInit) -> NoRetu
 
 def _serve(entry: jail.Entry, channel_fd: int, become_init: BecomeInit) -> NoReturn:
     sysapi.close_all_but((channel_fd,))
-    channel = Channel(channel_fd, "to_init", TO_GUEST_CAP_BYTES)
+    channel = GuestChannel(channel_fd, "to_init", TO_GUEST_CAP_BYTES)
     os.setsid()
     # Undumpable, this process could not open its own map files.
     sysapi.prctl(sysapi.PR_SET_DUMPABLE, 1)
@@ -83,7 +83,7 @@ def _serve(entry: jail.Entry, channel_fd: int, become_init: BecomeInit) -> NoRet
             made = branch.open_namespaces(_MADE_HERE)
             is_init = sysapi.fork_into(sysapi.CLONE_NEWPID) == 0
         except (JailError, OSError) as error:
-            say_why_not(Channel(control_fd, "to_init", TO_GUEST_CAP_BYTES), error)
+            say_why_not(GuestChannel(control_fd, "to_init", TO_GUEST_CAP_BYTES), error)
             os._exit(1)
         if is_init:
             channel.close()
@@ -113,7 +113,7 @@ def _settle_init(
             sysapi.clear_capability_sets()
             jail.verify(jail.facts_of(entry.plan, jail.FIRST_LAYERS))
     except JailError as error:
-        say_why_not(Channel(control_fd, "to_init", TO_GUEST_CAP_BYTES), error)
+        say_why_not(GuestChannel(control_fd, "to_init", TO_GUEST_CAP_BYTES), error)
         os._exit(1)
     fds = array("i", (user, pid_namespace, *made, *entry.directories))
     control = socket.socket(fileno=control_fd)
@@ -122,7 +122,7 @@ def _settle_init(
     os.close(pid_namespace)
 
 
-def say_why_not(channel: Channel, error: JailError | OSError) -> None:
+def say_why_not(channel: GuestChannel, error: JailError | OSError) -> None:
     """Tell the host that there is no branch; and whether that is because they nest too deep."""
     if isinstance(error, JailError):
         channel.send(Failed(error.step, error.detail))

@@ -30,7 +30,7 @@ from typing import NoReturn
 from sandbox.guest.branching import branch
 from sandbox.guest.display import streams
 from sandbox.guest.kernel import sysapi
-from sandbox.guest.kernel.channel import Channel, ChannelClosed
+from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.guest.language import check, imports
 from sandbox.guest.session import atfork, modes
 from sandbox.guest.session.snippet import Ending, SnippetRunner
@@ -92,7 +92,7 @@ class Worker:
     made once and shared, what is made after it touches pages that must then be copied.
     """
 
-    _channel: Channel
+    _channel: GuestChannel
 
     def __init__(self, plan: JailPlan) -> None:
         self._plan = plan
@@ -117,8 +117,8 @@ class Worker:
         sessions; each of them would copy the pages that it writes.
         """
         host_end, guest_end = socket.socketpair()
-        host = Channel(host_end.detach(), "from_guest", TO_GUEST_CAP_BYTES)
-        self._channel = Channel(guest_end.detach(), "to_guest", TO_GUEST_CAP_BYTES)
+        host = GuestChannel(host_end.detach(), "from_guest", TO_GUEST_CAP_BYTES)
+        self._channel = GuestChannel(guest_end.detach(), "to_guest", TO_GUEST_CAP_BYTES)
         self._pid = os.getpid()
         for _ in range(REHEARSALS):
             host.send(Run("", 0, REHEARSED, None, False))
@@ -138,7 +138,7 @@ class Worker:
 
     def start(self, guest_fd: int) -> None:
         """Begin a session in this process, heard on `guest_fd`."""
-        self._channel = Channel(guest_fd, "to_guest", TO_GUEST_CAP_BYTES)
+        self._channel = GuestChannel(guest_fd, "to_guest", TO_GUEST_CAP_BYTES)
         self._pid = os.getpid()
         atfork.settle()
         _forget_temporary_directory()
@@ -317,7 +317,7 @@ class Worker:
     def _arrive(self, channel_fd: int, stdout_fd: int, stderr_fd: int) -> None:
         """Be the session process of a branch, on a channel and streams of its own."""
         branch.settle()
-        channel = Channel(channel_fd, "to_guest", TO_GUEST_CAP_BYTES)
+        channel = GuestChannel(channel_fd, "to_guest", TO_GUEST_CAP_BYTES)
         channel.send(Parked(os.getpid()))
         os.dup2(stdout_fd, 1)
         os.dup2(stderr_fd, 2)
@@ -345,10 +345,10 @@ class Worker:
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             return False
         _announce_copy(fd)
-        self._go_on_as_copy(Channel(fd, "to_guest", TO_GUEST_CAP_BYTES))
+        self._go_on_as_copy(GuestChannel(fd, "to_guest", TO_GUEST_CAP_BYTES))
         return True
 
-    def _go_on_as_copy(self, channel: Channel) -> None:
+    def _go_on_as_copy(self, channel: GuestChannel) -> None:
         self._is_dormant = True
         self._channel.close()
         self._channel = channel
@@ -431,7 +431,7 @@ class Worker:
 
 def _say_why_no_copy(fd: int, refusal: str) -> None:
     """Tell who waits for a copy on channel `fd` that none comes; a killed snippet cannot say it."""
-    channel = Channel(fd, "to_guest", TO_GUEST_CAP_BYTES)
+    channel = GuestChannel(fd, "to_guest", TO_GUEST_CAP_BYTES)
     with contextlib.suppress(ConnectionError):
         channel.send(Copied("", refusal))
     channel.close()

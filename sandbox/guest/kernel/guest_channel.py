@@ -20,7 +20,7 @@ class ChannelClosed(EOFError):
     """The other side is gone."""
 
 
-class Channel:
+class GuestChannel:
     """One end of a channel, used by a single thread."""
 
     def __init__(self, fd: int, incoming: Direction, cap_bytes: int) -> None:

@@ -11,7 +11,7 @@ import time
 from typing import NoReturn
 
 from sandbox.guest.boot import memory, zygote
-from sandbox.guest.session.worker import Worker
+from sandbox.guest.session.session_process import SessionProcess
 from sandbox.protocol.plan import JailPlan
 
 FORKS = 5
@@ -34,7 +34,7 @@ def main(fd: int) -> NoReturn:
     os._exit(0)
 
 
-def _run(code: str, session: Worker, fd: int) -> None:
+def _run(code: str, session: SessionProcess, fd: int) -> None:
     """Fork; the child runs `code` and answers with its echo as a line."""
     pid = os.fork()
     if pid == 0:

@@ -104,7 +104,7 @@ GUEST_ORDER = (
     ("sandbox.guest.jail.jail",),
     ("sandbox.guest.branching.branch", "sandbox.guest.branching.gate"),
     ("sandbox.guest.branching.maker",),
-    ("sandbox.guest.session.worker",),
+    ("sandbox.guest.session.session_process",),
     ("sandbox.guest.boot.init",),
     ("sandbox.guest.boot.zygote",),
     ("sandbox.guest.boot.launcher",),

@@ -27,7 +27,7 @@ from sandbox.guest.jail import jail
 from sandbox.guest.jail.jail import HOME, JailError
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
-from sandbox.guest.session import worker
+from sandbox.guest.session import session_process
 from sandbox.protocol.messages import (
     TO_GUEST_CAP_BYTES,
     Admit,
@@ -69,7 +69,7 @@ class Ends(NamedTuple):
 
 
 def serve(
-    entry: jail.Entry, ends: Ends, others: tuple[int, ...], session: worker.Worker
+    entry: jail.Entry, ends: Ends, others: tuple[int, ...], session: session_process.SessionProcess
 ) -> NoReturn:
     """Fork the session process, give up all rights, and serve the supervisor until it goes.
 
@@ -84,7 +84,7 @@ def serve(
 
 
 def _serve(
-    entry: jail.Entry, ends: Ends, others: tuple[int, ...], session: worker.Worker
+    entry: jail.Entry, ends: Ends, others: tuple[int, ...], session: session_process.SessionProcess
 ) -> NoReturn:
     try:
         set_handler(SIGCHLD, SIG_DFL)
@@ -98,7 +98,7 @@ def _serve(
         for fd in (ends.init, *others):
             os.close(fd)
         _become_session_process(entry, ends)
-        worker.serve(session, ends.guest)
+        session_process.serve(session, ends.guest)
     # Not os.closerange, which tries one number after the other where Python was built with a C
     # library that is older than close_range(2).
     sysapi.close_all_but((ends.control, ends.init))

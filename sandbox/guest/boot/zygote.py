@@ -73,10 +73,10 @@ def _mount_own_proc() -> None:
     sysapi.mount("proc", "/proc", "proc", flags)
 
 
-def warm(plan: JailPlan, directory: str = "") -> worker.Worker:
+def warm(plan: JailPlan, directory: str = "") -> session_process.SessionProcess:
     """Import the preloads, and make what every session starts a copy of."""
     _preload(plan, directory)
-    session = worker.Worker(plan)
+    session = session_process.SessionProcess(plan)
     session.rehearse()
     return session
 
@@ -217,7 +217,7 @@ class Place:
 
 
 def _fork_workers(
-    plan: JailPlan, channel: GuestChannel, session: worker.Worker, place: Place
+    plan: JailPlan, channel: GuestChannel, session: session_process.SessionProcess, place: Place
 ) -> NoReturn:
     while True:
         try:

@@ -70,22 +70,22 @@ HAS_TAKEN, HAS_ANSWERED, HAS_ENDED = b"t", b"a", b"e"
 """What a traveller tells the session process: where it is with the host's questions."""
 TOLD_BYTES = 1 << 16
 """What a pipe holds; two words a branch."""
-WORKER_FAILED = 70
+SESSION_PROCESS_FAILED = 70
 """EX_SOFTWARE of sysexits.h."""
 
 
-def serve(worker: "Worker", guest_fd: int) -> NoReturn:
+def serve(worker: "SessionProcess", guest_fd: int) -> NoReturn:
     """Be the session process until the supervisor closes the channel."""
     try:
         worker.start(guest_fd)
-        worker.serve()
+        session_process.serve()
     finally:
         # An error of the worker itself must not unwind into the zygote's frames and tell the
         # guest about them; the supervisor sees the exit status.
-        os._exit(WORKER_FAILED)
+        os._exit(SESSION_PROCESS_FAILED)
 
 
-class Worker:
+class SessionProcess:
     """What the session process knows between snippets.
 
     The zygote makes it once, and each session starts its copy: what is made before the fork is

@@ -92,7 +92,7 @@ async def survival_cost_large(bench: Bench) -> float:
 
 @benchmark
 async def survival_memory_large(bench: Bench) -> float:
-    """How much more memory a session with 1 GiB of arrays takes beside its keeper, in percent.
+    """How much more memory a session with 1 GiB of arrays takes beside its standby, in percent.
 
     Proportional set sizes of all its processes, while a snippet sleeps that touches no array.
     """
@@ -107,9 +107,9 @@ async def survival_memory_large(bench: Bench) -> float:
                 sleeping = asyncio.ensure_future(session.run(SLEEP))
                 await asyncio.sleep(LOOK_AFTER_S)
                 size = memory_bytes(session_processes(session))
-                bench.add("with a keeper" if survive else "alone", size / GiB)
+                bench.add("with a standby" if survive else "alone", size / GiB)
                 completed(await sleeping)
-    return (bench.ratio("with a keeper", "alone") - 1) * 100
+    return (bench.ratio("with a standby", "alone") - 1) * 100
 
 
 @long_benchmark
@@ -124,7 +124,7 @@ async def long_session(bench: Bench) -> float:
         for number in range(SNIPPETS + 1):
             if number in (SETTLED_AT, SNIPPETS):
                 gc.collect()
-                # The keeper of the last snippet is on its way out, and shares what the others have.
+                # The standby of the last snippet is on its way out, and shares what the others have.
                 await asyncio.sleep(AT_REST_S)
                 processes = session_processes(session)
                 bench.add("processes", len(processes))

@@ -4,7 +4,7 @@ Theory of operation
 ===================
 
     host process ── launcher ── zygote (pid 1) ── init (pid 1 of the session) ── session process
-        │             │            │                │                              └─ keeper
+        │             │            │                │                              └─ standby
         └─ zygote channel (socketpair) ─┘           │
         └─ control channel (socketpair) ────────────┘
         └─ guest channel, stdout and stderr pipes ─────────────────────────────────┘
@@ -15,7 +15,7 @@ when it dies. Each `Worker` is one session's process tree.
 Who kills whom. `Worker.kill` sends SIGKILL to init by pidfd; the kernel ends the whole pid
 namespace, and the pidfd becomes readable when all of it is gone. In the tiers without a pid
 namespace it closes init's channel, and init ends them all first. `Worker.kill_snippet` asks init
-to end everything but the keeper. When the host itself is killed, its end of the zygote channel
+to end everything but the standby. When the host itself is killed, its end of the zygote channel
 closes and the zygote exits, which ends everything below it. In a forked child of the host all
 descriptors to these processes are closed at once (`inherited`).
 """

@@ -152,7 +152,7 @@ class Worker:
         self._swept: asyncio.Future[int] = self._loop.create_future()
         self.branches: set[Worker] = set()
         """Branches of this session that live; they end with its init."""
-        self.gatekeeper: Worker | None = None
+        self.notifier_worker: Worker | None = None
         """The worker whose init holds the gate of this branch; None for itself."""
         self._origin: Worker | None = None
         self._maker: Maker | None = None
@@ -209,7 +209,7 @@ class Worker:
         self._origin = origin
         self._maker = maker
         self.generation = origin.generation + 1
-        self.gatekeeper = origin.gatekeeper or origin
+        self.notifier_worker = origin.notifier_worker or origin
         origin.branches.add(self)
         ends = self._handed_over
         try:
@@ -226,7 +226,7 @@ class Worker:
         `arrive`, `see_off` of the origin and `settle_in` come next, in this order.
         """
         assert self._maker is not None
-        assert self.gatekeeper is not None
+        assert self.notifier_worker is not None
         async with asyncio.timeout(START_WITHIN_S):
             count = await self._maker.unless_it_fails(self._prepared)
         namespaces = self._control.take_descriptors(count)
@@ -235,7 +235,7 @@ class Worker:
         to_enter = namespaces[1:] if traveller else namespaces
         ends = self._handed_over
         try:
-            opened = self.gatekeeper._open_gate(len(to_enter), traveller)
+            opened = self.notifier_worker._open_gate(len(to_enter), traveller)
             async with opened as self._passage:
                 answer = await origin.guest.ask(
                     Depart("depart", len(to_enter), len(ends.cgroups)),
@@ -269,12 +269,12 @@ class Worker:
 
     async def _end_travellers(self) -> None:
         travellers, self._travellers = self._travellers, []
-        gatekeeper = self.gatekeeper or self
-        if gatekeeper is not self:
+        notifier_worker = self.notifier_worker or self
+        if notifier_worker is not self:
             # There, others may be on their way from other branches.
-            await gatekeeper._sweep(Sweep(travellers, looks=False))
+            await notifier_worker._sweep(Sweep(travellers, looks=False))
         if await self._sweep(Sweep(travellers, looks=True)):
-            gatekeeper.kill_with_branches()
+            notifier_worker.kill_with_branches()
             raise CopyRefused("a process entered a namespace of a branch and stayed outside of it")
 
     async def settle_in(self) -> None:
@@ -295,9 +295,9 @@ class Worker:
         except BaseException as error:
             if isinstance(error, CopyRefused) and error.why.startswith(NO_PROCESS):
                 raise
-            if self._passage.passed and self.gatekeeper is not None:
+            if self._passage.passed and self.notifier_worker is not None:
                 # Whoever it was is not where it should be: see `guest/branch`.
-                self.gatekeeper.kill_with_branches()
+                self.notifier_worker.kill_with_branches()
             raise
 
     async def _sweep(self, order: Sweep) -> int:
@@ -394,7 +394,7 @@ class Worker:
     @property
     def identity(self) -> int:
         """The number whose host id the processes have: a branch has that of its origin."""
-        return (self.gatekeeper or self).number
+        return (self.notifier_worker or self).number
 
     @property
     def is_live(self) -> bool:

@@ -292,7 +292,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Run:
-    """Run a snippet. With `survive`, a descriptor comes along: the channel of the keeper."""
+    """Run a snippet. With `survive`, a descriptor comes along: the channel of the standby."""
 
     nonce: str
     number: int

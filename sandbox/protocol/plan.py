@@ -30,7 +30,7 @@ FIRST_SESSION_ID = 2
 """Ids 0 and 1 of a zygote's range are its own and the one that read-write mounts are shown to."""
 IDS_PER_ZYGOTE = 60_000
 ENGINE_PROCESSES = 2
-"""Processes of a session that are not the snippet's: init and the keeper."""
+"""Processes of a session that are not the snippet's: init and the standby."""
 CHECKPOINTS_CAP = 16
 """Most checkpoints that a session can keep; each is a process too."""
 
@@ -106,7 +106,7 @@ class JailPlan:
     memory_bytes: int
     """Memory of a whole session, for its control group or the meter."""
     processes: int
-    """Processes and threads of a snippet; init, keeper and checkpoints come on top."""
+    """Processes and threads of a snippet; init, standby and checkpoints come on top."""
     has_groups: bool
     """Whether control groups count; without them a call whose memory nobody sees is refused."""
 

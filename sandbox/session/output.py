@@ -16,7 +16,7 @@ LONGEST_CHARACTER = 4
 """Bytes of one character in UTF-8, at most."""
 
 
-class OutputKeeper:
+class HeadTailBuffer:
     """Keeps the first and the last bytes of a stream, `kept_bytes` in all.
 
     Memory stays below twice `kept_bytes` plus one chunk, whatever the size of the chunks.

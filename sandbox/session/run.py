@@ -28,13 +28,13 @@ from sandbox.processes.meter import TICK_S
 from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import Denied, Display, Done, Message, Run
 from sandbox.protocol.plan import ENGINE_PROCESSES
-from sandbox.session.output import Decoded, OutputKeeper, StreamDecoder
+from sandbox.session.output import Decoded, HeadTailBuffer, StreamDecoder
 
 READ_BYTES = 1 << 18
 DRAIN_BYTES = 1 << 21
 """More than a pipe holds: what was written before the end is read, a later flood is not."""
 TAKE_OVER_S = 2.0
-KEEPER_CHECK_S = 0.002
+STANDBY_CHECK_S = 0.002
 SILENCE_S = 0.5
 """From the end of the guest channel to the word of init that the process has ended."""
 CPU_CHECK_S = 0.01
@@ -88,8 +88,8 @@ class Ran(NamedTuple):
     state: State
     survives: bool
     survives_reason: str
-    stdout: OutputKeeper
-    stderr: OutputKeeper
+    stdout: HeadTailBuffer
+    stderr: HeadTailBuffer
     displays: tuple[dict[str, str], ...]
     denials: tuple[Denial, ...]
     usage: Usage
@@ -129,10 +129,10 @@ class SnippetRun:
         self._breach: Breach | None = None
         self._is_cancelled = False
         self._was_killed = False
-        self._keeper: HostChannel | None = None
+        self._standby: HostChannel | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._stdout = OutputKeeper(limits.kept_bytes)
-        self._stderr = OutputKeeper(limits.kept_bytes)
+        self._stdout = HeadTailBuffer(limits.kept_bytes)
+        self._stderr = HeadTailBuffer(limits.kept_bytes)
         self._decoders = (StreamDecoder(), StreamDecoder()) if sink is not None else None
         self._displays: list[dict[str, str]] = []
         self._displayed_bytes = 0
@@ -232,7 +232,7 @@ class SnippetRun:
         message = Run(self._nonce, self._number, self._code, self._stdin, self._survive)
         if self._survive:
             host_end, guest_end = socket.socketpair()
-            self._keeper = worker.open_guest_channel(host_end)
+            self._standby = worker.open_guest_channel(host_end)
             with guest_end:
                 worker.guest.send(message, (guest_end.fileno(),))
         else:
@@ -325,23 +325,23 @@ class SnippetRun:
         self._after(self._limits.grace_s, "grace", self._stop_hard)
 
     def _stop_hard(self) -> None:
-        """End the session process; `_settle` goes on with the keeper, if there is one."""
+        """End the session process; `_settle` goes on with the standby, if there is one."""
         if self._end.done():
             return
-        keeper_pid = self._keeper_pid()
-        if keeper_pid is not None:
+        standby_pid = self._standby_pid()
+        if standby_pid is not None:
             self._was_killed = True
-            self._worker.kill_snippet([keeper_pid, *self._spare])
+            self._worker.kill_snippet([standby_pid, *self._spare])
             self._after(TAKE_OVER_S, "kill", self._worker.kill)
-        elif self._is_keeper_coming():
-            self._after(KEEPER_CHECK_S, "grace", self._stop_hard)
+        elif self._is_standby_coming():
+            self._after(STANDBY_CHECK_S, "grace", self._stop_hard)
         else:
             self._worker.kill()
 
-    def _is_keeper_coming(self) -> bool:
+    def _is_standby_coming(self) -> bool:
         """Whether a copy was asked for, has not come yet, and may still come."""
         is_early = time.monotonic() < self._started + TAKE_OVER_S
-        return self._keeper is not None and self._keeper.is_open and is_early
+        return self._standby is not None and self._standby.is_open and is_early
 
     def _cpu_now(self) -> CpuTime:
         worker = self._worker
@@ -503,8 +503,8 @@ class SnippetRun:
     def _keep(self) -> State:
         """Go on with the session process as it is."""
         self._worker.happen(Event.DONE)
-        if self._keeper is not None:
-            self._keeper.close()
+        if self._standby is not None:
+            self._standby.close()
         return "kept"
 
     async def _settle(self, end: End) -> State:
@@ -512,20 +512,20 @@ class SnippetRun:
         worker = self._worker
         if isinstance(end, Fault):
             self._deny(Denial(layer="protocol", tried=end.said, rule="messages in their place"))
-        keeper_pid = self._keeper_pid()
-        while keeper_pid is None and worker.is_live and self._is_keeper_coming():
+        standby_pid = self._standby_pid()
+        while standby_pid is None and worker.is_live and self._is_standby_coming():
             # The snippet died so soon that its copy has not said yet that it waits.
-            await asyncio.sleep(KEEPER_CHECK_S)
-            keeper_pid = self._keeper_pid()
-        if keeper_pid is None or isinstance(end, Gone) or not worker.is_live:
+            await asyncio.sleep(STANDBY_CHECK_S)
+            standby_pid = self._standby_pid()
+        if standby_pid is None or isinstance(end, Gone) or not worker.is_live:
             worker.kill()
-            if self._keeper is not None:
-                self._keeper.close()
+            if self._standby is not None:
+                self._standby.close()
             return "lost"
         worker.happen(Event.LOSE)
         if not self._was_killed:
             # What died by itself may have left processes; they belong to what is undone.
-            worker.kill_snippet([keeper_pid, *self._spare])
+            worker.kill_snippet([standby_pid, *self._spare])
         try:
             async with asyncio.timeout(TAKE_OVER_S):
                 if not self._has_exited:
@@ -535,27 +535,27 @@ class SnippetRun:
         except TimeoutError:
             worker.kill()
             return "lost"
-        assert self._keeper is not None
-        if keeper_pid in worker.gone_copies:
+        assert self._standby is not None
+        if standby_pid in worker.gone_copies:
             worker.kill()  # The snippet had ended its own copy before it died.
             return "lost"
-        worker.adopt(self._keeper, keeper_pid)
+        worker.adopt(self._standby, standby_pid)
         worker.happen(Event.TAKE_OVER)
         return "rolled_back"
 
-    def _keeper_pid(self) -> int | None:
-        """The keeper's pid, if it has said that it waits and its channel is still open."""
-        if self._keeper is None:
+    def _standby_pid(self) -> int | None:
+        """The standby's pid, if it has said that it waits and its channel is still open."""
+        if self._standby is None:
             return None
-        self._keeper.read_now()
-        return self._keeper.parked if self._keeper.is_open else None
+        self._standby.read_now()
+        return self._standby.parked if self._standby.is_open else None
 
     def _in_place(self) -> str:
         if not self._survive:
             return ""
-        if self._keeper_pid() is not None:
+        if self._standby_pid() is not None:
             return ""
-        said = self._keeper.refusal if self._keeper is not None else ""
+        said = self._standby.refusal if self._standby is not None else ""
         return said or "the session could not be copied"
 
     def _was_refused_forks(self) -> bool:

@@ -603,7 +603,7 @@ async def _fits(group: SessionGroup, memory_bytes: int) -> bool:
     for _ in range(GIVING_BACK_CHECKS):
         if group.limit_memory(memory_bytes):
             return True
-        # The keeper of the snippet before may not have ended yet.
+        # The standby of the snippet before may not have ended yet.
         await asyncio.sleep(GIVING_BACK_S)
     return False
 

@@ -105,7 +105,7 @@ def touched(known):
 def seen():
     return [pid for pid in range(1, 200) if answer("kill", pid, 0) != "ESRCH"]
 def settled():
-    '''Who is seen once keepers of snippets before have ended, and the own state.'''
+    '''Who is seen once standbys of snippets before have ended, and the own state.'''
     for _ in range(40):
         if len(seen()) <= 3:
             break
@@ -260,7 +260,7 @@ def test_nobody_sees_or_touches_processes_of_an_origin_or_a_branch(session: Sess
         everyone = (session, one, other, deeper)
         for each in everyone:
             own = text(each.run("os.getpid()"))
-            # Its init, itself and its keeper, and nobody else.
+            # Its init, itself and its standby, and nobody else.
             assert text(each.run("settled()")) == before
             assert text(each.run(PIDS)) == f"[{own}]"
             assert text(each.run("touched(seen())")) == "set()"
@@ -304,7 +304,7 @@ def test_what_an_origin_started_it_can_still_signal(session: Session) -> None:
             nobody = each.run("os.kill(150000, 0)")
             assert isinstance(nobody, Raised)
             assert nobody.error.type == "ProcessLookupError"
-            # The keeper handles it as well: what it is a copy of did.
+            # The standby handles it as well: what it is a copy of did.
             assert text(each.run("end_all()")) == "[-15, -15, -15]"
             assert each.run("os._exit(1)").state == "rolled_back"
     assert text(session.run("1")) == "1"

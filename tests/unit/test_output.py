@@ -1,4 +1,4 @@
-"""OutputKeeper and StreamDecoder: any split gives the same text, in flat memory."""
+"""HeadTailBuffer and StreamDecoder: any split gives the same text, in flat memory."""
 
 import itertools
 import re
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.outcome import StreamCut
-from sandbox.session.output import Decoded, OutputKeeper, StreamDecoder
+from sandbox.session.output import Decoded, HeadTailBuffer, StreamDecoder
 
 MARK = re.compile(r"\n\.\.\. \[(\d+) bytes left out\] \.\.\.\n")
 
@@ -19,51 +19,51 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
-def filled(kept_bytes: int, chunks: list[bytes]) -> OutputKeeper:
-    keeper = OutputKeeper(kept_bytes)
+def filled(kept_bytes: int, chunks: list[bytes]) -> HeadTailBuffer:
+    standby = HeadTailBuffer(kept_bytes)
     for chunk in chunks:
-        keeper.add(chunk)
-    return keeper
+        standby.add(chunk)
+    return standby
 
 
 CUTS = st.lists(st.integers(0, 10_000), max_size=8)
 
 
 def test_output_that_fits_comes_back_whole():
-    keeper = filled(10, [b"01234", b"56789"])
-    assert keeper.text() == "0123456789"
-    assert keeper.cut == StreamCut(kept_bytes=10, dropped_bytes=0)
+    standby = filled(10, [b"01234", b"56789"])
+    assert standby.text() == "0123456789"
+    assert standby.cut == StreamCut(kept_bytes=10, dropped_bytes=0)
 
 
 def test_of_longer_output_head_and_tail_stay_and_a_mark_counts_the_rest():
-    keeper = filled(10, [b"0123456789abcdefghij"])
-    assert keeper.text() == "01234\n... [10 bytes left out] ...\nfghij"
-    assert (keeper.total, keeper.kept, keeper.dropped) == (20, 10, 10)
-    assert keeper.raw() == b"01234fghij"
+    standby = filled(10, [b"0123456789abcdefghij"])
+    assert standby.text() == "01234\n... [10 bytes left out] ...\nfghij"
+    assert (standby.total, standby.kept, standby.dropped) == (20, 10, 10)
+    assert standby.raw() == b"01234fghij"
 
 
 def test_nothing_written_is_empty_text():
-    keeper = OutputKeeper(10)
-    assert (keeper.text(), keeper.total, keeper.had_invalid) == ("", 0, False)
+    standby = HeadTailBuffer(10)
+    assert (standby.text(), standby.total, standby.had_invalid) == ("", 0, False)
 
 
 def test_with_nothing_to_keep_all_is_counted():
-    keeper = filled(0, [b"abc", b"de"])
-    assert keeper.text() == "\n... [5 bytes left out] ...\n"
-    assert keeper.cut == StreamCut(kept_bytes=0, dropped_bytes=5)
+    standby = filled(0, [b"abc", b"de"])
+    assert standby.text() == "\n... [5 bytes left out] ...\n"
+    assert standby.cut == StreamCut(kept_bytes=0, dropped_bytes=5)
 
 
 def test_a_cut_through_characters_leaves_them_out_whole():
-    keeper = filled(10, ["€€€€€€".encode()])
-    assert keeper.text() == "€\n... [12 bytes left out] ...\n€"
-    assert not keeper.had_invalid
+    standby = filled(10, ["€€€€€€".encode()])
+    assert standby.text() == "€\n... [12 bytes left out] ...\n€"
+    assert not standby.had_invalid
 
 
 def test_invalid_bytes_are_replaced_in_the_text_and_kept_in_the_raw_bytes():
-    keeper = filled(10, [b"a\xffb"])
-    assert keeper.text() == "a\ufffdb"
-    assert keeper.had_invalid
-    assert keeper.raw() == b"a\xffb"
+    standby = filled(10, [b"a\xffb"])
+    assert standby.text() == "a\ufffdb"
+    assert standby.had_invalid
+    assert standby.raw() == b"a\xffb"
 
 
 @given(data=st.binary(max_size=300), kept=st.integers(0, 200), cuts=CUTS)
@@ -76,43 +76,43 @@ def test_any_split_of_the_stream_gives_the_same(data, kept, cuts):
 
 @given(data=st.binary(max_size=300), kept=st.integers(0, 200), cuts=CUTS)
 def test_what_is_kept_is_the_two_ends_and_every_byte_is_counted(data, kept, cuts):
-    keeper = filled(kept, split(data, cuts))
-    raw = keeper.raw()
-    assert len(raw) == keeper.kept <= kept
-    assert keeper.kept + keeper.dropped == keeper.total == len(data)
+    standby = filled(kept, split(data, cuts))
+    raw = standby.raw()
+    assert len(raw) == standby.kept <= kept
+    assert standby.kept + standby.dropped == standby.total == len(data)
     assert any(data.startswith(raw[:n]) and data.endswith(raw[n:]) for n in range(len(raw) + 1))
     # At most three bytes are given up at each of the two edges.
-    assert keeper.kept >= min(kept, len(data)) - 6
+    assert standby.kept >= min(kept, len(data)) - 6
 
 
 @given(text=st.text(max_size=100), kept=st.integers(0, 200), cuts=CUTS)
 def test_whole_characters_go_in_and_whole_characters_come_out(text, kept, cuts):
     data = text.encode()
-    keeper = filled(kept, split(data, cuts))
-    assert not keeper.had_invalid
-    if keeper.dropped:
-        head, count, tail = MARK.split(keeper.text(), maxsplit=1)
-        assert int(count) == keeper.dropped
+    standby = filled(kept, split(data, cuts))
+    assert not standby.had_invalid
+    if standby.dropped:
+        head, count, tail = MARK.split(standby.text(), maxsplit=1)
+        assert int(count) == standby.dropped
         assert text.startswith(head)
         assert text.endswith(tail)
     else:
-        assert keeper.text() == text
+        assert standby.text() == text
 
 
 @pytest.mark.parametrize("chunk", [b"x" * 65_536, b"x" * 1000, memoryview(b"x" * 4096)])
 def test_memory_stays_flat_whatever_is_written(chunk):
     kept = 64 * 1024
-    keeper = OutputKeeper(kept)
+    standby = HeadTailBuffer(kept)
     tracemalloc.start()
     try:
         for _ in range(500):
-            keeper.add(chunk)
+            standby.add(chunk)
         _now, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     # bytearray grows in steps of an eighth and holds old and new while it moves.
     assert peak < 3 * kept + 2 * len(chunk)
-    assert keeper.total == 500 * len(chunk)
+    assert standby.total == 500 * len(chunk)
 
 
 @given(data=st.binary(max_size=100), cuts=CUTS)

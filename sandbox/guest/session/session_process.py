@@ -1,11 +1,11 @@
 """The session process: a message in, a snippet run, messages out. Hostile once a snippet ran.
 
-One process is the session at a time. Before a snippet it forks a *keeper*: a copy that waits on
+One process is the session at a time. Before a snippet it forks a *standby*: a copy that waits on
 a channel of its own with the variables as they are now. The process that runs the snippet is
-always the original, so its pid, threads and children stay what they were; the keeper is used
+always the original, so its pid, threads and children stay what they were; the standby is used
 only if the original dies, and goes away when the supervisor closes its channel.
 
-The keeper is a grandchild whose parent has exited, so init adopts it. As a child it would make
+The standby is a grandchild whose parent has exited, so init adopts it. As a child it would make
 `os.wait()` in a snippet wait for it.
 
 The module is longer than others: all that the session process answers is one subject.
@@ -175,7 +175,7 @@ class SessionProcess:
         if message.survive:
             in_place, is_copy = self._try_to_park()
             if is_copy:
-                return  # The keeper, on its own channel: it is for `serve` to go on.
+                return  # The standby, on its own channel: it is for `serve` to go on.
         self._feed_stdin(message.stdin)
         self._is_running = True
         try:

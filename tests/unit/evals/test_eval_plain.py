@@ -120,7 +120,7 @@ def test_a_subclass_arrives_as_its_base_with_its_true_content() -> None:
     assert same(loads(dumps(defaultdict(list, a=[1]))), {"a": [1]})
 
 
-def test_an_object_needs_a_keeper() -> None:
+def test_an_object_needs_a_standby() -> None:
     thing = object()
     with pytest.raises(NotPlain):
         encode([thing])

@@ -1,5 +1,5 @@
 # namespaces: supervisor -> completed, EPERM/ESRCH/sent | landlock: landlock -> completed, EPERM
-# Every number that a process of this session could have, the keeper of its state among them.
+# Every number that a process of this session could have, the standby of its state among them.
 import signal
 
 

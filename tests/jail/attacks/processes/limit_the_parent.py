@@ -1,5 +1,5 @@
 # any tier: seccomp -> completed, EPERM
-# Limits of init and of the keeper, read and written.
+# Limits of init and of the standby, read and written.
 import resource
 
 

@@ -1,5 +1,5 @@
 # any tier: seccomp -> completed, EPERM
-# Attach to init, to the keeper, or to whatever else the engine runs here.
+# Attach to init, to the standby, or to whatever else the engine runs here.
 PTRACE_SEIZE, PTRACE_ATTACH = 0x4206, 16
 targets = {1, os.getppid(), os.getpid() - 1}
 attempt(

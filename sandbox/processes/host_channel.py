@@ -47,11 +47,11 @@ class HostChannel:
         self.descriptors: list[int] = []
         self.answer: asyncio.Future[Message] | None = None
         """Waits for the next message of a copy that was asked something."""
-        self.parked: int | None = None
+        self.copy_pid: int | None = None
         """Pid that a copy of a session process gave as its own, once it waits on this channel."""
         self.refusal = ""
         """Why the copy that was to wait on this channel was not made, if somebody said so."""
-        self._is_parked_or_over = asyncio.Event()
+        self._is_ready_or_over = asyncio.Event()
         self.sender_pid: int | None = None
         end.setblocking(False)
         if trusted:
@@ -91,18 +91,18 @@ class HostChannel:
         finally:
             self.answer = None
 
-    async def has_parked(self, within_s: float) -> int:
+    async def copy_pid_when_ready(self, within_s: float) -> int:
         """The pid that a copy gave, once it waits. Raises CopyRefused or TimeoutError."""
         async with asyncio.timeout(within_s):
-            await self._is_parked_or_over.wait()
-        if self.parked is None:
+            await self._is_ready_or_over.wait()
+        if self.copy_pid is None:
             raise CopyRefused(self.refusal or "the copy ended at once")
-        return self.parked
+        return self.copy_pid
 
-    def park(self, pid: int) -> None:
+    def note_copy(self, pid: int) -> None:
         """Take note that a copy, `pid` as it says, waits on this channel."""
-        self.parked = pid
-        self._is_parked_or_over.set()
+        self.copy_pid = pid
+        self._is_ready_or_over.set()
 
     def take_descriptors(self, count: int) -> list[int]:
         """The `count` oldest descriptors that came; they are the caller's to close."""
@@ -113,7 +113,7 @@ class HostChannel:
         """Stop and close. `on_end` is not called."""
         if self._is_open:
             self._is_open = False
-            self._is_parked_or_over.set()
+            self._is_ready_or_over.set()
             self._loop.remove_reader(self._socket.fileno())
             if self._unsent:
                 self._loop.remove_writer(self._socket.fileno())

@@ -39,7 +39,8 @@ from sandbox.protocol.messages import (
     Admit,
     Branch,
     Confirm,
-    Copied,
+    CopyReady,
+    CopyResult,
     Depart,
     Exited,
     Failed,
@@ -47,7 +48,6 @@ from sandbox.protocol.messages import (
     Kill,
     Killed,
     Message,
-    Parked,
     Pause,
     Prepared,
     Ready,
@@ -249,14 +249,14 @@ class Worker:
             if self._passage.traveller not in (0, traveller):
                 origin._travellers.append(self._passage.traveller)
         with self._no_misuse():
-            if not isinstance(answer, Copied) or answer.refusal:
-                why = answer.refusal if isinstance(answer, Copied) else "it said nonsense"
+            if not isinstance(answer, CopyResult) or answer.refusal:
+                why = answer.refusal if isinstance(answer, CopyResult) else "it said nonsense"
                 raise CopyRefused(why)
 
     async def arrive(self) -> None:
         """Wait for the one who departed. Raises CopyRefused."""
         with self._no_misuse():
-            self._arrived = await self.guest.has_parked(START_WITHIN_S)
+            self._arrived = await self.guest.copy_pid_when_ready(START_WITHIN_S)
 
     async def see_off(self) -> None:
         """In the origin: make sure that who departed is there or has ended. Raises CopyRefused."""
@@ -609,9 +609,9 @@ class Worker:
             self.on_gone()
 
     def _on_guest(self, channel: HostChannel, message: Message) -> None:
-        if isinstance(message, Parked):
-            channel.park(message.pid)
-        elif isinstance(message, Copied) and (
+        if isinstance(message, CopyReady):
+            channel.note_copy(message.pid)
+        elif isinstance(message, CopyResult) and (
             channel is not self.guest or self.state is State.STARTING
         ):
             channel.refusal = message.refusal

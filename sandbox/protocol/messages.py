@@ -11,9 +11,9 @@ Three kinds of channel, each a stream socketpair that carries frames:
   every layer holds, `Exited` for each process that the host watches; the host sends
   `Interrupt`, `Kill` and `Watch`. Init runs no guest code, so what it says is believed.
 * **guest channel** (host <-> one session process, hostile from its first snippet on). The host
-  sends `Run`, `Park`, `Check`, `Measure`, `Warm`. The guest answers `Run` with any number of
+  sends `Run`, `ForkCopy`, `Check`, `Measure`, `Warm`. The guest answers `Run` with any number of
   `Display` and `Denied` and exactly one `Done`, `Warm` with nothing, the others with one
-  message. A copy of the process has a channel of its own, on which its first word is `Parked`;
+  message. A copy of the process has a channel of its own, on which its first word is `CopyReady`;
   then it serves like the original. All that a guest says can be forged, and none of it is trusted
   beyond that session: each field is
   bounded, a message out of place is a fault, and the host decides from what the kernel said
@@ -91,17 +91,17 @@ class Kind(IntEnum):
     ADMIT = 18
     CONFIRM = 19
     RUN = 20
-    PARK = 21
+    FORK_COPY = 21
     CHECK = 22
     MEASURE = 23
     DEPART = 24
     WARM = 25
-    PARKED = 30
+    COPY_READY = 30
     DISPLAY = 31
     DONE = 32
     CHECKED = 33
     DENIED = 34
-    COPIED = 35
+    COPY_RESULT = 35
     MEASURED = 36
     PREPARED = 37
     SHUT = 38
@@ -302,7 +302,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Park:
+class ForkCopy:
     """Fork a copy of this process that waits on the channel whose descriptor comes along."""
 
     nonce: str
@@ -320,7 +320,7 @@ class Check:
 class Depart:
     """Fork a copy into a branch. Descriptors: channel, stdout, stderr, namespaces, cgroups.
 
-    The answer, Copied, comes when it is through the gate. The first of several is taken by the
+    The answer, CopyResult, comes when it is through the gate. The first of several is taken by the
     session process, which looks up whether it can be branched at all and forks a traveller; the
     others by the traveller. With 0 namespaces nobody departs: the answer comes when all who did
     are gone from here.
@@ -332,8 +332,8 @@ class Depart:
 
 
 @dataclass(frozen=True)
-class Copied:
-    """Answer of the original to `Park`; `refusal` says why it could not be copied, if so.
+class CopyResult:
+    """Answer of the original to `ForkCopy`; `refusal` says why it could not be copied, if so.
 
     With a refusal it comes on the channel of the copy that there is not, too.
     """
@@ -361,7 +361,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Parked:
+class CopyReady:
     """First word of a copy on its own channel; `pid` as its pid namespace numbers it."""
 
     pid: int
@@ -430,16 +430,16 @@ Message = (
     | Watch
     | Pause
     | Run
-    | Park
+    | ForkCopy
     | Check
     | Measure
     | Warm
-    | Parked
+    | CopyReady
     | Display
     | Denied
     | Done
     | Checked
-    | Copied
+    | CopyResult
     | Measured
     | Branch
     | Make
@@ -540,13 +540,13 @@ SPECS = (
             "survive": flag(),
         },
     ),
-    Spec(Kind.PARK, Park, "to_guest", {"nonce": NONCE}),
+    Spec(Kind.FORK_COPY, ForkCopy, "to_guest", {"nonce": NONCE}),
     Spec(Kind.MEASURE, Measure, "to_guest", {"nonce": NONCE}),
     Spec(Kind.WARM, Warm, "to_guest", {}),
-    Spec(Kind.COPIED, Copied, "from_guest", {"nonce": NONCE, "refusal": text(NAME_CAP)}),
+    Spec(Kind.COPY_RESULT, CopyResult, "from_guest", {"nonce": NONCE, "refusal": text(NAME_CAP)}),
     Spec(Kind.MEASURED, Measured, "from_guest", {"nonce": NONCE, "private_bytes": SIZE}),
     Spec(Kind.CHECK, Check, "to_guest", {"nonce": NONCE, "code": text(CODE_CAP_BYTES)}),
-    Spec(Kind.PARKED, Parked, "from_guest", {"pid": PID}),
+    Spec(Kind.COPY_READY, CopyReady, "from_guest", {"pid": PID}),
     Spec(
         Kind.DISPLAY,
         Display,
@@ -624,9 +624,9 @@ def pack(message: Message) -> bytes:
     return encode(spec.kind, _encode(message.__dict__).encode())
 
 
-def parked_frame(pid: int) -> bytes:
-    """What `pack` makes of Parked, for a process that must touch few pages."""
-    return encode(Kind.PARKED, b'{"pid":%d}' % pid)
+def copy_ready_frame(pid: int) -> bytes:
+    """What `pack` makes of CopyReady, for a process that must touch few pages."""
+    return encode(Kind.COPY_READY, b'{"pid":%d}' % pid)
 
 
 def ready_frame(pid: int, layers: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Parked copies of a session's process: what checkpoints, rollback and survival are made of.
+"""CopyReady copies of a session's process: what checkpoints, rollback and survival are made of.
 
 A copy is a fork that waits on a channel of its own. It shares every page that neither side has
 changed since, and costs nothing while it waits.
@@ -23,7 +23,7 @@ from sandbox.processes.host_channel import HostChannel
 from sandbox.processes.lifecycle import Event
 from sandbox.processes.meter import private_bytes
 from sandbox.processes.worker import Worker
-from sandbox.protocol.messages import Copied, Measure, Measured, Park
+from sandbox.protocol.messages import CopyResult, ForkCopy, Measure, Measured
 
 COPY_WITHIN_S = 10.0
 EXIT_WITHIN_S = 2.0
@@ -83,7 +83,9 @@ class Copies:
     @property
     def pids(self) -> list[int]:
         """Pids of the copies, for a kill to spare."""
-        return [channel.parked for _checkpoint, channel in self._kept.values() if channel.parked]
+        return [
+            channel.copy_pid for _checkpoint, channel in self._kept.values() if channel.copy_pid
+        ]
 
     async def add(self, name: str | None, snippet: int) -> Checkpoint:
         """Copy the session process as it is. Raises CopyRefused if a copy would not be faithful."""
@@ -111,7 +113,7 @@ class Copies:
         """
         worker = self._worker
         source = self._channel_of(checkpoint)
-        assert source.parked is not None
+        assert source.copy_pid is not None
         ended = asyncio.Event()
         worker.on_fault = lambda _said: None  # Its process is about to end, by order.
         worker.on_exit = lambda _status: ended.set()
@@ -126,7 +128,7 @@ class Copies:
             worker.kill()
         if not worker.is_live:
             raise SessionLost("its process did not end when it was rolled back")
-        worker.adopt(source, source.parked)
+        worker.adopt(source, source.copy_pid)
         worker.happen(Event.TAKE_OVER)
         self._renewal = asyncio.ensure_future(self._renew(checkpoint))
 
@@ -176,11 +178,13 @@ class Copies:
         try:
             with guest_end:
                 ends = (guest_end.fileno(),)
-                answer = await source.ask(Park(NONCE), ends, within_s=COPY_WITHIN_S)
-            if not isinstance(answer, Copied) or answer.refusal:
-                refusal = answer.refusal if isinstance(answer, Copied) else "it answered nonsense"
+                answer = await source.ask(ForkCopy(NONCE), ends, within_s=COPY_WITHIN_S)
+            if not isinstance(answer, CopyResult) or answer.refusal:
+                refusal = (
+                    answer.refusal if isinstance(answer, CopyResult) else "it answered nonsense"
+                )
                 raise CopyRefused(refusal)
-            await channel.has_parked(COPY_WITHIN_S)
+            await channel.copy_pid_when_ready(COPY_WITHIN_S)
         except TimeoutError:
             channel.close()
             raise EngineTimeout("a copy of the session", COPY_WITHIN_S) from None
@@ -218,6 +222,6 @@ class Copies:
     async def _private_bytes(self, channel: HostChannel) -> int:
         if not self._worker.plan.asks_for("pid_namespace"):
             # There its pid is the host's, and its own files of /proc are closed to it.
-            return private_bytes(channel.parked) if channel.parked else 0
+            return private_bytes(channel.copy_pid) if channel.copy_pid else 0
         answer = await channel.ask(Measure(NONCE), within_s=COPY_WITHIN_S)
         return answer.private_bytes if isinstance(answer, Measured) else 0

@@ -548,7 +548,7 @@ class SnippetRun:
         if self._standby is None:
             return None
         self._standby.read_now()
-        return self._standby.parked if self._standby.is_open else None
+        return self._standby.copy_pid if self._standby.is_open else None
 
     def _in_place(self) -> str:
         if not self._survive:

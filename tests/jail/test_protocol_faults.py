@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sandbox import Sandbox, Session, SessionLost
 from sandbox.protocol.frames import encode
-from sandbox.protocol.messages import Done, Exited, Parked, Ready, pack
+from sandbox.protocol.messages import CopyReady, Done, Exited, Ready, pack
 
 CHANNEL = """
 import os, socket, stat, time
@@ -35,7 +35,7 @@ FORGERIES = (
     Forgery("no JSON", encode(32, b"\x80abc")),
     Forgery("deep JSON", encode(32, b"[" * 50_000)),
     Forgery("the end of another run", pack(DONE)),
-    Forgery("a word of a copy", pack(Parked(1)) + pack(DONE)),
+    Forgery("a word of a copy", pack(CopyReady(1)) + pack(DONE)),
     Forgery("words of init", pack(Exited(2, 0)) + pack(Ready(1, []))),
     Forgery("half a frame, and then nothing", pack(DONE)[:-5]),
 )

@@ -14,11 +14,11 @@ from sandbox.processes.host_channel import HostChannel
 from sandbox.protocol.frames import HEADER
 from sandbox.protocol.messages import (
     TO_HOST_CAP_BYTES,
+    CopyReady,
     Direction,
     Interrupt,
     Measured,
     Message,
-    Parked,
     Ready,
     Run,
     pack,
@@ -56,21 +56,21 @@ async def until(holds: Callable[[], bool]) -> None:
 
 async def test_messages_arrive_in_order_however_they_are_split() -> None:
     ends = Ends()
-    data = b"".join(pack(Parked(pid)) for pid in (1, 2, 3))
+    data = b"".join(pack(CopyReady(pid)) for pid in (1, 2, 3))
     for byte in data:
         ends.other.send(bytes([byte]))
         ends.channel.read_now()
-    assert ends.messages == [Parked(1), Parked(2), Parked(3)]
+    assert ends.messages == [CopyReady(1), CopyReady(2), CopyReady(3)]
     assert ends.ends == []
     ends.close()
 
 
 async def test_the_end_of_the_other_side_is_told_once_and_without_a_fault() -> None:
     ends = Ends()
-    ends.other.sendall(pack(Parked(1)))
+    ends.other.sendall(pack(CopyReady(1)))
     ends.other.close()
     await until(lambda: bool(ends.ends))
-    assert (ends.messages, ends.ends) == ([Parked(1)], [None])
+    assert (ends.messages, ends.ends) == ([CopyReady(1)], [None])
     assert not ends.channel.is_open
     ends.channel.read_now()
     ends.channel.send(Interrupt(2))
@@ -82,19 +82,19 @@ async def test_the_end_of_the_other_side_is_told_once_and_without_a_fault() -> N
     [
         (HEADER.pack(30, 4097), "frame 30 claims 4097 bytes, the cap is 4096"),
         (HEADER.pack(99, 0), "kind 99 is no message from guest"),
-        (HEADER.pack(30, 2) + b"{}", "Parked: fields are missing or unknown"),
-        (HEADER.pack(30, 9) + b'{"pid":0}', "Parked.pid: out of bounds"),
-        (HEADER.pack(30, 1) + b"\xff", "Parked: body is not JSON (UnicodeDecodeError)"),
+        (HEADER.pack(30, 2) + b"{}", "CopyReady: fields are missing or unknown"),
+        (HEADER.pack(30, 9) + b'{"pid":0}', "CopyReady.pid: out of bounds"),
+        (HEADER.pack(30, 1) + b"\xff", "CopyReady: body is not JSON (UnicodeDecodeError)"),
         (pack(Interrupt(1)), "kind 12 is no message from guest"),
     ],
 )
 async def test_a_fault_ends_the_wire_and_says_what_came(data: bytes, fault: str) -> None:
     ends = Ends()
-    ends.other.sendall(pack(Parked(1)))
+    ends.other.sendall(pack(CopyReady(1)))
     ends.channel.read_now()
-    ends.other.sendall(data + pack(Parked(2)))
+    ends.other.sendall(data + pack(CopyReady(2)))
     await until(lambda: bool(ends.ends))
-    assert ends.messages == [Parked(1)]
+    assert ends.messages == [CopyReady(1)]
     assert ends.ends == [fault]
     assert not ends.channel.is_open
     ends.close()
@@ -103,7 +103,7 @@ async def test_a_fault_ends_the_wire_and_says_what_came(data: bytes, fault: str)
 async def test_nothing_is_told_after_a_message_that_made_the_reader_close() -> None:
     ends = Ends()
     ends.channel._on_message = lambda _message: ends.channel.close()
-    ends.other.sendall(pack(Parked(1)) * 3)
+    ends.other.sendall(pack(CopyReady(1)) * 3)
     await until(lambda: not ends.channel.is_open)
     assert ends.ends == []
     ends.close()
@@ -173,7 +173,7 @@ def test_no_bytes_of_a_guest_raise_in_the_host(chunks: list[bytes], starts_well:
     async def hear() -> None:
         ends = Ends(cap=TO_HOST_CAP_BYTES)
         if starts_well:
-            ends.other.sendall(pack(Parked(1)))
+            ends.other.sendall(pack(CopyReady(1)))
             ends.channel.read_now()
         for chunk in chunks:
             if chunk and ends.channel.is_open:
@@ -183,7 +183,7 @@ def test_no_bytes_of_a_guest_raise_in_the_host(chunks: list[bytes], starts_well:
         ends.channel.read_now()
         ends.channel.read_now()
         assert len(ends.ends) == 1
-        assert ends.messages[:1] == [Parked(1)][: int(starts_well)]
+        assert ends.messages[:1] == [CopyReady(1)][: int(starts_well)]
         ends.close()
 
     asyncio.run(hear())
@@ -191,8 +191,8 @@ def test_no_bytes_of_a_guest_raise_in_the_host(chunks: list[bytes], starts_well:
 
 async def test_a_message_before_a_bad_header_is_heard_also_when_both_come_at_once() -> None:
     ends = Ends()
-    ends.other.sendall(pack(Parked(1)) + HEADER.pack(1, 1 << 30))
+    ends.other.sendall(pack(CopyReady(1)) + HEADER.pack(1, 1 << 30))
     await until(lambda: bool(ends.ends))
-    assert ends.messages == [Parked(1)]
+    assert ends.messages == [CopyReady(1)]
     assert ends.ends == ["frame 1 claims 1073741824 bytes, the cap is 4096"]
     ends.close()

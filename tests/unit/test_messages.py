@@ -23,13 +23,15 @@ from sandbox.protocol.messages import (
     Check,
     Checked,
     Confirm,
-    Copied,
+    CopyReady,
+    CopyResult,
     Denied,
     Depart,
     Display,
     Done,
     Exited,
     Failed,
+    ForkCopy,
     Interrupt,
     Kill,
     Killed,
@@ -39,8 +41,6 @@ from sandbox.protocol.messages import (
     Measured,
     Message,
     MessageError,
-    Park,
-    Parked,
     Pause,
     Plan,
     Prepared,
@@ -54,8 +54,8 @@ from sandbox.protocol.messages import (
     Warm,
     Watch,
     ZygoteReady,
+    copy_ready_frame,
     pack,
-    parked_frame,
     ready_frame,
     unpack,
 )
@@ -103,7 +103,7 @@ FIELDS: dict[type, dict[str, st.SearchStrategy[object]]] = {
         "stdin": st.none() | word,
         "survive": st.booleans(),
     },
-    Park: {"nonce": word},
+    ForkCopy: {"nonce": word},
     Measure: {"nonce": word},
     Warm: {},
     Pause: {"stopped": st.booleans()},
@@ -120,10 +120,10 @@ FIELDS: dict[type, dict[str, st.SearchStrategy[object]]] = {
         "namespaces": st.integers(0, 16),
         "cgroups": st.integers(0, 8),
     },
-    Copied: {"nonce": word, "refusal": word},
+    CopyResult: {"nonce": word, "refusal": word},
     Measured: {"nonce": word, "private_bytes": size},
     Check: {"nonce": word, "code": word},
-    Parked: {"pid": pid},
+    CopyReady: {"pid": pid},
     Display: {
         "nonce": word,
         "bundle": st.dictionaries(name, word, max_size=4),
@@ -219,7 +219,7 @@ def test_a_message_comes_back_as_it_was(case):
 
 @given(pid)
 def test_a_copy_is_announced_in_the_same_bytes_by_the_shorter_way(number):
-    assert parked_frame(number) == pack(Parked(number))
+    assert copy_ready_frame(number) == pack(CopyReady(number))
 
 
 @given(pid, st.lists(name))
@@ -297,8 +297,8 @@ def test_garbage_is_never_more_than_a_message_error(kind, body, direction):
     ],
 )
 def test_what_is_no_plain_json_object_is_refused(body):
-    with pytest.raises(MessageError, match="Parked: "):
-        unpack("from_guest", Frame(Kind.PARKED, body))
+    with pytest.raises(MessageError, match="CopyReady: "):
+        unpack("from_guest", Frame(Kind.COPY_READY, body))
 
 
 def done(**changes: object) -> dict[str, object]:

@@ -40,20 +40,20 @@ from sandbox.protocol.messages import (
     TO_GUEST_CAP_BYTES,
     Check,
     Checked,
-    Copied,
+    CopyReady,
+    CopyResult,
     Denied,
     Depart,
     Display,
     Done,
+    ForkCopy,
     Measure,
     Measured,
     MessageError,
-    Park,
-    Parked,
     Run,
     Warm,
+    copy_ready_frame,
     pack,
-    parked_frame,
 )
 from sandbox.protocol.plan import JailPlan
 
@@ -160,7 +160,7 @@ class SessionProcess:
                 self._run(message)
             elif isinstance(message, Check):
                 self._check(message)
-            elif isinstance(message, Park):
+            elif isinstance(message, ForkCopy):
                 self._copy(message)
             elif isinstance(message, Depart):
                 self._depart(message)
@@ -173,7 +173,7 @@ class SessionProcess:
         self._nonce = message.nonce
         in_place = ""
         if message.survive:
-            in_place, is_copy = self._try_to_park()
+            in_place, is_copy = self._try_to_copy()
             if is_copy:
                 return  # The standby, on its own channel: it is for `serve` to go on.
         self._feed_stdin(message.stdin)
@@ -186,13 +186,13 @@ class SessionProcess:
         streams.flush()
         self._channel.send(_done(message.nonce, ending, in_place))
 
-    def _copy(self, message: Park) -> None:
-        refusal, is_copy = self._try_to_park()
+    def _copy(self, message: ForkCopy) -> None:
+        refusal, is_copy = self._try_to_copy()
         if is_copy:
             return  # The copy, on its own channel: it is for `serve` to go on.
-        self._channel.send(Copied(message.nonce, refusal))
+        self._channel.send(CopyResult(message.nonce, refusal))
 
-    def _try_to_park(self) -> tuple[str, bool]:
+    def _try_to_copy(self) -> tuple[str, bool]:
         """Why there is no copy, empty if there is one; and whether this process is the copy."""
         try:
             fd = self._channel.take_descriptors(1)[0]
@@ -204,20 +204,20 @@ class SessionProcess:
             _say_why_no_copy(fd, refusal)
             return refusal, False
         try:
-            return "", self._park(fd)
+            return "", self._fork_copy(fd)
         except OSError as error:
             return f"{NO_PROCESS} ({error.strerror})", False
 
     def _depart(self, message: Depart) -> None:
         """Fork a traveller for the branches to come, and wait for its end; see `branch`."""
         if not message.namespaces:
-            self._channel.send(Copied(message.nonce, ""))
+            self._channel.send(CopyResult(message.nonce, ""))
             return
         try:
             taken = self._take_for(message)
         except ValueError:
             self._channel.drop_descriptors()
-            self._channel.send(Copied(message.nonce, NO_DESCRIPTOR_LEFT))
+            self._channel.send(CopyResult(message.nonce, NO_DESCRIPTOR_LEFT))
             return
         self.snippets.loop.let_go()
         own = {self._channel.fileno(), *taken}
@@ -232,7 +232,7 @@ class SessionProcess:
             os.close(fd)
         self.snippets.loop.take_up()
         if refusal:
-            self._channel.send(Copied(message.nonce, refusal))
+            self._channel.send(CopyResult(message.nonce, refusal))
 
     def _take_for(self, message: Depart) -> list[int]:
         return self._channel.take_descriptors(3 + message.namespaces + message.cgroups)
@@ -265,7 +265,7 @@ class SessionProcess:
         os.close(tell)
         if last_word != HAS_ANSWERED:
             refusal = "" if last_word == HAS_ENDED else "the process that was to branch it ended"
-            self._channel.send(Copied("", refusal))
+            self._channel.send(CopyResult("", refusal))
         return False
 
     def _travel(self, message: Depart, taken: list[int], tell: int) -> None:
@@ -285,7 +285,7 @@ class SessionProcess:
                     return
             for fd in taken[:3]:
                 os.close(fd)
-            self._channel.send(Copied(message.nonce, refusal))
+            self._channel.send(CopyResult(message.nonce, refusal))
             os.write(tell, HAS_ANSWERED)
             following = self._channel.receive()
             os.write(tell, HAS_TAKEN)
@@ -318,7 +318,7 @@ class SessionProcess:
         """Be the session process of a branch, on a channel and streams of its own."""
         branch.settle()
         channel = GuestChannel(channel_fd, "to_guest", TO_GUEST_CAP_BYTES)
-        channel.send(Parked(os.getpid()))
+        channel.send(CopyReady(os.getpid()))
         os.dup2(stdout_fd, 1)
         os.dup2(stderr_fd, 2)
         os.close(stdout_fd)
@@ -328,7 +328,7 @@ class SessionProcess:
         self.snippets.loop.take_up()
         self._go_on_as_copy(channel)
 
-    def _park(self, fd: int) -> bool:
+    def _fork_copy(self, fd: int) -> bool:
         """Fork a copy that waits on channel `fd`. True in the copy, False in the original.
 
         Raises OSError if no process could be made for it.
@@ -433,7 +433,7 @@ def _say_why_no_copy(fd: int, refusal: str) -> None:
     """Tell who waits for a copy on channel `fd` that none comes; a killed snippet cannot say it."""
     channel = GuestChannel(fd, "to_guest", TO_GUEST_CAP_BYTES)
     with contextlib.suppress(ConnectionError):
-        channel.send(Copied("", refusal))
+        channel.send(CopyResult("", refusal))
     channel.close()
 
 
@@ -446,7 +446,7 @@ def _announce_copy(fd: int) -> None:
     try:
         copy = sysapi.fork()
         if copy:
-            os.write(fd, parked_frame(copy))
+            os.write(fd, copy_ready_frame(copy))
     except OSError:
         os._exit(1)
     if copy:

@@ -6,7 +6,7 @@ left, right = socket.socketpair()
 left.setblocking(False)
 
 
-def park():
+def note_copy():
     for number in range(5000):
         fd = os.memfd_create(f"parked{number}")
         try:

@@ -36,25 +36,25 @@ from sandbox.protocol.messages import (
     NO_PROCESS,
     TO_HOST_CAP_BYTES,
     TRUSTED_CAP_BYTES,
-    Admit,
+    AllowSetns,
     Branch,
     Confirm,
     CopyReady,
     CopyResult,
     Depart,
+    EscapedKilled,
     Exited,
     Failed,
     Interrupt,
     Kill,
     Killed,
+    KillEscaped,
     Message,
     Pause,
     Prepared,
     Ready,
-    Shut,
+    SetnsDenied,
     Spawn,
-    Sweep,
-    Swept,
     Warm,
     Watch,
 )
@@ -84,7 +84,7 @@ class HandedOver(NamedTuple):
 
 
 @dataclass
-class Passage:
+class SetnsGrant:
     """One opening of the gate that a session's init keeps."""
 
     passed: int = 0
@@ -143,8 +143,8 @@ class Worker:
         self._is_killed = asyncio.Event()
         self._prepared: asyncio.Future[int] = self._loop.create_future()
         self._gate = asyncio.Lock()
-        self._is_shut: asyncio.Future[Shut] = self._loop.create_future()
-        self._passage = Passage()
+        self._is_shut: asyncio.Future[SetnsDenied] = self._loop.create_future()
+        self._grant = SetnsGrant()
         self._arrived = 0
         self._travellers: list[int] = []
         """Pids of those who departed from here, as the init of the gate numbers them."""
@@ -236,7 +236,7 @@ class Worker:
         ends = self._handed_over
         try:
             opened = self.notifier_worker._open_gate(len(to_enter), traveller)
-            async with opened as self._passage:
+            async with opened as self._grant:
                 answer = await origin.guest.ask(
                     Depart("depart", len(to_enter), len(ends.cgroups)),
                     (ends.guest, ends.stdout, ends.stderr, *to_enter, *ends.cgroups),
@@ -246,8 +246,8 @@ class Worker:
             for fd in namespaces:
                 os.close(fd)
             self._close_handed_over()
-            if self._passage.traveller not in (0, traveller):
-                origin._travellers.append(self._passage.traveller)
+            if self._grant.traveller not in (0, traveller):
+                origin._travellers.append(self._grant.traveller)
         with self._no_misuse():
             if not isinstance(answer, CopyResult) or answer.refusal:
                 why = answer.refusal if isinstance(answer, CopyResult) else "it said nonsense"
@@ -272,8 +272,8 @@ class Worker:
         notifier_worker = self.notifier_worker or self
         if notifier_worker is not self:
             # There, others may be on their way from other branches.
-            await notifier_worker._sweep(Sweep(travellers, looks=False))
-        if await self._sweep(Sweep(travellers, looks=True)):
+            await notifier_worker._sweep(KillEscaped(travellers, looks=False))
+        if await self._sweep(KillEscaped(travellers, looks=True)):
             notifier_worker.kill_with_branches()
             raise CopyRefused("a process entered a namespace of a branch and stayed outside of it")
 
@@ -295,13 +295,13 @@ class Worker:
         except BaseException as error:
             if isinstance(error, CopyRefused) and error.why.startswith(NO_PROCESS):
                 raise
-            if self._passage.passed and self.notifier_worker is not None:
+            if self._grant.passed and self.notifier_worker is not None:
                 # Whoever it was is not where it should be: see `guest/branch`.
                 self.notifier_worker.kill_with_branches()
             raise
 
-    async def _sweep(self, order: Sweep) -> int:
-        """Have it done; how many strays there were."""
+    async def _sweep(self, order: KillEscaped) -> int:
+        """Have it done; how many escaped processes there were."""
         async with self._sweeping:
             if self._gone.done():
                 return 0
@@ -311,22 +311,22 @@ class Worker:
                 return await self._swept
 
     @asynccontextmanager
-    async def _open_gate(self, namespaces: int, traveller: int) -> AsyncIterator[Passage]:
+    async def _open_gate(self, namespaces: int, traveller: int) -> AsyncIterator[SetnsGrant]:
         """Open the gate that this worker's init keeps, for one process; one at a time.
 
         It is `traveller`, or with 0 the first that comes.
         """
-        passage = Passage()
+        grant = SetnsGrant()
         async with self._gate:
-            self._control.send(Admit(namespaces, traveller))
+            self._control.send(AllowSetns(namespaces, traveller))
             try:
-                yield passage
+                yield grant
             finally:
                 self._is_shut = self._loop.create_future()
-                self._control.send(Admit(0, 0))
+                self._control.send(AllowSetns(0, 0))
                 async with asyncio.timeout(START_WITHIN_S):
                     shut = await self._is_shut
-                passage.passed, passage.traveller = shut.passed, shut.traveller
+                grant.passed, grant.traveller = shut.passed, shut.traveller
 
     def _close_handed_over(self) -> None:
         """Close the host's copies of what the worker holds itself by now."""
@@ -529,12 +529,12 @@ class Worker:
             self.gone_copies.update(message.gone)
             if not self._kills_asked:
                 self._is_killed.set()
-        elif isinstance(message, Shut):
+        elif isinstance(message, SetnsDenied):
             if not self._is_shut.done():
                 self._is_shut.set_result(message)
-        elif isinstance(message, Swept):
+        elif isinstance(message, EscapedKilled):
             if not self._swept.done():
-                self._swept.set_result(message.strays)
+                self._swept.set_result(message.escaped)
         elif isinstance(message, Prepared):
             if not self._prepared.done():
                 self._prepared.set_result(message.namespaces)
@@ -600,7 +600,7 @@ class Worker:
         self.state = State.DEAD
         self._is_killed.set()
         if not self._is_shut.done():
-            self._is_shut.set_result(Shut(0, 0))
+            self._is_shut.set_result(SetnsDenied(0, 0))
         if not self._swept.done():
             self._swept.set_result(0)
         if not self._gone.done():

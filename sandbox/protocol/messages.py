@@ -88,7 +88,7 @@ class Kind(IntEnum):
     KILLED = 15
     PAUSE = 16
     BRANCH = 17
-    ADMIT = 18
+    ALLOW_SETNS = 18
     CONFIRM = 19
     RUN = 20
     FORK_COPY = 21
@@ -104,9 +104,9 @@ class Kind(IntEnum):
     COPY_RESULT = 35
     MEASURED = 36
     PREPARED = 37
-    SHUT = 38
-    SWEEP = 39
-    SWEPT = 40
+    SETNS_DENIED = 38
+    KILL_ESCAPED = 39
+    ESCAPED_KILLED = 40
     MAKE = 41
 
 
@@ -236,10 +236,10 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Admit:
+class AllowSetns:
     """Let `traveller`, 0 for the next process that asks, enter the last `namespaces` of the list.
 
-    With 0 namespaces nobody is let in any more; the answer is Shut.
+    With 0 namespaces nobody is let in any more; the answer is SetnsDenied.
     """
 
     namespaces: int
@@ -247,7 +247,7 @@ class Admit:
 
 
 @dataclass(frozen=True)
-class Shut:
+class SetnsDenied:
     """The gate is shut. `traveller`, 0 for nobody, went through it into `passed` namespaces."""
 
     passed: int
@@ -262,11 +262,11 @@ class Confirm:
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """End `travellers`, if any; then look for strays, if asked to. The answer is Swept.
+class KillEscaped:
+    """End `travellers`, if any; then look for escaped processes, if asked to. The answer is EscapedKilled.
 
-    Strays are processes of this pid namespace that entered a branch in part. Travellers are ended
-    by the init of the gate, strays by that of the session that was branched.
+    Escaped processes are those of this pid namespace that entered a branch in part. Travellers are ended
+    by the init of the gate, escaped processes by that of the session that was branched.
     """
 
     travellers: list[int]
@@ -274,10 +274,10 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Swept:
-    """The travellers have ended; so have `strays` processes, which had capabilities."""
+class EscapedKilled:
+    """The travellers have ended; so have `escaped` processes, which had capabilities."""
 
-    strays: int
+    escaped: int
 
 
 @dataclass(frozen=True)
@@ -444,11 +444,11 @@ Message = (
     | Branch
     | Make
     | Prepared
-    | Admit
-    | Shut
+    | AllowSetns
+    | SetnsDenied
     | Confirm
-    | Sweep
-    | Swept
+    | KillEscaped
+    | EscapedKilled
     | Depart
 )
 
@@ -507,15 +507,22 @@ SPECS = (
     Spec(Kind.MAKE, Make, "to_init", {"cgroups": whole(0, 8)}),
     Spec(Kind.PREPARED, Prepared, "from_init", {"namespaces": whole(0, 16)}),
     Spec(
-        Kind.ADMIT,
-        Admit,
+        Kind.ALLOW_SETNS,
+        AllowSetns,
         "to_init",
         {"namespaces": whole(0, 16), "traveller": whole(0, 2**22)},
     ),
-    Spec(Kind.SHUT, Shut, "from_init", {"passed": whole(0, 16), "traveller": whole(0, 2**22)}),
+    Spec(
+        Kind.SETNS_DENIED,
+        SetnsDenied,
+        "from_init",
+        {"passed": whole(0, 16), "traveller": whole(0, 2**22)},
+    ),
     Spec(Kind.CONFIRM, Confirm, "to_init", {"pid": PID}),
-    Spec(Kind.SWEEP, Sweep, "to_init", {"travellers": items(PID, 256), "looks": flag()}),
-    Spec(Kind.SWEPT, Swept, "from_init", {"strays": SIZE}),
+    Spec(
+        Kind.KILL_ESCAPED, KillEscaped, "to_init", {"travellers": items(PID, 256), "looks": flag()}
+    ),
+    Spec(Kind.ESCAPED_KILLED, EscapedKilled, "from_init", {"escaped": SIZE}),
     Spec(
         Kind.DEPART,
         Depart,

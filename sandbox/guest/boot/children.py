@@ -129,20 +129,20 @@ class Children:
         pending = int(field(text, "SigPnd") or "0", 16) | int(field(text, "ShdPnd") or "0", 16)
         return is_live(text) and not pending & SIGKILL_PENDING
 
-    def end_strays(self) -> int:
+    def end_escaped(self) -> int:
         """End processes of this pid namespace that hold capabilities; how many there were.
 
         Nobody has any here but who entered the user namespace of a branch and not the rest of it.
         """
         _signal(-1, signal.SIGSTOP)
-        strays = []
+        escaped = []
         for pid in self.processes.pids():
             row = self.processes.row(pid)
             if row is not None and row.is_live and row.depth == 1 and row.has_capabilities:
                 _signal(pid, signal.SIGKILL)
-                strays.append(pid)
+                escaped.append(pid)
         self._let_go_on()
-        return len(strays)
+        return len(escaped)
 
     def _let_go_on(self) -> None:
         """SIGCONT to every process of the session that SIGSTOP was sent to.

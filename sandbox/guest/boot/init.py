@@ -30,19 +30,19 @@ from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.guest.session import session_process
 from sandbox.protocol.messages import (
     TO_GUEST_CAP_BYTES,
-    Admit,
+    AllowSetns,
     Branch,
     Confirm,
+    EscapedKilled,
     Exited,
     Failed,
     Interrupt,
     Kill,
     Killed,
+    KillEscaped,
     Pause,
     Ready,
-    Shut,
-    Sweep,
-    Swept,
+    SetnsDenied,
     Watch,
     ready_frame,
 )
@@ -240,9 +240,9 @@ class Init:
             Watch: self._watch,
             Pause: self._pause,
             Branch: self._branch,
-            Admit: self._admit,
+            AllowSetns: self._admit,
             Confirm: self._confirm,
-            Sweep: self._sweep,
+            KillEscaped: self._sweep,
         }
 
     def attend(self) -> NoReturn:
@@ -293,13 +293,13 @@ class Init:
     def _pause(self, message: Pause) -> None:
         self._children.pause(stopped=message.stopped)
 
-    def _admit(self, message: Admit) -> None:
+    def _admit(self, message: AllowSetns) -> None:
         if self._gate is not None and message.namespaces:
             kinds = [kind for _name, kind in branch.KINDS[-message.namespaces :]]
             self._gate.open(kinds, message.traveller)
         else:
             passed, traveller = self._gate.shut() if self._gate is not None else (0, 0)
-            self._control.send(Shut(passed, traveller))
+            self._control.send(SetnsDenied(passed, traveller))
 
     def _branch(self, message: Branch) -> None:
         [channel_fd] = self._control.take_descriptors(1)
@@ -319,14 +319,14 @@ class Init:
             )
         os.close(channel_fd)
 
-    def _sweep(self, message: Sweep) -> None:
+    def _sweep(self, message: KillEscaped) -> None:
         if self._gate is not None:
             self._gate.end(message.travellers)
-        strays = 0
+        escaped = 0
         if message.looks:
             self._end_maker()  # It has capabilities, and would be taken for one of them.
-            strays = self._children.end_strays()
-        self._control.send(Swept(strays))
+            escaped = self._children.end_escaped()
+        self._control.send(EscapedKilled(escaped))
 
     def _end_maker(self) -> None:
         if self._maker >= 0:

@@ -35,7 +35,7 @@ The call filter answers setns(2) with a question to init (`gate`). Init lets exa
 through, the first that asks after the host opened the gate, with exactly the calls of the list in
 their order, and the same one into the branches that follow. A session that keeps descriptors of its
 branch's namespaces can do nothing with them: the gate is shut. Whoever went through is ended before
-step 3 if it has not ended by then (`Sweep`): it lives in the session's pid namespace and in the
+step 3 if it has not ended by then (`KillEscaped`): it lives in the session's pid namespace and in the
 branch's files. What it forked once it was in the branch's pid namespace is seen in step 3; what it
 forked before that has capabilities, which nobody else in the session's own has once the maker was
 ended, and init looks for such processes. If somebody went through and no branch came of it, or

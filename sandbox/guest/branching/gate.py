@@ -178,21 +178,21 @@ class Gate:
             rows = map(self._processes.row, target.numbers)
             is_own = all(row is not None and _is_own(row) for row in rows)
             return GO_ON if is_own else errno.ESRCH
-        realm = self._realm(own)
+        members = self._members(own)
         if target.kind == "user":
             return errno.EPERM
         if target.kind == "everyone":
-            others = [pid for pid in realm if pid != own.pid and not _is_init(realm[pid])]
+            others = [pid for pid in members if pid != own.pid and not _is_init(members[pid])]
             return self._signal_each(others, _signed(arguments[1]))
         if target.kind == "group":
-            groups = {row.groups[-1] for row in realm.values()}
+            groups = {row.groups[-1] for row in members.values()}
             return GO_ON if set(target.numbers) <= groups else errno.ESRCH
-        known = {row.numbers[-1] for row in realm.values()}
+        known = {row.numbers[-1] for row in members.values()}
         if not set(target.numbers) <= known:
-            known |= self._threads(realm)
+            known |= self._threads(members)
         return GO_ON if set(target.numbers) <= known else errno.ESRCH
 
-    def _realm(self, own: Row) -> dict[int, Row]:
+    def _members(self, own: Row) -> dict[int, Row]:
         """The processes of the pid namespace that `own` is in, without those below it."""
         rows = self._processes.rows()
         init = _init_of(own, rows)
@@ -202,10 +202,12 @@ class Gate:
             if row.depth == own.depth and _init_of(row, rows) == init and not row.has_capabilities
         }
 
-    def _threads(self, realm: Iterable[int]) -> set[int]:
+    def _threads(self, members: Iterable[int]) -> set[int]:
         """Numbers of all threads of these processes, as they count themselves."""
         rows = (
-            self._processes.row(thread) for pid in realm for thread in self._processes.threads(pid)
+            self._processes.row(thread)
+            for pid in members
+            for thread in self._processes.threads(pid)
         )
         return {row.numbers[-1] for row in rows if row is not None}
 

@@ -156,21 +156,21 @@ class Zygote:
             try:
                 for number in range(count):
                     worker = workers[number]
-                    await worker.depart_from(origin)
+                    await worker.enter_namespaces(origin)
                     if len(workers) < count:
                         ask_for_one()
                     # It finds its way while the next one departs.
-                    arrivals.append(asyncio.ensure_future(worker.arrive()))
+                    arrivals.append(asyncio.ensure_future(worker.wait_ready()))
                 await asyncio.gather(*arrivals)
             except BaseException:
                 # What went wrong first is told; a session that was ended sees nobody off.
                 with contextlib.suppress(SandboxError, TimeoutError):
-                    await origin.see_off()
+                    await origin.reap_entrant()
                 raise
             finally:
                 maker.close()
-            await origin.see_off()
-            await asyncio.gather(*(worker.settle_in() for worker in workers))
+            await origin.reap_entrant()
+            await asyncio.gather(*(worker.verify() for worker in workers))
         except BaseException as error:
             await asyncio.gather(*arrivals, return_exceptions=True)
             await asyncio.gather(*(worker.close() for worker in workers))

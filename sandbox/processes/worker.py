@@ -41,7 +41,7 @@ from sandbox.protocol.messages import (
     Confirm,
     CopyReady,
     CopyResult,
-    Depart,
+    EnterNamespaces,
     EscapedKilled,
     Exited,
     Failed,
@@ -89,7 +89,7 @@ class SetnsGrant:
 
     passed: int = 0
     """How many namespaces were entered, once it is shut."""
-    traveller: int = 0
+    entrant: int = 0
     """Who entered them, as the gate's init numbers it; 0 for nobody."""
 
 
@@ -146,7 +146,7 @@ class Worker:
         self._is_shut: asyncio.Future[SetnsDenied] = self._loop.create_future()
         self._grant = SetnsGrant()
         self._arrived = 0
-        self._travellers: list[int] = []
+        self._entrants: list[int] = []
         """Pids of those who departed from here, as the init of the gate numbers them."""
         self._sweeping = asyncio.Lock()
         self._swept: asyncio.Future[int] = self._loop.create_future()
@@ -205,7 +205,7 @@ class Worker:
         return maker
 
     def ask_maker(self, maker: Maker, origin: "Worker") -> None:
-        """Have the namespaces of a branch of `origin` made; `depart_from` comes after this."""
+        """Have the namespaces of a branch of `origin` made; `enter_namespaces` comes after this."""
         self._origin = origin
         self._maker = maker
         self.generation = origin.generation + 1
@@ -220,25 +220,25 @@ class Worker:
         os.close(ends.control)  # Its end is to be seen.
         self._handed_over = ends._replace(control=-1)
 
-    async def depart_from(self, origin: "Worker") -> None:
+    async def enter_namespaces(self, origin: "Worker") -> None:
         """Have the session process of `origin` fork into the namespaces. Raises CopyRefused.
 
-        `arrive`, `see_off` of the origin and `settle_in` come next, in this order.
+        `wait_ready`, `reap_entrant` of the origin and `verify` come next, in this order.
         """
         assert self._maker is not None
         assert self.notifier_worker is not None
         async with asyncio.timeout(START_WITHIN_S):
             count = await self._maker.unless_it_fails(self._prepared)
         namespaces = self._control.take_descriptors(count)
-        # The traveller enters the user namespace with its first branch, and stays in it.
-        traveller = origin._travellers[0] if origin._travellers else 0
-        to_enter = namespaces[1:] if traveller else namespaces
+        # The entrant enters the user namespace with its first branch, and stays in it.
+        entrant = origin._entrants[0] if origin._entrants else 0
+        to_enter = namespaces[1:] if entrant else namespaces
         ends = self._handed_over
         try:
-            opened = self.notifier_worker._open_gate(len(to_enter), traveller)
+            opened = self.notifier_worker._open_gate(len(to_enter), entrant)
             async with opened as self._grant:
                 answer = await origin.guest.ask(
-                    Depart("depart", len(to_enter), len(ends.cgroups)),
+                    EnterNamespaces("enter", len(to_enter), len(ends.cgroups)),
                     (ends.guest, ends.stdout, ends.stderr, *to_enter, *ends.cgroups),
                     within_s=START_WITHIN_S,
                 )
@@ -246,38 +246,38 @@ class Worker:
             for fd in namespaces:
                 os.close(fd)
             self._close_handed_over()
-            if self._grant.traveller not in (0, traveller):
-                origin._travellers.append(self._grant.traveller)
+            if self._grant.entrant not in (0, entrant):
+                origin._entrants.append(self._grant.entrant)
         with self._no_misuse():
             if not isinstance(answer, CopyResult) or answer.refusal:
                 why = answer.refusal if isinstance(answer, CopyResult) else "it said nonsense"
                 raise CopyRefused(why)
 
-    async def arrive(self) -> None:
+    async def wait_ready(self) -> None:
         """Wait for the one who departed. Raises CopyRefused."""
         with self._no_misuse():
             self._arrived = await self.guest.copy_pid_when_ready(START_WITHIN_S)
 
-    async def see_off(self) -> None:
+    async def reap_entrant(self) -> None:
         """In the origin: make sure that who departed is there or has ended. Raises CopyRefused."""
         if not self.guest.is_open or self._pidfd < 0:
             raise SessionLost("its process ended while it was branched")
         try:
-            await self.guest.ask(Depart("see off", 0, 0), within_s=START_WITHIN_S)
+            await self.guest.ask(EnterNamespaces("reap", 0, 0), within_s=START_WITHIN_S)
         finally:
-            await self._end_travellers()
+            await self._end_entrants()
 
-    async def _end_travellers(self) -> None:
-        travellers, self._travellers = self._travellers, []
+    async def _end_entrants(self) -> None:
+        entrants, self._entrants = self._entrants, []
         notifier_worker = self.notifier_worker or self
         if notifier_worker is not self:
             # There, others may be on their way from other branches.
-            await notifier_worker._sweep(KillEscaped(travellers, looks=False))
-        if await self._sweep(KillEscaped(travellers, looks=True)):
+            await notifier_worker._sweep(KillEscaped(entrants, looks=False))
+        if await self._sweep(KillEscaped(entrants, looks=True)):
             notifier_worker.kill_with_branches()
             raise CopyRefused("a process entered a namespace of a branch and stayed outside of it")
 
-    async def settle_in(self) -> None:
+    async def verify(self) -> None:
         """Wait until the branch's jail holds. Raises CopyRefused."""
         with self._no_misuse():
             self._control.send(Confirm(self._arrived))
@@ -287,7 +287,7 @@ class Worker:
     def _no_misuse(self) -> Iterator[None]:
         """End the origin if somebody went through the gate and no branch comes of it.
 
-        But for the one who says that it could not fork there: `see_off` ends it and looks for
+        But for the one who says that it could not fork there: `reap_entrant` ends it and looks for
         others, and the branch's namespaces end with its init.
         """
         try:
@@ -311,14 +311,14 @@ class Worker:
                 return await self._swept
 
     @asynccontextmanager
-    async def _open_gate(self, namespaces: int, traveller: int) -> AsyncIterator[SetnsGrant]:
+    async def _open_gate(self, namespaces: int, entrant: int) -> AsyncIterator[SetnsGrant]:
         """Open the gate that this worker's init keeps, for one process; one at a time.
 
-        It is `traveller`, or with 0 the first that comes.
+        It is `entrant`, or with 0 the first that comes.
         """
         grant = SetnsGrant()
         async with self._gate:
-            self._control.send(AllowSetns(namespaces, traveller))
+            self._control.send(AllowSetns(namespaces, entrant))
             try:
                 yield grant
             finally:
@@ -326,7 +326,7 @@ class Worker:
                 self._control.send(AllowSetns(0, 0))
                 async with asyncio.timeout(START_WITHIN_S):
                     shut = await self._is_shut
-                grant.passed, grant.traveller = shut.passed, shut.traveller
+                grant.passed, grant.entrant = shut.passed, shut.entrant
 
     def _close_handed_over(self) -> None:
         """Close the host's copies of what the worker holds itself by now."""

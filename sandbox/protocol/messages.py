@@ -94,7 +94,7 @@ class Kind(IntEnum):
     FORK_COPY = 21
     CHECK = 22
     MEASURE = 23
-    DEPART = 24
+    ENTER_NAMESPACES = 24
     WARM = 25
     COPY_READY = 30
     DISPLAY = 31
@@ -237,21 +237,21 @@ class Prepared:
 
 @dataclass(frozen=True)
 class AllowSetns:
-    """Let `traveller`, 0 for the next process that asks, enter the last `namespaces` of the list.
+    """Let `entrant`, 0 for the next process that asks, enter the last `namespaces` of the list.
 
     With 0 namespaces nobody is let in any more; the answer is SetnsDenied.
     """
 
     namespaces: int
-    traveller: int
+    entrant: int
 
 
 @dataclass(frozen=True)
 class SetnsDenied:
-    """The gate is shut. `traveller`, 0 for nobody, went through it into `passed` namespaces."""
+    """The gate is shut. `entrant`, 0 for nobody, went through it into `passed` namespaces."""
 
     passed: int
-    traveller: int
+    entrant: int
 
 
 @dataclass(frozen=True)
@@ -263,19 +263,19 @@ class Confirm:
 
 @dataclass(frozen=True)
 class KillEscaped:
-    """End `travellers`, if any; then look for escaped processes, if asked to. The answer is EscapedKilled.
+    """End `entrants`, if any; then look for escaped processes, if asked to. The answer is EscapedKilled.
 
-    Escaped processes are those of this pid namespace that entered a branch in part. Travellers are ended
+    Escaped processes are those of this pid namespace that entered a branch in part. Entrants are ended
     by the init of the gate, escaped processes by that of the session that was branched.
     """
 
-    travellers: list[int]
+    entrants: list[int]
     looks: bool
 
 
 @dataclass(frozen=True)
 class EscapedKilled:
-    """The travellers have ended; so have `escaped` processes, which had capabilities."""
+    """The entrants have ended; so have `escaped` processes, which had capabilities."""
 
     escaped: int
 
@@ -317,12 +317,12 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Depart:
+class EnterNamespaces:
     """Fork a copy into a branch. Descriptors: channel, stdout, stderr, namespaces, cgroups.
 
     The answer, CopyResult, comes when it is through the gate. The first of several is taken by the
-    session process, which looks up whether it can be branched at all and forks a traveller; the
-    others by the traveller. With 0 namespaces nobody departs: the answer comes when all who did
+    session process, which looks up whether it can be branched at all and forks a entrant; the
+    others by the entrant. With 0 namespaces nobody departs: the answer comes when all who did
     are gone from here.
     """
 
@@ -449,7 +449,7 @@ Message = (
     | Confirm
     | KillEscaped
     | EscapedKilled
-    | Depart
+    | EnterNamespaces
 )
 
 
@@ -510,22 +510,20 @@ SPECS = (
         Kind.ALLOW_SETNS,
         AllowSetns,
         "to_init",
-        {"namespaces": whole(0, 16), "traveller": whole(0, 2**22)},
+        {"namespaces": whole(0, 16), "entrant": whole(0, 2**22)},
     ),
     Spec(
         Kind.SETNS_DENIED,
         SetnsDenied,
         "from_init",
-        {"passed": whole(0, 16), "traveller": whole(0, 2**22)},
+        {"passed": whole(0, 16), "entrant": whole(0, 2**22)},
     ),
     Spec(Kind.CONFIRM, Confirm, "to_init", {"pid": PID}),
-    Spec(
-        Kind.KILL_ESCAPED, KillEscaped, "to_init", {"travellers": items(PID, 256), "looks": flag()}
-    ),
+    Spec(Kind.KILL_ESCAPED, KillEscaped, "to_init", {"entrants": items(PID, 256), "looks": flag()}),
     Spec(Kind.ESCAPED_KILLED, EscapedKilled, "from_init", {"escaped": SIZE}),
     Spec(
-        Kind.DEPART,
-        Depart,
+        Kind.ENTER_NAMESPACES,
+        EnterNamespaces,
         "to_guest",
         {
             "nonce": NONCE,

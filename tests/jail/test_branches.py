@@ -801,7 +801,7 @@ def test_who_enters_a_namespace_of_a_branch_and_stays_outside_ends_the_session(
 ) -> None:
     with box.session() as session:
         branch = session.fork()
-        # The traveller leaves a child behind on its way, with what entering gave it.
+        # The entrant leaves a child behind on its way, with what entering gave it.
         session.run(
             "import os, sys, time\nsysapi = sys.modules['sandbox.guest.kernel.sysapi']\n"
             "real, entered = sysapi.setns, []\n"

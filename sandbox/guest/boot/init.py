@@ -296,10 +296,10 @@ class Init:
     def _admit(self, message: AllowSetns) -> None:
         if self._gate is not None and message.namespaces:
             kinds = [kind for _name, kind in branch.KINDS[-message.namespaces :]]
-            self._gate.open(kinds, message.traveller)
+            self._gate.open(kinds, message.entrant)
         else:
-            passed, traveller = self._gate.shut() if self._gate is not None else (0, 0)
-            self._control.send(SetnsDenied(passed, traveller))
+            passed, entrant = self._gate.shut() if self._gate is not None else (0, 0)
+            self._control.send(SetnsDenied(passed, entrant))
 
     def _branch(self, message: Branch) -> None:
         [channel_fd] = self._control.take_descriptors(1)
@@ -321,7 +321,7 @@ class Init:
 
     def _sweep(self, message: KillEscaped) -> None:
         if self._gate is not None:
-            self._gate.end(message.travellers)
+            self._gate.end(message.entrants)
         escaped = 0
         if message.looks:
             self._end_maker()  # It has capabilities, and would be taken for one of them.

@@ -13,18 +13,18 @@ its parent namespace whose id made it (user_namespaces(7)), and a guest shares t
    mounts the branch's own file systems, copies the files, brings loopback up, and forks the
    *branch init*: pid 1 of the new pid namespace. It mounts /proc, gives up its capabilities, and
    hands descriptors of the namespaces to the host.
-2. The session process forks a *traveller*, one for all branches of a call. It enters the user
+2. The session process forks a *entrant*, one for all branches of a call. It enters the user
    namespace, and then for each branch the pid namespace and the others, joins the branch's
    control groups, and forks twice: the grandchild lives in the new pid namespace, is adopted by
    the branch init, starts a process group of its own, gives up its capabilities and waits for the
    host like any copy.
-3. When the traveller has ended, the branch init confirms what the kernel says of the grandchild:
+3. When the entrant has ended, the branch init confirms what the kernel says of the grandchild:
    no capability, a filter, no process group from outside, and nobody else in the pid namespace.
    Then the branch is a session like others.
 
 Nobody waits for what another can do meanwhile: the maker makes the next branch while the
-traveller forks into this one, and whoever is to live there finds its way alone. A fork of a large
-heap is what costs, two for each branch: the traveller cannot spare the one between, whose end
+entrant forks into this one, and whoever is to live there finds its way alone. A fork of a large
+heap is what costs, two for each branch: the entrant cannot spare the one between, whose end
 gives the grandchild to the branch init.
 
 Branches of a call share a user namespace, as processes of one id in it. It gives nothing to any of
@@ -40,7 +40,7 @@ branch's files. What it forked once it was in the branch's pid namespace is seen
 forked before that has capabilities, which nobody else in the session's own has once the maker was
 ended, and init looks for such processes. If somebody went through and no branch came of it, or
 stayed outside, the host ends the session and all of its branches: somebody used the moment when the
-gate was open for another. A traveller that may have no more processes says so, and is ended with
+gate was open for another. A entrant that may have no more processes says so, and is ended with
 the branches that it was to make.
 
 A branch shares with its origin only what the origin had made before: open pipes and sockets, and
@@ -51,7 +51,7 @@ it was branched may go on talking to its branches.
 The kernel hides a pid namespace from those below it, not from those above, and lets an origin
 signal its branches: a copy of a process can only go down, the user namespaces of branches belong
 to the id that made them, and that id has every right over them. Neither another uid for each
-branch nor another maker changes that, as long as the traveller, which is the origin's process, is
+branch nor another maker changes that, as long as the entrant, which is the origin's process, is
 to be let in. To have the origin travel as well would make both siblings, and every fork one
 namespace deeper, of 32 that there may be. So it is the filter that keeps an origin from its
 branches: each call that names another process by number is a question to init. See `gate`.
@@ -136,7 +136,7 @@ def confirm(pid: int, proc_fd: int) -> None:
         raise JailError("branch", f"{len(pids)} processes are in it instead of two")
 
 
-# ---- the traveller, in the session process ----------------------------------------------------
+# ---- the entrant, in the session process ----------------------------------------------------
 
 
 def what_stays_shared(except_fds: set[int]) -> str:
@@ -161,10 +161,10 @@ def what_stays_shared(except_fds: set[int]) -> str:
     return ""
 
 
-def travel(namespaces: Sequence[int], cgroups: Sequence[int]) -> None:
+def enter_namespaces(namespaces: Sequence[int], cgroups: Sequence[int]) -> None:
     """Enter the branch's namespaces and groups; the caller forks twice after this.
 
-    The user namespace, first of all, is entered once by each traveller, and left out after that.
+    The user namespace, first of all, is entered once by each entrant, and left out after that.
     """
     for fd, (_name, kind) in zip(namespaces, KINDS[-len(namespaces) :], strict=True):
         sysapi.setns(fd, kind)

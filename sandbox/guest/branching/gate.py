@@ -5,7 +5,7 @@ pid namespaces, whose processes it can number. The kernel hides neither from abo
 stops every call by which a process enters a namespace or touches another one by its number, and
 asks init (seccomp_unotify(2)).
 
-* setns(2) is for the traveller of a branch alone: refused, but for one process, at the time that
+* setns(2) is for the entrant of a branch alone: refused, but for one process, at the time that
   the host says, with exactly the calls of a list in their order (see `branch`).
 * A call that takes the number of a process, thread or group goes on if that is one of the
   caller's own pid namespace, and otherwise finds nobody, as if there were none below. Init looks
@@ -101,19 +101,19 @@ class Gate:
         self._expected: list[int] = []
         self._pid = 0
         self._passed = 0
-        self._travellers: dict[int, int] = {}
+        self._entrants: dict[int, int] = {}
         """A pidfd of each who went through the gate, until it is ended."""
 
     def fileno(self) -> int:
         return self._listener
 
-    def open(self, kinds: Sequence[int], traveller: int) -> None:
+    def open(self, kinds: Sequence[int], entrant: int) -> None:
         """Let one process enter namespaces of these kinds, in this order.
 
-        It is `traveller`, who went through before, or with 0 the next that asks.
+        It is `entrant`, who went through before, or with 0 the next that asks.
         """
-        self._expected = list(kinds) if not traveller or traveller in self._travellers else []
-        self._pid = traveller
+        self._expected = list(kinds) if not entrant or entrant in self._entrants else []
+        self._pid = entrant
         self._passed = 0
 
     def shut(self) -> tuple[int, int]:
@@ -121,10 +121,10 @@ class Gate:
         self._expected.clear()
         return self._passed, self._pid if self._passed else 0
 
-    def end(self, travellers: Sequence[int]) -> None:
+    def end(self, entrants: Sequence[int]) -> None:
         """End those who went through the gate, and wait until they have ended."""
-        for pid in travellers:
-            pidfd = self._travellers.pop(pid, -1)
+        for pid in entrants:
+            pidfd = self._entrants.pop(pid, -1)
             if pidfd >= 0:
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -160,7 +160,7 @@ class Gate:
             return errno.EPERM
         if not self._pid:
             # It waits for the answer, so the number is still its own.
-            self._pid, self._travellers[pid] = pid, os.pidfd_open(pid)
+            self._pid, self._entrants[pid] = pid, os.pidfd_open(pid)
         self._expected.pop(0)
         self._passed += 1
         return GO_ON
@@ -222,7 +222,7 @@ class Gate:
 
 
 def _is_own(row: Row) -> bool:
-    """Whether it is of the session that the gate is in, and not a maker or traveller of branches.
+    """Whether it is of the session that the gate is in, and not a maker or entrant of branches.
 
     Those two alone have capabilities there.
     """

@@ -1,7 +1,7 @@
 """Maker: what makes the namespaces of the branches of one call, and forks the init of each.
 
 It lives in a user namespace that init has made for the call and that owns all other namespaces of
-these branches: so one process can make them, and one traveller can enter them. It returns from each
+these branches: so one process can make them, and one entrant can enter them. It returns from each
 branch to a mount namespace of its own, from which the next one's is copied, and has nothing of one
 branch open when it makes another. Its init is forked once its file systems are there.
 """

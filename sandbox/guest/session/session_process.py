@@ -43,9 +43,9 @@ from sandbox.protocol.messages import (
     CopyReady,
     CopyResult,
     Denied,
-    Depart,
     Display,
     Done,
+    EnterNamespaces,
     ForkCopy,
     Measure,
     Measured,
@@ -67,7 +67,7 @@ REHEARSALS = 20
 REHEARSED = "1"
 NO_DESCRIPTOR_LEFT = "the session has as many open files as it may have"
 HAS_TAKEN, HAS_ANSWERED, HAS_ENDED = b"t", b"a", b"e"
-"""What a traveller tells the session process: where it is with the host's questions."""
+"""What a entrant tells the session process: where it is with the host's questions."""
 TOLD_BYTES = 1 << 16
 """What a pipe holds; two words a branch."""
 SESSION_PROCESS_FAILED = 70
@@ -162,8 +162,8 @@ class SessionProcess:
                 self._check(message)
             elif isinstance(message, ForkCopy):
                 self._copy(message)
-            elif isinstance(message, Depart):
-                self._depart(message)
+            elif isinstance(message, EnterNamespaces):
+                self._enter_namespaces(message)
             elif isinstance(message, Measure):
                 self._channel.send(Measured(message.nonce, _private_bytes()))
             elif isinstance(message, Warm):
@@ -208,8 +208,8 @@ class SessionProcess:
         except OSError as error:
             return f"{NO_PROCESS} ({error.strerror})", False
 
-    def _depart(self, message: Depart) -> None:
-        """Fork a traveller for the branches to come, and wait for its end; see `branch`."""
+    def _enter_namespaces(self, message: EnterNamespaces) -> None:
+        """Fork a entrant for the branches to come, and wait for its end; see `branch`."""
         if not message.namespaces:
             self._channel.send(CopyResult(message.nonce, ""))
             return
@@ -224,7 +224,7 @@ class SessionProcess:
         refusal = _what_cannot_be_copied() or branch.what_stays_shared(own)
         if not refusal:
             try:
-                if self._send_off(message, taken):
+                if self._fork_entrant(message, taken):
                     return  # The session process of a branch, on its own channel.
             except OSError as error:
                 refusal = f"{NO_PROCESS} ({error.strerror})"
@@ -234,11 +234,11 @@ class SessionProcess:
         if refusal:
             self._channel.send(CopyResult(message.nonce, refusal))
 
-    def _take_for(self, message: Depart) -> list[int]:
+    def _take_for(self, message: EnterNamespaces) -> list[int]:
         return self._channel.take_descriptors(3 + message.namespaces + message.cgroups)
 
-    def _send_off(self, message: Depart, taken: list[int]) -> bool:
-        """Fork a traveller; False when it has ended, True in the session process of a branch.
+    def _fork_entrant(self, message: EnterNamespaces, taken: list[int]) -> bool:
+        """Fork a entrant; False when it has ended, True in the session process of a branch.
 
         While it travels it is the one who hears the host, and tells here how far it has come:
         a question that it took and has not answered is answered in its place.
@@ -246,19 +246,19 @@ class SessionProcess:
         told, tell = os.pipe()
         os.write(tell, HAS_TAKEN)
         try:
-            traveller = sysapi.fork()
+            entrant = sysapi.fork()
         except OSError:
             for end in (told, tell):
                 os.close(end)
             raise
-        if traveller == 0:
+        if entrant == 0:
             os.close(told)
-            self._travel(message, taken, tell)
+            self._be_entrant(message, taken, tell)
             os.close(tell)
-            self._arrive(*taken[:3])
+            self._become_branch(*taken[:3])
             return True
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(traveller, 0)
+            os.waitpid(entrant, 0)
         # The end of the process is what counts: others may have kept the pipe open.
         last_word = os.read(told, TOLD_BYTES)[-1:]
         os.close(told)
@@ -268,15 +268,17 @@ class SessionProcess:
             self._channel.send(CopyResult("", refusal))
         return False
 
-    def _travel(self, message: Depart, taken: list[int], tell: int) -> None:
-        """In the traveller: fork into one branch after the other. Returns in each, as a copy.
+    def _be_entrant(self, message: EnterNamespaces, taken: list[int], tell: int) -> None:
+        """In the entrant: fork into one branch after the other. Returns in each, as a copy.
 
-        A question without namespaces ends the traveller, when those whom it forked have ended.
+        A question without namespaces ends the entrant, when those whom it forked have ended.
         """
         while True:
             refusal = ""
             try:
-                branch.travel(taken[3 : 3 + message.namespaces], taken[3 + message.namespaces :])
+                branch.enter_namespaces(
+                    taken[3 : 3 + message.namespaces], taken[3 + message.namespaces :]
+                )
             except OSError:
                 refusal = "it could not enter the namespaces of the branch"
             else:
@@ -289,7 +291,7 @@ class SessionProcess:
             os.write(tell, HAS_ANSWERED)
             following = self._channel.receive()
             os.write(tell, HAS_TAKEN)
-            if not isinstance(following, Depart) or not following.namespaces:
+            if not isinstance(following, EnterNamespaces) or not following.namespaces:
                 branch.await_children()
                 os.write(tell, HAS_ENDED)
                 os._exit(0)
@@ -314,7 +316,7 @@ class SessionProcess:
             os._exit(1)
         return "", True
 
-    def _arrive(self, channel_fd: int, stdout_fd: int, stderr_fd: int) -> None:
+    def _become_branch(self, channel_fd: int, stdout_fd: int, stderr_fd: int) -> None:
         """Be the session process of a branch, on a channel and streams of its own."""
         branch.settle()
         channel = GuestChannel(channel_fd, "to_guest", TO_GUEST_CAP_BYTES)

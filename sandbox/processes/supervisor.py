@@ -144,11 +144,11 @@ class Zygote:
     async def _branch(self, origin: Worker, count: int) -> list[Worker]:
         workers: list[Worker] = []
         arrivals: list[asyncio.Task[None]] = []
-        maker = origin.new_maker()
+        maker = origin.new_builder()
 
         def ask_for_one() -> None:
             workers.append(self._new_worker())
-            workers[-1].ask_maker(maker, origin)
+            workers[-1].ask_builder(maker, origin)
 
         try:
             for _ in range(min(count, PREPARED_AHEAD)):

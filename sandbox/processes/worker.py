@@ -30,8 +30,8 @@ from sandbox.processes import inherited
 from sandbox.processes.cgroup import SessionGroup
 from sandbox.processes.host_channel import HostChannel
 from sandbox.processes.lifecycle import Event, State, after
-from sandbox.processes.maker import Maker
 from sandbox.processes.meter import Meter
+from sandbox.processes.namespace_builder import NamespaceBuilder
 from sandbox.protocol.messages import (
     NO_PROCESS,
     TO_HOST_CAP_BYTES,
@@ -50,8 +50,8 @@ from sandbox.protocol.messages import (
     Killed,
     KillEscaped,
     Message,
+    NamespacesReady,
     Pause,
-    Prepared,
     Ready,
     SetnsDenied,
     Spawn,
@@ -155,7 +155,7 @@ class Worker:
         self.notifier_worker: Worker | None = None
         """The worker whose init holds the gate of this branch; None for itself."""
         self._origin: Worker | None = None
-        self._maker: Maker | None = None
+        self._builder: NamespaceBuilder | None = None
         """Who makes the namespaces of this branch."""
         self.generation = 0
         """How many branches led here from the first session."""
@@ -197,17 +197,17 @@ class Worker:
         finally:
             self._close_handed_over()
 
-    def new_maker(self) -> Maker:
-        """Have a maker of branches of this session forked; `ask_maker` of each comes next."""
-        maker = Maker(self.generation)
+    def new_builder(self) -> NamespaceBuilder:
+        """Have a maker of branches of this session forked; `ask_builder` of each comes next."""
+        maker = NamespaceBuilder(self.generation)
         with maker.guest_end as end:
             self._control.send(Branch(), (end.fileno(),))
         return maker
 
-    def ask_maker(self, maker: Maker, origin: "Worker") -> None:
+    def ask_builder(self, maker: NamespaceBuilder, origin: "Worker") -> None:
         """Have the namespaces of a branch of `origin` made; `enter_namespaces` comes after this."""
         self._origin = origin
-        self._maker = maker
+        self._builder = maker
         self.generation = origin.generation + 1
         self.notifier_worker = origin.notifier_worker or origin
         origin.branches.add(self)
@@ -225,10 +225,10 @@ class Worker:
 
         `wait_ready`, `reap_entrant` of the origin and `verify` come next, in this order.
         """
-        assert self._maker is not None
+        assert self._builder is not None
         assert self.notifier_worker is not None
         async with asyncio.timeout(START_WITHIN_S):
-            count = await self._maker.unless_it_fails(self._prepared)
+            count = await self._builder.unless_it_fails(self._prepared)
         namespaces = self._control.take_descriptors(count)
         # The entrant enters the user namespace with its first branch, and stays in it.
         entrant = origin._entrants[0] if origin._entrants else 0
@@ -535,12 +535,12 @@ class Worker:
         elif isinstance(message, EscapedKilled):
             if not self._swept.done():
                 self._swept.set_result(message.escaped)
-        elif isinstance(message, Prepared):
+        elif isinstance(message, NamespacesReady):
             if not self._prepared.done():
                 self._prepared.set_result(message.namespaces)
         elif isinstance(message, Failed) and not self._ready.done():
-            if self._maker is not None:
-                self._give_up(self._maker.why(message))
+            if self._builder is not None:
+                self._give_up(self._builder.why(message))
                 return
             self._ready.set_exception(
                 LayerUnavailable(

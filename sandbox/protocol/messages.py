@@ -103,11 +103,11 @@ class Kind(IntEnum):
     DENIED = 34
     COPY_RESULT = 35
     MEASURED = 36
-    PREPARED = 37
+    NAMESPACES_READY = 37
     SETNS_DENIED = 38
     KILL_ESCAPED = 39
     ESCAPED_KILLED = 40
-    MAKE = 41
+    BUILD_NAMESPACES = 41
 
 
 Direction = Literal["to_zygote", "from_zygote", "to_init", "from_init", "to_guest", "from_guest"]
@@ -215,21 +215,21 @@ class Pause:
 
 @dataclass(frozen=True)
 class Branch:
-    """Fork a maker of branches. Descriptor: its channel, on which the host sends `Make`.
+    """Fork a maker of branches. Descriptor: its channel, on which the host sends `BuildNamespaces`.
 
     It says nothing there unless it cannot be made: then init answers Failed in its place.
     """
 
 
 @dataclass(frozen=True)
-class Make:
+class BuildNamespaces:
     """Make the namespaces of a branch. Descriptors: its control channel, then `cgroups`."""
 
     cgroups: int
 
 
 @dataclass(frozen=True)
-class Prepared:
+class NamespacesReady:
     """First word of a branch init. Descriptors: its namespaces, then its directories."""
 
     namespaces: int
@@ -442,8 +442,8 @@ Message = (
     | CopyResult
     | Measured
     | Branch
-    | Make
-    | Prepared
+    | BuildNamespaces
+    | NamespacesReady
     | AllowSetns
     | SetnsDenied
     | Confirm
@@ -504,8 +504,8 @@ SPECS = (
     Spec(Kind.INTERRUPT, Interrupt, "to_init", {"pid": PID}),
     Spec(Kind.KILL, Kill, "to_init", {"spare": items(PID, 256)}),
     Spec(Kind.BRANCH, Branch, "to_init", {}),
-    Spec(Kind.MAKE, Make, "to_init", {"cgroups": whole(0, 8)}),
-    Spec(Kind.PREPARED, Prepared, "from_init", {"namespaces": whole(0, 16)}),
+    Spec(Kind.BUILD_NAMESPACES, BuildNamespaces, "to_init", {"cgroups": whole(0, 8)}),
+    Spec(Kind.NAMESPACES_READY, NamespacesReady, "from_init", {"namespaces": whole(0, 16)}),
     Spec(
         Kind.ALLOW_SETNS,
         AllowSetns,

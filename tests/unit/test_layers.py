@@ -45,7 +45,7 @@ HOST_ORDER = (
     ("sandbox.session.snapshots",),
     ("sandbox.doctor.features",),
     ("sandbox.processes.inherited", "sandbox.processes.directories"),
-    ("sandbox.processes.maker",),
+    ("sandbox.processes.namespace_builder",),
     ("sandbox.processes.worker",),
     ("sandbox.processes.supervisor",),
     (
@@ -103,7 +103,7 @@ GUEST_ORDER = (
     ("sandbox.guest.jail.root", "sandbox.guest.jail.reach", "sandbox.guest.boot.memory"),
     ("sandbox.guest.jail.jail",),
     ("sandbox.guest.branching.branch", "sandbox.guest.branching.gate"),
-    ("sandbox.guest.branching.maker",),
+    ("sandbox.guest.branching.namespace_builder",),
     ("sandbox.guest.session.session_process",),
     ("sandbox.guest.boot.init",),
     ("sandbox.guest.boot.zygote",),

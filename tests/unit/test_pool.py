@@ -28,7 +28,7 @@ class FakeWorker:
         self.closings += 1
 
 
-class Maker:
+class NamespaceBuilder:
     """Makes fake workers and keeps them all; fails while `error` is set."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Maker:
         return self.made[-1]
 
 
-def pool_of(maker: Maker, *, warm: int = 0, most: int = 8, waiting: int = 8) -> Pool:
+def pool_of(maker: NamespaceBuilder, *, warm: int = 0, most: int = 8, waiting: int = 8) -> Pool:
     make = cast(Callable[[], Awaitable[Worker]], maker)
     return Pool(make, warm=warm, most=most, waiting=waiting)
 
@@ -55,7 +55,7 @@ async def settle() -> None:
 
 
 async def test_warm_workers_are_made_ahead_and_made_again() -> None:
-    maker = Maker()
+    maker = NamespaceBuilder()
     pool = pool_of(maker, warm=2)
     await pool.fill()
     assert (pool.ready, pool.live) == (2, 0)
@@ -72,7 +72,7 @@ async def test_warm_workers_are_made_ahead_and_made_again() -> None:
 
 
 async def test_a_worker_that_comes_back_is_followed_by_a_fresh_one() -> None:
-    maker = Maker()
+    maker = NamespaceBuilder()
     pool = pool_of(maker, warm=1)
     await pool.fill()
     await pool.give_back(await pool.take())
@@ -83,7 +83,7 @@ async def test_a_worker_that_comes_back_is_followed_by_a_fresh_one() -> None:
 
 
 async def test_expected_callers_find_a_worker_ready_a_few_made_at_a_time() -> None:
-    maker = Maker()
+    maker = NamespaceBuilder()
     pool = pool_of(maker, warm=1)
     pool.expect(6)
     await asyncio.sleep(0)
@@ -99,7 +99,7 @@ async def test_expected_callers_find_a_worker_ready_a_few_made_at_a_time() -> No
 
 
 async def test_no_more_callers_are_expected_than_may_come() -> None:
-    maker = Maker()
+    maker = NamespaceBuilder()
     pool = pool_of(maker, most=3)
     pool.expect(100)
     await settle()
@@ -109,7 +109,7 @@ async def test_no_more_callers_are_expected_than_may_come() -> None:
 
 async def test_workers_that_nobody_came_for_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sandbox.processes.pool.SURPLUS_S", 0.0)
-    maker = Maker()
+    maker = NamespaceBuilder()
     pool = pool_of(maker, warm=1)
     pool.expect(3)
     await settle()
@@ -120,7 +120,7 @@ async def test_workers_that_nobody_came_for_are_ended(monkeypatch: pytest.Monkey
 
 
 async def test_a_worker_that_was_used_never_comes_back() -> None:
-    maker = Maker()
+    maker = NamespaceBuilder()
     pool = pool_of(maker)
     used = await pool.take()
     await pool.give_back(used)
@@ -130,7 +130,7 @@ async def test_a_worker_that_was_used_never_comes_back() -> None:
 
 
 async def test_a_warm_worker_that_died_is_not_handed_out() -> None:
-    maker = Maker()
+    maker = NamespaceBuilder()
     pool = pool_of(maker, warm=2)
     await pool.fill()
     maker.made[0].is_live = False
@@ -141,7 +141,7 @@ async def test_a_warm_worker_that_died_is_not_handed_out() -> None:
 
 
 async def test_callers_past_the_bound_wait_in_the_order_in_which_they_came() -> None:
-    pool = pool_of(Maker(), most=1)
+    pool = pool_of(NamespaceBuilder(), most=1)
     served: list[int] = []
 
     async def call(number: int) -> Worker:
@@ -160,7 +160,7 @@ async def test_callers_past_the_bound_wait_in_the_order_in_which_they_came() -> 
 
 
 async def test_a_newcomer_does_not_pass_those_who_wait() -> None:
-    pool = pool_of(Maker(), most=1)
+    pool = pool_of(NamespaceBuilder(), most=1)
     held = await pool.take()
     waiting = asyncio.ensure_future(pool.take())
     await settle()
@@ -175,7 +175,7 @@ async def test_a_newcomer_does_not_pass_those_who_wait() -> None:
 
 
 async def test_a_full_queue_refuses_and_says_when_to_try_again() -> None:
-    pool = pool_of(Maker(), most=1, waiting=1)
+    pool = pool_of(NamespaceBuilder(), most=1, waiting=1)
     await pool.take()
     waiting = asyncio.ensure_future(pool.take())
     await settle()
@@ -189,7 +189,7 @@ async def test_a_full_queue_refuses_and_says_when_to_try_again() -> None:
 
 
 async def test_a_caller_that_goes_away_frees_its_place_in_the_queue() -> None:
-    pool = pool_of(Maker(), most=1, waiting=2)
+    pool = pool_of(NamespaceBuilder(), most=1, waiting=2)
     held = await pool.take()
     leaving, staying = (asyncio.ensure_future(pool.take()) for _ in range(2))
     await settle()
@@ -203,7 +203,7 @@ async def test_a_caller_that_goes_away_frees_its_place_in_the_queue() -> None:
 
 
 async def test_a_place_given_to_a_caller_that_just_left_goes_to_the_next() -> None:
-    pool = pool_of(Maker(), most=1)
+    pool = pool_of(NamespaceBuilder(), most=1)
     held = await pool.take()
     leaving, staying = (asyncio.ensure_future(pool.take()) for _ in range(2))
     await settle()
@@ -217,7 +217,7 @@ async def test_a_place_given_to_a_caller_that_just_left_goes_to_the_next() -> No
 
 
 async def test_a_caller_that_leaves_while_its_worker_is_made_frees_its_place() -> None:
-    pool = pool_of(Maker(), most=1)
+    pool = pool_of(NamespaceBuilder(), most=1)
     taking = asyncio.ensure_future(pool.take())
     await asyncio.sleep(0)
     assert pool.live == 1
@@ -229,7 +229,7 @@ async def test_a_caller_that_leaves_while_its_worker_is_made_frees_its_place() -
 
 
 async def test_a_worker_that_cannot_be_made_frees_its_place_and_tells_the_caller() -> None:
-    maker = Maker()
+    maker = NamespaceBuilder()
     maker.error = ZygoteDied("exit status 1")
     pool = pool_of(maker, warm=1, most=1)
     for _ in range(2):
@@ -242,7 +242,7 @@ async def test_a_worker_that_cannot_be_made_frees_its_place_and_tells_the_caller
 
 
 async def test_the_end_of_the_pool_ends_every_worker_and_turns_away_who_waits() -> None:
-    maker = Maker()
+    maker = NamespaceBuilder()
     pool = pool_of(maker, warm=1, most=1)
     await pool.fill()
     await pool.take()
@@ -257,7 +257,7 @@ async def test_the_end_of_the_pool_ends_every_worker_and_turns_away_who_waits() 
 
 
 async def test_a_worker_that_is_made_while_the_pool_closes_is_ended() -> None:
-    maker = Maker()
+    maker = NamespaceBuilder()
     pool = pool_of(maker)
     taking = asyncio.ensure_future(pool.take())
     await asyncio.sleep(0)

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 from sandbox.guest.boot.children import Children
-from sandbox.guest.branching import branch, maker
+from sandbox.guest.branching import branch, namespace_builder
 from sandbox.guest.branching.gate import Gate
 from sandbox.guest.jail import jail
 from sandbox.guest.jail.jail import HOME, JailError
@@ -232,7 +232,7 @@ class Init:
         if held.listener >= 0:
             self._gate = Gate(held.listener, children.processes, lambda: children.has_branches)
         self._user_namespace = held.user_namespace
-        self._maker = -1
+        self._builder = -1
         """A pidfd of the maker of the branches that were asked for last."""
         self._orders: dict[type, Callable[[Any], None]] = {
             Interrupt: self._interrupt,
@@ -303,18 +303,18 @@ class Init:
 
     def _branch(self, message: Branch) -> None:
         [channel_fd] = self._control.take_descriptors(1)
-        self._end_maker()
+        self._end_builder()
         self._children.has_branches = True
         try:
             self._enter_user_namespace()
-            pid = sysapi.fork_into(maker.NAMESPACES)
+            pid = sysapi.fork_into(namespace_builder.NAMESPACES)
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 set_handler(signal.SIGCHLD, int(signal.SIG_DFL))
-                maker.serve(self._entry, channel_fd, _attend_to_branch)
-            self._maker = os.pidfd_open(pid)
+                namespace_builder.serve(self._entry, channel_fd, _attend_to_branch)
+            self._builder = os.pidfd_open(pid)
         except OSError as error:
-            maker.say_why_not(
+            namespace_builder.say_why_not(
                 GuestChannel(os.dup(channel_fd), "to_init", TO_GUEST_CAP_BYTES), error
             )
         os.close(channel_fd)
@@ -324,17 +324,17 @@ class Init:
             self._gate.end(message.entrants)
         escaped = 0
         if message.looks:
-            self._end_maker()  # It has capabilities, and would be taken for one of them.
+            self._end_builder()  # It has capabilities, and would be taken for one of them.
             escaped = self._children.end_escaped()
         self._control.send(EscapedKilled(escaped))
 
-    def _end_maker(self) -> None:
-        if self._maker >= 0:
+    def _end_builder(self) -> None:
+        if self._builder >= 0:
             with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._maker, signal.SIGKILL)
-            select.select([self._maker], [], [])
-            os.close(self._maker)
-            self._maker = -1
+                signal.pidfd_send_signal(self._builder, signal.SIGKILL)
+            select.select([self._builder], [], [])
+            os.close(self._builder)
+            self._builder = -1
 
     def _enter_user_namespace(self) -> None:
         """Join the session's own, below which branches are; no capability comes with it to stay."""

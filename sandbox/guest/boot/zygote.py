@@ -102,7 +102,7 @@ def _preload(plan: JailPlan, directory: str) -> None:
     sys.path.insert(0, WORKSPACE)
 
 
-def _prepare(plan: JailPlan) -> jail.Prepared:
+def _prepare(plan: JailPlan) -> jail.NamespacesReady:
     with step("seccomp filter"):
         program = init_program = b""
         if plan.asks_for("seccomp"):
@@ -123,7 +123,7 @@ def _prepare(plan: JailPlan) -> jail.Prepared:
             rule_fds = [ready_rules]
     memory.settle()
     data_bytes = _data_bytes()
-    return jail.Prepared(
+    return jail.NamespacesReady(
         seccomp_program=program,
         init_program=init_program,
         rule_fds=rule_fds,
@@ -176,7 +176,7 @@ def _data_bytes() -> int:
 class Place:
     """Where the zygote stands: at home, or in the namespaces of the session that comes next."""
 
-    def __init__(self, plan: JailPlan, prepared: jail.Prepared) -> None:
+    def __init__(self, plan: JailPlan, prepared: jail.NamespacesReady) -> None:
         self._plan = plan
         self._prepared = prepared
         self._home = [

@@ -1,14 +1,14 @@
-"""The maker of the branches of one call, from the host's side; see `guest/maker`."""
+"""The maker of the branches of one call, from the host's side; see `guest/branching/namespace_builder`."""
 
 import asyncio
 import socket
 
 from sandbox.errors import BranchesTooDeep, CopyRefused
 from sandbox.processes.host_channel import HostChannel
-from sandbox.protocol.messages import NESTING, TRUSTED_CAP_BYTES, Failed, Make, Message
+from sandbox.protocol.messages import NESTING, TRUSTED_CAP_BYTES, BuildNamespaces, Failed, Message
 
 
-class Maker:
+class NamespaceBuilder:
     """Makes the namespaces of branches, one after the other, until it is closed."""
 
     def __init__(self, generation: int) -> None:
@@ -27,7 +27,7 @@ class Maker:
 
     def make(self, control_fd: int, cgroups: tuple[int, ...]) -> None:
         """Have a branch made whose init answers on `control_fd`."""
-        self._channel.send(Make(len(cgroups)), (control_fd, *cgroups))
+        self._channel.send(BuildNamespaces(len(cgroups)), (control_fd, *cgroups))
 
     async def unless_it_fails(self, prepared: asyncio.Future[int]) -> int:
         """The result of `prepared`. Raises CopyRefused if the maker ends before that."""

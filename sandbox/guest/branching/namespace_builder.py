@@ -1,4 +1,4 @@
-"""Maker: what makes the namespaces of the branches of one call, and forks the init of each.
+"""NamespaceBuilder: what makes the namespaces of the branches of one call, and forks the init of each.
 
 It lives in a user namespace that init has made for the call and that owns all other namespaces of
 these branches: so one process can make them, and one entrant can enter them. It returns from each
@@ -22,9 +22,9 @@ from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.protocol.messages import (
     NESTING,
     TO_GUEST_CAP_BYTES,
+    BuildNamespaces,
     Failed,
-    Make,
-    Prepared,
+    NamespacesReady,
     pack,
 )
 from sandbox.protocol.plan import GUEST_ID
@@ -47,7 +47,7 @@ BecomeInit = Callable[[jail.Entry, int], NoReturn]
 
 
 def serve(entry: jail.Entry, channel_fd: int, become_init: BecomeInit) -> NoReturn:
-    """Make a branch for each `Make`, until the host closes the channel. Called in a fork of init.
+    """Make a branch for each `BuildNamespaces`, until the host closes the channel. Called in a fork of init.
 
     What fails is told on the control channel of the branch, and ends the maker.
     """
@@ -69,13 +69,13 @@ def _serve(entry: jail.Entry, channel_fd: int, become_init: BecomeInit) -> NoRet
     sysapi.bound_capabilities()
     sources = branch.open_own_filesystems()
     user, home = branch.open_namespaces(("user", "mnt"))
-    prepared = pack(Prepared(len(branch.KINDS)))
+    prepared = pack(NamespacesReady(len(branch.KINDS)))
     while True:
         try:
             message = channel.receive()
         except (ChannelClosed, ConnectionError):
             os._exit(0)
-        assert isinstance(message, Make)
+        assert isinstance(message, BuildNamespaces)
         control_fd, *cgroup_fds = channel.take_descriptors(1 + message.cgroups)
         own = dataclasses.replace(entry, cgroup_fds=cgroup_fds, directories=[], proc_fd=-1)
         try:

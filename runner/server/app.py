@@ -14,8 +14,8 @@ from runner.config import Config
 from runner.errors import RequestError, RequestFault, RunnerError, StorageError
 from runner.models.directory import Directory
 from runner.server.auth import Accounts
-from runner.server.http.gate import Gate
 from runner.server.http.metrics import Metrics
+from runner.server.http.middleware import Gate
 from runner.server.http.replies import error_reply, json_reply
 from runner.server.live.containers import Containers
 from runner.server.live.session_table import SessionTable

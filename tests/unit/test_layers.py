@@ -102,7 +102,7 @@ GUEST_ORDER = (
     ("sandbox.guest.session.snippet",),
     ("sandbox.guest.jail.root", "sandbox.guest.jail.reach", "sandbox.guest.boot.memory"),
     ("sandbox.guest.jail.jail",),
-    ("sandbox.guest.branching.branch", "sandbox.guest.branching.gate"),
+    ("sandbox.guest.branching.branch", "sandbox.guest.branching.seccomp_notifier"),
     ("sandbox.guest.branching.namespace_builder",),
     ("sandbox.guest.session.session_process",),
     ("sandbox.guest.boot.init",),

@@ -15,7 +15,7 @@ from runner.errors import RequestError, RunnerError
 from runner.events import Ended, LoopEvent, RoundBegan
 from runner.server.auth import Account
 from runner.server.http.bodies import answers_of, errors_of
-from runner.server.http.gate import read_json
+from runner.server.http.middleware import read_json
 from runner.server.http.replies import error_reply, json_reply, note, request_id_of
 from runner.server.http.requests import CHAT, GENERATION
 from runner.server.http.streaming import Answer, EventStream, Wire

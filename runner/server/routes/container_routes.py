@@ -17,7 +17,7 @@ from runner.server.http.bodies import (
     errors_of,
 )
 from runner.server.http.downloads import content_reply
-from runner.server.http.gate import read_json
+from runner.server.http.middleware import read_json
 from runner.server.http.paging import cursor, page_json
 from runner.server.http.replies import json_reply
 from runner.server.http.uploads import upload

@@ -18,7 +18,7 @@ from runner.errors import RequestError, RunnerError
 from runner.events import CallRunning
 from runner.server.auth import Account
 from runner.server.http.bodies import answers_of, errors_of
-from runner.server.http.gate import read_json
+from runner.server.http.middleware import read_json
 from runner.server.http.paging import page
 from runner.server.http.replies import error_reply, json_reply
 from runner.server.http.requests import RESPONSE

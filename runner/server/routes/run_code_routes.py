@@ -11,7 +11,7 @@ from starlette.responses import Response
 from runner.errors import RequestError
 from runner.evals.run_code import RunCodeRequest, RunCodeResponse, run_code
 from runner.server.http.bodies import errors_of
-from runner.server.http.gate import read_body
+from runner.server.http.middleware import read_body
 from runner.server.routes.access import Here, Who
 
 router = APIRouter(responses=errors_of("openai"))

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from sandbox.guest.boot.children import Children
 from sandbox.guest.branching import branch, namespace_builder
-from sandbox.guest.branching.gate import Gate
+from sandbox.guest.branching.seccomp_notifier import Gate
 from sandbox.guest.jail import jail
 from sandbox.guest.jail.jail import HOME, JailError
 from sandbox.guest.kernel import sysapi

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from sandbox.guest.branching.gate import DONE, GO_ON, Gate, Target, target_of
+from sandbox.guest.branching.seccomp_notifier import DONE, GO_ON, Gate, Target, target_of
 from sandbox.guest.kernel.processes import Processes
 
 MINUS_ONE = 0xFFFFFFFF

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from sandbox.guest.branching.seccomp_notifier import DONE, GO_ON, Gate, Target, target_of
+from sandbox.guest.branching.seccomp_notifier import DONE, GO_ON, SeccompNotifier, Target, target_of
 from sandbox.guest.kernel.processes import Processes
 
 MINUS_ONE = 0xFFFFFFFF
@@ -111,7 +111,7 @@ class Threaded(Processes):
 
 def judge(processes: Processes, caller: int, name: str, *arguments: int) -> int:
     words = [value & 0xFFFFFFFF for value in arguments]
-    return Gate(-1, processes, lambda: True).judge(caller, name, [*words, 0, 0, 0])
+    return SeccompNotifier(-1, processes, lambda: True).judge(caller, name, [*words, 0, 0, 0])
 
 
 @pytest.mark.parametrize(
@@ -169,5 +169,5 @@ def test_a_caller_that_was_killed_touches_nobody(processes: Processes) -> None:
 
 
 def test_without_branches_nothing_is_looked_up() -> None:
-    gate = Gate(-1, Processes(-1), lambda: False)
+    gate = SeccompNotifier(-1, Processes(-1), lambda: False)
     assert gate.judge(2, "kill", [10, 9, 0]) == GO_ON

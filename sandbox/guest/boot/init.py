@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from sandbox.guest.boot.children import Children
 from sandbox.guest.branching import branch, namespace_builder
-from sandbox.guest.branching.seccomp_notifier import Gate
+from sandbox.guest.branching.seccomp_notifier import SeccompNotifier
 from sandbox.guest.jail import jail
 from sandbox.guest.jail.jail import HOME, JailError
 from sandbox.guest.kernel import sysapi
@@ -228,9 +228,11 @@ class Init:
         self._control = control
         self._children = children
         self._bell = bell
-        self._gate: Gate | None = None
+        self._notifier: SeccompNotifier | None = None
         if held.listener >= 0:
-            self._gate = Gate(held.listener, children.processes, lambda: children.has_branches)
+            self._notifier = SeccompNotifier(
+                held.listener, children.processes, lambda: children.has_branches
+            )
         self._user_namespace = held.user_namespace
         self._builder = -1
         """A pidfd of the maker of the branches that were asked for last."""
@@ -253,11 +255,11 @@ class Init:
             for fd in ready:
                 if fd == self._control.fileno():
                     self._obey()
-                elif self._gate is not None:
+                elif self._notifier is not None:
                     # An order to open the gate was sent before whoever asks was sent.
                     while select.select([self._control], [], [], 0)[0]:
                         self._obey()
-                    self._gate.answer()
+                    self._notifier.answer()
             ready = self._bell.wait()
 
     def _obey(self) -> None:
@@ -294,11 +296,11 @@ class Init:
         self._children.pause(stopped=message.stopped)
 
     def _admit(self, message: AllowSetns) -> None:
-        if self._gate is not None and message.namespaces:
+        if self._notifier is not None and message.namespaces:
             kinds = [kind for _name, kind in branch.KINDS[-message.namespaces :]]
-            self._gate.open(kinds, message.entrant)
+            self._notifier.open(kinds, message.entrant)
         else:
-            passed, entrant = self._gate.shut() if self._gate is not None else (0, 0)
+            passed, entrant = self._notifier.shut() if self._notifier is not None else (0, 0)
             self._control.send(SetnsDenied(passed, entrant))
 
     def _branch(self, message: Branch) -> None:
@@ -320,8 +322,8 @@ class Init:
         os.close(channel_fd)
 
     def _sweep(self, message: KillEscaped) -> None:
-        if self._gate is not None:
-            self._gate.end(message.entrants)
+        if self._notifier is not None:
+            self._notifier.end(message.entrants)
         escaped = 0
         if message.looks:
             self._end_builder()  # It has capabilities, and would be taken for one of them.

@@ -1,4 +1,4 @@
-"""Gate: what init answers to the calls that the filter asks it about.
+"""SeccompNotifier: what init answers to the calls that the filter asks it about.
 
 Two things lie below a session that is branched: user namespaces, which a process can enter, and
 pid namespaces, whose processes it can number. The kernel hides neither from above. So the filter
@@ -88,7 +88,7 @@ def _signed(value: int) -> int:
     return low - (1 << 32) if low >> 31 else low
 
 
-class Gate:
+class SeccompNotifier:
     """Answers the calls of a session and its branches, on the filter's listener."""
 
     def __init__(

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import NamedTuple, NoReturn
 
 from sandbox.guest.language import imports
-from sandbox.guest.language.imports import Gate, ImportPolicy, Verdict
+from sandbox.guest.language.imports import ImportHook, ImportPolicy, Verdict
 from sandbox.guest.language.standins import (
     format_text,
     format_text_map,
@@ -156,7 +156,7 @@ class Guards:
     def __init__(self, hidden: frozenset[str], safe: Mapping[str, object]) -> None:
         self._hidden = hidden
         self._safe = safe
-        self._level = Gate(level_policy(), _report)
+        self._level = ImportHook(level_policy(), _report)
         self._refused = {id(gadget.value): gadget for gadget in REFUSED}
         self._replaced: dict[int, object] = {
             id(value): replacement

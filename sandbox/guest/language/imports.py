@@ -221,7 +221,7 @@ def _packages_of(module: str) -> list[str]:
 # ---- enforcement --------------------------------------------------------------------------------
 
 
-class Gate:
+class ImportHook:
     """Judges each request of guest code: passes it, reports it, refuses it, or ends the process."""
 
     def __init__(self, policy: ImportPolicy, report: Report) -> None:
@@ -336,13 +336,13 @@ def _end_process() -> NoReturn:
     _exit(137)  # Reached if this process is the first of its pid namespace.
 
 
-_in_force = Gate(
+_in_force = ImportHook(
     ImportPolicy((), "allow", origins=Origins(GUEST_ROOTS)),
     lambda action, tried, rule, hint: None,
 )
 
 
-def in_force() -> Gate:
+def in_force() -> ImportHook:
     """The gate that `install` put up; before that, one which is open."""
     return _in_force
 
@@ -361,7 +361,7 @@ def install(
     """
     global _in_force
     origins = Origins((*guest_roots, os.getcwd()))
-    gate = _in_force = Gate(ImportPolicy(rules, default, origins=origins), report)
+    gate = _in_force = ImportHook(ImportPolicy(rules, default, origins=origins), report)
     if gate.policy.is_open:
         return
     builtins.__import__ = gate.import_

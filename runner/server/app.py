@@ -15,7 +15,7 @@ from runner.errors import RequestError, RequestFault, RunnerError, StorageError
 from runner.models.directory import Directory
 from runner.server.auth import Accounts
 from runner.server.http.metrics import Metrics
-from runner.server.http.middleware import Gate
+from runner.server.http.middleware import RequestMiddleware
 from runner.server.http.replies import error_reply, json_reply
 from runner.server.live.containers import Containers
 from runner.server.live.session_table import SessionTable
@@ -103,7 +103,7 @@ def create_app(services: Services) -> FastAPI:
         openapi_url="/openapi.json",
     )
     app.state.services = services
-    app.add_middleware(Gate, metrics=services.metrics)
+    app.add_middleware(RequestMiddleware, metrics=services.metrics)
     app.include_router(responses_routes.router)
     app.include_router(chat_routes.router)
     app.include_router(conversation_routes.router)

@@ -1,4 +1,4 @@
-"""Gate: what every request passes: an id, a size limit, one line in the log, the counters."""
+"""RequestMiddleware: what every request passes: an id, a size limit, one line in the log, the counters."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ BODY_SILENCE_S = 30.0
 QUIET = ("/healthz", "/readyz", "/metrics")
 
 
-class Gate:
+class RequestMiddleware:
     """ASGI middleware. It adds `x-request-id` to every answer and never touches its body."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

@@ -50,13 +50,13 @@ from sandbox.protocol.plan import WORKSPACE
 
 BOUND = b"b"
 """Init tells the session process that it has given up its rights: no snippet runs before that."""
-NOTHING_HELD = jail.Held(-1, -1, -1)
-HELD = bytes(len(NOTHING_HELD))
+NO_INIT_FDS = jail.InitFds(-1, -1, -1)
+HELD = bytes(len(NO_INIT_FDS))
 """Shape of the word that goes with what a session process hands over: a byte for each."""
 HELD_SPACE = _socket.CMSG_LEN(len(HELD) * array("i").itemsize)
 
 
-class Ends(NamedTuple):
+class SessionFds(NamedTuple):
     """Descriptors that a session is born with."""
 
     control: int
@@ -69,7 +69,10 @@ class Ends(NamedTuple):
 
 
 def serve(
-    entry: jail.Entry, ends: Ends, others: tuple[int, ...], session: session_process.SessionProcess
+    context: jail.JailContext,
+    ends: SessionFds,
+    others: tuple[int, ...],
+    session: session_process.SessionProcess,
 ) -> NoReturn:
     """Fork the session process, give up all rights, and serve the supervisor until it goes.
 
@@ -78,45 +81,48 @@ def serve(
     puts the jail on and says whether it holds, and waits until it is needed.
     """
     try:
-        _serve(entry, ends, others, session)
+        _serve(context, ends, others, session)
     finally:
         os._exit(1)  # Nothing may unwind into the frames of the zygote, whose copy this is.
 
 
 def _serve(
-    entry: jail.Entry, ends: Ends, others: tuple[int, ...], session: session_process.SessionProcess
+    context: jail.JailContext,
+    ends: SessionFds,
+    others: tuple[int, ...],
+    session: session_process.SessionProcess,
 ) -> NoReturn:
     try:
         set_handler(SIGCHLD, SIG_DFL)
-        if not entry.plan.asks_for("pid_namespace"):
+        if not context.plan.asks_for("pid_namespace"):
             sysapi.prctl(sysapi.PR_SET_CHILD_SUBREAPER, 1)
-        jail.join_cgroups(entry)
+        jail.join_cgroups(context)
         pid = sysapi.fork()
     except OSError as error:
         _fail(ends.control, JailError("session process", str(error)))
     if pid == 0:
         for fd in (ends.init, *others):
             os.close(fd)
-        _become_session_process(entry, ends)
+        _become_session_process(context, ends)
         session_process.serve(session, ends.guest)
     # Not os.closerange, which tries one number after the other where Python was built with a C
     # library that is older than close_range(2).
     sysapi.close_all_but((ends.control, ends.init))
     os.setsid()
     try:
-        jail.take(entry.prepared.init_steps, entry)
+        jail.apply(context.template.init_steps, context)
     except JailError as error:
         _fail(ends.control, error)
     with suppress(ConnectionError):
         os.write(ends.init, BOUND)
     held = _meet_session(ends.init)
-    entry.proc_fd = held.proc_fd
-    bell = Bell((ends.control, held.listener))
-    bell.wait()
-    children = Children(entry.proc_fd)
+    context.proc_fd = held.proc_fd
+    self_pipe = SelfPipe((ends.control, held.listener))
+    self_pipe.wait()
+    children = Children(context.proc_fd)
     children.watch(pid)
     control = GuestChannel(ends.control, "to_init", TO_GUEST_CAP_BYTES)
-    Init(entry, control, children, bell, held).attend()
+    Init(context, control, children, self_pipe, held).attend()
 
 
 def _fail(control_fd: int, error: JailError) -> NoReturn:
@@ -126,18 +132,18 @@ def _fail(control_fd: int, error: JailError) -> NoReturn:
     os._exit(1)
 
 
-def _meet_session(fd: int) -> jail.Held:
-    """What the session process hands over when it is in its jail. Ends this one if it failed."""
+def _meet_session(fd: int) -> jail.InitFds:
+    """What the session process hands over when it is in its jail. SessionFds this one if it failed."""
     session = _socket.socket(fileno=fd)
     word, ancillary, _flags, _address = session.recvmsg(len(HELD), HELD_SPACE)
     session.close()
     if not word:
         os._exit(1)  # The session process has said why.
     fds = iter(array("i", ancillary[0][2]) if ancillary else ())
-    return jail.Held(*(next(fds) if is_there else -1 for is_there in word))
+    return jail.InitFds(*(next(fds) if is_there else -1 for is_there in word))
 
 
-def _become_session_process(entry: jail.Entry, ends: Ends) -> None:
+def _become_session_process(context: jail.JailContext, ends: SessionFds) -> None:
     """Put the jail on, and tell the supervisor and the parent."""
     # A scheduling group of its own (autogroup, sched(7)): however many processes a snippet
     # starts, init gets to run beside them.
@@ -145,18 +151,18 @@ def _become_session_process(entry: jail.Entry, ends: Ends) -> None:
     _wire_standard_streams(ends.stdout, ends.stderr)
     init = os.pidfd_open(os.getppid())
     try:
-        held = jail.confine_session_process(entry)
+        held = jail.confine_session_process(context)
     except JailError as error:
         _fail(ends.control, error)
     if not os.read(ends.session, len(BOUND)):
         os._exit(1)  # Init has said why.
-    if entry.workspace != WORKSPACE:
-        os.environ.update(HOME=f"{entry.scratch}/{HOME}", TMPDIR=entry.scratch)
+    if context.workspace != WORKSPACE:
+        os.environ.update(HOME=f"{context.scratch}/{HOME}", TMPDIR=context.scratch)
     there = [fd for fd in held if fd >= 0]
     _hand_over(ends.session, bytes([fd >= 0 for fd in held]), there)
-    given = [init, *entry.directories]
+    given = [init, *context.directories]
     with suppress(ConnectionError):
-        _hand_over(ends.control, ready_frame(os.getpid(), entry.prepared.layers), given)
+        _hand_over(ends.control, ready_frame(os.getpid(), context.template.layers), given)
     for fd in there + given:
         os.close(fd)
 
@@ -178,7 +184,7 @@ def _wire_standard_streams(stdout_fd: int, stderr_fd: int) -> None:
         os.close(fd)
 
 
-class Bell:
+class SelfPipe:
     """Wakes an init: a child has ended, or there is something to read."""
 
     def __init__(self, sources: tuple[int, ...]) -> None:
@@ -193,7 +199,7 @@ class Bell:
         for source in (*sources, wake_read.fileno()):
             if source >= 0:
                 self._poll.register(source, select.POLLIN)
-        # A child that ended before now rang no bell.
+        # A child that ended before now rang no self_pipe.
         self._may_be_late = True
 
     def wait(self) -> list[int]:
@@ -218,16 +224,16 @@ class Init:
 
     def __init__(
         self,
-        entry: jail.Entry,
+        context: jail.JailContext,
         control: GuestChannel,
         children: Children,
-        bell: Bell,
-        held: jail.Held = NOTHING_HELD,
+        self_pipe: SelfPipe,
+        held: jail.InitFds = NO_INIT_FDS,
     ) -> None:
-        self._entry = entry
+        self._entry = context
         self._control = control
         self._children = children
-        self._bell = bell
+        self._self_pipe = self_pipe
         self._notifier: SeccompNotifier | None = None
         if held.listener >= 0:
             self._notifier = SeccompNotifier(
@@ -260,7 +266,7 @@ class Init:
                     while select.select([self._control], [], [], 0)[0]:
                         self._obey()
                     self._notifier.answer()
-            ready = self._bell.wait()
+            ready = self._self_pipe.wait()
 
     def _obey(self) -> None:
         try:
@@ -357,7 +363,7 @@ class Init:
             self._control.send(Ready(message.pid, list(self._entry.plan.layers)))
 
 
-def _attend_to_branch(entry: jail.Entry, control_fd: int) -> NoReturn:
+def _attend_to_branch(context: jail.JailContext, control_fd: int) -> NoReturn:
     """The first process of a branch, in its jail, goes on as an init."""
     control = GuestChannel(control_fd, "to_init", TO_GUEST_CAP_BYTES)
-    Init(entry, control, Children(entry.proc_fd), Bell((control_fd,))).attend()
+    Init(context, control, Children(context.proc_fd), SelfPipe((control_fd,))).attend()

@@ -234,7 +234,7 @@ def _remove_cgroup(name: str, parent_fd: int) -> None:
     except FileNotFoundError:
         return  # The supervisor was not killed and has cleaned up itself.
     with os.scandir(group_fd) as entries:
-        children = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        children = [context.name for context in entries if context.is_dir(follow_symlinks=False)]
     for child in children:
         os.rmdir(child, dir_fd=group_fd)
     os.close(group_fd)

@@ -48,8 +48,8 @@ def serve(plan: JailPlan, channel: GuestChannel, directory: str) -> NoReturn:
         # Workers that end are nobody's to wait for: the supervisor holds their pidfds.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         session = warm(plan, directory)
-        prepared = _prepare(plan)
-        place = Place(plan, prepared)
+        template = _prepare(plan)
+        place = NextNamespaces(plan, template)
         place.go_ahead()
         if place.failure is not None:
             raise place.failure
@@ -61,7 +61,7 @@ def serve(plan: JailPlan, channel: GuestChannel, directory: str) -> NoReturn:
             [layer for layer in plan.layers],
             platform.python_version(),
             time.monotonic() - started,
-            prepared.data_bytes,
+            template.data_bytes,
         )
     )
     _fork_workers(plan, channel, session, place)
@@ -173,21 +173,21 @@ def _data_bytes() -> int:
     raise JailError("memory", "/proc/self/status has no line VmData")
 
 
-class Place:
+class NextNamespaces:
     """Where the zygote stands: at home, or in the namespaces of the session that comes next."""
 
-    def __init__(self, plan: JailPlan, prepared: jail.NamespacesReady) -> None:
+    def __init__(self, plan: JailPlan, template: jail.NamespacesReady) -> None:
         self._plan = plan
-        self._prepared = prepared
+        self._template = template
         self._home = [
             (os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), kind)
             for layer, name, kind in RETURNS
             if plan.asks_for(layer)
         ]
-        self.entry = jail.Entry(plan, prepared)
+        self.context = jail.JailContext(plan, template)
         """That of the session that comes next."""
         self.guest_end, self.init_end = -1, -1
-        """Ends of a socket pair on which the session process will speak to its init."""
+        """SessionFds of a socket pair on which the session process will speak to its init."""
         self.failure: JailError | None = None
 
     @property
@@ -198,7 +198,7 @@ class Place:
         """Move to the namespaces of the next session; `failure` says if that cannot be."""
         self.failure = None
         try:
-            jail.take(self._prepared.ahead_steps, self.entry)
+            jail.apply(self._template.ahead_steps, self.context)
             guest_end, init_end = _socket.socketpair()
             self.guest_end, self.init_end = guest_end.detach(), init_end.detach()
         except JailError as error:
@@ -209,15 +209,18 @@ class Place:
         for fd, kind in self._home:
             # unshare(CLONE_NEWPID) works once for each return to the own pid namespace.
             sysapi.setns(fd, kind)
-        for fd in (*self.entry.directories, self.guest_end, self.init_end):
+        for fd in (*self.context.directories, self.guest_end, self.init_end):
             if fd >= 0:
                 os.close(fd)
-        self.entry = jail.Entry(self._plan, self._prepared)
+        self.context = jail.JailContext(self._plan, self._template)
         self.guest_end = self.init_end = -1
 
 
 def _fork_workers(
-    plan: JailPlan, channel: GuestChannel, session: session_process.SessionProcess, place: Place
+    plan: JailPlan,
+    channel: GuestChannel,
+    session: session_process.SessionProcess,
+    place: NextNamespaces,
 ) -> NoReturn:
     while True:
         try:
@@ -226,14 +229,14 @@ def _fork_workers(
             os._exit(0)
         assert isinstance(request, Spawn)
         descriptors = channel.take_descriptors(SPAWN_DESCRIPTORS + request.cgroups)
-        entry = place.entry
-        entry.host_id = jail.host_id(plan, request.session)
-        entry.cgroup_fds = descriptors[SPAWN_DESCRIPTORS:]
+        context = place.context
+        context.host_id = jail.host_id(plan, request.session)
+        context.cgroup_fds = descriptors[SPAWN_DESCRIPTORS:]
         if request.directory:
-            entry.workspace = f"{request.directory}/workspace"
-            entry.scratch = f"{request.directory}/tmp"
+            context.workspace = f"{request.directory}/workspace"
+            context.scratch = f"{request.directory}/tmp"
         control, guest, stdout, stderr = descriptors[:SPAWN_DESCRIPTORS]
-        ends = init.Ends(control, guest, stdout, stderr, place.init_end, place.guest_end)
+        ends = init.SessionFds(control, guest, stdout, stderr, place.init_end, place.guest_end)
         try:
             if place.failure is not None:
                 raise place.failure
@@ -246,7 +249,7 @@ def _fork_workers(
             answer.send(Failed(error.step, error.detail))
             answer.close()
         if is_worker:
-            init.serve(entry, ends, (channel.fileno(), *place.home_fds), session)
+            init.serve(context, ends, (channel.fileno(), *place.home_fds), session)
         for fd in descriptors:
             os.close(fd)
         place.go_home()

@@ -43,21 +43,21 @@ _OF_EACH_BRANCH = (
 
 _MADE_HERE = [name for name, _kind in branch.KINDS if name not in ("user", "pid")]
 
-BecomeInit = Callable[[jail.Entry, int], NoReturn]
+BecomeInit = Callable[[jail.JailContext, int], NoReturn]
 
 
-def serve(entry: jail.Entry, channel_fd: int, become_init: BecomeInit) -> NoReturn:
+def serve(context: jail.JailContext, channel_fd: int, become_init: BecomeInit) -> NoReturn:
     """Make a branch for each `BuildNamespaces`, until the host closes the channel. Called in a fork of init.
 
     What fails is told on the control channel of the branch, and ends the maker.
     """
     try:
-        _serve(entry, channel_fd, become_init)
+        _serve(context, channel_fd, become_init)
     finally:
         os._exit(1)  # Nothing may unwind into the frames of init.
 
 
-def _serve(entry: jail.Entry, channel_fd: int, become_init: BecomeInit) -> NoReturn:
+def _serve(context: jail.JailContext, channel_fd: int, become_init: BecomeInit) -> NoReturn:
     sysapi.close_all_but((channel_fd,))
     channel = GuestChannel(channel_fd, "to_init", TO_GUEST_CAP_BYTES)
     os.setsid()
@@ -69,7 +69,7 @@ def _serve(entry: jail.Entry, channel_fd: int, become_init: BecomeInit) -> NoRet
     sysapi.bound_capabilities()
     sources = branch.open_own_filesystems()
     user, home = branch.open_namespaces(("user", "mnt"))
-    prepared = pack(NamespacesReady(len(branch.KINDS)))
+    template = pack(NamespacesReady(len(branch.KINDS)))
     while True:
         try:
             message = channel.receive()
@@ -77,7 +77,7 @@ def _serve(entry: jail.Entry, channel_fd: int, become_init: BecomeInit) -> NoRet
             os._exit(0)
         assert isinstance(message, BuildNamespaces)
         control_fd, *cgroup_fds = channel.take_descriptors(1 + message.cgroups)
-        own = dataclasses.replace(entry, cgroup_fds=cgroup_fds, directories=[], proc_fd=-1)
+        own = dataclasses.replace(context, cgroup_fds=cgroup_fds, directories=[], proc_fd=-1)
         try:
             _furnish(own, sources)
             made = branch.open_namespaces(_MADE_HERE)
@@ -88,7 +88,7 @@ def _serve(entry: jail.Entry, channel_fd: int, become_init: BecomeInit) -> NoRet
         if is_init:
             channel.close()
             os.close(home)
-            _settle_init(own, control_fd, prepared, user, made)
+            _settle_init(own, control_fd, template, user, made)
             for fd in (*sources, *own.directories, *made, user):
                 os.close(fd)
             become_init(own, control_fd)
@@ -98,26 +98,26 @@ def _serve(entry: jail.Entry, channel_fd: int, become_init: BecomeInit) -> NoRet
 
 
 def _settle_init(
-    entry: jail.Entry, control_fd: int, prepared: bytes, user: int, made: Sequence[int]
+    context: jail.JailContext, control_fd: int, template: bytes, user: int, made: Sequence[int]
 ) -> None:
-    """In the first process of a pid namespace: what is left to do. Ends it if something fails.
+    """In the first process of a pid namespace: what is left to do. SessionFds it if something fails.
 
     Each page that is touched here is copied for each branch: what the maker could do, it did.
     """
     os.setsid()
     try:
         with step("process listing"):
-            jail.mount_proc(entry)
+            jail.mount_proc(context)
             [pid_namespace] = branch.open_namespaces(("pid",))
         with step("capabilities"):
             sysapi.clear_capability_sets()
-            jail.verify(jail.facts_of(entry.plan, jail.FIRST_LAYERS))
+            jail.verify(jail.facts_of(context.plan, jail.FIRST_LAYERS))
     except JailError as error:
         say_why_not(GuestChannel(control_fd, "to_init", TO_GUEST_CAP_BYTES), error)
         os._exit(1)
-    fds = array("i", (user, pid_namespace, *made, *entry.directories))
+    fds = array("i", (user, pid_namespace, *made, *context.directories))
     control = socket.socket(fileno=control_fd)
-    control.sendmsg([prepared], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+    control.sendmsg([template], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
     control.detach()
     os.close(pid_namespace)
 
@@ -132,16 +132,16 @@ def say_why_not(channel: GuestChannel, error: JailError | OSError) -> None:
     channel.close()
 
 
-def _furnish(entry: jail.Entry, sources: list[int]) -> None:
+def _furnish(context: jail.JailContext, sources: list[int]) -> None:
     """Enter the namespaces of the next branch and furnish them. Raises JailError."""
     with step("control groups"):
         # Before the file systems, whose pages are charged to the group of who writes them.
-        jail.join_cgroups(entry)
+        jail.join_cgroups(context)
     with step("namespaces"):
         sysapi.unshare(_OF_EACH_BRANCH)
     with step("file systems"):
-        jail.mount_filesystems(entry, jail.filesystems_of(entry.plan, GUEST_ID))
-        for source, target in zip(sources, entry.directories, strict=True):
+        jail.mount_filesystems(context, jail.filesystems_of(context.plan, GUEST_ID))
+        for source, target in zip(sources, context.directories, strict=True):
             branch.copy_tree(source, target)
     with step("loopback"):
         sysapi.bring_loopback_up()

@@ -90,7 +90,7 @@ class Filesystem(NamedTuple):
 
 
 @dataclass
-class Prepared:
+class JailTemplate:
     """What a zygote makes once, so that a session costs little."""
 
     seccomp_program: bytes
@@ -124,11 +124,11 @@ class Prepared:
 
 
 @dataclass
-class Entry:
+class JailContext:
     """One session on its way into the jail, from before anything is known of it."""
 
     plan: JailPlan
-    prepared: Prepared
+    template: JailTemplate
     directories: list[int] = field(default_factory=list)
     """Descriptors of the workspace, /tmp and /dev/shm, for the host."""
     host_id: int = -1
@@ -143,13 +143,13 @@ class Entry:
     """A listing of this pid namespace for init; the guest's own /proc hides processes."""
 
 
-Step = Callable[[Entry], None]
+Step = Callable[[JailContext], None]
 Holds = Callable[[], bool]
 Fact = tuple[str, Holds]
 """A layer, and what asks the kernel whether it holds for this process."""
 
 
-class Held(NamedTuple):
+class InitFds(NamedTuple):
     """Descriptors that the session process hands to its init; -1 for what there is not."""
 
     listener: int
@@ -158,31 +158,31 @@ class Held(NamedTuple):
     proc_fd: int
 
 
-def confine_session_process(entry: Entry) -> Held:
+def confine_session_process(context: JailContext) -> InitFds:
     """The steps of the session process, then what is its alone: Landlock and the call filter.
 
     Init stays outside of both. It makes the namespaces of a branch, and without a pid namespace
     it reads the host's /proc to find what it is to kill; it runs no guest code. Raises JailError.
     """
     listener = -1
-    plan = entry.plan
-    take(entry.prepared.session_steps, entry)
+    plan = context.plan
+    take(context.template.session_steps, context)
     if plan.asks_for("landlock"):
         with step("restrict paths"):
-            _restrict_paths(entry)
+            _restrict_paths(context)
     if plan.asks_for("seccomp"):
         with step("filter calls"):
             listens = plan.tier == "namespaces"
-            listener = seccomp.install(entry.prepared.seccomp_program, listen=listens)
-    close_rule_fds(entry)
+            listener = seccomp.install(context.template.seccomp_program, listen=listens)
+    close_rule_fds(context)
     with step("verify"):
-        verify(entry.prepared.final_facts)
-    return Held(listener, entry.user_namespace, entry.proc_fd)
+        verify(context.template.final_facts)
+    return InitFds(listener, context.user_namespace, context.proc_fd)
 
 
-def close_rule_fds(entry: Entry) -> None:
+def close_rule_fds(context: JailContext) -> None:
     """Close what rules were made from: paths of the zygote, its own /proc among them."""
-    for fd in entry.prepared.rule_fds:
+    for fd in context.template.rule_fds:
         os.close(fd)
 
 
@@ -202,21 +202,21 @@ def steps_of(plan: JailPlan, rows: Sequence[LayerStep]) -> tuple[Step, ...]:
     return tuple(row.apply for row in rows if row.applies_to(plan))
 
 
-def take(steps: Sequence[Step], entry: Entry) -> None:
+def take(steps: Sequence[Step], context: JailContext) -> None:
     """Take this process, and all that it will fork from then on, into the jail, for good.
 
     Raises JailError.
     """
     for apply in steps:
         try:
-            apply(entry)
+            apply(context)
         except (OSError, ValueError) as error:
             name = apply.__name__.strip("_").replace("_", " ")
             raise JailError(name, str(error)) from error
 
 
-def join_cgroups(entry: Entry) -> None:
-    for fd in entry.cgroup_fds:
+def join_cgroups(context: JailContext) -> None:
+    for fd in context.cgroup_fds:
         # "0" to a file of *threads* moves the caller alone, without the global lock that makes
         # a write to cgroup.procs wait for an RCU grace period: 0.4 ms against 15 ms, measured.
         os.write(fd, b"0")
@@ -241,59 +241,59 @@ def filesystems_of(plan: JailPlan, owner: int) -> tuple[Filesystem, ...]:
     )
 
 
-def mount_filesystems(entry: Entry, filesystems: Sequence[Filesystem]) -> None:
+def mount_filesystems(context: JailContext, filesystems: Sequence[Filesystem]) -> None:
     """Mount them over what is there, and keep what the user has below."""
     covered = [
-        (target, sysapi.clone_tree(target, recursive=True)) for target in entry.prepared.covered
+        (target, sysapi.clone_tree(target, recursive=True)) for target in context.template.covered
     ]
     for path, options in filesystems:
         sysapi.mount("tmpfs", path, "tmpfs", sysapi.MS_NOSUID | sysapi.MS_NODEV, options)
-        entry.directories.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        context.directories.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     for target, fd in covered:
         os.makedirs(target, exist_ok=True)
         sysapi.attach_mount(fd, target)
         os.close(fd)
 
 
-def _make_namespaces(entry: Entry) -> None:
-    if entry.prepared.namespaces:
+def _make_namespaces(context: JailContext) -> None:
+    if context.template.namespaces:
         # Children of this process, not itself, will be in the pid namespace.
-        sysapi.unshare(entry.prepared.namespaces)
+        sysapi.unshare(context.template.namespaces)
 
 
-def _make_workspace(entry: Entry) -> None:
-    mount_filesystems(entry, entry.prepared.filesystems)
-    os.mkdir(HOME, mode=0o700, dir_fd=entry.directories[1])
+def _make_workspace(context: JailContext) -> None:
+    mount_filesystems(context, context.template.filesystems)
+    os.mkdir(HOME, mode=0o700, dir_fd=context.directories[1])
 
 
-def _bring_loopback_up(_entry: Entry) -> None:
+def _bring_loopback_up(_entry: JailContext) -> None:
     sysapi.bring_loopback_up()
 
 
-def _enter_cgroup_namespace(entry: Entry) -> None:
+def _enter_cgroup_namespace(context: JailContext) -> None:
     # Its root is the group that the process is in at this moment.
     sysapi.unshare(sysapi.CLONE_NEWCGROUP)
 
 
-def _own_workspace(entry: Entry) -> None:
-    owner = entry.host_id
+def _own_workspace(context: JailContext) -> None:
+    owner = context.host_id
     if owner != os.getuid():
-        for fd in entry.directories:
+        for fd in context.directories:
             os.chown(fd, owner, owner)
-        os.chown(HOME, owner, owner, dir_fd=entry.directories[1])
+        os.chown(HOME, owner, owner, dir_fd=context.directories[1])
 
 
-def _open_workspace(entry: Entry) -> None:
-    for path in (entry.workspace, entry.scratch):
-        entry.directories.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+def _open_workspace(context: JailContext) -> None:
+    for path in (context.workspace, context.scratch):
+        context.directories.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
-def mount_proc(entry: Entry) -> None:
+def mount_proc(context: JailContext) -> None:
     """A /proc of the pid namespace that this process is in; the zygote cannot make it ahead."""
     attributes = MOUNT_ATTRIBUTES | sysapi.MS_NOEXEC
     listing = sysapi.new_filesystem("proc", [("subset", "pid")], attributes)
     # A mount that is attached nowhere cannot be opened by path; init lists it by descriptor.
-    entry.proc_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=listing)
+    context.proc_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=listing)
     os.close(listing)
     options = [("subset", "pid"), ("hidepid", "invisible")]
     fd = sysapi.new_filesystem("proc", options, attributes)
@@ -301,25 +301,25 @@ def mount_proc(entry: Entry) -> None:
     os.close(fd)
 
 
-def _take_host_id(entry: Entry) -> None:
+def _take_host_id(context: JailContext) -> None:
     sysapi.prctl(sysapi.PR_SET_KEEPCAPS, 1)
-    _change_ids(entry)
+    _change_ids(context)
 
 
-def _change_ids(entry: Entry) -> None:
-    host_id = entry.host_id
+def _change_ids(context: JailContext) -> None:
+    host_id = context.host_id
     if host_id != os.getuid():
         os.setgroups([])
         os.setresgid(host_id, host_id, host_id)
         os.setresuid(host_id, host_id, host_id)
 
 
-def _enter_user_namespace(entry: Entry) -> None:
+def _enter_user_namespace(context: JailContext) -> None:
     sysapi.unshare(sysapi.CLONE_NEWUSER)
     # A change of ids made this process undumpable, and its map files root's.
     sysapi.prctl(sysapi.PR_SET_DUMPABLE, 1)
-    write_id_maps(entry.host_id)
-    entry.user_namespace = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    write_id_maps(context.host_id)
+    context.user_namespace = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def write_id_maps(outside: int) -> None:
@@ -336,8 +336,8 @@ def write_id_maps(outside: int) -> None:
             os.close(fd)
 
 
-def _enter_workspace(entry: Entry) -> None:
-    os.chdir(entry.workspace)
+def _enter_workspace(context: JailContext) -> None:
+    os.chdir(context.workspace)
     os.umask(0o022)
 
 
@@ -370,44 +370,44 @@ def _capped(limit: tuple[int, int]) -> tuple[int, int]:
     return which, value if hard == resource.RLIM_INFINITY else min(value, hard)
 
 
-def _set_rlimits(entry: Entry) -> None:
-    for which, both in entry.prepared.limits:
+def _set_rlimits(context: JailContext) -> None:
+    for which, both in context.template.limits:
         resource.setrlimit(which, both)
 
 
-def _drop_capabilities(entry: Entry) -> None:
+def _drop_capabilities(context: JailContext) -> None:
     sysapi.drop_capabilities()
 
 
-def _forbid_new_privileges(entry: Entry) -> None:
+def _forbid_new_privileges(context: JailContext) -> None:
     sysapi.prctl(sysapi.PR_SET_NO_NEW_PRIVS, 1)
 
 
-def _become_undumpable(entry: Entry) -> None:
+def _become_undumpable(context: JailContext) -> None:
     sysapi.prctl(sysapi.PR_SET_DUMPABLE, 0)
 
 
-def _restrict_paths(entry: Entry) -> None:
-    prepared = entry.prepared
-    assert prepared.ruleset is not None
-    if prepared.ready_rules >= 0:
-        landlock.put_on(prepared.ready_rules, prepared.ruleset.flags)
+def _restrict_paths(context: JailContext) -> None:
+    template = context.template
+    assert template.ruleset is not None
+    if template.ready_rules >= 0:
+        landlock.put_on(template.ready_rules, template.ruleset.flags)
     else:
-        writable = (entry.workspace, entry.scratch)
-        prepared.ruleset.restrict([landlock.PathRule(path, "rw") for path in writable])
+        writable = (context.workspace, context.scratch)
+        template.ruleset.restrict([landlock.PathRule(path, "rw") for path in writable])
 
 
-def _clear_capabilities(_entry: Entry) -> None:
+def _clear_capabilities(_entry: JailContext) -> None:
     sysapi.clear_capability_sets()
 
 
-def _filter_own_calls(entry: Entry) -> None:
-    if entry.prepared.init_program:
-        seccomp.install(entry.prepared.init_program)
+def _filter_own_calls(context: JailContext) -> None:
+    if context.template.init_program:
+        seccomp.install(context.template.init_program)
 
 
-def _verify(entry: Entry) -> None:
-    verify(entry.prepared.inherited_facts)
+def _verify(context: JailContext) -> None:
+    verify(context.template.inherited_facts)
 
 
 AHEAD_STEPS = (

@@ -64,12 +64,12 @@ if TYPE_CHECKING:
     from sandbox.policy.limits import Limits
     from sandbox.policy.policy import ImportPolicy, Mount, Policy
     from sandbox.protocol.messages import Checked
-    from sandbox.session.copies import Checkpoint, CheckpointState
+    from sandbox.session.checkpoints import Checkpoint, CheckpointState
     from sandbox.session.session import AsyncSession, BestOf
 
 _NAMES = {  # module: what users may import of it
     "sandbox.blocking": "Sandbox Session",
-    "sandbox.session.copies": "Checkpoint CheckpointState",
+    "sandbox.session.checkpoints": "Checkpoint CheckpointState",
     "sandbox.engine": "AsyncSandbox",
     "sandbox.errors": (
         "BranchesTooDeep CheckpointDropped CopyRefused EngineTimeout EnvironmentFailed"

@@ -25,7 +25,7 @@ from sandbox.outcome import Outcome
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
 from sandbox.protocol.messages import Checked
-from sandbox.session.copies import Checkpoint, CheckpointState
+from sandbox.session.checkpoints import Checkpoint, CheckpointState
 from sandbox.session.lifetime import RETENTION_S
 from sandbox.session.session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT, AsyncSession, BestOf
 

@@ -31,11 +31,11 @@ from sandbox.processes.cgroup import SessionGroup
 from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import CODE_CAP_BYTES, TO_GUEST_CAP_BYTES, Check, Checked, Message
 from sandbox.protocol.plan import CHECKPOINTS_CAP
+from sandbox.session.checkpoints import Checkpoint, Checkpoints, CheckpointState, to_its_end
 from sandbox.session.conclusion import conclude, too_much_held
-from sandbox.session.copies import Checkpoint, CheckpointState, Copies, to_its_end
+from sandbox.session.file_snapshots import Snapshot, Snapshots
 from sandbox.session.lifetime import RETENTION_S, Lifetime
 from sandbox.session.run import Gone, Ran, Sink, SnippetRun
-from sandbox.session.snapshots import Snapshot, Snapshots
 from sandbox.session.workspace import Listing, Workspace, changes, deleted
 
 if TYPE_CHECKING:
@@ -90,13 +90,13 @@ class AsyncSession:
         self._worker: Worker | None = None
         self._files: Workspace | None = None
         self._listing: Listing | None = {}
-        self._copies: Copies | None = None
+        self._copies: Checkpoints | None = None
         self._number = 0
         self._running: SnippetRun | None = None
         self._is_closed = False
         self._loss: SessionError | None = None
         self._takes_files_back = box.policy.files == "rollback"
-        self._snapshots: Snapshots | None = None
+        self._snapshots: FileSnapshots | None = None
         self._marked_files: dict[int, Snapshot] = {}
         self._lifetime = Lifetime(
             ttl_s=ttl_s,
@@ -210,7 +210,7 @@ class AsyncSession:
         """
         made: list[Checkpoint] = []
 
-        async def mark(copies: Copies) -> None:
+        async def mark(copies: Checkpoints) -> None:
             made.append(await copies.add(name, self._number))
             if self._snapshots is not None:
                 self._marked_files[made[0].id] = await asyncio.to_thread(self._snapshots.take)
@@ -233,7 +233,7 @@ class AsyncSession:
         has begun is carried out all the same.
         """
 
-        async def go_back(copies: Copies) -> None:
+        async def go_back(copies: Checkpoints) -> None:
             await copies.restore(checkpoint)
             if self._snapshots is not None:
                 files = self._marked_files[checkpoint.id]
@@ -384,12 +384,12 @@ class AsyncSession:
             files_cap=plan.workspace_files,
         )
         if self._takes_files_back:
-            self._snapshots = Snapshots(self._files)
-        self._copies = Copies(worker, most=self._checkpoints, bytes_cap=self._checkpoint_bytes)
+            self._snapshots = FileSnapshots(self._files)
+        self._copies = Checkpoints(worker, most=self._checkpoints, bytes_cap=self._checkpoint_bytes)
         self._rest(worker)
 
     @asynccontextmanager
-    async def _exchange(self) -> AsyncIterator[Copies]:
+    async def _exchange(self) -> AsyncIterator[Checkpoints]:
         """Talk to the session's processes between snippets; the caller holds the turn."""
         worker, copies = self._go_to_work()
         try:
@@ -402,7 +402,7 @@ class AsyncSession:
         finally:
             self._come_to_rest(worker)
 
-    def _go_to_work(self) -> tuple[Worker, Copies]:
+    def _go_to_work(self) -> tuple[Worker, Checkpoints]:
         worker = self._live_worker()
         assert self._copies is not None
         self._lifetime.work()

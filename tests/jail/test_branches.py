@@ -37,7 +37,7 @@ from sandbox import (
 from sandbox.guest.kernel.sysapi import ARCH
 from sandbox.guest.kernel.syscalls import NUMBERS
 from sandbox.outcome import Completed, LimitExceeded, Outcome, Raised, outcome_to_json
-from sandbox.session.copies import Checkpoint
+from sandbox.session.checkpoints import Checkpoint
 from tests.jail.bait import Bait
 from tests.jail.corpus import Attack
 from tests.jail.test_attacks import (

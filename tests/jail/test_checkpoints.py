@@ -6,7 +6,7 @@ import pytest
 
 from sandbox import AsyncSandbox, CheckpointDropped, Policy, PolicyError, Sandbox, Session
 from sandbox.errors import CopyRefused
-from sandbox.session.copies import Checkpoint
+from sandbox.session.checkpoints import Checkpoint
 from tests.jail.corpus import Tier
 
 

@@ -20,7 +20,7 @@ from sandbox import (
     SessionExpired,
 )
 from sandbox.session import lifetime
-from sandbox.session.snapshots import Snapshot, Snapshots
+from sandbox.session.file_snapshots import Snapshot, Snapshots
 from tests.jail.corpus import Tier
 
 SOON_S = 5.0
@@ -265,14 +265,14 @@ async def test_a_close_while_files_are_copied_ends_what_waits_for_them(
         await session.run("open('a', 'w').write('before')")
         mark = await session.checkpoint()
         name = "restore" if what == "rollback" else "take"
-        copy = getattr(Snapshots, name)
+        copy = getattr(FileSnapshots, name)
 
-        def copy_slowly(self: Snapshots, *arguments: Snapshot) -> object:
+        def copy_slowly(self: FileSnapshots, *arguments: Snapshot) -> object:
             has_begun.set()
             assert may_go_on.wait(10)
             return copy(self, *arguments)
 
-        monkeypatch.setattr(Snapshots, name, copy_slowly)
+        monkeypatch.setattr(FileSnapshots, name, copy_slowly)
         calls = {
             "run": lambda: session.run("1"),
             "checkpoint": lambda: session.checkpoint(),

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 
 from sandbox import Limits, Policy, Sandbox, Session, SessionLost
 from sandbox.outcome import Completed, Died, LimitExceeded, Outcome, Raised
-from sandbox.session.copies import Checkpoint
+from sandbox.session.checkpoints import Checkpoint
 from tests.jail.corpus import Tier
 
 MiB = 1024 * 1024

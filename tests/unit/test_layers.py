@@ -42,7 +42,7 @@ HOST_ORDER = (
         "sandbox.session.workspace",
         "sandbox.session.lifetime",
     ),
-    ("sandbox.session.snapshots",),
+    ("sandbox.session.file_snapshots",),
     ("sandbox.doctor.features",),
     ("sandbox.processes.inherited", "sandbox.processes.directories"),
     ("sandbox.processes.namespace_builder",),
@@ -50,7 +50,7 @@ HOST_ORDER = (
     ("sandbox.processes.supervisor",),
     (
         "sandbox.session.run",
-        "sandbox.session.copies",
+        "sandbox.session.checkpoints",
         "sandbox.session.conclusion",
         "sandbox.session.session",
     ),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox.session.snapshots import Snapshots
+from sandbox.session.file_snapshots import Snapshots
 from sandbox.session.workspace import Workspace
 
 NAMES = ("a.txt", "b/c.txt", "b/d/e.bin")
@@ -22,7 +22,7 @@ class Folder:
         self.root = root
         fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         self.files = Workspace(fd, owner=None, bytes_cap=CAP_BYTES, files_cap=100)
-        self.snapshots = Snapshots(self.files)
+        self.snapshots = FileSnapshots(self.files)
 
     def content(self) -> dict[str, bytes]:
         return {path: self.files.get(path) for path in self.files.listing()}

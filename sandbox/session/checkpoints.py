@@ -68,7 +68,7 @@ class CheckpointState:
     private_bytes: int
 
 
-class Copies:
+class Checkpoints:
     """The checkpoints of one session, oldest first, within bounds."""
 
     def __init__(self, worker: Worker, *, most: int, bytes_cap: int) -> None:

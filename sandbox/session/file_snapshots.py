@@ -23,7 +23,7 @@ class Snapshot(NamedTuple):
     blobs: dict[str, _Blob]
 
 
-class Snapshots:
+class FileSnapshots:
     """Takes and restores snapshots of one workspace."""
 
     def __init__(self, files: Workspace) -> None:

@@ -32,9 +32,9 @@ from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import CODE_CAP_BYTES, TO_GUEST_CAP_BYTES, Check, Checked, Message
 from sandbox.protocol.plan import CHECKPOINTS_CAP
 from sandbox.session.checkpoints import Checkpoint, Checkpoints, CheckpointState, to_its_end
-from sandbox.session.conclusion import conclude, too_much_held
 from sandbox.session.file_snapshots import Snapshot, Snapshots
 from sandbox.session.lifetime import RETENTION_S, Lifetime
+from sandbox.session.outcomes import outcome_of, too_much_held
 from sandbox.session.run import Gone, Ran, Sink, SnippetRun
 from sandbox.session.workspace import Listing, Workspace, changes, deleted
 
@@ -469,7 +469,7 @@ class AsyncSession:
             raise asyncio.CancelledError
         if isinstance(ran.end, Gone) and ran.breach is None:
             raise self._loss or SessionLost("its processes were ended from outside")
-        return conclude(worker, ran, artifacts, allowed)
+        return outcome_of(worker, ran, artifacts, allowed)
 
     async def _artifacts(self, files: Workspace, before: Listing, ran: Ran) -> tuple[Artifact, ...]:
         self._keep_raw_output(files, ran)

@@ -51,7 +51,7 @@ HOST_ORDER = (
     (
         "sandbox.session.run",
         "sandbox.session.checkpoints",
-        "sandbox.session.conclusion",
+        "sandbox.session.outcomes",
         "sandbox.session.session",
     ),
     ("sandbox.processes.pool",),

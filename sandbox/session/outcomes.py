@@ -28,7 +28,9 @@ NEARLY_ALL = 0.9
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def conclude(worker: Worker, ran: Ran, artifacts: tuple[Artifact, ...], limits: Limits) -> Outcome:
+def outcome_of(
+    worker: Worker, ran: Ran, artifacts: tuple[Artifact, ...], limits: Limits
+) -> Outcome:
     """The outcome of a run: limits first, then how the process ended, then what it said."""
     end = ran.end
     done = end if isinstance(end, Done) else None

@@ -26,7 +26,7 @@ from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
 from sandbox.protocol.messages import Checked
 from sandbox.session.checkpoints import Checkpoint, CheckpointState
-from sandbox.session.lifetime import RETENTION_S
+from sandbox.session.expiry import RETENTION_S
 from sandbox.session.session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT, AsyncSession, BestOf
 
 T = TypeVar("T")

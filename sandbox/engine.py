@@ -19,7 +19,7 @@ from sandbox.processes.pool import Pool
 from sandbox.processes.supervisor import Zygote
 from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import Checked
-from sandbox.session.lifetime import RETENTION_S
+from sandbox.session.expiry import RETENTION_S
 from sandbox.session.session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT, AsyncSession
 
 POOL_SIZE = 2

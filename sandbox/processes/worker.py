@@ -29,9 +29,9 @@ from sandbox.errors import (
 from sandbox.processes import inherited
 from sandbox.processes.cgroup import SessionGroup
 from sandbox.processes.host_channel import HostChannel
-from sandbox.processes.lifecycle import Event, State, after
 from sandbox.processes.meter import Meter
 from sandbox.processes.namespace_builder import NamespaceBuilder
+from sandbox.processes.worker_state import Event, State, after
 from sandbox.protocol.messages import (
     NO_PROCESS,
     TO_HOST_CAP_BYTES,

@@ -20,9 +20,9 @@ from sandbox.errors import (
     SessionLost,
 )
 from sandbox.processes.host_channel import HostChannel
-from sandbox.processes.lifecycle import Event
 from sandbox.processes.meter import private_bytes
 from sandbox.processes.worker import Worker
+from sandbox.processes.worker_state import Event
 from sandbox.protocol.messages import CopyResult, ForkCopy, Measure, Measured
 
 COPY_WITHIN_S = 10.0

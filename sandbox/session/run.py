@@ -22,10 +22,10 @@ from sandbox.outcome import Denial, Limit, State, Usage
 from sandbox.policy.limits import Limits
 from sandbox.processes.cgroup import COPYING, CpuTime
 from sandbox.processes.host_channel import HostChannel
-from sandbox.processes.lifecycle import Event
-from sandbox.processes.lifecycle import State as WorkerState
 from sandbox.processes.meter import TICK_S
 from sandbox.processes.worker import Worker
+from sandbox.processes.worker_state import Event
+from sandbox.processes.worker_state import State as WorkerState
 from sandbox.protocol.messages import Denied, Display, Done, Message, Run
 from sandbox.protocol.plan import ENGINE_PROCESSES
 from sandbox.session.output import Decoded, HeadTailBuffer, StreamDecoder

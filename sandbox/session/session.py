@@ -32,8 +32,8 @@ from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import CODE_CAP_BYTES, TO_GUEST_CAP_BYTES, Check, Checked, Message
 from sandbox.protocol.plan import CHECKPOINTS_CAP
 from sandbox.session.checkpoints import Checkpoint, Checkpoints, CheckpointState, to_its_end
+from sandbox.session.expiry import RETENTION_S, Expiry
 from sandbox.session.file_snapshots import Snapshot, Snapshots
-from sandbox.session.lifetime import RETENTION_S, Lifetime
 from sandbox.session.outcomes import outcome_of, too_much_held
 from sandbox.session.run import Gone, Ran, Sink, SnippetRun
 from sandbox.session.workspace import Listing, Workspace, changes, deleted
@@ -98,7 +98,7 @@ class AsyncSession:
         self._takes_files_back = box.policy.files == "rollback"
         self._snapshots: FileSnapshots | None = None
         self._marked_files: dict[int, Snapshot] = {}
-        self._lifetime = Lifetime(
+        self._expiry = Expiry(
             ttl_s=ttl_s,
             retention_s=retention_s,
             freeze=lambda: self._pause(stopped=True),
@@ -194,12 +194,12 @@ class AsyncSession:
     @property
     def expires_at(self) -> float | None:
         """When the session expires, in seconds since the epoch; None for never."""
-        return self._lifetime.expires_at
+        return self._expiry.expires_at
 
     async def extend(self, ttl_s: float) -> None:
         """Let the session expire `ttl_s` seconds from now, and not before."""
         self._live_worker()
-        self._lifetime.extend(ttl_s)
+        self._expiry.extend(ttl_s)
 
     async def checkpoint(self, name: str | None = None) -> Checkpoint:
         """A handle to the variables as they are now, for `rollback`.
@@ -286,7 +286,7 @@ class AsyncSession:
         the session are dropped when a branch takes its place.
         """
         branches = await self.fork(len(snippets))
-        self._lifetime.work()
+        self._expiry.work()
         try:
             runs = (
                 branch.run(code, limits=limits)
@@ -302,7 +302,7 @@ class AsyncSession:
                 await self._become(branches[winner])
             return BestOf(winner, tuple(outcomes))
         finally:
-            self._lifetime.rest()
+            self._expiry.rest()
             await asyncio.gather(*(branch.close() for branch in branches))
 
     async def try_run(
@@ -357,7 +357,7 @@ class AsyncSession:
         if self._is_closed or os.getpid() != self._made_in:
             return
         self._is_closed = True
-        self._lifetime.end()
+        self._expiry.end()
         if self._turn.locked() and self._worker is not None:
             # The end of the processes tells who has the turn, and must be listening for it till
             # then. What it has a thread do, with the files, goes to its end.
@@ -372,7 +372,7 @@ class AsyncSession:
     async def _open(self) -> None:
         if self._worker is None and not self._is_closed:
             self._adopt(await self._box.take())
-            self._lifetime.begin()
+            self._expiry.begin()
 
     def _adopt(self, worker: Worker) -> None:
         plan = worker.plan
@@ -405,13 +405,13 @@ class AsyncSession:
     def _go_to_work(self) -> tuple[Worker, Checkpoints]:
         worker = self._live_worker()
         assert self._copies is not None
-        self._lifetime.work()
+        self._expiry.work()
         return worker, self._copies
 
     def _come_to_rest(self, worker: Worker) -> None:
         if worker.is_live:
             self._rest(worker)
-        self._lifetime.rest()
+        self._expiry.rest()
 
     async def _run(
         self, code: str, limits: Limits | None, stdin: str | None, sink: Sink | None
@@ -509,15 +509,15 @@ class AsyncSession:
         branch._number = self._number
         branch._adopt(worker)
         branch._listing = None
-        branch._lifetime.begin()
+        branch._expiry.begin()
         return branch
 
     async def _become(self, branch: "AsyncSession") -> None:
         """Go on as `branch`, which is closed by this; what this session was is ended."""
         worker = branch._live_worker()
-        branch._lifetime.work()  # It may have been frozen while others still ran.
+        branch._expiry.work()  # It may have been frozen while others still ran.
         branch._worker = None
-        branch._lifetime.end()
+        branch._expiry.end()
         branch._is_closed = True
         branch._forget_files()
         await self._end_worker()
@@ -544,7 +544,7 @@ class AsyncSession:
         if self._loss is None and not self._is_closed:
             self._loss = SessionExpired("its time to live was over")
             self._ending = asyncio.ensure_future(self._end_worker())
-            self._lifetime.retain()
+            self._expiry.retain()
 
     def _forget_files(self) -> None:
         if self._snapshots is not None:

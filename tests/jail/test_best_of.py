@@ -7,7 +7,7 @@ import pytest
 from sandbox import CheckpointDropped, CopyRefused, Limits, PolicyError, Sandbox, Session
 from sandbox.outcome import Completed, Outcome, Raised
 from sandbox.processes.worker import Worker
-from sandbox.session import lifetime
+from sandbox.session import expiry
 from tests.jail.corpus import Tier
 
 

@@ -30,7 +30,7 @@ HOST_ORDER = (
         "sandbox.policy.environment",
     ),
     (
-        "sandbox.processes.lifecycle",
+        "sandbox.processes.worker_state",
         "sandbox.processes.meter",
         "sandbox.processes.cgroup",
         "sandbox.processes.host_channel",
@@ -40,7 +40,7 @@ HOST_ORDER = (
         "sandbox.policy.lowering",
         "sandbox.events",
         "sandbox.session.workspace",
-        "sandbox.session.lifetime",
+        "sandbox.session.expiry",
     ),
     ("sandbox.session.file_snapshots",),
     ("sandbox.doctor.features",),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.processes.lifecycle import LIVE, NEXT, Event, LifecycleError, State, after
+from sandbox.processes.worker_state import LIVE, NEXT, Event, State, WorkerStateError, after
 
 
 def test_a_snippet_that_ends_by_itself_leads_back_to_idle() -> None:
@@ -27,7 +27,7 @@ def test_every_live_state_can_be_killed_and_can_end(state: State) -> None:
 
 @pytest.mark.parametrize("event", Event)
 def test_nothing_happens_to_the_dead(event: Event) -> None:
-    with pytest.raises(LifecycleError, match=f"{event} has no place in state dead"):
+    with pytest.raises(WorkerStateError, match=f"{event} has no place in state dead"):
         after(State.DEAD, event)
 
 
@@ -36,7 +36,7 @@ def test_a_pair_outside_of_the_table_raises(state: State, event: Event) -> None:
     if (state, event) in NEXT:
         assert after(state, event) is NEXT[state, event]
     else:
-        with pytest.raises(LifecycleError):
+        with pytest.raises(WorkerStateError):
             after(state, event)
 
 
@@ -48,7 +48,7 @@ def test_no_order_of_events_runs_two_snippets_or_revives_a_killed_worker(
     for event in events:
         try:
             state = after(state, event)
-        except LifecycleError:
+        except WorkerStateError:
             continue
         if event is Event.RUN:
             assert not is_running

@@ -19,7 +19,7 @@ from sandbox import (
     SessionError,
     SessionExpired,
 )
-from sandbox.session import lifetime
+from sandbox.session import expiry
 from sandbox.session.file_snapshots import Snapshot, Snapshots
 from tests.jail.corpus import Tier
 

@@ -10,7 +10,7 @@ FREEZE_AFTER_S = 1.0
 RETENTION_S = 600.0
 
 
-class Lifetime:
+class Expiry:
     """Timers of one session. The session says when it works and rests; this calls back.
 
     `freeze` is called once `FREEZE_AFTER_S` after work ended, `thaw` before the next; `expire` at

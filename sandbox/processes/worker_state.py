@@ -55,7 +55,7 @@ NEXT = {
 }
 
 
-class LifecycleError(RuntimeError):
+class WorkerStateError(RuntimeError):
     """An event that makes no sense in this state."""
 
 
@@ -64,4 +64,4 @@ def after(state: State, event: Event) -> State:
     try:
         return NEXT[state, event]
     except KeyError:
-        raise LifecycleError(f"{event} has no place in state {state}") from None
+        raise WorkerStateError(f"{event} has no place in state {state}") from None

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from sandbox import PolicyError
-from sandbox.session.lifetime import FREEZE_AFTER_S, Lifetime
+from sandbox.session.expiry import FREEZE_AFTER_S, Expiry
 
 
 class Clock:
@@ -57,7 +57,7 @@ class Life:
         monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
         monkeypatch.setattr(time, "time", lambda: self.clock.now)
         self.calls: list[str] = []
-        self.time = Lifetime(
+        self.time = Expiry(
             ttl_s=ttl_s,
             retention_s=retention_s,
             freeze=lambda: self.calls.append("freeze"),

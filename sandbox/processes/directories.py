@@ -29,16 +29,16 @@ class OwnDirectory:
             if self._fd >= 0 and os.fstat(self._fd).st_nlink:
                 os.fchmod(self._fd, MODE)
                 return
-            self.abandon()
+            self.close_in_child()
 
     def remove(self) -> None:
         """Remove it with all that is in it. Raises OSError where something stays."""
         try:
             remove_tree(self.path)
         finally:
-            self.abandon()
+            self.close_in_child()
 
-    def abandon(self) -> None:
+    def close_in_child(self) -> None:
         """Let go of it: it stays until nobody else holds it and someone sweeps."""
         if self._fd >= 0:
             os.close(self._fd)

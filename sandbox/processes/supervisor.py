@@ -235,14 +235,14 @@ class Zygote:
         if self._directory is not None:
             self._directory.remove()
 
-    def abandon(self) -> None:
+    def close_in_child(self) -> None:
         """Close the descriptors without a word to the loop: for a forked child."""
         if self._directory is not None:
-            self._directory.abandon()
+            self._directory.close_in_child()
         for fd in (self._pidfd, self._words, self._channel.fileno()):
             with contextlib.suppress(OSError):
                 os.close(fd)
-        inherited.discard(self)
+        fork_safety.discard(self)
 
     def _launch(self, hierarchies: cgroup.Hierarchies | None) -> None:
         if hierarchies is not None:
@@ -286,7 +286,7 @@ class Zygote:
             on_message=self._on_message,
             on_end=lambda _fault: self._fail(),
         )
-        inherited.add(self)
+        fork_safety.add(self)
         self._send_plan()
 
     def _send_plan(self) -> None:
@@ -358,7 +358,7 @@ class Zygote:
         self._loop.remove_reader(self._pidfd)
         for fd in (self._words, self._pidfd):
             os.close(fd)
-        inherited.discard(self)
+        fork_safety.discard(self)
 
 
 def _language_directory() -> str:

@@ -26,7 +26,7 @@ from sandbox.errors import (
     LayerUnavailable,
     SessionLost,
 )
-from sandbox.processes import inherited
+from sandbox.processes import fork_safety
 from sandbox.processes.cgroup import SessionGroup
 from sandbox.processes.host_channel import HostChannel
 from sandbox.processes.meter import Meter
@@ -161,7 +161,7 @@ class Worker:
         """How many branches led here from the first session."""
         self._lingers = False
         self._open_channels()
-        inherited.add(self)
+        fork_safety.add(self)
 
     def _open_channels(self) -> None:
         control_host, control_guest = socket.socketpair()
@@ -502,21 +502,21 @@ class Worker:
         if self.directory:
             remove_tree(self.directory)
         self._close_handed_over()
-        inherited.discard(self)
+        fork_safety.discard(self)
         origin, self._origin = self._origin, None
         if origin is not None:
             origin.branches.discard(self)
             if origin._lingers and not origin.branches:
                 await origin.close()
 
-    def abandon(self) -> None:
+    def close_in_child(self) -> None:
         """Close the descriptors without a word to the loop: for a forked child."""
         wires = (self._control.fileno(), self.guest.fileno())
         for fd in (self.stdout, self.stderr, self._pidfd, *self.directories, *wires):
             if fd >= 0:
                 with contextlib.suppress(OSError):
                     os.close(fd)
-        inherited.discard(self)
+        fork_safety.discard(self)
 
     def _on_control(self, message: Message) -> None:
         if isinstance(message, Ready):

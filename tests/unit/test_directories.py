@@ -29,7 +29,7 @@ def test_a_directory_in_use_is_not_swept() -> None:
     own = OwnDirectory()
     assert sweep() == 0
     held = hold(own.path)
-    own.abandon()
+    own.close_in_child()
     assert sweep() == 0, "its launcher lives"
     os.close(held)
     assert sweep() == 1
@@ -53,7 +53,7 @@ def test_what_is_left_is_removed_with_all_that_is_in_it(folder: Path) -> None:
     deep.mkdir(parents=True)
     (deep / "file").write_text("x")
     deep.chmod(0)
-    own.abandon()
+    own.close_in_child()
     assert sweep() == 1
     assert list(folder.iterdir()) == []
 

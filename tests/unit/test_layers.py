@@ -44,7 +44,7 @@ HOST_ORDER = (
     ),
     ("sandbox.session.file_snapshots",),
     ("sandbox.doctor.features",),
-    ("sandbox.processes.inherited", "sandbox.processes.directories"),
+    ("sandbox.processes.fork_safety", "sandbox.processes.directories"),
     ("sandbox.processes.namespace_builder",),
     ("sandbox.processes.worker",),
     ("sandbox.processes.supervisor",),

@@ -86,7 +86,7 @@ def try_pid_namespace(trial: Trial) -> str:
         sysapi.unshare(sysapi.CLONE_NEWPID)
     child = os.fork()
     if child:
-        # The child answers for both, on the channel that it inherited.
+        # The child answers for both, on the channel that it fork_safety.
         os.waitpid(child, 0)
         os._exit(0)
     sysapi.prctl(sysapi.PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -11,7 +11,7 @@ from typing import Protocol
 class Owner(Protocol):
     """Holds descriptors of processes that this process started."""
 
-    def abandon(self) -> None:
+    def close_in_child(self) -> None:
         """Close them without a word to an event loop, which is not the child's."""
 
 
@@ -30,7 +30,7 @@ def discard(owner: Owner) -> None:
 
 def _abandon_all() -> None:
     for owner in list(_owners):
-        owner.abandon()
+        owner.close_in_child()
 
 
 os.register_at_fork(after_in_child=_abandon_all)

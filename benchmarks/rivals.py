@@ -13,7 +13,7 @@ from benchmarks.harness import Unmeasured
 from sandbox.policy.environment import discover
 from sandbox.policy.lowering import lower
 from sandbox.policy.policy import Policy
-from sandbox.processes.supervisor import BOOTSTRAP, LAUNCHER_ENV, LAUNCHER_FLAGS, PACKAGE_PARENT
+from sandbox.processes.zygote import BOOTSTRAP, LAUNCHER_ENV, LAUNCHER_FLAGS, PACKAGE_PARENT
 
 ANSWER_CAP = 1 << 16
 KERNEL_START_S = 60.0

@@ -16,8 +16,8 @@ from sandbox.policy.lowering import lower
 from sandbox.policy.policy import Policy
 from sandbox.processes import cgroup, directories
 from sandbox.processes.pool import Pool
-from sandbox.processes.supervisor import Zygote
 from sandbox.processes.worker import Worker
+from sandbox.processes.zygote import Zygote
 from sandbox.protocol.messages import Checked
 from sandbox.session.expiry import RETENTION_S
 from sandbox.session.session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT, AsyncSession

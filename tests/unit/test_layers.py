@@ -47,7 +47,7 @@ HOST_ORDER = (
     ("sandbox.processes.fork_safety", "sandbox.processes.directories"),
     ("sandbox.processes.namespace_builder",),
     ("sandbox.processes.worker",),
-    ("sandbox.processes.supervisor",),
+    ("sandbox.processes.zygote",),
     (
         "sandbox.session.run",
         "sandbox.session.checkpoints",

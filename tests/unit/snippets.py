@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from sandbox.guest.display.bundles import Scalar
-from sandbox.guest.language.origins import SNIPPET_FILE
+from sandbox.guest.language.code_origin import SNIPPET_FILE
 from sandbox.guest.session.snippet import Ending, SnippetRunner
 from sandbox.protocol.plan import Language
 

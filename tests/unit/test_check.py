@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.guest.language.check import Findings, check
-from sandbox.guest.language.origins import Origins
+from sandbox.guest.language.code_origin import Origins
 from sandbox.protocol.frames import FrameReader
 from sandbox.protocol.messages import NAME_CAP, ROWS_CAP, Checked, pack, unpack
 from sandbox.protocol.plan import ImportAction, ImportRule, Language

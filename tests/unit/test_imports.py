@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.guest.language import imports
+from sandbox.guest.language.code_origin import GUEST_ROOTS, Origins
 from sandbox.guest.language.imports import ImportPolicy
-from sandbox.guest.language.origins import GUEST_ROOTS, Origins
 from sandbox.protocol.plan import ImportAction, ImportRule
 
 Told = list[list[str]]
@@ -396,9 +396,9 @@ def test_without_a_policy_nothing_is_reported(jail: Jail) -> None:
 def test_the_longest_root_decides_whose_a_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", ["/tmp/environment/site-packages", "", "/mnt/data/lib"])
     origins = Origins(["/mnt/data", "/tmp"])
-    assert not origins.is_guest_file("/tmp/environment/site-packages/pandas/__init__.py")
-    assert origins.is_guest_file("/tmp/made_up.py")
-    assert origins.is_guest_file("/mnt/data/lib/helper.py")
-    assert origins.is_guest_file("helper.py")
-    assert not origins.is_guest_file(os.__file__)
-    assert not origins.is_guest_file(imports.__file__)
+    assert not code_origin.is_guest_file("/tmp/environment/site-packages/pandas/__init__.py")
+    assert code_origin.is_guest_file("/tmp/made_up.py")
+    assert code_origin.is_guest_file("/mnt/data/lib/helper.py")
+    assert code_origin.is_guest_file("helper.py")
+    assert not code_origin.is_guest_file(os.__file__)
+    assert not code_origin.is_guest_file(imports.__file__)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from sandbox.guest.branching.seccomp_notifier import DONE, GO_ON, SeccompNotifier, Target, target_of
-from sandbox.guest.kernel.processes import Processes
+from sandbox.guest.kernel.procfs import Processes
 
 MINUS_ONE = 0xFFFFFFFF
 PRIO_PROCESS, PRIO_GROUP, PRIO_USER = 0, 1, 2

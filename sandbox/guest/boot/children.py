@@ -5,7 +5,7 @@ import signal
 import time
 from collections import OrderedDict
 
-from sandbox.guest.kernel.processes import Processes, field, is_live
+from sandbox.guest.kernel.procfs import Processes, field, is_live
 
 LOOK_AGAIN_S = 0.0002
 STANDS_STILL_WITHIN_S = 0.2

@@ -18,7 +18,7 @@ import sys
 from typing import NamedTuple, NoReturn
 
 from sandbox.guest.boot import zygote
-from sandbox.guest.jail import reach, root
+from sandbox.guest.jail import path_access, root
 from sandbox.guest.jail.jail import JailError, step
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
@@ -162,7 +162,7 @@ def _make(plan: JailPlan, channel: GuestChannel, parent: Parent, janitor: "Janit
                 sysapi.syscall("sethostname", HOSTNAME.encode(), len(HOSTNAME))
         elif plan.host_id_base is not None:
             with step("reachable interpreter"):
-                reach.open_ways([bind.source for bind in plan.binds])
+                path_access.open_ways([bind.source for bind in plan.binds])
         pid = os.fork()
         if pid == 0:
             parent.wait_for_maker()

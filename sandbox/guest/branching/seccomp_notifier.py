@@ -31,7 +31,7 @@ from typing import Literal, NamedTuple
 
 from sandbox.guest.jail.callrules import F_SETOWN, PRIO_GROUP, PRIO_PROCESS
 from sandbox.guest.kernel import sysapi
-from sandbox.guest.kernel.processes import Processes, Row
+from sandbox.guest.kernel.procfs import Processes, Row
 from sandbox.guest.kernel.syscalls import NUMBERS
 
 _NOTIFICATION = struct.Struct("=QIIiIQ6Q")

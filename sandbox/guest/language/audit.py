@@ -17,7 +17,7 @@ DETAIL_CAP = 200
 _LOADING = ("<frozen importlib._bootstrap>", "_call_with_frames_removed")
 _HERE = os.path.dirname(__file__) + "/"
 _ENGINE = os.path.dirname(os.path.dirname(__file__)) + "/"
-_TRANSPARENT = (_HERE + "guards.py", _HERE + "standins.py")
+_TRANSPARENT = (_HERE + "guards.py", _HERE + "safe_builtins.py")
 """Files whose functions act on behalf of their caller."""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 

@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from sandbox.guest.language.code_origin import Origins
 from sandbox.guest.language.imports import ImportPolicy, Verdict, in_force
-from sandbox.guest.language.origins import Origins
 from sandbox.guest.language.sources import without_first_indent
 from sandbox.protocol.bounds import NAME_CAP
 from sandbox.protocol.messages import ROWS_CAP, TEXT_CAP

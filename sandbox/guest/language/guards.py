@@ -20,7 +20,7 @@ from typing import NamedTuple, NoReturn
 
 from sandbox.guest.language import imports
 from sandbox.guest.language.imports import ImportHook, ImportPolicy, Verdict
-from sandbox.guest.language.standins import (
+from sandbox.guest.language.safe_builtins import (
     format_text,
     format_text_map,
     guarded_type,
@@ -329,7 +329,7 @@ class Guards:
             return builtins.__import__(name, globals, locals, fromlist, level)
         self._level.admit(name, fromlist or ())
         package = name.partition(".")[0]
-        if imports.in_force().policy.origins.is_guest_module(package):
+        if imports.in_force().policy.code_origin.is_guest_module(package):
             _report("refuse", package, WORKSPACE_VERDICT.rule, WORKSPACE_VERDICT.hint)
             raise imports.refusal(package, WORKSPACE_VERDICT)
         module = builtins.__import__(name, globals, locals, fromlist, level)

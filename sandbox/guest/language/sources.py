@@ -7,8 +7,8 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
 
+from sandbox.guest.language.code_origin import SNIPPET_FILE
 from sandbox.guest.language.hooks import ImportHooks
-from sandbox.guest.language.origins import SNIPPET_FILE
 
 FIRST_INDENT = re.compile(r"(?:[ \t\f]*(?:#.*)?\n)*([ \t]+)[^\s#]")
 BEFORE_STATEMENT = " \t\f\n#"

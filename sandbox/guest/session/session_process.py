@@ -32,7 +32,7 @@ from sandbox.guest.display import streams
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.guest.language import check, imports
-from sandbox.guest.session import atfork, modes
+from sandbox.guest.session import atfork, chmod_shim
 from sandbox.guest.session.snippet import Ending, SnippetRunner
 from sandbox.protocol.frames import FrameError
 from sandbox.protocol.messages import (
@@ -145,7 +145,7 @@ class SessionProcess:
         _reseed()
         set_handler(SIGINT, self._on_interrupt)
         if self._plan.tier == "landlock" and not self._plan.has_own_ids:
-            modes.forgive(os.path.dirname(os.environ["TMPDIR"]))
+            chmod_shim.forgive(os.path.dirname(os.environ["TMPDIR"]))
 
     def serve(self) -> NoReturn:
         """Answer messages in order. Ends the process when the channel ends or is broken."""

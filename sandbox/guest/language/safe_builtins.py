@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, ModuleType
 
-from sandbox.guest.language.origins import SNIPPET_FILE
+from sandbox.guest.language.code_origin import SNIPPET_FILE
 
 _INDEX = re.compile(r"\[[^\]]*\]")
 

@@ -119,7 +119,7 @@ def _machine(report: FeatureReport) -> Iterator[str]:
         ("user", "root" if facts.uid == 0 else f"uid {facts.uid}"),
         ("user ids", ids),
         ("Landlock", f"ABI {facts.landlock_abi}" if facts.landlock_abi else "none"),
-        ("control groups", groups),
+        ("cgroups", groups),
         ("container", f"looks like {facts.container}" if facts.container else "no sign of one"),
     ):
         yield f"{name:<17} {_printable(value)}"

@@ -26,7 +26,7 @@ class Facts(BaseModel):
     landlock_abi: int
     """What the kernel answered; 0 where Landlock does not hold."""
     cgroup_version: int
-    """2 or 1 where sessions can have control groups, else 0."""
+    """2 or 1 where sessions can have cgroups, else 0."""
     cgroup_parents: tuple[tuple[str, str], ...]
     """Controller ("all" for version 2) and the directory in which groups can be made."""
     host_id_base: int | None
@@ -255,10 +255,10 @@ ROWS: Final = (
         "a filter or a security module refuses it",
         "Start without it: in a systemd unit drop SystemCallFilter=~@resources",
     ),
-    # ---- control groups: without them the meter watches ---------------------------------------
+    # ---- cgroups: without them the meter watches ---------------------------------------
     Row(
         "cgroup", "find", "", anywhere,
-        "no control groups are mounted here",
+        "no cgroups are mounted here",
         "sudo mount -t cgroup2 none /sys/fs/cgroup",
     ),
     Row(
@@ -268,7 +268,7 @@ ROWS: Final = (
     ),
     Row(
         "cgroup", "*", "EROFS", anywhere,
-        "control groups are mounted read-only",
+        "cgroups are mounted read-only",
         "docker run --cgroupns=private -v /sys/fs/cgroup:/sys/fs/cgroup:rw ..., or sudo mount -o"
         " remount,rw /sys/fs/cgroup",
     ),
@@ -280,12 +280,12 @@ ROWS: Final = (
     ),
     Row(
         "cgroup", "*", "*", is_root,
-        "the control group of this process is not delegated",
+        "the cgroup of this process is not delegated",
         f"systemd-run {DELEGATE}; in a unit: Delegate=yes and DelegateSubgroup=host (systemd 254)",
     ),
     Row(
         "cgroup", "*", "*", anywhere,
-        "the control group of this process is not delegated to this user",
+        "the cgroup of this process is not delegated to this user",
         f"systemd-run --user {DELEGATE}; in a unit: Delegate=yes and DelegateSubgroup=host"
         " (systemd 254)",
     ),

@@ -78,7 +78,7 @@ INSTALLATION_PARTS = ("bin", "lib", "lib64", "pyvenv.cfg")
 STACK_BYTES = 8 * MiB
 DATA_HEADROOM_BYTES = 512 * MiB
 """RLIMIT_DATA counts what is mapped, not what is used: thread stacks and arenas, measured at
-0.4 GiB for 32 threads. The memory limit itself is the control group's or the meter's."""
+0.4 GiB for 32 threads. The memory limit itself is the cgroup's or the meter's."""
 COPYING_PROCESSES = 1
 """The parent that makes a copy lives for a moment beside it."""
 
@@ -133,7 +133,7 @@ def lower(
     *,
     has_groups: bool = True,
 ) -> JailPlan:
-    """The plan for `policy` on this host; `has_groups` says whether it has control groups for us.
+    """The plan for `policy` on this host; `has_groups` says whether it has cgroups for us.
 
     Raises PolicyError for what cannot be had here: a path that is not there or must not be
     shown, a feature that this version lacks. Raises EnvironmentFailed if the interpreter cannot
@@ -180,7 +180,7 @@ def lower(
 
 
 def _process_cap(processes: int) -> int:
-    """RLIMIT_NPROC: looser than the control group's, which follows the checkpoints kept."""
+    """RLIMIT_NPROC: looser than the cgroup's, which follows the checkpoints kept."""
     return processes + ENGINE_PROCESSES + COPYING_PROCESSES + CHECKPOINTS_CAP
 
 

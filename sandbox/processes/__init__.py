@@ -1,1 +1,1 @@
-"""What the host starts, kills and meters: zygotes, workers, pools, channels, control groups."""
+"""What the host starts, kills and meters: zygotes, workers, pools, channels, cgroups."""

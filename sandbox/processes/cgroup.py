@@ -1,4 +1,4 @@
-"""Control groups of sessions: version 2 where delegated, version 1 where writable, else none.
+"""Cgroups of sessions: version 2 where delegated, version 1 where writable, else none.
 
 One group per zygote and controller, `cellblock-<pid>-<token>`, with one child per session. The
 names let a later process see which of them belong to nobody any more.
@@ -67,7 +67,7 @@ class Hierarchies(NamedTuple):
 
 
 def find() -> Hierarchies | None:
-    """Writable control groups of this process, found by making and removing one in each."""
+    """Writable cgroups of this process, found by making and removing one in each."""
     own = _own_paths()
     if "" in own:
         parent = _delegated(_mount_point("cgroup2"), own[""])
@@ -127,7 +127,7 @@ class ZygoteGroups:
 
 
 class SessionGroup:
-    """The control groups of one session."""
+    """The cgroups of one session."""
 
     def __init__(
         self, zygote: ZygoteGroups, number: int, *, memory_bytes: int, processes: int

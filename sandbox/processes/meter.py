@@ -1,4 +1,4 @@
-"""A session's process tree as the host sees it, where no control group counts for us.
+"""A session's process tree as the host sees it, where no cgroup counts for us.
 
 An ordinary user may read the resident pages, faults and times of these processes, but not their
 proportional share, so memory is an estimate. A process counts with the private pages that it
@@ -6,7 +6,7 @@ cannot have inherited by fork: at least its growth over what its parent held, an
 page for each fault, but never more than all its private pages. Pages of tmpfs are added from the
 file systems. Pages of shared mappings count as what all processes together map, but as no more
 than the machine's shared memory has grown, and no less than the largest mapper has. Memory files
-(memfd_create(2)) can be filled without being mapped: the call filter refuses them here.
+(memfd_create(2)) can be filled without being mapped: the seccomp filter refuses them here.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ class Reading(NamedTuple):
     cpu_user_s: float
     cpu_system_s: float
     processes: int
-    """Processes and threads, as a control group counts them."""
+    """Processes and threads, as a cgroup counts them."""
 
 
 class _Row(NamedTuple):

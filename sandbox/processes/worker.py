@@ -1,7 +1,7 @@
 """Worker: one session's process tree from the host's side. See `supervisor` for the whole.
 
 The host learns of it from three sources, trusted in this order: the kernel (pidfd of init,
-control groups), init (`Exited`, `Killed`), the session process (everything else).
+cgroups), init (`Exited`, `Killed`), the session process (everything else).
 
 The module is longer than others: the order in which a worker's parts come and go is one subject.
 """

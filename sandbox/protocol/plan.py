@@ -104,11 +104,11 @@ class JailPlan:
     shared_host_id: int | None
     """The one host uid for every session, where read-write mounts must belong to them."""
     memory_bytes: int
-    """Memory of a whole session, for its control group or the meter."""
+    """Memory of a whole session, for its cgroup or the meter."""
     processes: int
     """Processes and threads of a snippet; init, standby and checkpoints come on top."""
     has_groups: bool
-    """Whether control groups count; without them a call whose memory nobody sees is refused."""
+    """Whether cgroups count; without them a call whose memory nobody sees is refused."""
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), separators=(",", ":")).encode()

@@ -69,7 +69,7 @@ def own_temporary_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="session")
 def group_parents() -> tuple[str, ...]:
-    """Where sandboxes of this process make control groups."""
+    """Where sandboxes of this process make cgroups."""
     found = cgroup.find()
     return tuple(found.parents.values()) if found is not None else ()
 

@@ -10,7 +10,7 @@ or, where the tiers do not differ,
 
 After the arrow stands the outcome: `completed`, `raised TYPE`, `limit_exceeded LIMIT`,
 `died SIGNAL`, `died exit CODE`, or `fault`, the end of a session that broke the protocol; two
-with an `or` between them where hosts differ, a control group here and a meter there. After the
+with an `or` between them where hosts differ, a cgroup here and a meter there. After the
 comma stands what the attack itself must report as `contained: ...`: every reason that it
 meets must be one of those between the slashes. An attack that ruins its own interpreter may end in
 several ways; `*` stands for any text. Comment lines below it may add:

@@ -47,7 +47,7 @@ def test_the_program_runs_as_it_would_without_a_jail(room: Sandbox, use: Use) ->
 
 
 def has_what_is_counted(use: Use) -> bool:
-    """Whether what the program uses is to be had without control groups, or there are some."""
+    """Whether what the program uses is to be had without cgroups, or there are some."""
     return "memfd_create" not in use.uses or cgroup.find() is not None
 
 

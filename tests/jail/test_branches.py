@@ -116,21 +116,21 @@ def own_state():
 """
 
 
-COUNTED_BY = ("control groups", "meter")
+COUNTED_BY = ("cgroups", "meter")
 
 
 @contextmanager
 def counting_by(what: str) -> Iterator[None]:
-    """Sandboxes whose first session starts meanwhile find control groups, or as if none were."""
+    """Sandboxes whose first session starts meanwhile find cgroups, or as if none were."""
     with pytest.MonkeyPatch.context() as patch:
-        find = FIND_HIERARCHIES if what == "control groups" else lambda: None
+        find = FIND_HIERARCHIES if what == "cgroups" else lambda: None
         patch.setattr(engine, "_find_hierarchies", find)
         yield
 
 
 @pytest.fixture(scope="module", params=COUNTED_BY)
 def box(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """A sandbox of the full tier, once with control groups and once as if there were none."""
+    """A sandbox of the full tier, once with cgroups and once as if there were none."""
     with Sandbox(Policy(limits=LIMITS), pool_size=1) as opened:
         with counting_by(request.param):
             opened.session().close()
@@ -445,7 +445,7 @@ def test_each_has_its_own_bill(session: Session) -> None:
 
 
 def test_processes_of_each_are_counted_by_themselves() -> None:
-    # Without control groups the kernel counts those of branches to their origin too.
+    # Without cgroups the kernel counts those of branches to their origin too.
     each = 30 if FIND_HIERARCHIES() is not None else 8
     start = (
         "import os, time\nkids = []\ndef start(n):\n  for _ in range(n):\n"

@@ -1,4 +1,4 @@
-"""Whoever dies, nothing is left: no process, no control group, no file, no mount."""
+"""Whoever dies, nothing is left: no process, no cgroup, no file, no mount."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ RUN_ON = "other.run('while True: pass', limits=Limits(wall_s=600, cpu_s=600))"
 
 
 def groups_of(pid: int) -> list[str]:
-    """Control groups that a host process has made and not removed."""
+    """Cgroups that a host process has made and not removed."""
     found = cgroup.find()
     parents = found.parents.values() if found is not None else ()
     return [
@@ -57,7 +57,7 @@ def test_a_killed_host_leaves_nothing(tier: Tier, then: str, own_temporary_direc
         host.kill()
         host.wait()
         wait_until_gone(below)
-        wait_until(lambda: not groups_of(host.pid), "control groups are left")
+        wait_until(lambda: not groups_of(host.pid), "cgroups are left")
         wait_until(lambda: os.listdir(folder) == [], "directories are left")
     folder.rmdir()
 

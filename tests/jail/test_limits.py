@@ -1,6 +1,6 @@
 """Every limit ends the snippet that goes over it, names itself, and spares the session.
 
-The same snippets run where control groups count, and where the meter has to.
+The same snippets run where cgroups count, and where the meter has to.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ LATE_S = 2.0
 
 
 class Counted(NamedTuple):
-    """A tier, and whether control groups count what a session spends or the meter does."""
+    """A tier, and whether cgroups count what a session spends or the meter does."""
 
     tier: Tier
     by_groups: bool
@@ -46,7 +46,7 @@ COUNTED = (Counted("namespaces", True), Counted("namespaces", False), Counted("l
     ids=[f"{tier}, {'groups' if by_groups else 'meter'}" for tier, by_groups in COUNTED],
 )
 def limited(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """A sandbox with small limits; where there are no control groups the meter counts in all."""
+    """A sandbox with small limits; where there are no cgroups the meter counts in all."""
     counted: Counted = request.param
     with pytest.MonkeyPatch.context() as patch:
         if not counted.by_groups:

@@ -1,4 +1,4 @@
-"""The call filter on the real kernel, with no other layer on.
+"""The seccomp filter on the real kernel, with no other layer on.
 
 A probe is a call whose arguments make an unfiltered kernel fail at once, without effect. The
 errno then tells who answered: the kernel, so the call got through, or the filter.

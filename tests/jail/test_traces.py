@@ -52,7 +52,7 @@ def a_file(directory: Path, _parents: Parents) -> Iterator[None]:
 )
 def test_what_a_test_leaves_is_found(leave, kind, own_temporary_directory, group_parents):
     if leave is a_group and not group_parents:
-        pytest.skip("cgroup: no control groups can be made here. `cellblock doctor` says why")
+        pytest.skip("cgroup: no cgroups can be made here. `cellblock doctor` says why")
     before = traces(own_temporary_directory, group_parents)
     with leave(own_temporary_directory, group_parents):
         left = traces(own_temporary_directory, group_parents).beyond(before)

@@ -1,4 +1,4 @@
-"""What this process holds: descriptors, children, mounts, control groups, files, open sessions."""
+"""What this process holds: descriptors, children, mounts, cgroups, files, open sessions."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Control groups of both versions over a made-up kernel: a directory tree that fills itself."""
+"""Cgroups of both versions over a made-up kernel: a directory tree that fills itself."""
 
 import os
 from collections.abc import Callable

@@ -78,7 +78,7 @@ def test_a_gap_that_costs_no_tier_says_so():
     lines = doctor.render(found).splitlines()
     assert lines[0] == "The default tier, namespaces, is possible here."
     assert (
-        "cgroup (no tier needs it): the control group of this process is not delegated to this user"
+        "cgroup (no tier needs it): the cgroup of this process is not delegated to this user"
         in lines
     )
     assert doctor.exit_status(found) == 0
@@ -110,8 +110,8 @@ def test_where_no_tier_is_possible_it_says_so():
         ),
         ({"landlock_abi": 0}, "Landlock          none"),
         ({}, "Landlock          ABI 4"),
-        ({"cgroup_version": 2}, "control groups    version 2"),
-        ({}, "control groups    none for sessions; the meter watches them"),
+        ({"cgroup_version": 2}, "cgroups    version 2"),
+        ({}, "cgroups    none for sessions; the meter watches them"),
         ({"container": "podman"}, "container         looks like podman"),
     ],
 )

@@ -364,7 +364,7 @@ def test_spare_ids_always_lie_within_one_row_and_never_include_the_first(rows):
     )
 
 
-# ---- control groups -----------------------------------------------------------------------------
+# ---- cgroups -----------------------------------------------------------------------------
 
 UNIFIED = "35 24 0:30 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
 SPLIT = (

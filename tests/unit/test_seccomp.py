@@ -1,4 +1,4 @@
-"""The call filter, run in a machine of ours: numbers, arguments, architectures, size."""
+"""The seccomp filter, run in a machine of ours: numbers, arguments, architectures, size."""
 
 import errno
 import socket

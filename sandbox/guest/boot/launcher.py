@@ -221,7 +221,7 @@ class Janitor:
             os.close(fd)
 
     def clean(self) -> None:
-        """Remove control groups and directories that the supervisor left; most often none."""
+        """Remove cgroups and directories that the supervisor left; most often none."""
         for name, fd in self._cgroups:
             _remove_cgroup(name, fd)
         if self.directory:

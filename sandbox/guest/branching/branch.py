@@ -15,7 +15,7 @@ its parent namespace whose id made it (user_namespaces(7)), and a guest shares t
    hands descriptors of the namespaces to the host.
 2. The session process forks a *entrant*, one for all branches of a call. It enters the user
    namespace, and then for each branch the pid namespace and the others, joins the branch's
-   control groups, and forks twice: the grandchild lives in the new pid namespace, is adopted by
+   cgroups, and forks twice: the grandchild lives in the new pid namespace, is adopted by
    the branch init, starts a process group of its own, gives up its capabilities and waits for the
    host like any copy.
 3. When the entrant has ended, the branch init confirms what the kernel says of the grandchild:
@@ -31,7 +31,7 @@ Branches of a call share a user namespace, as processes of one id in it. It give
 them: none holds a capability in it or can get one back, and whom a process can name, signal, open
 or map is settled by the namespaces that are each branch's own.
 
-The call filter answers setns(2) with a question to init (`gate`). Init lets exactly one process
+The seccomp filter answers setns(2) with a question to init (`gate`). Init lets exactly one process
 through, the first that asks after the host opened the gate, with exactly the calls of the list in
 their order, and the same one into the branches that follow. A session that keeps descriptors of its
 branch's namespaces can do nothing with them: the gate is shut. Whoever went through is ended before

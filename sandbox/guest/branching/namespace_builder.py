@@ -134,7 +134,7 @@ def say_why_not(channel: GuestChannel, error: JailError | OSError) -> None:
 
 def _furnish(context: jail.JailContext, sources: list[int]) -> None:
     """Enter the namespaces of the next branch and furnish them. Raises JailError."""
-    with step("control groups"):
+    with step("cgroups"):
         # Before the file systems, whose pages are charged to the group of who writes them.
         jail.join_cgroups(context)
     with step("namespaces"):

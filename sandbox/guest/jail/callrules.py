@@ -563,7 +563,7 @@ UNCOUNTED_MEMORY: Final = (
     Rule(
         "memfd_create",
         refuse(ENOSYS),
-        "no process maps such a file while it is filled: without a control group nobody counts it",
+        "no process maps such a file while it is filled: without a cgroup nobody counts it",
     ),
 )
 

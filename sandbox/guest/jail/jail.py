@@ -13,7 +13,7 @@ them. The session then enters a user namespace of its own, in which one id is ma
 that got all capabilities back *there* would own none of the mounts, interfaces or pid namespaces
 that hold it.
 
-The fork is the session's init. It joins the control groups, for pages and processes are charged
+The fork is the session's init. It joins the cgroups, for pages and processes are charged
 to where they are made, and forks the session process at once: each page that a process touches
 after a fork is copied, and what init needs not do costs no page of it. Then it gives up all that
 it may do (`INIT_STEPS`). The session process walks `SESSION_STEPS`; the order is forced by what
@@ -153,13 +153,13 @@ class InitFds(NamedTuple):
     """Descriptors that the session process hands to its init; -1 for what there is not."""
 
     listener: int
-    """Of its call filter."""
+    """Of its seccomp filter."""
     user_namespace: int
     proc_fd: int
 
 
 def confine_session_process(context: JailContext) -> InitFds:
-    """The steps of the session process, then what is its alone: Landlock and the call filter.
+    """The steps of the session process, then what is its alone: Landlock and the seccomp filter.
 
     Init stays outside of both. It makes the namespaces of a branch, and without a pid namespace
     it reads the host's /proc to find what it is to kill; it runs no guest code. Raises JailError.
@@ -356,7 +356,7 @@ def limits_of(plan: JailPlan, data_bytes: int) -> tuple[tuple[int, tuple[int, in
         resource.RLIMIT_RTPRIO: 0,
     }
     if limits.processes is not None:
-        # The kernel counts branches to their origin too. Control groups count each by itself.
+        # The kernel counts branches to their origin too. Cgroups count each by itself.
         share = BRANCHES_COUNTED if plan.has_groups else 1
         values[resource.RLIMIT_NPROC] = limits.processes * share
     if limits.data_bytes is not None:

@@ -2,7 +2,7 @@
 
 Landlock rules what opens, makes, moves and removes files. It does not rule what looks at them
 or changes their attributes: stat, chdir, readlink, chmod, chown, utime, setxattr, access, flock
-(landlock(7)); the mount namespace hides those files, and where there is none the call filter
+(landlock(7)); the mount namespace hides those files, and where there is none the seccomp filter
 refuses the ones that change something.
 """
 

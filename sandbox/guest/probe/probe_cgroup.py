@@ -1,4 +1,4 @@
-"""Whether this process can put sessions into control groups of their own, found by doing so.
+"""Whether this process can put sessions into cgroups of their own, found by doing so.
 
 Version 2 is taken where its controllers are there, in the own group or, when systemd has
 delegated the one above (`DelegateSubgroup=`), in that; version 1 needs each controller writable.
@@ -73,7 +73,7 @@ def choose() -> Parents:
     with open("/proc/self/cgroup") as own, open("/proc/self/mountinfo") as mounts:
         found = places(own.read(), mounts.read())
     if not found:
-        raise Refused("find", "", "no hierarchy of control groups is mounted")
+        raise Refused("find", "", "no hierarchy of cgroups is mounted")
     unified = [place for place in found if place.version == 2]
     if unified and set(V2_CONTROLLERS) <= _words(f"{unified[0].path}/cgroup.controllers"):
         return Parents(2, {"all": delegated(unified[0])})

@@ -145,13 +145,13 @@ def try_uts_namespace(trial: Trial) -> str:
 
 
 def try_cgroup_namespace(trial: Trial) -> str:
-    """The own control groups look like the root."""
+    """The own cgroups look like the root."""
     trial.become_root()
     _unshare_own("cgroup", "CLONE_NEWCGROUP", sysapi.CLONE_NEWCGROUP)
     with open("/proc/self/cgroup") as stream:
         paths = {line.rstrip("\n").split(":", 2)[2] for line in stream}
-    expect(paths <= {"/"}, "unshare(CLONE_NEWCGROUP)", "paths of control groups still show")
-    return "every control group looks like /"
+    expect(paths <= {"/"}, "unshare(CLONE_NEWCGROUP)", "paths of cgroups still show")
+    return "every cgroup looks like /"
 
 
 def _leave_shared_mounts() -> None:

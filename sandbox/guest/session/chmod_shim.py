@@ -1,4 +1,4 @@
-"""Modes, owners and times of files, where the call filter lets nobody set them.
+"""Modes, owners and times of files, where the seccomp filter lets nobody set them.
 
 Where sessions share the uid of their user's other processes, Landlock would let a snippet change
 the modes of all that this user owns: the filter refuses those calls. But whatever copies or

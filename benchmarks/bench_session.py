@@ -124,7 +124,7 @@ async def long_session(bench: Bench) -> float:
         for number in range(SNIPPETS + 1):
             if number in (SETTLED_AT, SNIPPETS):
                 gc.collect()
-                # The standby of the last snippet is on its way out, and shares what the others have.
+                # The standby of the last snippet is on its way out, and shares the others' pages.
                 await asyncio.sleep(AT_REST_S)
                 processes = session_processes(session)
                 bench.add("processes", len(processes))

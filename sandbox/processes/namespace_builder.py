@@ -1,4 +1,4 @@
-"""The maker of the branches of one call, from the host's side; see `guest/branching/namespace_builder`."""
+"""Asks for the namespaces of branches; see `guest/branching/namespace_builder`."""
 
 import asyncio
 import socket
@@ -21,7 +21,7 @@ class NamespaceBuilder:
             "from_init",
             TRUSTED_CAP_BYTES,
             on_message=self._on_message,
-            on_end=lambda _fault: self._fail(CopyRefused("the maker of its branches ended")),
+            on_end=lambda _fault: self._fail(CopyRefused("the builder of its branches ended")),
         )
         self._failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -30,7 +30,7 @@ class NamespaceBuilder:
         self._channel.send(BuildNamespaces(len(cgroups)), (control_fd, *cgroups))
 
     async def unless_it_fails(self, prepared: asyncio.Future[int]) -> int:
-        """The result of `prepared`. Raises CopyRefused if the maker ends before that."""
+        """The result of `prepared`. Raises CopyRefused if the builder ends before that."""
         await asyncio.wait({prepared, self._failed}, return_when=asyncio.FIRST_COMPLETED)
         if not prepared.done():
             await self._failed

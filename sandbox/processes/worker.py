@@ -198,22 +198,22 @@ class Worker:
             self._close_handed_over()
 
     def new_builder(self) -> NamespaceBuilder:
-        """Have a maker of branches of this session forked; `ask_builder` of each comes next."""
-        maker = NamespaceBuilder(self.generation)
-        with maker.guest_end as end:
+        """Have a builder of branches of this session forked; `ask_builder` of each comes next."""
+        builder = NamespaceBuilder(self.generation)
+        with builder.guest_end as end:
             self._control.send(Branch(), (end.fileno(),))
-        return maker
+        return builder
 
-    def ask_builder(self, maker: NamespaceBuilder, origin: "Worker") -> None:
+    def ask_builder(self, builder: NamespaceBuilder, origin: "Worker") -> None:
         """Have the namespaces of a branch of `origin` made; `enter_namespaces` comes after this."""
         self._origin = origin
-        self._builder = maker
+        self._builder = builder
         self.generation = origin.generation + 1
         self.notifier_worker = origin.notifier_worker or origin
         origin.branches.add(self)
         ends = self._handed_over
         try:
-            maker.make(ends.control, ends.cgroups)
+            builder.make(ends.control, ends.cgroups)
         except BaseException:
             self._close_handed_over()
             raise

@@ -39,7 +39,7 @@ from sandbox.errors import (
     SandboxError,
     ZygoteDied,
 )
-from sandbox.processes import cgroup, inherited
+from sandbox.processes import cgroup, fork_safety
 from sandbox.processes.directories import OwnDirectory
 from sandbox.processes.host_channel import HostChannel
 from sandbox.processes.meter import end_orphans
@@ -144,11 +144,11 @@ class Zygote:
     async def _branch(self, origin: Worker, count: int) -> list[Worker]:
         workers: list[Worker] = []
         arrivals: list[asyncio.Task[None]] = []
-        maker = origin.new_builder()
+        builder = origin.new_builder()
 
         def ask_for_one() -> None:
             workers.append(self._new_worker())
-            workers[-1].ask_builder(maker, origin)
+            workers[-1].ask_builder(builder, origin)
 
         try:
             for _ in range(min(count, PREPARED_AHEAD)):
@@ -168,7 +168,7 @@ class Zygote:
                     await origin.reap_entrant()
                 raise
             finally:
-                maker.close()
+                builder.close()
             await origin.reap_entrant()
             await asyncio.gather(*(worker.verify() for worker in workers))
         except BaseException as error:

@@ -215,7 +215,9 @@ class Pause:
 
 @dataclass(frozen=True)
 class Branch:
-    """Fork a maker of branches. Descriptor: its channel, on which the host sends `BuildNamespaces`.
+    """Fork a namespace builder.
+
+    Descriptor: its channel, on which the host sends `BuildNamespaces`.
 
     It says nothing there unless it cannot be made: then init answers Failed in its place.
     """
@@ -263,10 +265,12 @@ class Confirm:
 
 @dataclass(frozen=True)
 class KillEscaped:
-    """End `entrants`, if any; then look for escaped processes, if asked to. The answer is EscapedKilled.
+    """End `entrants`, if any; then look for escaped processes, if asked to.
 
-    Escaped processes are those of this pid namespace that entered a branch in part. Entrants are ended
-    by the init of the gate, escaped processes by that of the session that was branched.
+    The answer is EscapedKilled.
+
+    Escaped processes are those of this pid namespace that entered a branch in part. Entrants are
+    ended by the init of the gate, escaped processes by that of the session that was branched.
     """
 
     entrants: list[int]

@@ -33,7 +33,7 @@ from sandbox.protocol.messages import CODE_CAP_BYTES, TO_GUEST_CAP_BYTES, Check,
 from sandbox.protocol.plan import CHECKPOINTS_CAP
 from sandbox.session.checkpoints import Checkpoint, Checkpoints, CheckpointState, to_its_end
 from sandbox.session.expiry import RETENTION_S, Expiry
-from sandbox.session.file_snapshots import Snapshot, Snapshots
+from sandbox.session.file_snapshots import FileSnapshots, Snapshot
 from sandbox.session.outcomes import outcome_of, too_much_held
 from sandbox.session.run import Gone, Ran, Sink, SnippetRun
 from sandbox.session.workspace import Listing, Workspace, changes, deleted

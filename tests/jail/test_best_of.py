@@ -101,7 +101,7 @@ def test_a_winner_that_had_to_wait_for_the_others_goes_on(
         pause(worker, stopped=stopped)
 
     monkeypatch.setattr(Worker, "pause", note)
-    monkeypatch.setattr(lifetime, "FREEZE_AFTER_S", 0.3)
+    monkeypatch.setattr(expiry, "FREEZE_AFTER_S", 0.3)
     found = session.best_of(["x = 'first'", "import time; time.sleep(0.8); 1 / 0"])
     assert found.winner == 0
     winner = session._session._worker

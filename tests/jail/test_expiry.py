@@ -20,7 +20,7 @@ from sandbox import (
     SessionExpired,
 )
 from sandbox.session import expiry
-from sandbox.session.file_snapshots import Snapshot, Snapshots
+from sandbox.session.file_snapshots import FileSnapshots, Snapshot
 from tests.jail.corpus import Tier
 
 SOON_S = 5.0
@@ -52,7 +52,7 @@ def is_stopped(session: AsyncSession) -> bool:
 
 @pytest.fixture
 def freezes_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifetime, "FREEZE_AFTER_S", 0.02)
+    monkeypatch.setattr(expiry, "FREEZE_AFTER_S", 0.02)
 
 
 @pytest.mark.usefixtures("freezes_soon")

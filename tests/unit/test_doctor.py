@@ -110,8 +110,8 @@ def test_where_no_tier_is_possible_it_says_so():
         ),
         ({"landlock_abi": 0}, "Landlock          none"),
         ({}, "Landlock          ABI 4"),
-        ({"cgroup_version": 2}, "cgroups    version 2"),
-        ({}, "cgroups    none for sessions; the meter watches them"),
+        ({"cgroup_version": 2}, "cgroups           version 2"),
+        ({}, "cgroups           none for sessions; the meter watches them"),
         ({"container": "podman"}, "container         looks like podman"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox.session.file_snapshots import Snapshots
+from sandbox.session.file_snapshots import FileSnapshots
 from sandbox.session.workspace import Workspace
 
 NAMES = ("a.txt", "b/c.txt", "b/d/e.bin")

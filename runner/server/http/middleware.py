@@ -1,4 +1,4 @@
-"""RequestMiddleware: what every request passes: an id, a size limit, one line in the log, the counters."""
+"""What every request passes: an id, a size limit, one line in the log, the counters."""
 
 import asyncio
 import json

@@ -133,7 +133,7 @@ def _fail(control_fd: int, error: JailError) -> NoReturn:
 
 
 def _meet_session(fd: int) -> jail.InitFds:
-    """What the session process hands over when it is in its jail. SessionFds this one if it failed."""
+    """What the session process hands over when it is in its jail. Exits if it failed."""
     session = _socket.socket(fileno=fd)
     word, ancillary, _flags, _address = session.recvmsg(len(HELD), HELD_SPACE)
     session.close()
@@ -241,7 +241,7 @@ class Init:
             )
         self._user_namespace = held.user_namespace
         self._builder = -1
-        """A pidfd of the maker of the branches that were asked for last."""
+        """A pidfd of the builder of the branches that were asked for last."""
         self._orders: dict[type, Callable[[Any], None]] = {
             Interrupt: self._interrupt,
             Kill: self._kill,

@@ -5,10 +5,10 @@ descriptor, the zygote channel. It stays where the host is, for three duties tha
 from inside: writing the map of host ids, telling how the zygote ended, and removing control
 groups and directories when the supervisor itself was killed.
 
-A second process, the maker, enters the namespaces one after the other and forks the zygote as
-the first process of the pid namespace. Each namespace must belong to the user namespace in which
-the zygote is root, or the zygote could not enter its own pid namespace again (setns(2)) before
-each fork. As root the maker builds the file tree first, with the rights to reach every path.
+A second process, the setup process, enters the namespaces one after the other and forks the zygote
+as the first process of the pid namespace. Each namespace must belong to the user namespace in which
+the zygote is root, or the zygote could not enter its own pid namespace again (setns(2)) before each
+fork. As root the setup process builds the file tree first, with the rights to reach every path.
 """
 
 import importlib
@@ -72,12 +72,12 @@ def _load_language(channel: GuestChannel, directory: str) -> None:
 
 def _launch(plan: JailPlan, channel: GuestChannel, janitor: "Janitor") -> int:
     """Have the zygote made and wait for it; its exit code, 128 plus the signal if one killed it."""
-    # The maker's children come to this process when it exits; so do sessions without a zygote.
+    # Children of the setup process come here when it exits; so do sessions without a zygote.
     sysapi.prctl(sysapi.PR_SET_CHILD_SUBREAPER, 1)
     asked, ask = os.pipe()
     told, tell = os.pipe()
-    maker = os.fork()
-    if maker == 0:
+    setup = os.fork()
+    if setup == 0:
         os.close(asked)
         os.close(tell)
         janitor.forget()
@@ -89,11 +89,11 @@ def _launch(plan: JailPlan, channel: GuestChannel, janitor: "Janitor") -> int:
     if word == MAP_IDS:
         assert plan.host_id_base is not None
         for name in ("uid_map", "gid_map"):
-            with open(f"/proc/{maker}/{name}", "w") as stream:
+            with open(f"/proc/{setup}/{name}", "w") as stream:
                 stream.write(f"0 {plan.host_id_base} {ID_COUNT}")
         os.write(tell, b"m")
         word = os.read(asked, WORD_BYTES)
-    _pid, status = os.waitpid(maker, 0)
+    _pid, status = os.waitpid(setup, 0)
     if status:
         return 1  # It has said why.
     os.write(tell, b"z")
@@ -116,7 +116,7 @@ def _wait_for(zygote_pid: int) -> int:
 class Parent(NamedTuple):
     """Pipe ends to the launcher: `ask` for a map of ids, then be `told` that it is there.
 
-    The maker's last word is the zygote's pid.
+    The setup process's last word is the zygote's pid.
     """
 
     ask: int
@@ -128,11 +128,11 @@ class Parent(NamedTuple):
             raise OSError("the launcher could not write the map of host ids")
 
     def name_zygote(self, pid: int) -> None:
-        """`pid` is the zygote's as the launcher numbers it: the maker never left its namespace."""
+        """Tell the launcher the zygote's `pid`, as the launcher's own namespace numbers it."""
         os.write(self.ask, str(pid).encode())
 
     def wait_for_maker(self) -> None:
-        """Return once the maker is gone and the launcher is the parent of this process."""
+        """Return once the setup process is gone and the launcher is the parent of this process."""
         os.close(self.ask)
         if os.read(self.told, 1) != b"z":
             os._exit(1)

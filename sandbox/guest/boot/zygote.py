@@ -22,7 +22,7 @@ from sandbox.guest.jail.landlock import PathRule
 from sandbox.guest.jail.root import is_hidden_by_session
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
-from sandbox.guest.session import atfork, worker
+from sandbox.guest.session import atfork, session_process
 from sandbox.protocol.messages import TO_GUEST_CAP_BYTES, Failed, Spawn, ZygoteReady
 from sandbox.protocol.plan import WORKSPACE, Access, JailPlan
 
@@ -102,7 +102,7 @@ def _preload(plan: JailPlan, directory: str) -> None:
     sys.path.insert(0, WORKSPACE)
 
 
-def _prepare(plan: JailPlan) -> jail.NamespacesReady:
+def _prepare(plan: JailPlan) -> jail.JailTemplate:
     with step("seccomp filter"):
         program = init_program = b""
         if plan.asks_for("seccomp"):
@@ -123,7 +123,7 @@ def _prepare(plan: JailPlan) -> jail.NamespacesReady:
             rule_fds = [ready_rules]
     memory.settle()
     data_bytes = _data_bytes()
-    return jail.NamespacesReady(
+    return jail.JailTemplate(
         seccomp_program=program,
         init_program=init_program,
         rule_fds=rule_fds,
@@ -176,7 +176,7 @@ def _data_bytes() -> int:
 class NextNamespaces:
     """Where the zygote stands: at home, or in the namespaces of the session that comes next."""
 
-    def __init__(self, plan: JailPlan, template: jail.NamespacesReady) -> None:
+    def __init__(self, plan: JailPlan, template: jail.JailTemplate) -> None:
         self._plan = plan
         self._template = template
         self._home = [
@@ -187,7 +187,7 @@ class NextNamespaces:
         self.context = jail.JailContext(plan, template)
         """That of the session that comes next."""
         self.guest_end, self.init_end = -1, -1
-        """SessionFds of a socket pair on which the session process will speak to its init."""
+        """Ends of a socket pair on which the session process will speak to its init."""
         self.failure: JailError | None = None
 
     @property

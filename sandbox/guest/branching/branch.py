@@ -8,10 +8,10 @@ namespaces can enter them. Guest processes have none, and the kernel has no call
 another process. What it does have: a user namespace gives every capability in it to a process of
 its parent namespace whose id made it (user_namespaces(7)), and a guest shares that id with init.
 
-1. Init, which no filter binds, forks a *maker* into a user namespace below the session's own, one
-   for all branches of a call. For each the maker makes all other namespaces, owned by that one,
-   mounts the branch's own file systems, copies the files, brings loopback up, and forks the
-   *branch init*: pid 1 of the new pid namespace. It mounts /proc, gives up its capabilities, and
+1. Init, which no filter binds, forks a *namespace builder* into a user namespace below the
+   session's own, one for all branches of a call. For each the builder makes all other namespaces,
+   owned by that one, mounts the branch's own file systems, copies the files, brings loopback up,
+   and forks the *branch init*: pid 1 of the new pid namespace. It mounts /proc, gives up its capabilities, and
    hands descriptors of the namespaces to the host.
 2. The session process forks a *entrant*, one for all branches of a call. It enters the user
    namespace, and then for each branch the pid namespace and the others, joins the branch's
@@ -22,7 +22,7 @@ its parent namespace whose id made it (user_namespaces(7)), and a guest shares t
    no capability, a filter, no process group from outside, and nobody else in the pid namespace.
    Then the branch is a session like others.
 
-Nobody waits for what another can do meanwhile: the maker makes the next branch while the
+Nobody waits for what another can do meanwhile: the builder makes the next branch while the
 entrant forks into this one, and whoever is to live there finds its way alone. A fork of a large
 heap is what costs, two for each branch: the entrant cannot spare the one between, whose end
 gives the grandchild to the branch init.
@@ -35,13 +35,14 @@ The seccomp filter answers setns(2) with a question to init (`gate`). Init lets 
 through, the first that asks after the host opened the gate, with exactly the calls of the list in
 their order, and the same one into the branches that follow. A session that keeps descriptors of its
 branch's namespaces can do nothing with them: the gate is shut. Whoever went through is ended before
-step 3 if it has not ended by then (`KillEscaped`): it lives in the session's pid namespace and in the
-branch's files. What it forked once it was in the branch's pid namespace is seen in step 3; what it
-forked before that has capabilities, which nobody else in the session's own has once the maker was
-ended, and init looks for such processes. If somebody went through and no branch came of it, or
+step 3 if it has not ended by then (`KillEscaped`): it lives in the session's pid namespace and in
+the branch's files. What it forked once it was in the branch's pid namespace is seen in step 3; what
+it forked before that has capabilities, which nobody else in the session's own has once the builder
+was ended, and init looks for such processes. If somebody went through and no branch came of it, or
 stayed outside, the host ends the session and all of its branches: somebody used the moment when the
-gate was open for another. A entrant that may have no more processes says so, and is ended with
-the branches that it was to make.
+gate was open for another. A entrant that may have no more processes says so, and is ended with the
+branches that it was to make.
+
 
 A branch shares with its origin only what the origin had made before: open pipes and sockets, and
 memory mapped shared. A session that has some is not branched (`what_stays_shared`). Whether it
@@ -51,7 +52,7 @@ it was branched may go on talking to its branches.
 The kernel hides a pid namespace from those below it, not from those above, and lets an origin
 signal its branches: a copy of a process can only go down, the user namespaces of branches belong
 to the id that made them, and that id has every right over them. Neither another uid for each
-branch nor another maker changes that, as long as the entrant, which is the origin's process, is
+branch nor another builder changes that, as long as the entrant, which is the origin's process, is
 to be let in. To have the origin travel as well would make both siblings, and every fork one
 namespace deeper, of 32 that there may be. So it is the filter that keeps an origin from its
 branches: each call that names another process by number is a question to init. See `gate`.

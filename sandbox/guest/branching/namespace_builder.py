@@ -1,4 +1,4 @@
-"""NamespaceBuilder: what makes the namespaces of the branches of one call, and forks the init of each.
+"""Makes the namespaces of the branches of one call, and forks the init of each.
 
 It lives in a user namespace that init has made for the call and that owns all other namespaces of
 these branches: so one process can make them, and one entrant can enter them. It returns from each
@@ -30,7 +30,7 @@ from sandbox.protocol.messages import (
 from sandbox.protocol.plan import GUEST_ID
 
 NAMESPACES = sysapi.CLONE_NEWUSER | sysapi.CLONE_NEWNS
-"""What a maker is forked into. The mount namespace is the one that each branch's is copied from:
+"""What a builder is forked into. The mount namespace is the one that each branch's is copied from:
 the session's own belongs to a user namespace above, to which there is no way back."""
 _OF_EACH_BRANCH = (
     sysapi.CLONE_NEWNS
@@ -47,9 +47,11 @@ BecomeInit = Callable[[jail.JailContext, int], NoReturn]
 
 
 def serve(context: jail.JailContext, channel_fd: int, become_init: BecomeInit) -> NoReturn:
-    """Make a branch for each `BuildNamespaces`, until the host closes the channel. Called in a fork of init.
+    """Make a branch for each `BuildNamespaces`, until the host closes the channel.
 
-    What fails is told on the control channel of the branch, and ends the maker.
+    Called in a fork of init.
+
+    What fails is told on the control channel of the branch, and ends the builder.
     """
     try:
         _serve(context, channel_fd, become_init)
@@ -100,9 +102,9 @@ def _serve(context: jail.JailContext, channel_fd: int, become_init: BecomeInit) 
 def _settle_init(
     context: jail.JailContext, control_fd: int, template: bytes, user: int, made: Sequence[int]
 ) -> None:
-    """In the first process of a pid namespace: what is left to do. SessionFds it if something fails.
+    """In the first process of a pid namespace: what is left to do. Ends it if something fails.
 
-    Each page that is touched here is copied for each branch: what the maker could do, it did.
+    Each page that is touched here is copied for each branch: what the builder could do, it did.
     """
     os.setsid()
     try:

@@ -1,4 +1,4 @@
-"""SeccompNotifier: what init answers to the calls that the filter asks it about.
+"""Answers, in init, the calls that the seccomp filter asks about.
 
 Two things lie below a session that is branched: user namespaces, which a process can enter, and
 pid namespaces, whose processes it can number. The kernel hides neither from above. So the filter
@@ -222,7 +222,7 @@ class SeccompNotifier:
 
 
 def _is_own(row: Row) -> bool:
-    """Whether it is of the session that the gate is in, and not a maker or entrant of branches.
+    """Whether it is of the session that the gate is in, and not a builder or entrant of branches.
 
     Those two alone have capabilities there.
     """

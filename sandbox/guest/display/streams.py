@@ -16,6 +16,7 @@ fork, and every start of a program that Python tells its audit hooks about, writ
 
 import contextlib
 import io
+import math
 import os
 import signal
 import struct
@@ -107,7 +108,7 @@ class _Lines(io.BufferedWriter):
         super().__init__(_Unseekable(fd, "w", closefd=False), BUFFER_BYTES)
         self._on_flood = on_flood
         self._count = 0
-        self._since = 0.0
+        self._since = -math.inf  # Not 0: a machine's clock starts there with its boot.
 
     def close(self) -> None:
         try:

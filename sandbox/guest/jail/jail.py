@@ -166,7 +166,7 @@ def confine_session_process(context: JailContext) -> InitFds:
     """
     listener = -1
     plan = context.plan
-    take(context.template.session_steps, context)
+    apply(context.template.session_steps, context)
     if plan.asks_for("landlock"):
         with step("restrict paths"):
             _restrict_paths(context)
@@ -198,20 +198,20 @@ class LayerStep(NamedTuple):
 
 
 def steps_of(plan: JailPlan, rows: Sequence[LayerStep]) -> tuple[Step, ...]:
-    """What `take` does for `plan`, in order."""
+    """What `apply` does for `plan`, in order."""
     return tuple(row.apply for row in rows if row.applies_to(plan))
 
 
-def take(steps: Sequence[Step], context: JailContext) -> None:
+def apply(steps: Sequence[Step], context: JailContext) -> None:
     """Take this process, and all that it will fork from then on, into the jail, for good.
 
     Raises JailError.
     """
-    for apply in steps:
+    for step in steps:
         try:
-            apply(context)
+            step(context)
         except (OSError, ValueError) as error:
-            name = apply.__name__.strip("_").replace("_", " ")
+            name = step.__name__.strip("_").replace("_", " ")
             raise JailError(name, str(error)) from error
 
 

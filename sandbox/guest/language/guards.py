@@ -329,7 +329,7 @@ class Guards:
             return builtins.__import__(name, globals, locals, fromlist, level)
         self._level.admit(name, fromlist or ())
         package = name.partition(".")[0]
-        if imports.in_force().policy.code_origin.is_guest_module(package):
+        if imports.in_force().policy.origins.is_guest_module(package):
             _report("refuse", package, WORKSPACE_VERDICT.rule, WORKSPACE_VERDICT.hint)
             raise imports.refusal(package, WORKSPACE_VERDICT)
         module = builtins.__import__(name, globals, locals, fromlist, level)

@@ -132,7 +132,7 @@ class ImportPolicy:
         verdict = self._by_rules(module)
         if verdict.rule == "default" and verdict.is_refusal:
             package = module.partition(".")[0]
-            if self.code_origin.is_guest_module(package):
+            if self.origins.is_guest_module(package):
                 return Verdict("allow", "default", "the snippet's own module", "")
         return verdict
 
@@ -254,7 +254,7 @@ class ImportHook:
         frame = _asker(sys._getframe(1))
         if (
             isinstance(name, str)
-            and self.policy.code_origin.is_guest_frame(frame)
+            and self.policy.origins.is_guest_frame(frame)
             and not is_native_request(frame, globals, locals, fromlist)
         ):
             names = [item for item in fromlist or () if item != "*"]
@@ -263,9 +263,7 @@ class ImportHook:
 
     def import_module(self, name: str, package: str | None = None) -> ModuleType:
         """What `importlib.import_module` is while the policy holds."""
-        if isinstance(name, str) and self.policy.code_origin.is_guest_frame(
-            _asker(sys._getframe(1))
-        ):
+        if isinstance(name, str) and self.policy.origins.is_guest_frame(_asker(sys._getframe(1))):
             self.admit(_absolute(name.lstrip("."), {"__package__": package}, _dots(name)))
         return _import_module(name, package)
 
@@ -285,7 +283,7 @@ class ImportHook:
             return
         if frame.f_code.co_filename in _TRANSPARENT:
             return  # Judged already.
-        if self.policy.code_origin.is_guest_frame(frame):
+        if self.policy.origins.is_guest_frame(frame):
             self.admit(name)
 
 
@@ -371,8 +369,8 @@ def install(
     importlib.import_module = gate.import_module
     sys.meta_path.insert(0, gate)
     audit.watch(
-        is_guest=gate.policy.code_origin.is_guest_frame,
-        is_own_file=gate.policy.code_origin.is_own_file,
+        is_guest=gate.policy.origins.is_guest_frame,
+        is_own_file=gate.policy.origins.is_own_file,
         is_refused=lambda module: gate.policy.judge(module).is_refusal,
         report=gate.report,
     )

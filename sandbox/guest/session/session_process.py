@@ -74,13 +74,13 @@ SESSION_PROCESS_FAILED = 70
 """EX_SOFTWARE of sysexits.h."""
 
 
-def serve(worker: "SessionProcess", guest_fd: int) -> NoReturn:
+def serve(session: "SessionProcess", guest_fd: int) -> NoReturn:
     """Be the session process until the supervisor closes the channel."""
     try:
-        worker.start(guest_fd)
-        session_process.serve()
+        session.start(guest_fd)
+        session.serve()
     finally:
-        # An error of the worker itself must not unwind into the zygote's frames and tell the
+        # An error of this process itself must not unwind into the zygote's frames and tell the
         # guest about them; the supervisor sees the exit status.
         os._exit(SESSION_PROCESS_FAILED)
 

@@ -11,9 +11,10 @@ its parent namespace whose id made it (user_namespaces(7)), and a guest shares t
 1. Init, which no filter binds, forks a *namespace builder* into a user namespace below the
    session's own, one for all branches of a call. For each the builder makes all other namespaces,
    owned by that one, mounts the branch's own file systems, copies the files, brings loopback up,
-   and forks the *branch init*: pid 1 of the new pid namespace. It mounts /proc, gives up its capabilities, and
+   and forks the *branch init*: pid 1 of the new pid namespace. It mounts /proc, gives up its
+   capabilities, and
    hands descriptors of the namespaces to the host.
-2. The session process forks a *entrant*, one for all branches of a call. It enters the user
+2. The session process forks an *entrant*, one for all branches of a call. It enters the user
    namespace, and then for each branch the pid namespace and the others, joins the branch's
    cgroups, and forks twice: the grandchild lives in the new pid namespace, is adopted by
    the branch init, starts a process group of its own, gives up its capabilities and waits for the
@@ -40,7 +41,7 @@ the branch's files. What it forked once it was in the branch's pid namespace is 
 it forked before that has capabilities, which nobody else in the session's own has once the builder
 was ended, and init looks for such processes. If somebody went through and no branch came of it, or
 stayed outside, the host ends the session and all of its branches: somebody used the moment when the
-gate was open for another. A entrant that may have no more processes says so, and is ended with the
+gate was open for another. An entrant that may have no more processes says so, and is ended with the
 branches that it was to make.
 
 

@@ -18,12 +18,12 @@ class RoundBegan:
 
 
 @dataclass(frozen=True, slots=True)
-class Thought:
+class ReasoningDelta:
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class TextDelta:
     text: str
 
 
@@ -36,7 +36,7 @@ class CallBegan:
 
 
 @dataclass(frozen=True, slots=True)
-class CallWritten:
+class ArgumentsDelta:
     """A piece of the arguments' text, as the model writes it."""
 
     call_id: str
@@ -66,4 +66,13 @@ class Ended:
     turns: tuple[Turn, ...]
 
 
-LoopEvent = RoundBegan | Thought | Said | CallBegan | CallWritten | CallRunning | CallDone | Ended
+LoopEvent = (
+    RoundBegan
+    | ReasoningDelta
+    | TextDelta
+    | CallBegan
+    | ArgumentsDelta
+    | CallRunning
+    | CallDone
+    | Ended
+)

@@ -21,16 +21,16 @@ from dataclasses import dataclass, field, replace
 
 from runner.errors import UpstreamError
 from runner.events import (
+    ArgumentsDelta,
     CallBegan,
     CallDone,
     CallRunning,
-    CallWritten,
     Ended,
     Ending,
     LoopEvent,
+    ReasoningDelta,
     RoundBegan,
-    Said,
-    Thought,
+    TextDelta,
 )
 from runner.models.port import (
     CallDelta,
@@ -38,8 +38,8 @@ from runner.models.port import (
     ModelEvent,
     ModelRequest,
     Profile,
+    ReasoningDelta,
     TextDelta,
-    ThinkingDelta,
     ToolSpec,
     TurnEnded,
     UsageSeen,
@@ -318,14 +318,14 @@ class Loop:
         yield from (one for one in entries if not isinstance(one, Instruction))
 
     def _take(self, event: ModelEvent, draft: _Draft) -> Iterator[LoopEvent]:
-        if isinstance(event, ThinkingDelta):
+        if isinstance(event, ReasoningDelta):
             self._meter.thought(event.text)
             draft.thoughts.append(event.text)
-            yield Thought(event.text)
+            yield ReasoningDelta(event.text)
         elif isinstance(event, TextDelta):
             self._meter.wrote(event.text)
             draft.texts.append(event.text)
-            yield Said(event.text)
+            yield TextDelta(event.text)
         elif isinstance(event, CallDelta):
             yield from self._take_call(event, draft)
         elif isinstance(event, UsageSeen):
@@ -349,7 +349,7 @@ class Loop:
         if event.arguments:
             self._meter.wrote(event.arguments)
             call.pieces.append(event.arguments)
-            yield CallWritten(call.id, event.arguments)
+            yield ArgumentsDelta(call.id, event.arguments)
 
     def _unique(self, call_id: str) -> str:
         if not call_id or call_id in self._ids:

@@ -16,9 +16,9 @@ from runner.events import (
     CallRunning,
     Ended,
     LoopEvent,
+    ReasoningDelta,
     RoundBegan,
-    Said,
-    Thought,
+    TextDelta,
 )
 from runner.terminal import escaped
 from runner.tools.arguments import read
@@ -33,7 +33,7 @@ ENDINGS = {
     "deadline": "The time was over before there was an answer.",
 }
 
-NAMES = {Thought: "thinking", Said: "answer", CallRunning: "code", CallDone: "output"}
+NAMES = {ReasoningDelta: "thinking", TextDelta: "answer", CallRunning: "code", CallDone: "output"}
 
 
 class Talk:
@@ -59,10 +59,10 @@ class Talk:
             self._wait("waiting for the model")
         elif isinstance(event, CallBegan):
             self._wait("the model writes code")
-        elif isinstance(event, Thought):
+        elif isinstance(event, ReasoningDelta):
             self._begin("thinking")
             self._write(event.text, style="dim italic")
-        elif isinstance(event, Said):
+        elif isinstance(event, TextDelta):
             self._begin("answer")
             self._write(event.text)
         elif isinstance(event, CallRunning):
@@ -166,7 +166,7 @@ class JsonLines:
     def show(self, event: LoopEvent) -> None:
         """Write one event."""
         data: dict[str, object]
-        if isinstance(event, Thought | Said):
+        if isinstance(event, ReasoningDelta | TextDelta):
             data = {"text": event.text}
         elif isinstance(event, CallRunning):
             data = {"call": event.call.model_dump(mode="json")}

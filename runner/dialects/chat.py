@@ -16,15 +16,15 @@ from runner.dialects.faults import DEADLINE, Fault, openai_body, openai_error
 from runner.dialects.fields import Fields, function_spec, model_name, sampling_of, text_of
 from runner.errors import RequestError
 from runner.events import (
+    ArgumentsDelta,
     CallBegan,
     CallDone,
     CallRunning,
-    CallWritten,
     Ended,
     Ending,
     LoopEvent,
-    Said,
-    Thought,
+    ReasoningDelta,
+    TextDelta,
 )
 from runner.models.port import ToolSpec
 from runner.tools.arguments import read
@@ -237,11 +237,11 @@ class ChatWriter:
 
     def feed(self, event: LoopEvent) -> Iterator[bytes]:
         """Frames for `event`; often none."""
-        if isinstance(event, Thought):
+        if isinstance(event, ReasoningDelta):
             yield self._chunk({"content": None, "reasoning_content": event.text})
-        elif isinstance(event, Said):
+        elif isinstance(event, TextDelta):
             yield self._chunk({"content": event.text, "reasoning_content": None})
-        elif isinstance(event, CallBegan | CallWritten):
+        elif isinstance(event, CallBegan | ArgumentsDelta):
             yield from self._client_call(event)
         elif isinstance(event, CallRunning | CallDone):
             if self._options.include_tool_info:
@@ -266,7 +266,7 @@ class ChatWriter:
             )
         yield DONE
 
-    def _client_call(self, event: CallBegan | CallWritten) -> Iterator[bytes]:
+    def _client_call(self, event: CallBegan | ArgumentsDelta) -> Iterator[bytes]:
         if isinstance(event, CallBegan):
             if event.tool not in self._client_tools:
                 return

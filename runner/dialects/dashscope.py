@@ -20,14 +20,14 @@ from runner.dialects.faults import DEADLINE, Fault
 from runner.dialects.fields import Fields, function_spec, model_name, sampling_of
 from runner.errors import RequestError
 from runner.events import (
+    ArgumentsDelta,
     CallBegan,
     CallRunning,
-    CallWritten,
     Ended,
     Ending,
     LoopEvent,
-    Said,
-    Thought,
+    ReasoningDelta,
+    TextDelta,
 )
 from runner.models.port import ToolSpec
 from runner.tools.arguments import read
@@ -197,11 +197,11 @@ class DashScopeWriter:
 
     def feed(self, event: LoopEvent, usage: Usage) -> Iterator[bytes]:
         """Frames for `event`, with `usage` as the totals so far."""
-        if isinstance(event, Thought):
+        if isinstance(event, ReasoningDelta):
             yield self._next(usage, thought=event.text)
-        elif isinstance(event, Said):
+        elif isinstance(event, TextDelta):
             yield self._next(usage, text=event.text)
-        elif isinstance(event, CallBegan | CallWritten):
+        elif isinstance(event, CallBegan | ArgumentsDelta):
             if usage.output_tokens >= self._told_tokens + WRITING_STEP_TOKENS:
                 yield self._next(usage)
         elif isinstance(event, CallRunning):

@@ -7,15 +7,15 @@ from pydantic import JsonValue
 
 from runner.dialects.faults import DEADLINE, Fault, openai_error
 from runner.events import (
+    ArgumentsDelta,
     CallBegan,
     CallDone,
     CallRunning,
-    CallWritten,
     Ended,
     Ending,
     LoopEvent,
-    Said,
-    Thought,
+    ReasoningDelta,
+    TextDelta,
 )
 from runner.tools.arguments import StringStream, read
 from runner.transcript import (
@@ -126,14 +126,14 @@ class ResponsesWriter:
 
     def feed(self, event: LoopEvent) -> Iterator[Json]:
         """Events for `event`; `Ended` goes to `end`."""
-        if isinstance(event, Thought):
+        if isinstance(event, ReasoningDelta):
             yield from self._thought(event.text)
-        elif isinstance(event, Said):
+        elif isinstance(event, TextDelta):
             yield from self._said(event.text)
         elif isinstance(event, CallBegan):
             yield from self._close_texts()
             yield from self._call_began(event)
-        elif isinstance(event, CallWritten):
+        elif isinstance(event, ArgumentsDelta):
             yield from self._call_written(event)
         elif isinstance(event, CallRunning):
             yield from self._call_running(event.call)
@@ -332,7 +332,7 @@ class ResponsesWriter:
             return
         self._calls[event.call_id] = opened
 
-    def _call_written(self, event: CallWritten) -> Iterator[Json]:
+    def _call_written(self, event: ArgumentsDelta) -> Iterator[Json]:
         opened = self._calls.get(event.call_id)
         if opened is None:
             return

@@ -16,7 +16,7 @@ from runner.models.port import (
     FinishReason,
     ModelEvent,
     ModelRequest,
-    ThinkingDelta,
+    ReasoningDelta,
     ToolSpec,
     TurnEnded,
     UsageSeen,
@@ -187,7 +187,7 @@ class _TurnReader:
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         if isinstance(thought, str) and thought:
             self._spoke = True
-            yield ThinkingDelta(encodable(thought))
+            yield ReasoningDelta(encodable(thought))
         content = delta.get("content")
         if isinstance(content, str) and content:
             self._spoke = True

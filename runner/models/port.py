@@ -61,7 +61,7 @@ class ModelRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class ThinkingDelta:
+class ReasoningDelta:
     text: str
 
 
@@ -97,7 +97,7 @@ class TurnEnded:
     reason: FinishReason
 
 
-ModelEvent = ThinkingDelta | TextDelta | CallDelta | UsageSeen | TurnEnded
+ModelEvent = ReasoningDelta | TextDelta | CallDelta | UsageSeen | TurnEnded
 
 
 class Model(Protocol):

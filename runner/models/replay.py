@@ -23,8 +23,8 @@ from runner.models.port import (
     Model,
     ModelEvent,
     ModelRequest,
+    ReasoningDelta,
     TextDelta,
-    ThinkingDelta,
     TurnEnded,
     UsageSeen,
 )
@@ -32,7 +32,7 @@ from runner.transcript import Record, Turn, compact
 
 DIFF_LINES = 60
 KINDS: Mapping[str, type[ModelEvent]] = {
-    "thinking": ThinkingDelta,
+    "thinking": ReasoningDelta,
     "text": TextDelta,
     "call": CallDelta,
     "usage": UsageSeen,

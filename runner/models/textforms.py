@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Literal
 
-from runner.models.port import CallDelta, ModelEvent, TextDelta, ThinkingDelta
+from runner.models.port import CallDelta, ModelEvent, ReasoningDelta, TextDelta
 from runner.tools.arguments import repaired
 from runner.transcript import compact
 
@@ -155,7 +155,7 @@ class Splitter:
             thought = self._held[: len(self._held) - keep]
             self._held = self._held[len(thought) :]
         if thought:
-            yield ThinkingDelta(thought)
+            yield ReasoningDelta(thought)
         if is_end and at >= 0:
             yield from self._step(is_end=True)
 

@@ -17,7 +17,7 @@ from runner.cli import commands
 from runner.commands.chat import Order, execute
 from runner.commands.talk import Talk
 from runner.errors import RequestError
-from runner.events import CallBegan, RoundBegan, Said
+from runner.events import CallBegan, RoundBegan, TextDelta
 from runner.models.port import ModelEvent
 from runner.models.replay import Recorder
 from runner.models.weights import Shelf
@@ -134,8 +134,8 @@ def test_a_terminal_is_told_what_is_waited_for_and_then_shows_the_text_alone():
     )
     talk.show(RoundBegan(1))
     talk.show(CallBegan("call_1", "code_interpreter"))
-    talk.show(Said("It is "))
-    talk.show(Said("42."))
+    talk.show(TextDelta("It is "))
+    talk.show(TextDelta("42."))
     talk.close()
     waited, _, answered = shown.getvalue().partition("answer")
     assert "the model writes code" in waited

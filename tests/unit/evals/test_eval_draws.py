@@ -12,7 +12,7 @@ from runner.evals import BadInput, Draw, GenerationFailed, generate
 from runner.evals.samples.records import Row, Task
 from runner.evals.suites import SUITES
 from runner.evals.suites.base import code_in
-from runner.models.port import ModelEvent, ModelRequest, TextDelta, ThinkingDelta, TurnEnded
+from runner.models.port import ModelEvent, ModelRequest, ReasoningDelta, TextDelta, TurnEnded
 
 TASKS = [{"task_id": name, "prompt": f"Write {name}.", "test": f"assert {name}()"} for name in "ab"]
 
@@ -28,7 +28,7 @@ class Answering:
         [question] = [getattr(entry, "text", "") for entry in request.entries]
         self.asked.append((question.partition("\n")[0], request.sampling.seed))
         text = self._answer(request)
-        yield ThinkingDelta("```python\nnot this\n```")
+        yield ReasoningDelta("```python\nnot this\n```")
         for part in (text[:5], text[5:]):
             yield TextDelta(part)
         yield TurnEnded("stop")

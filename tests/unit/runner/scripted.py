@@ -8,8 +8,8 @@ from runner.models.port import (
     CallDelta,
     ModelEvent,
     ModelRequest,
+    ReasoningDelta,
     TextDelta,
-    ThinkingDelta,
     ToolSpec,
     TurnEnded,
     UsageSeen,
@@ -89,7 +89,7 @@ class ScriptedTool:
 
 
 def think(*texts: str) -> list[ModelEvent]:
-    return [ThinkingDelta(text) for text in texts]
+    return [ReasoningDelta(text) for text in texts]
 
 
 def say(*texts: str) -> list[ModelEvent]:

@@ -6,7 +6,15 @@ import pytest
 from scripted import CALLED, CUT, STOPPED, ScriptedModel, ScriptedTool, call, say, spent, think
 
 from runner.errors import UpstreamError
-from runner.events import CallBegan, CallDone, CallRunning, CallWritten, Ended, Said, Thought
+from runner.events import (
+    ArgumentsDelta,
+    CallBegan,
+    CallDone,
+    CallRunning,
+    Ended,
+    ReasoningDelta,
+    TextDelta,
+)
 from runner.loop import Budget, Loop
 from runner.models.port import CallDelta, ModelRequest, Profile, Sampling, ToolSpec
 from runner.transcript import Instruction, Question, Turn, Usage
@@ -38,8 +46,8 @@ async def test_a_call_is_run_and_its_result_is_shown_to_the_model():
     assert tool.ran == ["6*7"]
     kinds = [type(event).__name__ for event in events]
     assert kinds == [
-        "RoundBegan", "Thought", "CallBegan", "CallWritten", "CallWritten", "CallRunning",
-        "CallDone", "RoundBegan", "Said", "Ended",
+        "RoundBegan", "ReasoningDelta", "CallBegan", "ArgumentsDelta", "ArgumentsDelta", "CallRunning",
+        "CallDone", "RoundBegan", "TextDelta", "Ended",
     ]  # fmt: skip
     shown = model.requests[1].entries[-1]
     assert isinstance(shown, Turn)
@@ -154,7 +162,7 @@ async def test_a_call_that_was_cut_short_is_not_run():
 async def test_a_deadline_stops_a_model_that_hangs():
     model = ScriptedModel([*say("I "), asyncio.Event()])
     events = await everything(Loop(model, request(), budget=Budget(wall_s=0.01)))
-    assert [event.text for event in events if isinstance(event, Said)] == ["I "]
+    assert [event.text for event in events if isinstance(event, TextDelta)] == ["I "]
     assert events[-1].ending == "deadline"
     assert model.open == 0
 
@@ -184,7 +192,7 @@ async def test_closing_the_generator_closes_the_models_stream():
     model = ScriptedModel([*think("a"), asyncio.Event()])
     events = Loop(model, request()).run()
     async for event in events:
-        if isinstance(event, Thought):
+        if isinstance(event, ReasoningDelta):
             break
     assert model.open == 1
     await events.aclose()
@@ -239,8 +247,8 @@ async def test_usage_is_estimated_until_the_upstream_counts_it():
     async for event in loop.run():
         seen.append((type(event).__name__, loop.usage))
     by_kind = dict(seen)
-    assert by_kind["Thought"].reasoning_tokens == 10
-    assert by_kind["Said"].output_tokens == 15
+    assert by_kind["ReasoningDelta"].reasoning_tokens == 10
+    assert by_kind["TextDelta"].output_tokens == 15
     # The upstream says nothing of thinking: its share of the text is its share of the count.
     assert by_kind["Ended"] == Usage(input_tokens=7, output_tokens=30, reasoning_tokens=20)
 
@@ -248,6 +256,6 @@ async def test_usage_is_estimated_until_the_upstream_counts_it():
 async def test_arguments_arrive_piece_by_piece():
     model = ScriptedModel([*call("6*7"), CALLED], [*say("42"), STOPPED])
     events = await everything(Loop(model, request(), [ScriptedTool()]))
-    pieces = [event.piece for event in events if isinstance(event, CallWritten)]
+    pieces = [event.piece for event in events if isinstance(event, ArgumentsDelta)]
     assert "".join(pieces) == '{"code": "6*7"}'
     assert [event.tool for event in events if isinstance(event, CallBegan)] == ["code_interpreter"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.models.port import CallDelta, TextDelta, ThinkingDelta
+from runner.models.port import CallDelta, ReasoningDelta, TextDelta
 from runner.models.textforms import Splitter, named_call
 
 TOOLS = ("code_interpreter", "web_search")
@@ -22,7 +22,7 @@ def split(text, sizes=(1000,), *, fenced=False, tools=TOOLS):
         at, turn = at + size, turn + 1
     events += splitter.finish()
     said = "".join(event.text for event in events if isinstance(event, TextDelta))
-    thought = "".join(event.text for event in events if isinstance(event, ThinkingDelta))
+    thought = "".join(event.text for event in events if isinstance(event, ReasoningDelta))
     calls = [(event.name, event.arguments) for event in events if isinstance(event, CallDelta)]
     return said, thought, calls
 

@@ -13,9 +13,9 @@ from runner.models.openai_compatible import Endpoint, OpenAICompatible
 from runner.models.port import (
     CallDelta,
     ModelRequest,
+    ReasoningDelta,
     Sampling,
     TextDelta,
-    ThinkingDelta,
     ToolSpec,
     TurnEnded,
     UsageSeen,
@@ -81,8 +81,8 @@ async def test_a_turn_with_thinking_text_and_a_call_is_read():
         )
     )  # fmt: skip
     assert await everything(model) == [
-        ThinkingDelta("hm"),
-        ThinkingDelta(" well"),
+        ReasoningDelta("hm"),
+        ReasoningDelta(" well"),
         TextDelta("So: "),
         CallDelta(0, '{"co', id="c1", name="code_interpreter"),
         CallDelta(0, 'de":"1"}'),

@@ -277,23 +277,23 @@ class Loop:
             raise UpstreamError("cut", "the turn has no end")
 
     def _next_request(self, is_last: bool) -> ModelRequest:
-        asked, profile = self._request, self._profile
-        sampling = asked.sampling
+        parsed, profile = self._request, self._profile
+        sampling = parsed.sampling
         if sampling.temperature is None and profile.temperature is not None:
             sampling = sampling.model_copy(update={"temperature": profile.temperature})
         limits = [
             limit
-            for limit in (asked.max_tokens, profile.max_tokens, self._tokens_left())
+            for limit in (parsed.max_tokens, profile.max_tokens, self._tokens_left())
             if limit is not None
         ]
-        choice = asked.tool_choice
+        choice = parsed.tool_choice
         if self._turns and choice != "none":
             # A forced call was made; forced again, the loop would never get its answer.
             choice = "auto"
         if self._specs and (is_last or self._calls_left() == 0):
             choice = "none"
         return replace(
-            asked,
+            parsed,
             entries=(*self._opening(), *self._turns),
             tools=self._specs,
             tool_choice=choice,

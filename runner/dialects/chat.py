@@ -5,15 +5,15 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from runner.dialects.asked import (
+from runner.dialects.faults import DEADLINE, Fault, openai_body, openai_error
+from runner.dialects.fields import Fields, function_spec, model_name, sampling_of, text_of
+from runner.dialects.parsed_request import (
     NEEDS_STREAM,
     NEEDS_THINKING,
-    Asked,
+    ParsedRequest,
     ServerTool,
     check_exclusive,
 )
-from runner.dialects.faults import DEADLINE, Fault, openai_body, openai_error
-from runner.dialects.fields import Fields, function_spec, model_name, sampling_of, text_of
 from runner.errors import RequestError
 from runner.events import (
     ArgumentsDelta,
@@ -61,7 +61,7 @@ class ChatOptions(NamedTuple):
     include_tool_info: bool = False
 
 
-def parse(body: JsonValue) -> tuple[Asked, ChatOptions]:
+def parse(body: JsonValue) -> tuple[ParsedRequest, ChatOptions]:
     """The request in `body`. Raises RequestError."""
     fields = Fields(body)
     model = model_name(fields)
@@ -84,7 +84,7 @@ def parse(body: JsonValue) -> tuple[Asked, ChatOptions]:
     if (fields.whole("n", least=1, most=4) or 1) != 1:
         raise fields.wrong("n", "must be 1")
     options = fields.object("stream_options") or Fields({})
-    asked = Asked(
+    parsed = ParsedRequest(
         model=model,
         entries=entries_of(fields),
         stream=stream,
@@ -99,7 +99,7 @@ def parse(body: JsonValue) -> tuple[Asked, ChatOptions]:
         thinking_budget=fields.whole("thinking_budget", least=1),
         effort=fields.text("reasoning_effort"),
     )
-    return asked, ChatOptions(
+    return parsed, ChatOptions(
         include_usage=options.flag("include_usage") or False,
         include_tool_info=options.flag("include_tool_info") or False,
     )
@@ -214,7 +214,7 @@ class ChatWriter:
 
     def __init__(
         self,
-        asked: Asked,
+        parsed: ParsedRequest,
         options: ChatOptions,
         *,
         completion_id: str,
@@ -222,7 +222,7 @@ class ChatWriter:
         model: str,
     ) -> None:
         self._options = options
-        self._client_tools = {tool.name for tool in asked.client_tools}
+        self._client_tools = {tool.name for tool in parsed.client_tools}
         self._calls: dict[str, int] = {}
         self._tail = {
             "created": created,

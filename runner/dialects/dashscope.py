@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from runner.dialects.asked import (
-    NEEDS_STREAM,
-    NEEDS_THINKING,
-    Asked,
-    check_exclusive,
-)
 from runner.dialects.chat import entries_of, server_tools, tool_choice
 from runner.dialects.faults import DEADLINE, Fault
 from runner.dialects.fields import Fields, function_spec, model_name, sampling_of
+from runner.dialects.parsed_request import (
+    NEEDS_STREAM,
+    NEEDS_THINKING,
+    ParsedRequest,
+    check_exclusive,
+)
 from runner.errors import RequestError
 from runner.events import (
     ArgumentsDelta,
@@ -74,7 +74,7 @@ class DashScopeOptions(NamedTuple):
     is_text: bool = False
 
 
-def parse(body: JsonValue, *, stream: bool) -> tuple[Asked, DashScopeOptions]:
+def parse(body: JsonValue, *, stream: bool) -> tuple[ParsedRequest, DashScopeOptions]:
     """The request in `body`; `stream` comes from the headers. Raises RequestError."""
     fields = Fields(body)
     model = model_name(fields)
@@ -108,7 +108,7 @@ def parse(body: JsonValue, *, stream: bool) -> tuple[Asked, DashScopeOptions]:
             )
     if (parameters.whole("n", least=1, most=4) or 1) != 1:
         raise parameters.wrong("n", "must be 1")
-    asked = Asked(
+    parsed = ParsedRequest(
         model=model,
         entries=_entries(given),
         stream=stream,
@@ -120,7 +120,7 @@ def parse(body: JsonValue, *, stream: bool) -> tuple[Asked, DashScopeOptions]:
         thinking=thinking,
         thinking_budget=parameters.whole("thinking_budget", least=1),
     )
-    return asked, DashScopeOptions(incremental is not False, result_format == "text")
+    return parsed, DashScopeOptions(incremental is not False, result_format == "text")
 
 
 def _entries(given: Fields) -> tuple[Entry, ...]:
@@ -179,11 +179,13 @@ def usage_json(
 class DashScopeWriter:
     """Loop events into the frames of one stream."""
 
-    def __init__(self, asked: Asked, options: DashScopeOptions, *, request_id: str) -> None:
+    def __init__(
+        self, parsed: ParsedRequest, options: DashScopeOptions, *, request_id: str
+    ) -> None:
         self._options = options
         self._request_id = request_id
-        self._has_interpreter = asked.has_interpreter
-        self._client_tools = {tool.name for tool in asked.client_tools}
+        self._has_interpreter = parsed.has_interpreter
+        self._client_tools = {tool.name for tool in parsed.client_tools}
         self._number = 0
         self._codes: list[str] = []
         self._searches = 0
@@ -309,7 +311,7 @@ def client_calls(ended: Ended) -> list[dict[str, object]]:
 
 
 def generation(
-    ended: Ended, asked: Asked, options: DashScopeOptions, *, request_id: str
+    ended: Ended, parsed: ParsedRequest, options: DashScopeOptions, *, request_id: str
 ) -> Mapping[str, object]:
     """The whole answer of a request that did not stream."""
     text = "".join(turn.text for turn in ended.turns)
@@ -320,7 +322,7 @@ def generation(
         "usage": usage_json(
             ended.usage,
             count=0,
-            has_plugins=asked.has_interpreter,
+            has_plugins=parsed.has_interpreter,
             searches=ended.counts.get("web_search", 0),
         ),
         "request_id": request_id,

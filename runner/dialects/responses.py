@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from runner.dialects.asked import (
-    Asked,
-    ContainerAsked,
+from runner.dialects.faults import openai_body
+from runner.dialects.fields import Fields, function_spec, model_name, sampling_of, text_of
+from runner.dialects.parsed_request import (
+    ContainerRequest,
     InlineFile,
+    ParsedRequest,
     ServerTool,
     check_exclusive,
 )
-from runner.dialects.faults import openai_body
-from runner.dialects.fields import Fields, function_spec, model_name, sampling_of, text_of
 from runner.errors import RequestError
 from runner.models.port import ToolSpec
 from runner.transcript import (
@@ -69,7 +69,7 @@ class ResponsesOptions:
     """Fields of the request that the response repeats."""
 
 
-def parse(body: JsonValue, *, lookup: Lookup) -> tuple[Asked, ResponsesOptions]:
+def parse(body: JsonValue, *, lookup: Lookup) -> tuple[ParsedRequest, ResponsesOptions]:
     """The request in `body`; `lookup` finds stored items by id. Raises RequestError."""
     fields = Fields(body)
     model = model_name(fields)
@@ -95,7 +95,7 @@ def parse(body: JsonValue, *, lookup: Lookup) -> tuple[Asked, ResponsesOptions]:
     if instructions:
         entries = (Instruction(text=instructions), *entries)
     sampling = sampling_of(fields)
-    asked = Asked(
+    parsed = ParsedRequest(
         model=model,
         entries=entries,
         stream=fields.flag("stream") or False,
@@ -124,7 +124,7 @@ def parse(body: JsonValue, *, lookup: Lookup) -> tuple[Asked, ResponsesOptions]:
         inline_files=tuple(reader.inline_files),
         echo=_echo(fields),
     )
-    return asked, options
+    return parsed, options
 
 
 class Replayed(NamedTuple):
@@ -212,10 +212,10 @@ def _choice(fields: Fields) -> str:
 
 def _tools(
     fields: Fields,
-) -> tuple[frozenset[ServerTool], tuple[ToolSpec, ...], ContainerAsked]:
+) -> tuple[frozenset[ServerTool], tuple[ToolSpec, ...], ContainerRequest]:
     own: set[ServerTool] = set()
     functions: list[ToolSpec] = []
-    container = ContainerAsked()
+    container = ContainerRequest()
     for tool in fields.objects("tools"):
         kind = tool.text("type")
         if kind == "function":
@@ -230,12 +230,12 @@ def _tools(
     return frozenset(own), tuple(functions), container
 
 
-def _container(tool: Fields) -> ContainerAsked:
+def _container(tool: Fields) -> ContainerRequest:
     value = tool.data.get("container")
     if value is None:
-        return ContainerAsked()
+        return ContainerRequest()
     if isinstance(value, str):
-        return ContainerAsked(id=tool.text("container", longest=CONTAINER_ID_CHARS) or "")
+        return ContainerRequest(id=tool.text("container", longest=CONTAINER_ID_CHARS) or "")
     auto = Fields(value, tool.name("container"))
     if auto.text("type") not in (None, "auto"):
         raise auto.wrong("type", "must be 'auto'")
@@ -243,7 +243,7 @@ def _container(tool: Fields) -> ContainerAsked:
     memory = auto.text("memory_limit")
     if memory is not None and memory not in MEMORY_LIMITS:
         raise auto.wrong("memory_limit", f"must be one of {', '.join(MEMORY_LIMITS)}")
-    return ContainerAsked(file_ids=auto.strings("file_ids"), memory_limit=memory or "")
+    return ContainerRequest(file_ids=auto.strings("file_ids"), memory_limit=memory or "")
 
 
 def check_network(container: Fields) -> None:

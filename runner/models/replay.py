@@ -157,11 +157,11 @@ class Replay:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """The recorded answer. Raises ReplayMismatch."""
-        asked = canonical(request)
-        digest = _digest(asked)
+        parsed = canonical(request)
+        digest = _digest(parsed)
         answers = self._answers.get(digest)
         if answers is None:
-            raise ReplayMismatch(self._name, self._diff(asked))
+            raise ReplayMismatch(self._name, self._diff(parsed))
         turn = self._served[digest]
         self._served[digest] += 1
         for event in answers[turn % len(answers)]:
@@ -172,10 +172,10 @@ class Replay:
     async def close(self) -> None:
         """Nothing is held."""
 
-    def _diff(self, asked: Mapping[str, JsonValue]) -> str:
+    def _diff(self, parsed: Mapping[str, JsonValue]) -> str:
         if not self._requests:
             return "the recording is empty"
-        wanted = _lines(asked)
+        wanted = _lines(parsed)
         best = max(self._requests, key=lambda request: _likeness(_lines(request), wanted))
         lines = list(
             difflib.unified_diff(_lines(best), wanted, "recorded", "asked", n=2, lineterm="")

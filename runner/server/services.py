@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
 
 from runner.config import Config
-from runner.dialects.asked import Asked
+from runner.dialects.parsed_request import ParsedRequest
 from runner.events import CallDone, CallRunning, Ended, LoopEvent
 from runner.loop import Budget, Loop
 from runner.models.directory import Directory
@@ -74,7 +74,7 @@ class Services:
 
     def job(
         self,
-        asked: Asked,
+        parsed: ParsedRequest,
         account: Account,
         *,
         entries: Sequence[Entry] | None = None,
@@ -82,7 +82,7 @@ class Services:
         rounds: int | None = None,
     ) -> "Job":
         """The loop for `asked`, of the configured number of rounds. Raises RequestError."""
-        served = self.directory.find(asked.model)
+        served = self.directory.find(parsed.model)
         tools: list[Tool] = []
         if lease is not None:
             tools.append(
@@ -94,17 +94,17 @@ class Services:
                     retry_words=served.profile.retry_words,
                 )
             )
-        tools += self.web_tools.make(asked.tools)
+        tools += self.web_tools.make(parsed.tools)
         loop = Loop(
             served.model,
-            asked.model_request(tuple(entries) if entries is not None else None),
+            parsed.model_request(tuple(entries) if entries is not None else None),
             tools,
-            client_tools=asked.client_tools,
+            client_tools=parsed.client_tools,
             budget=Budget(
                 rounds=rounds or self.config.server.rounds,
-                tool_calls=asked.max_tool_calls,
+                tool_calls=parsed.max_tool_calls,
                 wall_s=self.config.server.wall_s,
-                tokens=asked.max_tokens,
+                tokens=parsed.max_tokens,
             ),
             profile=served.profile,
         )
@@ -150,7 +150,7 @@ class Job:
             held.enter_context(self.account.request())
             awaited = held.enter_context(self._session_expected())
             if has_content := self._services.config.server.log_content:
-                logs.question(self.loop.asked)
+                logs.question(self.loop.parsed)
             async with aclosing(self.loop.run()) as events:
                 async for event in events:
                     if isinstance(event, CallRunning):

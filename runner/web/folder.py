@@ -83,8 +83,8 @@ class Folder:
 
     def _text(self, path: str) -> str | None:
         with self._lock:
-            asked = "SELECT body FROM pages WHERE path = ?"
-            row = self._fresh().execute(asked, (path,)).fetchone()
+            parsed = "SELECT body FROM pages WHERE path = ?"
+            row = self._fresh().execute(parsed, (path,)).fetchone()
         return None if row is None else str(row[0])
 
     def _forget(self) -> None:

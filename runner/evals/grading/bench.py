@@ -57,7 +57,7 @@ class Exam:
     number: int
     """By this the judge knows it: another test has another number."""
     check: Mapping[str, Json]
-    asked: str = "null"
+    parsed: str = "null"
     """What to ask a candidate beforehand, as JSON; null if nobody knows."""
     planning: "asyncio.Task[None] | None" = None
 
@@ -103,7 +103,7 @@ class Bench:
             self._numbers += 1
             test = self._tests[task_id] = Exam(self._numbers, check)
             if check["kind"] == "inputs":
-                test.asked = _asked_by_inputs(check)
+                test.parsed = _asked_by_inputs(check)
             elif check["kind"] == "calls":
                 test.planning = asyncio.ensure_future(self._plan(test))
             if len(self._tests) > TESTS_KEPT:
@@ -115,7 +115,7 @@ class Bench:
 
     async def _plan(self, test: Exam) -> None:
         with self.coming():
-            test.asked = await self._line(test, None) or "null"
+            test.parsed = await self._line(test, None) or "null"
         test.planning = None
 
     async def verdict(self, test: Exam, said: str) -> Said | Silence:

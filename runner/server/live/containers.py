@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from runner.dialects.asked import ContainerAsked, InlineFile
+from runner.dialects.parsed_request import ContainerRequest, InlineFile
 from runner.errors import RequestError, StorageError
 from runner.server.auth import Account
 from runner.server.http.uploads import safe_name
@@ -175,7 +175,7 @@ class Containers:
     async def lease(
         self,
         account: Account,
-        asked: ContainerAsked,
+        parsed: ContainerRequest,
         *,
         earlier: str = "",
         keep: bool = True,
@@ -188,14 +188,15 @@ class Containers:
         it outlives the request. Files are put into it before the first snippet. Raises
         RequestError when a named one is unknown or expired, or a file is unknown.
         """
-        check_memory(asked.memory_limit, self._allowed_bytes, param="memory_limit")
+        check_memory(parsed.memory_limit, self._allowed_bytes, param="memory_limit")
         wanted: list[StoredFile | InlineFile] = [
-            await self._uploaded(account.owner, file_id) for file_id in (*asked.file_ids, *file_ids)
+            await self._uploaded(account.owner, file_id)
+            for file_id in (*parsed.file_ids, *file_ids)
         ]
         wanted += [one._replace(filename=safe_name(one.filename)) for one in inline_files]
         row, words = None, ""
-        if asked.id:
-            row = await self.find(account.owner, asked.id)
+        if parsed.id:
+            row = await self.find(account.owner, parsed.id)
             self._check_usable(row, param="tools")
         elif earlier:
             row = await self._store.get(account.owner, earlier)
@@ -204,7 +205,7 @@ class Containers:
         paths = [] if row is None else [file.path for file in await self._store.files(row.id)]
         is_kept = row is not None
         if row is None:
-            row = self._new_row(account.owner, "auto", asked.memory_limit)
+            row = self._new_row(account.owner, "auto", parsed.memory_limit)
         live = self._lives.get(row.id)
         if live is None:
             live = LiveContainer(

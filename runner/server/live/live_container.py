@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from runner.dialects.asked import InlineFile
+from runner.dialects.parsed_request import InlineFile
 from runner.errors import RequestError
 from runner.server.auth import Account
 from runner.server.store.container_store import ContainerStore

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from runner.dialects import chat, dashscope
-from runner.dialects.asked import Asked
 from runner.dialects.faults import Fault, fault_of
+from runner.dialects.parsed_request import ParsedRequest
 from runner.errors import RequestError, RunnerError
 from runner.events import Ended, LoopEvent, RoundBegan
 from runner.server.auth import Account
@@ -36,19 +36,19 @@ router = APIRouter()
 
 async def chat_completions(request: Request, here: Here, who: Who) -> Response:
     """Chat Completions, streamed or not. Snippets run out of the client's sight."""
-    asked, options = chat.parse(await read_json(request, here.config.server.body_bytes))
-    job = await _job(here, asked, who)
+    parsed, options = chat.parse(await read_json(request, here.config.server.body_bytes))
+    job = await _job(here, parsed, who)
     completion_id, created = f"chatcmpl-{uuid.uuid4()}", int(time.time())
-    if not asked.stream:
+    if not parsed.stream:
 
         def whole(ended: Ended) -> Mapping[str, object]:
             return chat.completion(
-                ended, completion_id=completion_id, created=created, model=asked.model
+                ended, completion_id=completion_id, created=created, model=parsed.model
             )
 
         return _whole(request, here, job, whole)
     writer = chat.ChatWriter(
-        asked, options, completion_id=completion_id, created=created, model=asked.model
+        parsed, options, completion_id=completion_id, created=created, model=parsed.model
     )
     wire = Wire()
     return EventStream(
@@ -69,16 +69,16 @@ async def generation(request: Request, here: Here, who: Who) -> Response:
         or "text/event-stream" in request.headers.get("accept", "").lower()
     )
     body = await read_json(request, here.config.server.body_bytes)
-    asked, options = dashscope.parse(body, stream=stream)
-    job = await _job(here, asked, who)
+    parsed, options = dashscope.parse(body, stream=stream)
+    job = await _job(here, parsed, who)
     request_id = request_id_of(request)
     if not stream:
 
         def whole(ended: Ended) -> Mapping[str, object]:
-            return dashscope.generation(ended, asked, options, request_id=request_id)
+            return dashscope.generation(ended, parsed, options, request_id=request_id)
 
         return _whole(request, here, job, whole)
-    writer = dashscope.DashScopeWriter(asked, options, request_id=request_id)
+    writer = dashscope.DashScopeWriter(parsed, options, request_id=request_id)
 
     def feed(event: LoopEvent) -> Iterator[bytes]:
         return writer.feed(event, job.loop.usage)
@@ -124,13 +124,13 @@ def _model(name: str) -> dict[str, object]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "cellblock"}
 
 
-async def _job(here: Services, asked: Asked, who: Account) -> Job:
+async def _job(here: Services, parsed: ParsedRequest, who: Account) -> Job:
     """The loop of a request whose container ends with it."""
-    here.directory.find(asked.model)
+    here.directory.find(parsed.model)
     lease = None
-    if asked.has_interpreter:
-        lease = await here.containers.lease(who, asked.container, keep=False)
-    return here.job(asked, who, lease=lease)
+    if parsed.has_interpreter:
+        lease = await here.containers.lease(who, parsed.container, keep=False)
+    return here.job(parsed, who, lease=lease)
 
 
 async def frames(

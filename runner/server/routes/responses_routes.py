@@ -10,8 +10,8 @@ from pydantic import JsonValue
 from starlette.responses import Response
 
 from runner.dialects import responses
-from runner.dialects.asked import Asked
 from runner.dialects.fields import Fields
+from runner.dialects.parsed_request import ParsedRequest
 from runner.dialects.responses import ResponsesOptions
 from runner.dialects.responses_events import frame
 from runner.errors import RequestError, RunnerError
@@ -25,7 +25,7 @@ from runner.server.http.requests import RESPONSE
 from runner.server.http.streaming import Answer, EventStream, Wire
 from runner.server.live.background import BackgroundRun
 from runner.server.routes.access import Here, Who
-from runner.server.routes.respond import Earlier, Respond
+from runner.server.routes.response_run import Earlier, ResponseRun
 from runner.server.services import Services
 from runner.server.store.records import ConversationRow, Order
 from runner.server.store.response_store import FINAL, StoredResponse
@@ -49,10 +49,10 @@ async def create_response(request: Request, here: Here, who: Who) -> Response:
         )
         here.background.add(respond.id, run)
         queued = await run.begin()
-        if not respond.asked.stream:
+        if not respond.parsed.stream:
             return json_reply(queued, headers=who.headers())
         return _stream(here, who, run.replay(-1))
-    if not respond.asked.stream:
+    if not respond.parsed.stream:
         return Answer(
             lambda: _whole(request, respond, who), here.streams, on_close=respond.job.close
         )
@@ -68,7 +68,7 @@ async def create_response(request: Request, here: Here, who: Who) -> Response:
     )
 
 
-async def _whole(request: Request, respond: Respond, who: Account) -> Response:
+async def _whole(request: Request, respond: ResponseRun, who: Account) -> Response:
     last: Mapping[str, object] = {}
     try:
         async with aclosing(respond.events(None)) as events:
@@ -105,39 +105,39 @@ def _stream(
 
 async def _respond(
     request: Request, here: Services, who: Account, body: JsonValue, *, counting: bool = False
-) -> Respond:
+) -> ResponseRun:
     """The checked request with its earlier conversation and its container.
 
     With `counting` the model is to answer with one token, and nothing is kept.
     """
     referred = await _referred(here, who, body)
-    asked, options = responses.parse(body, lookup=referred.get)
+    parsed, options = responses.parse(body, lookup=referred.get)
     if counting:
-        asked, options = replace(asked, max_tokens=1), replace(options, store=False)
-    here.directory.find(asked.model)
+        parsed, options = replace(parsed, max_tokens=1), replace(options, store=False)
+    here.directory.find(parsed.model)
     earlier = await _earlier(here, who, options)
-    entries, told = _entries(asked, options, earlier)
+    entries, told = _entries(parsed, options, earlier)
     if options.store or (earlier.conversation is not None and not counting):
         await here.storage.check_room(who.owner, who.settings.stored_bytes)
     lease = None
-    if asked.has_interpreter:
+    if parsed.has_interpreter:
         container_id = earlier.container_id or options.replayed_container
         lease = await here.containers.lease(
             who,
-            asked.container,
+            parsed.container,
             earlier=container_id,
             file_ids=options.file_ids,
             inline_files=options.inline_files,
         )
-    job = here.job(asked, who, entries=entries, lease=lease, rounds=2 if counting else None)
-    return Respond(request, here, who, asked, options, job, earlier, told)
+    job = here.job(parsed, who, entries=entries, lease=lease, rounds=2 if counting else None)
+    return ResponseRun(request, here, who, parsed, options, job, earlier, told)
 
 
 def _entries(
-    asked: Asked, options: ResponsesOptions, earlier: Earlier
+    parsed: ParsedRequest, options: ResponsesOptions, earlier: Earlier
 ) -> tuple[Transcript, Transcript]:
-    """What the model is asked, and what of it the request adds to the conversation."""
-    told = asked.entries
+    """What the model is parsed, and what of it the request adds to the conversation."""
+    told = parsed.entries
     if not options.instructions:
         return (*earlier.transcript, *told), told
     return (told[0], *earlier.transcript, *told[1:]), told[1:]

@@ -58,9 +58,9 @@ CHAT = {
 
 
 def chat_frames(talk, **changes):
-    asked, options = chat.parse({**CHAT, **changes})
+    parsed, options = chat.parse({**CHAT, **changes})
     writer = chat.ChatWriter(
-        asked, options, completion_id="chatcmpl-1", created=1764000000, model=asked.model
+        parsed, options, completion_id="chatcmpl-1", created=1764000000, model=parsed.model
     )
     return [*writer.begin(), *run(loop_of(talk), writer.feed)]
 
@@ -149,12 +149,12 @@ def test_a_wrong_chat_request_is_named_by_its_field(changes, param, message):
 
 
 def test_an_empty_list_of_tools_is_no_conflict():
-    asked, _ = chat.parse({**CHAT, "tools": []})
-    assert asked.has_interpreter
+    parsed, _ = chat.parse({**CHAT, "tools": []})
+    assert parsed.has_interpreter
 
 
 def test_chat_messages_become_a_transcript_without_earlier_thinking():
-    asked, _ = chat.parse(
+    parsed, _ = chat.parse(
         {
             **CHAT,
             "enable_code_interpreter": False,
@@ -169,7 +169,7 @@ def test_chat_messages_become_a_transcript_without_earlier_thinking():
             ],
         }
     )  # fmt: skip
-    system, user, turn, result = asked.entries
+    system, user, turn, result = parsed.entries
     assert system == Instruction(text="Be kind.")
     assert user == Question(text="Look", images=("u",))
     assert isinstance(turn, Turn)
@@ -178,16 +178,16 @@ def test_chat_messages_become_a_transcript_without_earlier_thinking():
 
 
 def test_search_switches_turn_on_the_web_tools():
-    asked, _ = chat.parse({**CHAT, "enable_search": True})
-    assert asked.tools == {"code_interpreter", "web_search"}
+    parsed, _ = chat.parse({**CHAT, "enable_search": True})
+    assert parsed.tools == {"code_interpreter", "web_search"}
     options = {"search_strategy": "agent_max"}
-    asked, _ = chat.parse({**CHAT, "enable_search": True, "search_options": options})
-    assert asked.tools == {"code_interpreter", "web_search", "web_extractor"}
+    parsed, _ = chat.parse({**CHAT, "enable_search": True, "search_options": options})
+    assert parsed.tools == {"code_interpreter", "web_search", "web_extractor"}
 
 
 def test_a_failure_in_a_chat_stream_is_a_frame_that_clients_raise():
-    asked, options = chat.parse(CHAT)
-    writer = chat.ChatWriter(asked, options, completion_id="c", created=1, model="m")
+    parsed, options = chat.parse(CHAT)
+    writer = chat.ChatWriter(parsed, options, completion_id="c", created=1, model="m")
     (said,) = writer.fail(fault_of(UpstreamError("down", "10.0.0.1")))
     assert json.loads(said.removeprefix(b"data: ")) == {
         "error": {"message": "The model's endpoint cannot be reached.", "type": "server_error",
@@ -206,8 +206,8 @@ SCOPE = {
 
 
 def scope_frames(talk, **options):
-    asked, how = dashscope.parse(SCOPE, stream=True)
-    writer = dashscope.DashScopeWriter(asked, how, request_id=REQUEST_ID)
+    parsed, how = dashscope.parse(SCOPE, stream=True)
+    writer = dashscope.DashScopeWriter(parsed, how, request_id=REQUEST_ID)
     loop = loop_of(talk, **options)
     return [*writer.begin(), *run(loop, lambda event: writer.feed(event, loop.usage))]
 
@@ -296,9 +296,9 @@ def test_repeating_output_and_plain_text_are_still_spoken():
         "model": "m", "input": {"prompt": "hi"},
         "parameters": {"incremental_output": False, "result_format": "text"},
     }  # fmt: skip
-    asked, how = dashscope.parse(body, stream=True)
-    writer = dashscope.DashScopeWriter(asked, how, request_id=REQUEST_ID)
-    loop = Loop(ScriptedModel([*say("a", "b"), spent(1, 2, 0), STOPPED]), asked.model_request())
+    parsed, how = dashscope.parse(body, stream=True)
+    writer = dashscope.DashScopeWriter(parsed, how, request_id=REQUEST_ID)
+    loop = Loop(ScriptedModel([*say("a", "b"), spent(1, 2, 0), STOPPED]), parsed.model_request())
     frames = run(loop, lambda event: writer.feed(event, loop.usage))
     outputs = [json.loads(one.partition(b"data:")[2])["output"] for one in frames]
     assert outputs == [
@@ -309,8 +309,8 @@ def test_repeating_output_and_plain_text_are_still_spoken():
 
 
 def test_an_error_frame_has_no_space_after_its_event():
-    asked, how = dashscope.parse(SCOPE, stream=True)
-    writer = dashscope.DashScopeWriter(asked, how, request_id=REQUEST_ID)
+    parsed, how = dashscope.parse(SCOPE, stream=True)
+    writer = dashscope.DashScopeWriter(parsed, how, request_id=REQUEST_ID)
     (said,) = writer.fail(Fault(503, "sandbox", "The code sandbox is not available."))
     assert said.decode() == (
         "id:1\nevent:error\n:HTTP_STATUS/503\n"
@@ -329,7 +329,7 @@ def parsed(**changes):
     return responses.parse({**RESPONSES, **changes}, lookup=lambda _id: None)
 
 
-def writer_of(asked, options, **changes):
+def writer_of(parsed, options, **changes):
     counts = {}
 
     def new_id(prefix):
@@ -337,14 +337,14 @@ def writer_of(asked, options, **changes):
         return f"{prefix}_{counts[prefix]}"
 
     return ResponsesWriter(
-        response_id="resp_4fa0", created_at=1764000000, model=asked.model, echo=options.echo,
+        response_id="resp_4fa0", created_at=1764000000, model=parsed.model, echo=options.echo,
         new_id=new_id, container_id=lambda: "cntr_7c1e", **changes,
     )  # fmt: skip
 
 
 def events_of(talk, writer=None, budget=None, **changes):
-    asked, options = parsed(**changes)
-    writer = writer or writer_of(asked, options)
+    parsed, options = parsed(**changes)
+    writer = writer or writer_of(parsed, options)
 
     def feed(event):
         if isinstance(event, Ended):
@@ -442,8 +442,8 @@ def test_a_spent_budget_of_rounds_is_an_incomplete_response():
 
 
 def test_a_failed_response_closes_what_was_open():
-    asked, options = parsed()
-    writer = writer_of(asked, options)
+    parsed, options = parsed()
+    writer = writer_of(parsed, options)
     loop = loop_of((ScriptedModel([*think("hm"), UpstreamError("cut")]), one_call()[1]))
     events = list(writer.begin())
 
@@ -518,8 +518,8 @@ def test_a_call_that_the_sandbox_ended_is_failed_and_says_why(status):
 
 
 def test_strict_outputs_are_null():
-    asked, options = parsed()
-    writer = writer_of(asked, options, shows_outputs=False)
+    parsed, options = parsed()
+    writer = writer_of(parsed, options, shows_outputs=False)
     item = events_of(one_call(), writer=writer)[-1]["response"]["output"][1]
     assert item["outputs"] is None
 
@@ -572,29 +572,29 @@ def test_earlier_output_is_taken_back_as_the_clients_send_it():
     output = events_of(one_call())[-1]["response"]["output"]
     extracted = {"type": "web_extractor_call", "id": "we_1", "urls": ["u"], "goal": "g",
                  "output": "o", "status": "completed"}  # fmt: skip
-    asked, options = parsed(
+    parsed, options = parsed(
         input=[{"role": "user", "content": "Power?"}, *output, extracted,
                {"type": "code_interpreter_call", "id": "ci_9", "code": "1", "outputs": None,
                 "container_id": "cntr_8", "status": "completed"},
                {"role": "user", "content": [{"type": "input_text", "text": "And?"}]}]
     )  # fmt: skip
-    kinds = [type(entry).__name__ for entry in asked.entries]
+    kinds = [type(entry).__name__ for entry in parsed.entries]
     assert kinds == ["Question", "Turn", "Turn", "Turn", "Turn", "Question"]
-    first = asked.entries[1]
+    first = parsed.entries[1]
     assert first.reasoning == "I need an exact value, so I will run Python."
     assert first.calls[0].arguments == '{"code":"123**21"}'
     assert first.results[0].shown == POWER
-    assert asked.entries[2].text == f"123 to the 21st power is {POWER}."
-    assert asked.entries[3].results[0].shown == "o"
-    assert asked.entries[4].results[0].shown == "[the code ran and printed nothing]"
+    assert parsed.entries[2].text == f"123 to the 21st power is {POWER}."
+    assert parsed.entries[3].results[0].shown == "o"
+    assert parsed.entries[4].results[0].shown == "[the code ran and printed nothing]"
     assert options.replayed_container == "cntr_8"
 
 
 def test_a_reference_is_looked_up():
     stored = {"type": "message", "role": "assistant", "content": "Earlier."}
     body = {**RESPONSES, "input": [{"type": "item_reference", "id": "msg_1"}]}
-    asked, _ = responses.parse(body, lookup={"msg_1": stored}.get)
-    assert asked.entries == (Turn(text="Earlier."),)
+    parsed, _ = responses.parse(body, lookup={"msg_1": stored}.get)
+    assert parsed.entries == (Turn(text="Earlier."),)
     error = refusal(responses.parse, body, lookup=lambda _id: None)
     assert (error.fault, error.message) == ("not_found", "Item with id 'msg_1' not found.")
 

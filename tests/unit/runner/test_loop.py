@@ -220,14 +220,14 @@ async def test_a_profile_opens_the_conversation_and_fills_what_the_client_left_o
     )
     model = ScriptedModel([*say("42"), STOPPED])
     entries = (Instruction(text="Be kind."), QUESTION)
-    asked = ModelRequest(entries=entries, max_tokens=80)
-    await everything(Loop(model, asked, profile=profile))
+    parsed = ModelRequest(entries=entries, max_tokens=80)
+    await everything(Loop(model, parsed, profile=profile))
     seen = model.requests[0]
     texts = [entry.text for entry in seen.entries]
     assert texts == ["Be careful.", "Be kind.", "1+1?", "2", "What is 6 times 7?"]
     assert (seen.sampling.temperature, seen.max_tokens) == (0.0, 50)
-    asked = request(sampling=Sampling(temperature=0.7))
-    await everything(Loop(model, asked, profile=profile))
+    parsed = request(sampling=Sampling(temperature=0.7))
+    await everything(Loop(model, parsed, profile=profile))
     assert model.requests[1].sampling.temperature == 0.7
 
 

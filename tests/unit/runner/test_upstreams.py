@@ -230,9 +230,9 @@ async def test_a_request_that_was_not_recorded_fails_with_a_diff(tmp_path):
     path = tmp_path / "exchanges.jsonl"
     other = ModelRequest(entries=(Question(text="Something else entirely?"),), tools=(SPEC,))
     path.write_text(f"{exchange_line(other, TURN)}\n{exchange_line(REQUEST, TURN)}\n")
-    asked = ModelRequest(entries=(Question(text="What is 123 to the 22nd power?"),), tools=(SPEC,))
+    parsed = ModelRequest(entries=(Question(text="What is 123 to the 22nd power?"),), tools=(SPEC,))
     with pytest.raises(ReplayMismatch) as caught:
-        await everything(Replay.load(path), asked)
+        await everything(Replay.load(path), parsed)
     lines = caught.value.diff.splitlines()
     assert any(line.startswith("-") and "21st" in line for line in lines)
     assert any(line.startswith("+") and "22nd" in line for line in lines)

@@ -1,4 +1,4 @@
-"""Respond: one response on its way, its loop, its writer, and where it is kept."""
+"""ResponseRun: one response on its way, its loop, its writer, and where it is kept."""
 
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 from starlette.requests import Request
 
-from runner.dialects.asked import Asked
 from runner.dialects.faults import Fault, fault_of
+from runner.dialects.parsed_request import ParsedRequest
 from runner.dialects.responses import ResponsesOptions, stored_item
 from runner.dialects.responses_events import Json, ResponsesWriter
 from runner.errors import StorageError
@@ -36,7 +36,7 @@ class Earlier:
     """Where the response is added in the end."""
 
 
-class Respond:
+class ResponseRun:
     """`told` is what the request adds to the conversation, without instructions."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Respond:
         request: Request,
         here: Services,
         who: Account,
-        asked: Asked,
+        parsed: ParsedRequest,
         options: ResponsesOptions,
         job: Job,
         earlier: Earlier,
@@ -57,7 +57,7 @@ class Respond:
         self._before = (*earlier.transcript, *told)
         self._created_at = int(time.time())
         self._input_items = _with_ids(options.input_items)
-        self.asked = asked
+        self.parsed = asked
         self.options = options
         self.job = job
         self.id = new_id("resp")
@@ -67,11 +67,11 @@ class Respond:
         self._writer = ResponsesWriter(
             response_id=self.id,
             created_at=self._created_at,
-            model=asked.model,
+            model=parsed.model,
             echo=options.echo,
             new_id=new_id,
             container_id=lambda: job.container_id,
-            client_tools=frozenset(tool.name for tool in asked.client_tools),
+            client_tools=frozenset(tool.name for tool in parsed.client_tools),
             shows_outputs=not strict,
         )
 

@@ -1,4 +1,4 @@
-"""Asked: what a request of any dialect wants of the loop, in neutral terms."""
+"""ParsedRequest: what a request of any dialect wants of the loop, in neutral terms."""
 
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -21,7 +21,7 @@ class InlineFile(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ContainerAsked:
+class ContainerRequest:
     """The container that a request names: an id, or what an automatic one is made of."""
 
     id: str = ""
@@ -30,7 +30,7 @@ class ContainerAsked:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ParsedRequest:
     """A request, checked. `tools` are this server's own, `client_tools` the client's."""
 
     model: str
@@ -46,7 +46,7 @@ class Asked:
     thinking: bool | None = None
     thinking_budget: int | None = None
     effort: str | None = None
-    container: ContainerAsked = field(default_factory=ContainerAsked)
+    container: ContainerRequest = field(default_factory=ContainerRequest)
 
     @property
     def has_interpreter(self) -> bool:

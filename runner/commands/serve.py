@@ -12,7 +12,7 @@ from runner.config import Config, KeySettings
 from runner.errors import ConfigError
 from runner.models.directory import Directory
 from runner.models.fallback import first_words, installed, or_embedded
-from runner.server.auth import make_key
+from runner.server.accounts import make_key
 
 EXIT_NO_MODEL = 3
 

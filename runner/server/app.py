@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from runner.config import Config
 from runner.errors import RequestError, RequestFault, RunnerError, StorageError
 from runner.models.directory import Directory
-from runner.server.auth import Accounts
+from runner.server.accounts import Accounts
 from runner.server.http.metrics import Metrics
 from runner.server.http.middleware import RequestMiddleware
 from runner.server.http.replies import error_reply, json_reply

@@ -11,7 +11,7 @@ from runner.dialects.parsed_request import ParsedRequest
 from runner.events import CallDone, CallRunning, Ended, LoopEvent
 from runner.loop import Budget, Loop
 from runner.models.directory import Directory
-from runner.server.auth import Account, Accounts
+from runner.server.accounts import Account, Accounts
 from runner.server.http import logs
 from runner.server.http.metrics import Metrics
 from runner.server.http.streaming import Streams

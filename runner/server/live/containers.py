@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from runner.dialects.parsed_request import ContainerRequest, InlineFile
 from runner.errors import RequestError, StorageError
-from runner.server.auth import Account
+from runner.server.accounts import Account
 from runner.server.http.uploads import safe_name
 from runner.server.live.live_container import LiveContainer
 from runner.server.live.memory_limit import (

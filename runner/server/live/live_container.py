@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from runner.dialects.parsed_request import InlineFile
 from runner.errors import RequestError
-from runner.server.auth import Account
+from runner.server.accounts import Account
 from runner.server.store.container_store import ContainerStore
 from runner.server.store.records import ContainerFile, ContainerRow, StoredFile
 from runner.server.store.storage import now_s

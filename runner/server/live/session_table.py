@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from runner.errors import RequestError
-from runner.server.auth import Account
+from runner.server.accounts import Account
 from runner.server.store.ids import new_id
 from sandbox import AsyncSandbox, AsyncSession
 

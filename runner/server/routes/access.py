@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from runner.errors import ServerStopping
-from runner.server.auth import Account
+from runner.server.accounts import Account
 from runner.server.services import Services
 
 BEARER = HTTPBearer(auto_error=False, description="A key of the server's owner.")

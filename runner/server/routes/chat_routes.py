@@ -13,11 +13,11 @@ from runner.dialects.faults import Fault, fault_of
 from runner.dialects.parsed_request import ParsedRequest
 from runner.errors import RequestError, RunnerError
 from runner.events import Ended, LoopEvent, RoundBegan
-from runner.server.auth import Account
-from runner.server.http.bodies import answers_of, errors_of
+from runner.server.accounts import Account
 from runner.server.http.middleware import read_json
+from runner.server.http.openapi_bodies import answers_of, errors_of
+from runner.server.http.openapi_requests import CHAT, GENERATION
 from runner.server.http.replies import error_reply, json_reply, note, request_id_of
-from runner.server.http.requests import CHAT, GENERATION
 from runner.server.http.streaming import Answer, EventStream, Wire
 from runner.server.routes.access import Here, Who
 from runner.server.services import Job, Services

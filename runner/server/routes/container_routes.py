@@ -8,7 +8,9 @@ from starlette.responses import Response
 from runner.dialects.fields import Fields
 from runner.dialects.responses import check_network
 from runner.errors import RequestError
-from runner.server.http.bodies import (
+from runner.server.http.downloads import content_reply
+from runner.server.http.middleware import read_json
+from runner.server.http.openapi_bodies import (
     BYTES,
     CONTAINER_BODY,
     CONTAINER_FILE_BODY,
@@ -16,8 +18,6 @@ from runner.server.http.bodies import (
     NAME_CHARS,
     errors_of,
 )
-from runner.server.http.downloads import content_reply
-from runner.server.http.middleware import read_json
 from runner.server.http.paging import cursor, page_json
 from runner.server.http.replies import json_reply
 from runner.server.http.uploads import upload

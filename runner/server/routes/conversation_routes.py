@@ -11,8 +11,13 @@ from starlette.responses import Response
 from runner.dialects.fields import Fields
 from runner.dialects.responses import metadata_of, replay, stored_item
 from runner.errors import RequestError
-from runner.server.http.bodies import CONVERSATION_BODY, ITEMS_BODY, METADATA_BODY, errors_of
 from runner.server.http.middleware import read_json
+from runner.server.http.openapi_bodies import (
+    CONVERSATION_BODY,
+    ITEMS_BODY,
+    METADATA_BODY,
+    errors_of,
+)
 from runner.server.http.paging import page_json
 from runner.server.http.replies import json_reply
 from runner.server.routes.access import Here, Who

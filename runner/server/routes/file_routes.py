@@ -7,8 +7,8 @@ from pydantic import JsonValue
 from starlette.responses import Response
 
 from runner.errors import RequestError
-from runner.server.http.bodies import BYTES, FILE_BODY, LEAST_S, MOST_S, PURPOSES, errors_of
 from runner.server.http.downloads import content_reply
+from runner.server.http.openapi_bodies import BYTES, FILE_BODY, LEAST_S, MOST_S, PURPOSES, errors_of
 from runner.server.http.paging import cursor, page_json
 from runner.server.http.replies import json_reply
 from runner.server.http.uploads import Upload, upload

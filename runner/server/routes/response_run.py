@@ -14,7 +14,7 @@ from runner.dialects.responses import ResponsesOptions, stored_item
 from runner.dialects.responses_events import Json, ResponsesWriter
 from runner.errors import StorageError
 from runner.events import Ended, RoundBegan
-from runner.server.auth import Account
+from runner.server.accounts import Account
 from runner.server.http.replies import note
 from runner.server.http.streaming import Wire
 from runner.server.services import Job, Services

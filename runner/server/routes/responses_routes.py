@@ -16,12 +16,12 @@ from runner.dialects.responses import ResponsesOptions
 from runner.dialects.responses_events import frame
 from runner.errors import RequestError, RunnerError
 from runner.events import CallRunning
-from runner.server.auth import Account
-from runner.server.http.bodies import answers_of, errors_of
+from runner.server.accounts import Account
 from runner.server.http.middleware import read_json
+from runner.server.http.openapi_bodies import answers_of, errors_of
+from runner.server.http.openapi_requests import RESPONSE
 from runner.server.http.paging import page
 from runner.server.http.replies import error_reply, json_reply
-from runner.server.http.requests import RESPONSE
 from runner.server.http.streaming import Answer, EventStream, Wire
 from runner.server.live.background import BackgroundRun
 from runner.server.routes.access import Here, Who

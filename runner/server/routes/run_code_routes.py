@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from runner.errors import RequestError
 from runner.evals.run_code import RunCodeRequest, RunCodeResponse, run_code
-from runner.server.http.bodies import errors_of
 from runner.server.http.middleware import read_body
+from runner.server.http.openapi_bodies import errors_of
 from runner.server.routes.access import Here, Who
 
 router = APIRouter(responses=errors_of("openai"))

@@ -5,7 +5,7 @@ import pytest
 from runner.commands.serve import Order, configured, is_loopback
 from runner.config import Config, KeySettings, ServerSettings
 from runner.errors import ConfigError, RequestError
-from runner.server.auth import Account, Accounts, make_key
+from runner.server.accounts import Account, Accounts, make_key
 
 OUTSIDE = ("0.0.0.0", "::", "192.168.1.7", "8.8.8.8", "myhost", "")
 

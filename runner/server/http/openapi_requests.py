@@ -5,7 +5,7 @@ rules that join two fields. Fields that are accepted and ignored are left out.
 """
 
 from runner.dialects.fields import NAME_CHARS
-from runner.server.http.bodies import FUNCTION_ITEMS, OpenApi
+from runner.server.http.openapi_bodies import FUNCTION_ITEMS, OpenApi
 
 MOST = 2**53
 EFFORTS = ["none", "minimal", "low", "medium", "high", "xhigh", "max"]

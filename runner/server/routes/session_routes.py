@@ -10,9 +10,9 @@ from starlette.responses import Response
 
 from runner.dialects.faults import fault_of
 from runner.errors import RequestError
-from runner.server.auth import Account
-from runner.server.http.bodies import BYTES, OpenApi, answers_of, errors_of
+from runner.server.accounts import Account
 from runner.server.http.middleware import read_body, read_json
+from runner.server.http.openapi_bodies import BYTES, OpenApi, answers_of, errors_of
 from runner.server.http.replies import json_reply, note
 from runner.server.http.streaming import Answer, EventStream, Wire
 from runner.server.live.session_table import Held, SessionTable

@@ -191,7 +191,7 @@ def _draw(
     import asyncio
 
     from runner.config import Config
-    from runner.evals.draws import Draw, generate
+    from runner.evals.generation import Draw, generate
     from runner.models.directory import Directory
 
     async def go() -> None:

@@ -12,7 +12,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runner.evals.draws import Draw, generate
     from runner.evals.errors import (
         BadInput,
         EvalError,
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
         GradingFailed,
         OutputFailed,
     )
+    from runner.evals.generation import Draw, generate
     from runner.evals.grading.score import Score, pass_at_k
     from runner.evals.library import evaluate, evaluate_async
     from runner.evals.rewards import Reward, reward
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BadInput": "errors",
-    "Draw": "draws",
+    "Draw": "generation",
     "EvalError": "errors",
     "GenerationFailed": "errors",
     "GradingFailed": "errors",
@@ -43,7 +43,7 @@ _HOMES = {
     "Verdict": "samples.records",
     "evaluate": "library",
     "evaluate_async": "library",
-    "generate": "draws",
+    "generate": "generation",
     "pass_at_k": "grading.score",
     "reward": "rewards",
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 from runner.evals.errors import BadInput, GradingFailed
 from runner.evals.grading.grader import Grader
-from runner.evals.grading.tries import decide
+from runner.evals.grading.retries import decide
 from runner.evals.run import Job
 from runner.evals.samples.records import Sample, Task, Verdict
 from runner.evals.settings import Settings

@@ -16,7 +16,7 @@ from typing import Self
 
 from runner.evals.errors import BadInput
 from runner.evals.grading.grader import Grader
-from runner.evals.grading.tries import decide
+from runner.evals.grading.retries import decide
 from runner.evals.samples import files
 from runner.evals.samples.records import Json, Row, Sample, Task, Verdict
 from runner.evals.settings import Settings

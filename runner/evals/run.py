@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 
 from runner.evals.errors import BadInput
 from runner.evals.grading.grader import Grader
+from runner.evals.grading.retries import decide
 from runner.evals.grading.score import Score, score
-from runner.evals.grading.tries import decide
 from runner.evals.samples import files, manifest
 from runner.evals.samples.files import Source
 from runner.evals.samples.journal import Journal, result_record

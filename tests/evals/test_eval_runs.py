@@ -17,7 +17,7 @@ from corpora import COMPLETIONS, HUMANEVAL, rows
 from runner.commands.eval import eval_command
 from runner.evals import Settings, evaluate
 from runner.evals.grading.grader import Grader
-from runner.evals.grading.tries import decide
+from runner.evals.grading.retries import decide
 from runner.evals.run import prepare
 from runner.evals.samples.files import read
 from runner.evals.samples.records import Sample, Task, Verdict

@@ -65,8 +65,8 @@ from typing import Self
 from pydantic import ValidationError
 
 from runner.evals.errors import GradingFailed
-from runner.evals.grading.bench import Bench, Exam, Said
-from runner.evals.grading.endings import STDERR_CAP, by_end, by_word, ending, most_of, spent_by
+from runner.evals.grading.shared_judge import Said, SharedJudge, TestPlan
+from runner.evals.grading.verdicts import STDERR_CAP, by_end, by_word, ending, most_of, spent_by
 from runner.evals.samples.records import Json, Sample, Spent, Task, Verdict
 from runner.evals.settings import HASH_SEED, RANDOM_SEED, Settings
 from runner.evals.suites.base import Answer, Judged, Program, Reference, Suite
@@ -178,7 +178,7 @@ class Grader:
         self.policy = self._policy((REHEARSED,))
         self._box = AsyncSandbox(self.policy, pool_size=WARM * settings.jobs)
         self._start = ""
-        self._bench: Bench | None = None
+        self._bench: SharedJudge | None = None
         self._places = asyncio.Semaphore(settings.jobs)
         self._references: dict[str, tuple[Reference, asyncio.Task[dict[str, Json]]]] = {}
         self.speed = 1.0
@@ -251,7 +251,7 @@ class Grader:
         if not trial.files and self._bench is not None:
             test = await self._bench.plan(task.task_id, check)
             if test is not None:
-                with self._bench.coming():
+                with self._bench.pending():
                     verdict = await self._recite(self._bench, test, trial, slack)
                 if verdict is not None:
                     return verdict
@@ -267,7 +267,7 @@ class Grader:
         return self._verdict(outcome)
 
     async def _recite(
-        self, bench: Bench, test: Exam, trial: Judged, slack: float
+        self, bench: SharedJudge, test: TestPlan, trial: Judged, slack: float
     ) -> Verdict | None:
         """The verdict by what the candidate answers beforehand; None if that does not decide."""
         code = self._start + RECITE.format(
@@ -429,7 +429,7 @@ class Grader:
             texts = [(name, source.decode()) for name, source in parts.items()]
             compiled = await self._echo(COMPILE.format(parts=json.dumps(texts)))
             self._start = START_SENT.format(parts=compiled)
-        self._bench = Bench(self._box, self._start + FIND.format(part="replay"))
+        self._bench = SharedJudge(self._box, self._start + FIND.format(part="replay"))
         if self._settings.speed is not None:
             self.speed = self._settings.speed
             return

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any, NoReturn
 
-from runner.evals.guest.plain import NotPlain, decode, encode
+from runner.evals.guest.codec import NotPlain, decode, encode
 
 HEADER = struct.Struct("!I")
 FRAME_CAP = 64 * 1024 * 1024

@@ -19,9 +19,9 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any, Protocol
 
-from runner.evals.guest.arena import CHANCE, Gone, Pipes, describe, serve
+from runner.evals.guest.candidate import CHANCE, Gone, Pipes, describe, serve
+from runner.evals.guest.codec import decode, encode
 from runner.evals.guest.compare import Comparison
-from runner.evals.guest.plain import decode, encode
 from runner.evals.guest.tests import require_imports, tests_in
 
 GUEST_ROOTS = ("/workspace", "/mnt/data", "/tmp", "/dev/shm")

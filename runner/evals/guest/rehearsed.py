@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from runner.evals.guest import replay
-from runner.evals.guest.arena import FILE, Arena, Pipes
+from runner.evals.guest.candidate import FILE, Arena, Pipes
 
 PRACTICES = 20
 """CPython 3.11 adapts a function to what it does from about its tenth call on."""

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from runner.evals.guest.arena import CHANCE, Gone
+from runner.evals.guest.candidate import CHANCE, Gone
 from runner.evals.guest.judge import Judge, compiled, names_of, trust_no_path_of_the_guest
 
 CALLS_CAP = 10_000

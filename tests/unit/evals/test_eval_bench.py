@@ -7,14 +7,14 @@ from typing import Any, cast
 import pytest
 
 from runner.evals.grading import bench as module
-from runner.evals.grading.bench import Bench, Exam, Said, Silence
+from runner.evals.grading.shared_judge import Said, SharedJudge, Silence, TestPlan
 from sandbox import AsyncSandbox, SessionLost
 
 CHECK: dict[str, Any] = {"kind": "calls"}
 PASSED = '{"outcome": "passed", "result": "passed"}'
 
 
-class Judged(Bench):
+class Judged(SharedJudge):
     """A bench whose judge answers by a list of lines for each batch."""
 
     def __init__(self, *answers: list[str] | Exception) -> None:
@@ -38,8 +38,8 @@ class Judged(Bench):
         await super()._dismiss()
 
 
-async def verdicts(bench: Bench, count: int) -> list[Said | Silence]:
-    test = Exam(1, CHECK, "{}")
+async def verdicts(bench: SharedJudge, count: int) -> list[Said | Silence]:
+    test = TestPlan(1, CHECK, "{}")
     return await asyncio.gather(*(bench.verdict(test, "") for _ in range(count)))
 
 
@@ -94,11 +94,11 @@ async def test_a_judge_is_told_a_test_once_and_its_successor_again() -> None:
 
 
 async def test_the_judge_waits_for_who_is_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(module, "BATCH_WAIT_S", 60.0)
     bench = Judged([PASSED] * 2)
-    with bench.coming():
+    with bench.pending():
         first = asyncio.ensure_future(verdicts(bench, 1))
-        with bench.coming():
+        with bench.pending():
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             assert bench.batches == []
@@ -108,10 +108,10 @@ async def test_the_judge_waits_for_who_is_on_the_way(monkeypatch: pytest.MonkeyP
 
 
 async def test_who_turns_back_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(module, "BATCH_WAIT_S", 60.0)
     bench = Judged([PASSED])
-    with bench.coming():
-        with bench.coming():
+    with bench.pending():
+        with bench.pending():
             first = asyncio.ensure_future(verdicts(bench, 1))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -121,18 +121,18 @@ async def test_who_turns_back_is_not_waited_for(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_no_more_than_a_few_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE_S", 60.0)
-    monkeypatch.setattr(module, "COMPANY", 2)
+    monkeypatch.setattr(module, "BATCH_WAIT_S", 60.0)
+    monkeypatch.setattr(module, "BATCH_MIN", 2)
     bench = Judged([PASSED] * 2)
-    with bench.coming(), bench.coming(), bench.coming():
+    with bench.pending(), bench.pending(), bench.pending():
         await verdicts(bench, 2)
     assert bench.batches == [2]
 
 
 async def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(module, "BATCH_WAIT_S", 0.0)
     bench = Judged([PASSED])
-    with bench.coming(), bench.coming():
+    with bench.pending(), bench.pending():
         await verdicts(bench, 1)
     assert bench.batches == [1]
 

@@ -6,9 +6,9 @@ import os
 from typing import Any
 
 import pytest
+from runner.evals.guest.candidate import FILE
+from runner.evals.guest.warmup import practise
 
-from runner.evals.guest.arena import FILE
-from runner.evals.guest.rehearsed import practise
 from runner.evals.guest.replay import may_stay, plan, verdict
 
 NOTHING: dict[str, Any] = {"dict": []}

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
+from runner.evals.guest.codec import decode
 
 from runner.evals.guest.compare import Comparison
-from runner.evals.guest.plain import decode
 from runner.evals.samples.records import Json, Row, Sample, Task
 from runner.evals.suites import SUITES
 from runner.evals.suites.base import Judged

@@ -1,7 +1,7 @@
 """How a run in a jail ended, as a verdict: by the word of its judge, or by the engine's."""
 
 from runner.evals.errors import GradingFailed
-from runner.evals.grading.bench import Said
+from runner.evals.grading.shared_judge import Said
 from runner.evals.samples.records import OutcomeName, Spent, Verdict
 from sandbox import Died, LimitExceeded, Outcome, Raised, Refused
 

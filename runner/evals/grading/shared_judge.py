@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from runner.evals.samples.records import Json, OutcomeName
 from sandbox import AsyncSandbox, AsyncSession, Completed, Limits, SandboxError
 
-COMPANY = 8
+BATCH_MIN = 8
 """So many candidates make it worth the judge's while, if as many are on their way."""
-PATIENCE_S = 0.05
+BATCH_WAIT_S = 0.05
 """How long the first of them waits for the others."""
 BATCH = 16
 BATCH_BYTES = 4 * 1024 * 1024
@@ -51,7 +51,7 @@ class Silence(NamedTuple):
 
 
 @dataclass(eq=False, slots=True)
-class Exam:
+class TestPlan:
     """A task's test, as the bench knows it."""
 
     number: int
@@ -63,13 +63,13 @@ class Exam:
 
 
 class _Item(NamedTuple):
-    test: Exam
+    test: TestPlan
     said: str | None
     """What a candidate said; None asks for the plan."""
     answer: "asyncio.Future[str | None]"
 
 
-class Bench:
+class SharedJudge:
     """Judges recitals, one batch at a time. `start` is the code that finds the replay module."""
 
     def __init__(self, box: AsyncSandbox, start: str) -> None:
@@ -83,11 +83,11 @@ class Bench:
         self._waiting: list[_Item] = []
         self._working: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
-        self._tests: OrderedDict[str, Exam] = OrderedDict()
+        self._tests: OrderedDict[str, TestPlan] = OrderedDict()
         self._numbers = 0
 
     @contextmanager
-    def coming(self) -> Iterator[None]:
+    def pending(self) -> Iterator[None]:
         """Within it somebody is on the way to the judge, whom others may wait for."""
         self._coming += 1
         try:
@@ -96,12 +96,12 @@ class Bench:
             self._coming -= 1
             self._consider()
 
-    async def plan(self, task_id: str, check: Mapping[str, Json]) -> Exam | None:
+    async def plan(self, task_id: str, check: Mapping[str, Json]) -> TestPlan | None:
         """The test of a task, with what to ask a candidate beforehand; None if nobody knows."""
         test = self._tests.get(task_id)
         if test is None or test.check != check:
             self._numbers += 1
-            test = self._tests[task_id] = Exam(self._numbers, check)
+            test = self._tests[task_id] = TestPlan(self._numbers, check)
             if check["kind"] == "inputs":
                 test.parsed = _asked_by_inputs(check)
             elif check["kind"] == "calls":
@@ -113,12 +113,12 @@ class Bench:
             await asyncio.shield(test.planning)
         return test if test.asked != "null" else None
 
-    async def _plan(self, test: Exam) -> None:
-        with self.coming():
+    async def _plan(self, test: TestPlan) -> None:
+        with self.pending():
             test.parsed = await self._line(test, None) or "null"
         test.planning = None
 
-    async def verdict(self, test: Exam, said: str) -> Said | Silence:
+    async def verdict(self, test: TestPlan, said: str) -> Said | Silence:
         """What the judge says of a candidate that wrote the lines `said`."""
         line = await self._line(test, said)
         try:
@@ -137,7 +137,7 @@ class Bench:
             self._waiting.pop().answer.cancel()
         await self._dismiss()
 
-    async def _line(self, test: Exam, said: str | None) -> str | None:
+    async def _line(self, test: TestPlan, said: str | None) -> str | None:
         """The judge's line for `said`, or its plan; None if there is none."""
         answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Item(test, said, answer))
@@ -148,11 +148,11 @@ class Bench:
         """Begin once there is company enough, or no more of it to be had."""
         if self._working is not None or not self._waiting:
             return
-        if len(self._waiting) >= min(COMPANY, self._coming):
+        if len(self._waiting) >= min(BATCH_MIN, self._coming):
             self._begin()
         elif self._patience is None:
             loop = asyncio.get_running_loop()
-            self._patience = loop.call_later(PATIENCE_S, self._begin)
+            self._patience = loop.call_later(BATCH_WAIT_S, self._begin)
 
     def _begin(self) -> None:
         if self._patience is not None:

@@ -85,8 +85,8 @@ from sandbox import (
 )
 
 GUEST = "runner.evals.guest"
-PARTS = ("plain", "arena", "compare", "tests", "judge", "replay")
-REHEARSED = f"{GUEST}.rehearsed"
+PARTS = ("codec", "candidate", "compare", "tests", "judge", "replay")
+WARMUP = f"{GUEST}.warmup"
 """Loads the parts, and uses them so that sessions find them adapted."""
 PRELOAD = (
     "bisect",
@@ -138,8 +138,8 @@ json.dumps([hashlib.sha256(open(sys.modules[name].__file__, 'rb').read()).hexdig
             for name in {names!r}])
 """
 FORK = FIND.format(part="judge") + "_judge = _judge.Judge.fork({source}, {place!r})\n"
-RECITE = FIND.format(part="arena") + (
-    "_arena.recite({source}, {place!r}, __import__('json').loads({asked!a}))"
+RECITE = FIND.format(part="candidate") + (
+    "_candidate.recite({source}, {place!r}, __import__('json').loads({asked!a}))"
 )
 EXAMINE = "import json as _json\n_judge.verdict(_json.loads({check!a}))"
 REFERENCE = FIND.format(part="judge") + (
@@ -175,7 +175,7 @@ class Grader:
     def __init__(self, suite: Suite, settings: Settings) -> None:
         self._suite = suite
         self._settings = settings
-        self.policy = self._policy((REHEARSED,))
+        self.policy = self._policy((WARMUP,))
         self._box = AsyncSandbox(self.policy, pool_size=WARM * settings.jobs)
         self._start = ""
         self._bench: SharedJudge | None = None
@@ -205,7 +205,7 @@ class Grader:
             await self._box.run("None")
         except EnvironmentFailed as error:
             await self._box.close()
-            if error.module != REHEARSED:
+            if error.module != WARMUP:
                 raise
             # The jails' interpreter does not have this package: the judge is sent to each.
             self.policy = self._policy(())
@@ -421,7 +421,7 @@ class Grader:
     async def _prepare(self) -> None:
         root = importlib.resources.files(GUEST)
         parts = {f"{GUEST}.{part}": root.joinpath(f"{part}.py").read_bytes() for part in PARTS}
-        if REHEARSED in self.policy.preload:
+        if WARMUP in self.policy.preload:
             found = json.loads(await self._echo(HASHES.format(names=list(parts))))
             if found != [hashlib.sha256(source).hexdigest() for source in parts.values()]:
                 raise GradingFailed("the jails' interpreter has another version of this package")

@@ -6,10 +6,10 @@ import os
 from typing import Any
 
 import pytest
-from runner.evals.guest.candidate import FILE
-from runner.evals.guest.warmup import practise
 
+from runner.evals.guest.candidate import FILE
 from runner.evals.guest.replay import may_stay, plan, verdict
+from runner.evals.guest.warmup import practise
 
 NOTHING: dict[str, Any] = {"dict": []}
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from runner.evals.guest.codec import decode
 
+from runner.evals.guest.codec import decode
 from runner.evals.guest.compare import Comparison
 from runner.evals.samples.records import Json, Row, Sample, Task
 from runner.evals.suites import SUITES

@@ -384,12 +384,12 @@ def describe(error: BaseException) -> list[Any]:
 def _own_part(error: BaseException) -> Any:
     """The traceback from the first frame of the candidate's file on."""
     part = error.__traceback__
-    while part is not None and part.tb_frame.f_code.co_filename == __file_of_arena__:
+    while part is not None and part.tb_frame.f_code.co_filename == __file_of_candidate__:
         part = part.tb_next
     return part
 
 
-__file_of_arena__ = serve.__code__.co_filename
+__file_of_candidate__ = serve.__code__.co_filename
 
 
 # ---- tools that tests rely on -------------------------------------------------------------------

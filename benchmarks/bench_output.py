@@ -7,7 +7,7 @@ import time
 from typing import Self
 
 from benchmarks.boxes import completed, sandbox
-from benchmarks.harness import SharedJudge, benchmark, quantile
+from benchmarks.harness import Bench, benchmark, quantile
 from sandbox import Limits, Stdout
 
 MiB = 1024**2
@@ -28,7 +28,7 @@ PRINT_STAMPS = (  # first a pause in a system call, then one in C code that hold
 
 
 @benchmark
-async def stdout_lines(bench: SharedJudge) -> float:
+async def stdout_lines(bench: Bench) -> float:
     """200 000 printed lines of 41 bytes, against a bare pipe from the same Python.
 
     The rival is this interpreter, started before, that runs the same code with its standard
@@ -38,13 +38,13 @@ async def stdout_lines(bench: SharedJudge) -> float:
 
 
 @benchmark
-async def stdout_blocks(bench: SharedJudge) -> float:
+async def stdout_blocks(bench: Bench) -> float:
     """32 MiB in writes of 512 KiB, against the same rival."""
     return await _output(bench, WRITE_BLOCKS, BLOCKS * MiB // 2)
 
 
 @benchmark
-async def stdout_promptness(bench: SharedJudge) -> float:
+async def stdout_promptness(bench: Bench) -> float:
     """From `print` to the event on the host while the snippet sleeps or computes in C, p99 in ms.
 
     Leaves out floods: after some hundred lines within a few milliseconds.
@@ -60,7 +60,7 @@ async def stdout_promptness(bench: SharedJudge) -> float:
     return quantile(bench.series["delay"], 0.99) * 1e3
 
 
-async def _output(bench: SharedJudge, code: str, size: int) -> float:
+async def _output(bench: Bench, code: str, size: int) -> float:
     limits = Limits(output_bytes=4 * size)
     async with sandbox(survive=False, limits=limits) as box, box.session() as session:
         with Pipe() as rival:

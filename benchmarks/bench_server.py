@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from benchmarks.harness import SharedJudge, benchmark, quantile
+from benchmarks.harness import Bench, benchmark, quantile
 from benchmarks.processes import memory_bytes
 from runner.models.port import (
     CallDelta,
@@ -109,7 +109,7 @@ def request(method: str, path: str, body: bytes) -> bytes:
 CHAT = {"model": "m", "messages": [{"role": "user", "content": QUESTION}], "stream": True}
 
 
-async def _beside_the_upstream(bench: SharedJudge) -> None:
+async def _beside_the_upstream(bench: Bench) -> None:
     """Fill the series of rounds and first bytes, direct and through the server, in turns."""
     body = json.dumps(CHAT).encode()
     async with upstream() as direct:
@@ -140,7 +140,7 @@ async def _one(port: int, body: bytes, *, is_direct: bool) -> tuple[int, float, 
 
 
 @benchmark
-async def server_round(bench: SharedJudge) -> float:
+async def server_round(bench: Bench) -> float:
     """A whole streamed round of 40 chunks through the server, minus the same without it, in ms.
 
     Client, server and upstream share the machine. Leaves out the engine: no tool is called.
@@ -150,7 +150,7 @@ async def server_round(bench: SharedJudge) -> float:
 
 
 @benchmark
-async def server_first_event(bench: SharedJudge) -> float:
+async def server_first_event(bench: Bench) -> float:
     """The first byte of the body through the server, minus the same without it, in ms."""
     await _beside_the_upstream(bench)
     return bench.extra("served first", "direct first") * 1000
@@ -211,7 +211,7 @@ async def stream(port: int, gaps: list[float], *, after_s: float = 0.0) -> bool:
 
 
 @benchmark
-async def server_stream_gap(bench: SharedJudge) -> float:
+async def server_stream_gap(bench: Bench) -> float:
     """The time between two events of a stream, p99 in ms, of 200 streams that each run a snippet.
 
     The clients begin within two seconds and are all there at once for two more. The model's own
@@ -229,7 +229,7 @@ async def server_stream_gap(bench: SharedJudge) -> float:
 
 
 @benchmark
-async def server_stream_memory(bench: SharedJudge) -> float:
+async def server_stream_memory(bench: Bench) -> float:
     """Growth of the server's own process (PSS) by 200 open streams, for each, in MiB."""
     async with replaying() as (port, pid):
         await stream(port, [])
@@ -244,7 +244,7 @@ async def server_stream_memory(bench: SharedJudge) -> float:
 
 
 @benchmark
-async def server_start(bench: SharedJudge) -> float:
+async def server_start(bench: Bench) -> float:
     """From the start of the process to the first answer 200 of `/readyz`, median of 5, in s.
 
     With byte code in a cache, as an installation leaves it; a first start fills the cache.

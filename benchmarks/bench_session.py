@@ -8,7 +8,7 @@ import time
 import psutil
 
 from benchmarks.boxes import PRELOAD, completed, sandbox
-from benchmarks.harness import SharedJudge, benchmark, long_benchmark
+from benchmarks.harness import Bench, benchmark, long_benchmark
 from benchmarks.processes import memory_bytes, session_processes
 from benchmarks.rivals import Echo, ForkServer, jupyter
 from sandbox import AsyncSession, Limits
@@ -26,7 +26,7 @@ AT_REST_S = 0.2
 
 
 @benchmark
-async def next_snippet(bench: SharedJudge) -> float:
+async def next_snippet(bench: Bench) -> float:
     """`session.run("1+1")` without the survival fork, against the same in a Jupyter kernel.
 
     Both are timed until the result is there and the next snippet may be sent. Leaves out
@@ -53,7 +53,7 @@ async def next_snippet(bench: SharedJudge) -> float:
 
 
 @benchmark
-async def survival_cost(bench: SharedJudge) -> float:
+async def survival_cost(bench: Bench) -> float:
     """What a snippet takes longer with the survival fork, against a bare fork-and-wait.
 
     Two sessions take turns, one with and one without; pandas is preloaded and the state small.
@@ -75,7 +75,7 @@ async def survival_cost(bench: SharedJudge) -> float:
 
 
 @benchmark
-async def survival_cost_large(bench: SharedJudge) -> float:
+async def survival_cost_large(bench: Bench) -> float:
     """What a snippet takes longer with the survival fork while 1 GiB of arrays is alive, in ms."""
     limits = Limits(memory_bytes=3 * GiB)
     async with (
@@ -91,7 +91,7 @@ async def survival_cost_large(bench: SharedJudge) -> float:
 
 
 @benchmark
-async def survival_memory_large(bench: SharedJudge) -> float:
+async def survival_memory_large(bench: Bench) -> float:
     """How much more memory a session with 1 GiB of arrays takes beside its standby, in percent.
 
     Proportional set sizes of all its processes, while a snippet sleeps that touches no array.
@@ -113,7 +113,7 @@ async def survival_memory_large(bench: SharedJudge) -> float:
 
 
 @long_benchmark
-async def long_session(bench: SharedJudge) -> float:
+async def long_session(bench: Bench) -> float:
     """What grows from snippet 1000 to snippet 10000 of one session, with the survival fork.
 
     The figure is the growth in KiB of the memory of the session and of the private memory of

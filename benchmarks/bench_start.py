@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks.boxes import PRELOAD, at_rest, completed, sandbox
-from benchmarks.harness import SharedJudge, benchmark
+from benchmarks.harness import Bench, benchmark
 from benchmarks.rivals import ForkServer, JupyterKernel, bare_python
 from sandbox import Policy, Sandbox
 
@@ -19,7 +19,7 @@ WINDOWS = 5
 
 
 @benchmark
-async def oneshot_prewarmed(bench: SharedJudge) -> float:
+async def oneshot_prewarmed(bench: Bench) -> float:
     """`box.run("1+1")`, against starting this interpreter with `-I -c "print(1+1)"`.
 
     Pandas is preloaded and the pool is full at each call. Leaves out making the next warm worker
@@ -37,7 +37,7 @@ async def oneshot_prewarmed(bench: SharedJudge) -> float:
 
 
 @benchmark
-async def oneshot_prewarmed_blocking(bench: SharedJudge) -> float:
+async def oneshot_prewarmed_blocking(bench: Bench) -> float:
     """The same through `Sandbox`, the blocking face, whose loop is in a thread of its own."""
     with Sandbox(Policy(preload=PRELOAD), pool_size=2) as box:
 
@@ -52,7 +52,7 @@ async def oneshot_prewarmed_blocking(bench: SharedJudge) -> float:
 
 
 @benchmark
-async def oneshot_cold(bench: SharedJudge) -> float:
+async def oneshot_cold(bench: Bench) -> float:
     """`box.run("1+1")` with a pool of none, against `os.fork` of the same process.
 
     The rival is a server with the same preloads, prepared for forks in the same way, that forks
@@ -76,7 +76,7 @@ async def oneshot_cold(bench: SharedJudge) -> float:
 
 
 @benchmark
-async def first_frame(bench: SharedJudge) -> float:
+async def first_frame(bench: Bench) -> float:
     """A session is opened and prints its first DataFrame, against a new Jupyter kernel.
 
     Pandas is preloaded and the pool is full, which a kernel has no way to be. Leaves out the end
@@ -109,7 +109,7 @@ async def first_frame(bench: SharedJudge) -> float:
 
 
 @benchmark
-async def fresh_jails_preloaded(bench: SharedJudge) -> float:
+async def fresh_jails_preloaded(bench: Bench) -> float:
     """Jails per second, each made for one `print(1+1)` and taken down, pandas preloaded.
 
     Two cores for everything, the host's part too. A window ends when nothing is left of its
@@ -119,12 +119,12 @@ async def fresh_jails_preloaded(bench: SharedJudge) -> float:
 
 
 @benchmark
-async def fresh_jails_bare(bench: SharedJudge) -> float:
+async def fresh_jails_bare(bench: Bench) -> float:
     """The same with nothing preloaded."""
     return await _fresh_jails(bench, count=150)
 
 
-async def _fresh_jails(bench: SharedJudge, *preload: str, count: int) -> float:
+async def _fresh_jails(bench: Bench, *preload: str, count: int) -> float:
     with _two_cores():
         async with sandbox(*preload, pool_size=CORES) as box:
             for window in range(-1, WINDOWS):

@@ -59,7 +59,7 @@ def budgets() -> dict[str, Budget]:
 
 
 @dataclass
-class SharedJudge:
+class Bench:
     """The series of one benchmark: raw samples by name, seconds unless the name says otherwise."""
 
     series: dict[str, list[float]] = field(default_factory=dict)
@@ -153,7 +153,7 @@ class Benchmark(NamedTuple):
 
     async def measure(self) -> Result:
         """Run it. Raises what the function raises but Unmeasured, which becomes the result."""
-        bench, began = SharedJudge(), time.perf_counter()
+        bench, began = Bench(), time.perf_counter()
         figure: float | None = None
         reason = ""
         try:

@@ -38,8 +38,6 @@ from runner.models.port import (
     ModelEvent,
     ModelRequest,
     Profile,
-    ReasoningDelta,
-    TextDelta,
     ToolSpec,
     TurnEnded,
     UsageSeen,
@@ -277,23 +275,23 @@ class Loop:
             raise UpstreamError("cut", "the turn has no end")
 
     def _next_request(self, is_last: bool) -> ModelRequest:
-        parsed, profile = self._request, self._profile
-        sampling = parsed.sampling
+        asked, profile = self._request, self._profile
+        sampling = asked.sampling
         if sampling.temperature is None and profile.temperature is not None:
             sampling = sampling.model_copy(update={"temperature": profile.temperature})
         limits = [
             limit
-            for limit in (parsed.max_tokens, profile.max_tokens, self._tokens_left())
+            for limit in (asked.max_tokens, profile.max_tokens, self._tokens_left())
             if limit is not None
         ]
-        choice = parsed.tool_choice
+        choice = asked.tool_choice
         if self._turns and choice != "none":
             # A forced call was made; forced again, the loop would never get its answer.
             choice = "auto"
         if self._specs and (is_last or self._calls_left() == 0):
             choice = "none"
         return replace(
-            parsed,
+            asked,
             entries=(*self._opening(), *self._turns),
             tools=self._specs,
             tool_choice=choice,
@@ -321,11 +319,11 @@ class Loop:
         if isinstance(event, ReasoningDelta):
             self._meter.thought(event.text)
             draft.thoughts.append(event.text)
-            yield ReasoningDelta(event.text)
+            yield event
         elif isinstance(event, TextDelta):
             self._meter.wrote(event.text)
             draft.texts.append(event.text)
-            yield TextDelta(event.text)
+            yield event
         elif isinstance(event, CallDelta):
             yield from self._take_call(event, draft)
         elif isinstance(event, UsageSeen):

@@ -1,4 +1,4 @@
-"""The neutral record of a conversation: what was parsed, thought, called, run and answered.
+"""The neutral record of a conversation: what was asked, thought, called, run and answered.
 
 Dialects translate to and from it, models read it, the loop writes it. It is plain data, so a
 stored conversation can be read back after a restart.

@@ -54,7 +54,7 @@ class ResponsesWriter:
     """Events of one response, numbered from 0, and the object that they add up to.
 
     `new_id` makes an id from a prefix. With `shows_outputs` false, calls say nothing of what they
-    printed, as OpenAI's do unless parsed.
+    printed, as OpenAI's do unless asked.
     """
 
     def __init__(

@@ -15,7 +15,8 @@ from runner.evals.samples import files
 from runner.evals.samples.records import Json, Task
 from runner.evals.suites.base import Suite
 from runner.evals.suites.loading import load_suite
-from runner.models.port import Model, ModelRequest, Sampling, TextDelta
+from runner.events import TextDelta
+from runner.models.port import Model, ModelRequest, Sampling
 from runner.transcript import Instruction, Question
 
 Progress = Callable[[int, int], None]

@@ -44,8 +44,8 @@ RETRY_WORDS = "That did not work. Call code_interpreter again with corrected cod
 def _example(number: int, question: str, code: str, output: str, answer: str) -> tuple[Entry, ...]:
     call = ToolCall(id=f"example_{number}", name=NAME, arguments=compact({"code": code}))
     result = ToolResult(call_id=call.id, tool=NAME, shown=output)
-    parsed, ran = Question(text=question), Turn(calls=(call,), results=(result,))
-    return parsed, ran, Turn(text=answer)
+    asked, ran = Question(text=question), Turn(calls=(call,), results=(result,))
+    return asked, ran, Turn(text=answer)
 
 
 PROFILE = Profile(

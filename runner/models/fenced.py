@@ -4,14 +4,8 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 
-from runner.models.port import (
-    Model,
-    ModelEvent,
-    ModelRequest,
-    TextDelta,
-    ToolSpec,
-    TurnEnded,
-)
+from runner.events import TextDelta
+from runner.models.port import Model, ModelEvent, ModelRequest, ToolSpec, TurnEnded
 from runner.models.textforms import Splitter
 from runner.tools.arguments import read
 from runner.transcript import Entry, Instruction, Question, ToolCall, ToolResult, Turn, compact

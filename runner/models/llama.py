@@ -93,7 +93,7 @@ class LlamaProcess:
     async def _become_ready(self, what: Serving) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        parsed = {
+        asked = {
             **what._asdict(),
             "weights": str(what.weights),
             "states": str(what.states),
@@ -101,7 +101,7 @@ class LlamaProcess:
             "parent": os.getpid(),
             "threads": min(MOST_THREADS, len(os.sched_getaffinity(0))),
         }
-        self._process.stdin.write(json.dumps(parsed).encode() + b"\n")
+        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
         self._address = (await self._process.stdout.readline()).decode().strip()
         if not self._address:
             await self._process.wait()

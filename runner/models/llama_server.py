@@ -19,7 +19,7 @@ def main() -> int:
     """Serve until the parent goes or closes the pipe."""
     # First: loading takes seconds, and nobody would end a child whose parent died in them.
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    parsed = json.loads(sys.stdin.readline())
+    asked = json.loads(sys.stdin.readline())
     if os.getppid() != asked["parent"]:
         return 1
     # The library may print; the one line of ours must stay the only one.

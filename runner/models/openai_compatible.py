@@ -11,12 +11,12 @@ from openai import AsyncOpenAI
 from pydantic import JsonValue
 
 from runner.errors import UpstreamError, UpstreamFault
+from runner.events import ReasoningDelta
 from runner.models.port import (
     CallDelta,
     FinishReason,
     ModelEvent,
     ModelRequest,
-    ReasoningDelta,
     ToolSpec,
     TurnEnded,
     UsageSeen,

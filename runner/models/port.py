@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
+from runner.events import ReasoningDelta, TextDelta
 from runner.transcript import Entry, Record, Usage
 
 
@@ -58,16 +59,6 @@ class ModelRequest:
 
 
 # ---- events of one turn -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ReasoningDelta:
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class TextDelta:
-    text: str
 
 
 @dataclass(frozen=True, slots=True)

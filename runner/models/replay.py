@@ -18,16 +18,8 @@ from pathlib import Path
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from runner.errors import RecordingError, ReplayMismatch
-from runner.models.port import (
-    CallDelta,
-    Model,
-    ModelEvent,
-    ModelRequest,
-    ReasoningDelta,
-    TextDelta,
-    TurnEnded,
-    UsageSeen,
-)
+from runner.events import ReasoningDelta, TextDelta
+from runner.models.port import CallDelta, Model, ModelEvent, ModelRequest, TurnEnded, UsageSeen
 from runner.transcript import Record, Turn, compact
 
 DIFF_LINES = 60
@@ -157,11 +149,11 @@ class Replay:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """The recorded answer. Raises ReplayMismatch."""
-        parsed = canonical(request)
-        digest = _digest(parsed)
+        asked = canonical(request)
+        digest = _digest(asked)
         answers = self._answers.get(digest)
         if answers is None:
-            raise ReplayMismatch(self._name, self._diff(parsed))
+            raise ReplayMismatch(self._name, self._diff(asked))
         turn = self._served[digest]
         self._served[digest] += 1
         for event in answers[turn % len(answers)]:
@@ -172,10 +164,10 @@ class Replay:
     async def close(self) -> None:
         """Nothing is held."""
 
-    def _diff(self, parsed: Mapping[str, JsonValue]) -> str:
+    def _diff(self, asked: Mapping[str, JsonValue]) -> str:
         if not self._requests:
             return "the recording is empty"
-        wanted = _lines(parsed)
+        wanted = _lines(asked)
         best = max(self._requests, key=lambda request: _likeness(_lines(request), wanted))
         lines = list(
             difflib.unified_diff(_lines(best), wanted, "recorded", "asked", n=2, lineterm="")

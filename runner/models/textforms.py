@@ -10,7 +10,8 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Literal
 
-from runner.models.port import CallDelta, ModelEvent, ReasoningDelta, TextDelta
+from runner.events import ReasoningDelta, TextDelta
+from runner.models.port import CallDelta, ModelEvent
 from runner.tools.arguments import repaired
 from runner.transcript import compact
 

@@ -26,7 +26,7 @@ from runner.server.routes import (
     file_routes,
     responses_routes,
     run_code_routes,
-    sessions,
+    session_routes,
 )
 from runner.server.services import DAY_S, Services
 from runner.server.store.container_store import ContainerStore
@@ -109,7 +109,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(conversation_routes.router)
     app.include_router(container_routes.router)
     app.include_router(file_routes.router)
-    app.include_router(sessions.router)
+    app.include_router(session_routes.router)
     app.include_router(run_code_routes.router)
     app.get("/healthz")(healthz)
     app.get("/readyz", responses={503: {"description": "Not ready."}})(readyz)

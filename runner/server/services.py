@@ -81,7 +81,7 @@ class Services:
         lease: Lease | None,
         rounds: int | None = None,
     ) -> "Job":
-        """The loop for `asked`, of the configured number of rounds. Raises RequestError."""
+        """The loop for `parsed`, of the configured number of rounds. Raises RequestError."""
         served = self.directory.find(parsed.model)
         tools: list[Tool] = []
         if lease is not None:
@@ -150,7 +150,7 @@ class Job:
             held.enter_context(self.account.request())
             awaited = held.enter_context(self._session_expected())
             if has_content := self._services.config.server.log_content:
-                logs.question(self.loop.parsed)
+                logs.question(self.loop.asked)
             async with aclosing(self.loop.run()) as events:
                 async for event in events:
                     if isinstance(event, CallRunning):

@@ -21,7 +21,7 @@ HOST_CHARS = 253
 
 
 class Closed(NamedTuple):
-    """A network that is never parsed, and why; beyond what `is_global` already says."""
+    """A network that is never asked, and why; beyond what `is_global` already says."""
 
     network: IPNetwork
     why: str

@@ -83,8 +83,8 @@ class Folder:
 
     def _text(self, path: str) -> str | None:
         with self._lock:
-            parsed = "SELECT body FROM pages WHERE path = ?"
-            row = self._fresh().execute(parsed, (path,)).fetchone()
+            asked = "SELECT body FROM pages WHERE path = ?"
+            row = self._fresh().execute(asked, (path,)).fetchone()
         return None if row is None else str(row[0])
 
     def _forget(self) -> None:

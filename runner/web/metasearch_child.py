@@ -10,7 +10,7 @@ from ddgs import DDGS
 
 
 def main() -> None:
-    parsed = json.load(sys.stdin)
+    asked = json.load(sys.stdin)
     with DDGS(timeout=asked["timeout_s"]) as engines:
         found = engines.text(asked["query"], max_results=asked["count"])
     json.dump([[one.get("href"), one.get("title"), one.get("body")] for one in found], sys.stdout)

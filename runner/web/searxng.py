@@ -20,8 +20,8 @@ class SearXNG:
         self._timeout_s = timeout_s
 
     async def search(self, query: str, count: int) -> Sequence[Source]:
-        parsed = {"q": query, "format": "json"}
-        body = await get_json(self._url, parsed, timeout_s=self._timeout_s)
+        asked = {"q": query, "format": "json"}
+        body = await get_json(self._url, asked, timeout_s=self._timeout_s)
         try:
             answer = json.loads(body)
         except (ValueError, RecursionError) as error:

@@ -30,7 +30,7 @@ class TalkModel:
         self.scripts = {question: ScriptedModel(*turns) for question, turns in talks.items()}
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
-        parsed = [entry.text for entry in request.entries if isinstance(entry, Question)]
+        asked = [entry.text for entry in request.entries if isinstance(entry, Question)]
         async with contextlib.aclosing(self.scripts[asked[-1]].stream(request)) as events:
             async for event in events:
                 yield event

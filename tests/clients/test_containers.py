@@ -81,8 +81,8 @@ def call_of(response):
 
 def told(server, question):
     """What the model was shown of the last call that answers `question`."""
-    parsed = server.services.directory.find(MODEL).model.scripts[question].requests[-1]
-    (result,) = parsed.entries[-1].results
+    asked = server.services.directory.find(MODEL).model.scripts[question].requests[-1]
+    (result,) = asked.entries[-1].results
     return result.shown
 
 
@@ -200,8 +200,8 @@ def test_files_inside_a_request_are_in_its_container_once(server):
     tools = [{"type": "code_interpreter"}]
     first = asking.responses.create(model=MODEL, input=[question], tools=tools)
     assert call_of(first).outputs[0].logs == "[14]"
-    parsed = server.services.directory.find(MODEL).model.scripts[DOUBLE].requests[-1]
-    assert parsed.tools[0].description.endswith("Files that are there: data.csv, image_2.png.")
+    asked = server.services.directory.find(MODEL).model.scripts[DOUBLE].requests[-1]
+    assert asked.tools[0].description.endswith("Files that are there: data.csv, image_2.png.")
     again = {"role": "user", "content": COUNT}
     second = asking.responses.create(
         model=MODEL, input=[question, *first.output, again], tools=tools

@@ -76,8 +76,8 @@ def test_what_the_model_is_asked_holds_the_whole_conversation(server, asking):
         ]
     )
     ask(asking, ONE_CALL, conversation=talk.id, instructions="Think.")
-    parsed = server.services.directory.find(MODEL).model.scripts[ONE_CALL].requests[0]
-    texts = [entry.text for entry in parsed.entries]
+    asked = server.services.directory.find(MODEL).model.scripts[ONE_CALL].requests[0]
+    texts = [entry.text for entry in asked.entries]
     assert texts == ["Think.", "Be brief.", STATE_1, "I keep 41.", ONE_CALL]
 
 
@@ -119,8 +119,8 @@ def test_the_input_of_a_response_is_listed_with_ids_that_can_be_referred_to(aski
 def test_tokens_of_the_input_are_counted_and_nothing_runs(server, asking):
     counted = asking.responses.input_tokens.count(model=MODEL, input=ONE_CALL, tools=TOOLS)
     assert (counted.object, counted.input_tokens) == ("response.input_tokens", 341)
-    parsed = server.services.directory.find(MODEL).model.scripts[ONE_CALL].requests[-1]
-    assert parsed.max_tokens == 1
-    assert [tool.name for tool in parsed.tools] == ["code_interpreter"]
+    asked = server.services.directory.find(MODEL).model.scripts[ONE_CALL].requests[-1]
+    assert asked.max_tokens == 1
+    assert [tool.name for tool in asked.tools] == ["code_interpreter"]
     with pytest.raises(openai.NotFoundError):
         asking.responses.input_tokens.count(model=MODEL, input=PLOT, conversation="conv_nothing")

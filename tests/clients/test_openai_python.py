@@ -264,8 +264,8 @@ async def test_fifty_streams_at_once_all_come_to_their_end(server):
                 if event.type == "response.output_text.delta"
             ])  # fmt: skip
 
-        parsed = [one() if number % 2 else other() for number in range(50)]
-        answers = await asyncio.gather(*parsed)
+        asked = [one() if number % 2 else other() for number in range(50)]
+        answers = await asyncio.gather(*asked)
     assert answers == ["x + 1 is 42 once x is 41."] * 50
     server.wait_until(lambda: not server.services.streams.open)
 

@@ -57,11 +57,9 @@ def script(codes, answer):
 def recorded(tmp_path_factory):
     """The responses of the first dialect, and the file of all exchanges."""
     path = tmp_path_factory.mktemp("talks") / "exchanges.jsonl"
-    model = TalkModel(
-        {parsed: script(codes, answer) for parsed, (codes, _, answer) in TALKS.items()}
-    )
+    model = TalkModel({asked: script(codes, answer) for asked, (codes, _, answer) in TALKS.items()})
     with serving(directory(Recorder(model, path)), SETTINGS) as server:
-        responses = {parsed: whole_response(server, parsed) for asked in TALKS}
+        responses = {asked: whole_response(server, asked) for asked in TALKS}
     return responses, path
 
 
@@ -74,9 +72,9 @@ def post(server, path, body, **headers):
     return reply.text
 
 
-def whole_response(server, parsed):
+def whole_response(server, asked):
     tools = [{"type": "code_interpreter"}]
-    body = {"model": MODEL, "input": parsed, "tools": tools, "store": False}
+    body = {"model": MODEL, "input": asked, "tools": tools, "store": False}
     return json.loads(post(server, "/v1/responses", body))
 
 
@@ -86,7 +84,7 @@ def test_there_are_at_least_a_hundred():
 
 def test_every_call_is_an_item_with_its_code_and_every_talk_has_its_answer(recorded):
     responses, _ = recorded
-    for parsed, (codes, _, answer) in TALKS.items():
+    for asked, (codes, _, answer) in TALKS.items():
         output = responses[asked]["output"]
         items = [item for item in output if item["type"] == "code_interpreter_call"]
         assert [item["code"] for item in items] == codes
@@ -97,8 +95,8 @@ def test_every_call_is_an_item_with_its_code_and_every_talk_has_its_answer(recor
 def test_programs_that_print_print_what_the_source_saw(recorded):
     responses, _ = recorded
     seen = same = 0
-    for parsed, (_, observations, _) in TALKS.items():
-        if not parsed.startswith("tora"):
+    for asked, (_, observations, _) in TALKS.items():
+        if not asked.startswith("tora"):
             continue
         items = [one for one in responses[asked]["output"] if "code" in one]
         for item, wanted in zip(items, observations, strict=True):
@@ -112,7 +110,7 @@ def test_programs_that_print_print_what_the_source_saw(recorded):
 def test_the_other_dialects_replay_every_exchange(recorded):
     responses, path = recorded
     with serving(directory(Replay.load(path)), SETTINGS) as server:
-        for parsed, (codes, _, answer) in TALKS.items():
+        for asked, (codes, _, answer) in TALKS.items():
             messages = [{"role": "user", "content": asked}]
             body = {"model": MODEL, "messages": messages, "stream": True, **CODE}
             text, thinking = chat_text(post(server, "/v1/chat/completions", body))

@@ -25,10 +25,10 @@ STOPS_S = 30
 @pytest.fixture
 def config(tmp_path):
     """A server whose model calls a snippet that sleeps."""
-    parsed = ModelRequest(entries=(Question(text="Wait."),), tools=(SPEC,), thinking=True)
+    asked = ModelRequest(entries=(Question(text="Wait."),), tools=(SPEC,), thinking=True)
     call = CallDelta(0, json.dumps({"code": CODE}), id="a", name="code_interpreter")
     answer = [ThinkingDelta("hm"), call, TurnEnded("calls")]
-    lines = [exchange_line(parsed, answer)]
+    lines = [exchange_line(asked, answer)]
     (tmp_path / "talk.jsonl").write_text("\n".join(lines))
     path = tmp_path / "config.toml"
     path.write_text(

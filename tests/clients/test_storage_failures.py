@@ -96,21 +96,21 @@ def test_a_file_of_a_snippet_that_finds_the_disk_full_ends_the_response(
     def write(_fd, _data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    parsed = {"model": MODEL, "input": PLOT, "tools": TOOLS}
+    asked = {"model": MODEL, "input": PLOT, "tools": TOOLS}
     with monkeypatch.context() as patch:
         patch.setattr(blobs.os, "write", write)
         if stream:
-            last = list(asking.responses.create(**parsed, stream=True))[-1]
+            last = list(asking.responses.create(**asked, stream=True))[-1]
             assert last.type == "response.failed"
             assert last.response.error.message == FULL["message"]
         else:
             with pytest.raises(openai.InternalServerError) as caught:
-                asking.responses.create(**parsed)
+                asking.responses.create(**asked)
             assert caught.value.status_code == 507
             assert caught.value.response.headers["x-should-retry"] == "false"
     (made,) = asking.containers.list()
     assert not asking.containers.files.list(made.id).data
-    (cited,) = asking.responses.create(**parsed).output[-1].content[0].annotations
+    (cited,) = asking.responses.create(**asked).output[-1].content[0].annotations
     assert cited.filename == "plot.png"
 
 
@@ -130,19 +130,19 @@ def test_a_disk_that_fills_during_a_response_ends_it_with_an_error(
     server, asking, full_database, caplog
 ):
     # So long that no page that is there has room for it.
-    parsed = {"model": MODEL, "input": ONE_CALL, "tools": TOOLS, "instructions": "x" * 20_000}
+    asked = {"model": MODEL, "input": ONE_CALL, "tools": TOOLS, "instructions": "x" * 20_000}
     with caplog.at_level(logging.INFO, "cellblock.server"):
         with pytest.raises(openai.InternalServerError) as caught:
-            asking.responses.create(**parsed)
+            asking.responses.create(**asked)
         assert caught.value.status_code == 507
         assert [one["fault"] for one in failures(caplog)] == ["storage_full"]
         caplog.clear()
-        events = list(asking.responses.create(**parsed, stream=True))
+        events = list(asking.responses.create(**asked, stream=True))
         assert events[-1].type == "response.failed"
         assert events[-1].response.error.message == "The server's disk is full."
         assert [one["fault"] for one in failures(caplog)] == ["storage_full"]
         with pytest.raises(openai.InternalServerError) as caught:
-            asking.responses.create(**parsed, background=True)
+            asking.responses.create(**asked, background=True)
         assert caught.value.status_code == 507
     server.wait_until(lambda: not server.services.streams.open)
 
@@ -197,5 +197,5 @@ def test_an_engine_that_was_killed_is_started_again_and_the_model_is_told(server
     (call,) = [item for item in second.output if item.type == "code_interpreter_call"]
     assert call.container_id == held
     assert "NameError" in call.outputs[0].logs
-    parsed = server.services.directory.find(MODEL).model.scripts[STATE_2].requests[-1]
-    assert "variables and imports has ended" in parsed.entries[-1].results[0].shown
+    asked = server.services.directory.find(MODEL).model.scripts[STATE_2].requests[-1]
+    assert "variables and imports has ended" in asked.entries[-1].results[0].shown

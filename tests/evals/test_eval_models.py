@@ -10,7 +10,8 @@ from corpora import HUMANEVAL, rows
 from runner.commands.eval import eval_command
 from runner.evals import SUITES
 from runner.evals.samples.records import Row, Task
-from runner.models.port import ModelRequest, Sampling, TextDelta, TurnEnded
+from runner.events import TextDelta
+from runner.models.port import ModelRequest, Sampling, TurnEnded
 from runner.models.replay import exchange_line
 from runner.transcript import Question
 

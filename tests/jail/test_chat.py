@@ -163,8 +163,8 @@ async def test_a_conversation_goes_on_in_its_file_and_the_loss_of_variables_is_t
     assert await ask(STATE_1, model, session=file) == 0
     assert await ask(STATE_2, model, session=file) == 0
     first, second = model.scripts[STATE_2].requests
-    parsed = [entry.text for entry in first.entries if isinstance(entry, Question)]
-    assert parsed == [STATE_1, STATE_2]
+    asked = [entry.text for entry in first.entries if isinstance(entry, Question)]
+    assert asked == [STATE_1, STATE_2]
     ran = second.entries[-1]
     assert isinstance(ran, Turn)
     assert ran.results[0].shown.startswith("The earlier session has ended, and its variables")

@@ -102,8 +102,8 @@ def test_what_a_package_writes_while_it_is_preloaded_goes_with_the_zygote(
 ) -> None:
     before = os.listdir(own_temporary_directory)
     with Sandbox(Policy(tier="landlock", preload=("matplotlib.pyplot",)), pool_size=0) as box:
-        parsed = box.run("import matplotlib; print(matplotlib.get_configdir())")
-        assert parsed.stdout.startswith(f"{own_temporary_directory}/")
+        asked = box.run("import matplotlib; print(matplotlib.get_configdir())")
+        assert asked.stdout.startswith(f"{own_temporary_directory}/")
     assert os.listdir(own_temporary_directory) == before
 
 

@@ -187,11 +187,11 @@ def test_each_probe_is_answered_by_the_kernel_or_by_the_filter(table: str) -> No
         return [call(name, *arguments) for name, arguments, _kernel, _filter in probes]
 
     bare, confined = run(answers).said, filtered(table, answers)
-    parsed = [(name, arguments) for name, arguments, _kernel, _filter in probes]
-    assert list(zip(parsed, _listed(bare), strict=True)) == [
+    asked = [(name, arguments) for name, arguments, _kernel, _filter in probes]
+    assert list(zip(asked, _listed(bare), strict=True)) == [
         ((name, arguments), kernel) for name, arguments, kernel, _filter in probes
     ]
-    assert list(zip(parsed, _listed(confined), strict=True)) == [
+    assert list(zip(asked, _listed(confined), strict=True)) == [
         ((name, arguments), answer) for name, arguments, _kernel, answer in probes
     ]
 
@@ -258,7 +258,7 @@ def test_a_filtered_process_does_all_that_a_session_needs(table: str) -> None:
         child = os.fork()
         if child == 0:
             os._exit(7)
-        if table == "namespaces":  # There init is parsed, and here is none.
+        if table == "namespaces":  # There init is asked, and here is none.
             code = os.waitid(os.P_PID, child, os.WEXITED)
         else:
             pidfd = os.pidfd_open(child)

@@ -64,10 +64,10 @@ def test_the_question_asked_of_this_interpreter_gets_the_same_answer():
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         exec(QUESTION, {})
-    parsed = _understood(sys.executable, 0, said.getvalue().encode(), b"")
+    asked = _understood(sys.executable, 0, said.getvalue().encode(), b"")
     here = discover()
-    assert parsed.model_copy(update={"sys_path": ()}) == here.model_copy(update={"sys_path": ()})
-    assert set(here.sys_path) <= set(parsed.sys_path)
+    assert asked.model_copy(update={"sys_path": ()}) == here.model_copy(update={"sys_path": ()})
+    assert set(here.sys_path) <= set(asked.sys_path)
 
 
 def test_only_paths_that_exist_count_and_words_before_the_answer_do_not():

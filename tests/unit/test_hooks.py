@@ -92,11 +92,11 @@ def test_a_hook_runs_after_the_import_and_leaves_no_trace(
 ) -> None:
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     package(library, {"hooked.py": "import sys\nloader = __loader__\nvalue = 1\n"})
-    parsed: list[str] = []
+    asked: list[str] = []
 
     class Policy:
         def find_spec(self, name: str, path: object, target: object = None) -> None:
-            parsed.append(name)
+            asked.append(name)
 
     hooks = ImportHooks()
     hooks.install()
@@ -108,7 +108,7 @@ def test_a_hook_runs_after_the_import_and_leaves_no_trace(
     assert seen == [hooked]
     assert type(hooked.loader).__name__ == "SourceFileLoader"
     assert hooked.__loader__ is hooked.__spec__.loader is hooked.loader
-    assert parsed == ["hooked"]
+    assert asked == ["hooked"]
 
 
 def test_a_hook_of_a_loaded_module_runs_at_once() -> None:

@@ -60,10 +60,10 @@ def test_a_version_is_asked_for_every_right_that_it_knows(version: int) -> None:
 def test_the_attribute_has_no_field_that_the_version_lacks(
     version: int, tier: Tier, size: int
 ) -> None:
-    parsed = landlock.handled(version, tier)
-    encoded = parsed.encode()
+    asked = landlock.handled(version, tier)
+    encoded = asked.encode()
     assert len(encoded) == size
-    assert struct.unpack("=3Q", encoded.ljust(24, b"\0")) == tuple(parsed)
+    assert struct.unpack("=3Q", encoded.ljust(24, b"\0")) == tuple(asked)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

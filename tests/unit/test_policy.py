@@ -403,6 +403,6 @@ def test_a_preset_gives_a_reason_in_each_row_and_an_alternative_to_each_refusal(
     for rule in PRESETS[preset].rules:
         assert rule.reason
         assert rule.action == "allow" or rule.alternative
-    # Rules after a catch-all, or named twice, would never be parsed.
+    # Rules after a catch-all, or named twice, would never be asked.
     patterns = [rule.pattern for rule in PRESETS[preset].rules]
     assert len(patterns) == len(set(patterns))

@@ -30,7 +30,7 @@ class Origin:
 
     def __init__(self) -> None:
         self.answers: dict[str, bytes] = {}
-        self.parsed: list[tuple[str, str]] = []
+        self.asked: list[tuple[str, str]] = []
         self.port = 0
         self.hangs = asyncio.Event()
         self.left = asyncio.Event()
@@ -46,7 +46,7 @@ class Origin:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         path = head.split()[1]
         host = head.lower().partition("host: ")[2].split("\r\n")[0]
-        self.parsed.append((path, host))
+        self.asked.append((path, host))
         if path.startswith("/hang"):
             writer.write(reply(b"<p>so far"))
             await writer.drain()

@@ -45,7 +45,7 @@ async def test_without_leave_of_the_owner_nothing_is_asked_of_this_machine():
                 await Fetcher().get(f"http://{host}:{site.port}/a")
         with pytest.raises(WebError, match="This is no URL"):
             await Fetcher().get(f"http://0177.0.0.1:{site.port}/a")
-        assert site.parsed == []
+        assert site.asked == []
 
 
 async def test_the_connection_goes_to_the_address_that_was_checked():
@@ -62,11 +62,11 @@ async def test_the_connection_goes_to_the_address_that_was_checked():
         guard = Guard(allowed=LOOPBACK, resolver=rebinding)
         body = await Fetcher(guard).get(f"http://rebind.example:{site.port}/a")
         assert body.data == b"<p>hello</p>"
-        assert site.parsed == [("/a", f"rebind.example:{site.port}")]
+        assert site.asked == [("/a", f"rebind.example:{site.port}")]
         assert looked_up == ["rebind.example"]
         with pytest.raises(WebError, match="not on the public internet"):
             await Fetcher(guard).get(f"http://rebind.example:{site.port}/a")
-        assert len(site.parsed) == 1
+        assert len(site.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ async def test_a_certificate_is_for_the_name_and_not_for_the_address(name, probl
         if problem:
             with pytest.raises(WebError, match=problem):
                 await reading.get(url)
-            assert site.parsed == []
+            assert site.asked == []
         else:
             assert (await reading.get(url)).data == b"<p>hello</p>"
 

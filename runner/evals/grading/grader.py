@@ -271,7 +271,7 @@ class Grader:
     ) -> Verdict | None:
         """The verdict by what the candidate answers beforehand; None if that does not decide."""
         code = self._start + RECITE.format(
-            source=json.dumps(trial.source), place=trial.place, parsed=test.asked
+            source=json.dumps(trial.source), place=trial.place, asked=test.asked
         )
         whole = self._limits(slack)
         # Many a wrong program loops for ever behind its first wrong answer, which is enough.

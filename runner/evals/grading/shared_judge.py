@@ -57,7 +57,7 @@ class TestPlan:
     number: int
     """By this the judge knows it: another test has another number."""
     check: Mapping[str, Json]
-    parsed: str = "null"
+    asked: str = "null"
     """What to ask a candidate beforehand, as JSON; null if nobody knows."""
     planning: "asyncio.Task[None] | None" = None
 
@@ -103,7 +103,7 @@ class SharedJudge:
             self._numbers += 1
             test = self._tests[task_id] = TestPlan(self._numbers, check)
             if check["kind"] == "inputs":
-                test.parsed = _asked_by_inputs(check)
+                test.asked = _asked_by_inputs(check)
             elif check["kind"] == "calls":
                 test.planning = asyncio.ensure_future(self._plan(test))
             if len(self._tests) > TESTS_KEPT:
@@ -115,7 +115,7 @@ class SharedJudge:
 
     async def _plan(self, test: TestPlan) -> None:
         with self.pending():
-            test.parsed = await self._line(test, None) or "null"
+            test.asked = await self._line(test, None) or "null"
         test.planning = None
 
     async def verdict(self, test: TestPlan, said: str) -> Said | Silence:

@@ -112,7 +112,7 @@ def serve(source: str, place: str, pipes: Pipes) -> NoReturn:
         os._exit(70)
 
 
-def recite(source: str, place: str, parsed: dict[str, Any]) -> None:
+def recite(source: str, place: str, asked: dict[str, Any]) -> None:
     """Be the candidate in this very process, and answer on stdout what is `asked` beforehand.
 
     For a session that holds the candidate and nothing else; its judge lives in another one.
@@ -120,7 +120,7 @@ def recite(source: str, place: str, parsed: dict[str, Any]) -> None:
     told = os.dup(1)
     _silence()
     _seed()
-    Arena(source, place, Pipes(-1, told)).recite(parsed, told)
+    Arena(source, place, Pipes(-1, told)).recite(asked, told)
 
 
 def _silence() -> None:
@@ -193,7 +193,7 @@ class Arena:
                 reply = ["raised", *describe(error)]
             self._pipes.send(reply)
 
-    def recite(self, parsed: dict[str, Any], told: int) -> None:
+    def recite(self, asked: dict[str, Any], told: int) -> None:
         """Do what a judge would ask, unasked: a line on `told` for each answer, in order.
 
         First the load, then the names, each of the globals `asked["names"]`, and the calls

@@ -157,15 +157,15 @@ class Judge:
         """A judge in this process, and the candidate in a child that it has not told anything."""
         trust_no_path_of_the_guest()
         random.seed(CHANCE)
-        parsed, ask = os.pipe()
+        asked, ask = os.pipe()
         told, tell = os.pipe()
         child = os.fork()
         if child == 0:
             sys.path.insert(0, "/workspace")
             os.close(ask)
             os.close(told)
-            serve(source, place, Pipes(parsed, tell))
-        os.close(parsed)
+            serve(source, place, Pipes(asked, tell))
+        os.close(asked)
         os.close(tell)
         return cls(Pipes(told, ask), child)
 

@@ -28,7 +28,7 @@ class NotPlanned(BaseException):
 
 
 class NotSaid(BaseException):
-    """The candidate was parsed, and ended before it answered."""
+    """The candidate was asked, and ended before it answered."""
 
 
 # ---- what a test will ask -----------------------------------------------------------------------
@@ -91,10 +91,10 @@ for _name in (
 
 
 class Rehearsal(Judge):
-    """A judge that asks nobody, and takes down what it would have parsed."""
+    """A judge that asks nobody, and takes down what it would have asked."""
 
     def __init__(self, theirs: list[str], untrue: set[int]) -> None:
-        self.parsed: list[list[Any]] = []
+        self.asked: list[list[Any]] = []
         self._theirs = theirs
         self._untrue = untrue
         super().__init__(self)
@@ -103,8 +103,8 @@ class Rehearsal(Judge):
         self._message = message
         if message[0] == "call":
             _what, target, *arguments = message
-            self.parsed.append([self._theirs[target["object"][0]], *arguments])
-            if len(self.parsed) > CALLS_CAP:
+            self.asked.append([self._theirs[target["object"][0]], *arguments])
+            if len(self.asked) > CALLS_CAP:
                 raise NotPlanned("too many calls")
         elif message[0] not in ("load", "names", "global"):
             raise NotPlanned(message[0])
@@ -119,7 +119,7 @@ class Rehearsal(Judge):
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         super().call(*args, **kwargs)
-        return Agreeable(len(self.parsed) - 1 not in self._untrue)
+        return Agreeable(len(self.asked) - 1 not in self._untrue)
 
 
 def plan(check: dict[str, Any]) -> dict[str, Any] | None:
@@ -130,14 +130,14 @@ def plan(check: dict[str, Any]) -> dict[str, Any] | None:
         rehearsal = Rehearsal(names, untrue)
         random.seed(CHANCE)
         said = repr(rehearsal.verdict(check))
-        last = len(rehearsal.parsed) - 1
+        last = len(rehearsal.asked) - 1
         # Where a test wants something to be false, its last answer was too agreeable.
         if '"AssertionError"' not in said or last in untrue or last < 0:
             break
         untrue.add(last)
     # What stops the test early only makes the plan shorter, and a short plan decides nothing.
-    parsed = {"names": names, "calls": rehearsal.asked}
-    return asked if last >= 0 and len(json.dumps(parsed)) <= PLAN_CAP else None
+    asked = {"names": names, "calls": rehearsal.asked}
+    return asked if last >= 0 and len(json.dumps(asked)) <= PLAN_CAP else None
 
 
 def _strange_names(check: dict[str, Any]) -> list[str]:
@@ -175,7 +175,7 @@ class Recital:
     With `skips` the calls of a plan may be left out, never taken twice or in another order.
     """
 
-    def __init__(self, text: str, parsed: dict[str, Any], *, skips: bool) -> None:
+    def __init__(self, text: str, asked: dict[str, Any], *, skips: bool) -> None:
         self._lines = text.split("\n")[:-1]
         self._names: list[str] = asked["names"]
         self._calls: list[list[Any]] = asked["calls"]
@@ -251,9 +251,9 @@ class Reader(Judge):
             self._recital.is_explaining = False
 
 
-def verdict(check: dict[str, Any], parsed: dict[str, Any], text: str) -> dict[str, Any]:
+def verdict(check: dict[str, Any], asked: dict[str, Any], text: str) -> dict[str, Any]:
     """What the judge says of the recital `text`, or {"missing": why} if that does not decide it."""
-    recital = Recital(text, parsed, skips=check["kind"] == "inputs")
+    recital = Recital(text, asked, skips=check["kind"] == "inputs")
     random.seed(CHANCE)
     said = repr(Reader(recital).verdict(check))
     if recital.missing:
@@ -295,14 +295,14 @@ def work(items: list[dict[str, Any]]) -> None:
     print("\n".join(lines))
 
 
-def _apart(check: dict[str, Any], parsed: dict[str, Any], text: str) -> str:
+def _apart(check: dict[str, Any], asked: dict[str, Any], text: str) -> str:
     """The line of one recital, from a child: its test may leave something behind in a process."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.close(read)
-            data = memoryview(json.dumps(verdict(check, parsed, text)).encode())
+            data = memoryview(json.dumps(verdict(check, asked, text)).encode())
             while data:
                 data = data[os.write(write, data) :]
         finally:

@@ -1,4 +1,4 @@
-"""What a suite is: its data, what a model is parsed, how an answer becomes a program, and judged."""
+"""What a suite is: its data, what a model is asked, how an answer becomes a program, and judged."""
 
 import re
 from abc import ABC, abstractmethod

@@ -64,7 +64,7 @@ def trace_of(error: BaseException) -> list[str]:
 
 def question(entries: tuple[Entry, ...]) -> None:
     """What the user asked last."""
-    parsed = [entry.text for entry in entries if isinstance(entry, Question)]
+    asked = [entry.text for entry in entries if isinstance(entry, Question)]
     _content("question", asked[-1] if asked else "")
 
 

@@ -57,7 +57,7 @@ class ResponseRun:
         self._before = (*earlier.transcript, *told)
         self._created_at = int(time.time())
         self._input_items = _with_ids(options.input_items)
-        self.parsed = asked
+        self.parsed = parsed
         self.options = options
         self.job = job
         self.id = new_id("resp")

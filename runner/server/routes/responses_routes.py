@@ -136,7 +136,7 @@ async def _respond(
 def _entries(
     parsed: ParsedRequest, options: ResponsesOptions, earlier: Earlier
 ) -> tuple[Transcript, Transcript]:
-    """What the model is parsed, and what of it the request adds to the conversation."""
+    """What the model is asked, and what of it the request adds to the conversation."""
     told = parsed.entries
     if not options.instructions:
         return (*earlier.transcript, *told), told

@@ -194,11 +194,11 @@ def _order(body: JsonValue) -> RunOrder:
         raise RequestError("invalid", f"{place}: {first['msg']}.", param=place or None) from None
 
 
-def _limits(parsed: RunLimits | None) -> Limits | None:
+def _limits(asked: RunLimits | None) -> Limits | None:
     if asked is None:
         return None
     try:
-        return Limits.model_validate(parsed.model_dump(exclude_none=True))
+        return Limits.model_validate(asked.model_dump(exclude_none=True))
     except PolicyError as error:
         raise RequestError("invalid", str(error), param="limits") from error
 

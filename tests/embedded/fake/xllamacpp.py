@@ -43,7 +43,7 @@ class Reply(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         settings = self.server.settings
-        parsed = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.headers["Authorization"] != f"Bearer {settings.api_keys[0]}":
             self._answer(401, b"{}")
             return

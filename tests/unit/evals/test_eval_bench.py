@@ -142,13 +142,13 @@ async def test_a_plan_is_asked_for_once_and_inputs_need_no_judge() -> None:
     for _ in range(2):
         found = await bench.plan("a", CHECK)
         assert found is not None
-        assert found.parsed == '{"names": ["f"], "calls": []}'
+        assert found.asked == '{"names": ["f"], "calls": []}'
         assert await bench.plan("b", CHECK) is None
     assert bench.batches == [1, 1]
     inputs = {"kind": "inputs", "entry": "f", "groups": {"base": [[[1], None], [[2], None]]}}
     found = await bench.plan("c", inputs)
     assert found is not None
-    assert json.loads(found.parsed) == {
+    assert json.loads(found.asked) == {
         "names": ["f"],
         "calls": [["f", [1], {"dict": []}, False], ["f", [2], {"dict": []}, False]],
     }
@@ -169,4 +169,4 @@ async def test_another_test_under_the_same_id_is_another_test() -> None:
     assert one is not None
     assert other is not None
     assert one.number != other.number
-    assert other.parsed == '{"names": ["g"], "calls": []}'
+    assert other.asked == '{"names": ["g"], "calls": []}'

@@ -12,7 +12,8 @@ from runner.evals import BadInput, Draw, GenerationFailed, generate
 from runner.evals.samples.records import Row, Task
 from runner.evals.suites import SUITES
 from runner.evals.suites.base import code_in
-from runner.models.port import ModelEvent, ModelRequest, ReasoningDelta, TextDelta, TurnEnded
+from runner.events import ReasoningDelta, TextDelta
+from runner.models.port import ModelEvent, ModelRequest, TurnEnded
 
 TASKS = [{"task_id": name, "prompt": f"Write {name}.", "test": f"assert {name}()"} for name in "ab"]
 
@@ -22,11 +23,11 @@ class Answering:
 
     def __init__(self, answer: Callable[[ModelRequest], str]) -> None:
         self._answer = answer
-        self.parsed: list[tuple[str, int | None]] = []
+        self.asked: list[tuple[str, int | None]] = []
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         [question] = [getattr(entry, "text", "") for entry in request.entries]
-        self.parsed.append((question.partition("\n")[0], request.sampling.seed))
+        self.asked.append((question.partition("\n")[0], request.sampling.seed))
         text = self._answer(request)
         yield ReasoningDelta("```python\nnot this\n```")
         for part in (text[:5], text[5:]):
@@ -62,7 +63,7 @@ async def test_every_task_gets_as_many_answers_as_were_asked_for(
     )
     assert count == 4
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert model.parsed == [("Write a.", 0), ("Write b.", 0), ("Write a.", 1), ("Write b.", 1)]
+    assert model.asked == [("Write a.", 0), ("Write b.", 0), ("Write a.", 1), ("Write b.", 1)]
     assert read(out)[3] == {
         "task_id": "b",
         "sample_id": "b#1",
@@ -82,7 +83,7 @@ async def test_a_resumed_draw_asks_only_for_what_is_missing(tmp_path: Path, data
     model = Answering(answer)
     assert await generate("custom", model, draw, out, data=data, resume=True) == 2
     assert sorted(row["sample_id"] for row in read(out)) == ["a#0", "a#1", "b#0", "b#1"]
-    assert len(model.parsed) == 2
+    assert len(model.asked) == 2
     assert await generate("custom", model, draw, out, data=data, resume=True) == 0
 
 

@@ -73,9 +73,9 @@ def test_a_test_that_calls_nothing_has_no_plan(test: str) -> None:
 
 
 def judged(test: str, lines: str) -> dict[str, Any]:
-    parsed = plan(check(test))
+    asked = plan(check(test))
     assert asked is not None
-    return verdict(check(test), parsed, lines)
+    return verdict(check(test), asked, lines)
 
 
 def test_right_answers_pass_and_wrong_ones_fail() -> None:
@@ -161,14 +161,14 @@ def test_inputs_are_compared_with_the_reference_and_a_failure_ends_its_group() -
         "reference": [],
     }
     calls = [["f", [number], NOTHING, False] for number in (1, 2, 3, 4)]
-    parsed = {"names": ["f"], "calls": calls}
-    assert verdict(inputs, parsed, said(1, 2, 3, 4))["outcome"] == "passed"
-    failed = verdict(inputs, parsed, said(1, 9, 3, 4))
+    asked = {"names": ["f"], "calls": calls}
+    assert verdict(inputs, asked, said(1, 2, 3, 4))["outcome"] == "passed"
+    failed = verdict(inputs, asked, said(1, 9, 3, 4))
     assert failed["outcome"] == "failed"
     assert failed["details"] == {"groups": {"base": False, "plus": True}}
     # The call that is missing might not have been reached by a candidate that is asked one by one.
-    assert verdict(inputs, parsed, said(1, 9, 3)) == {"missing": "another question"}
-    assert verdict(inputs, parsed, said(1, 2)) == {"missing": "silence"}
+    assert verdict(inputs, asked, said(1, 9, 3)) == {"missing": "another question"}
+    assert verdict(inputs, asked, said(1, 2)) == {"missing": "silence"}
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_an_answer_gives_every_name_its_value(text: str, right: bool) -> None:
         ("*[1], **{'x': 2}", "input", "((*[1], ), dict(**{'x': 2}))"),
     ],
 )
-def test_a_prediction_becomes_a_value_or_arguments(prediction: str, mode: str, parsed: str) -> None:
+def test_a_prediction_becomes_a_value_or_arguments(prediction: str, mode: str, asked: str) -> None:
     row = Row("suite", 1, {"id": "s", "code": "def f(x): return x", "input": "1", "output": "1"})
     sample = Sample(0, "s", Row("samples", 1, {"prediction": prediction, "mode": mode}))
     trial = SUITES["cruxeval"]().trial(Task("s", row), sample)

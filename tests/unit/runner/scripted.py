@@ -4,16 +4,8 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from runner.models.port import (
-    CallDelta,
-    ModelEvent,
-    ModelRequest,
-    ReasoningDelta,
-    TextDelta,
-    ToolSpec,
-    TurnEnded,
-    UsageSeen,
-)
+from runner.events import ReasoningDelta, TextDelta
+from runner.models.port import CallDelta, ModelEvent, ModelRequest, ToolSpec, TurnEnded, UsageSeen
 from runner.transcript import CodeRun, ToolCall, ToolResult, Turn, Usage
 
 Step = ModelEvent | Exception | asyncio.Event

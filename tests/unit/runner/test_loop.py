@@ -46,7 +46,8 @@ async def test_a_call_is_run_and_its_result_is_shown_to_the_model():
     assert tool.ran == ["6*7"]
     kinds = [type(event).__name__ for event in events]
     assert kinds == [
-        "RoundBegan", "ReasoningDelta", "CallBegan", "ArgumentsDelta", "ArgumentsDelta", "CallRunning",
+        "RoundBegan", "ReasoningDelta", "CallBegan", "ArgumentsDelta",
+        "ArgumentsDelta", "CallRunning",
         "CallDone", "RoundBegan", "TextDelta", "Ended",
     ]  # fmt: skip
     shown = model.requests[1].entries[-1]
@@ -220,14 +221,14 @@ async def test_a_profile_opens_the_conversation_and_fills_what_the_client_left_o
     )
     model = ScriptedModel([*say("42"), STOPPED])
     entries = (Instruction(text="Be kind."), QUESTION)
-    parsed = ModelRequest(entries=entries, max_tokens=80)
-    await everything(Loop(model, parsed, profile=profile))
+    asked = ModelRequest(entries=entries, max_tokens=80)
+    await everything(Loop(model, asked, profile=profile))
     seen = model.requests[0]
     texts = [entry.text for entry in seen.entries]
     assert texts == ["Be careful.", "Be kind.", "1+1?", "2", "What is 6 times 7?"]
     assert (seen.sampling.temperature, seen.max_tokens) == (0.0, 50)
-    parsed = request(sampling=Sampling(temperature=0.7))
-    await everything(Loop(model, parsed, profile=profile))
+    asked = request(sampling=Sampling(temperature=0.7))
+    await everything(Loop(model, asked, profile=profile))
     assert model.requests[1].sampling.temperature == 0.7
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.models.port import CallDelta, ReasoningDelta, TextDelta
+from runner.events import ReasoningDelta, TextDelta
+from runner.models.port import CallDelta
 from runner.models.textforms import Splitter, named_call
 
 TOOLS = ("code_interpreter", "web_search")

@@ -8,18 +8,10 @@ import pytest
 from scripted import CALLED, STOPPED, ScriptedModel, call, say, spent, think
 
 from runner.errors import RecordingError, ReplayMismatch, UpstreamError
+from runner.events import ReasoningDelta, TextDelta
 from runner.models.fenced import CODE_WORDS, Fenced
 from runner.models.openai_compatible import Endpoint, OpenAICompatible
-from runner.models.port import (
-    CallDelta,
-    ModelRequest,
-    ReasoningDelta,
-    Sampling,
-    TextDelta,
-    ToolSpec,
-    TurnEnded,
-    UsageSeen,
-)
+from runner.models.port import CallDelta, ModelRequest, Sampling, ToolSpec, TurnEnded, UsageSeen
 from runner.models.replay import Recorder, Replay, exchange_line
 from runner.tools.code_interpreter import SPEC
 from runner.transcript import Instruction, Question, ToolCall, ToolResult, Turn, Usage
@@ -230,9 +222,9 @@ async def test_a_request_that_was_not_recorded_fails_with_a_diff(tmp_path):
     path = tmp_path / "exchanges.jsonl"
     other = ModelRequest(entries=(Question(text="Something else entirely?"),), tools=(SPEC,))
     path.write_text(f"{exchange_line(other, TURN)}\n{exchange_line(REQUEST, TURN)}\n")
-    parsed = ModelRequest(entries=(Question(text="What is 123 to the 22nd power?"),), tools=(SPEC,))
+    asked = ModelRequest(entries=(Question(text="What is 123 to the 22nd power?"),), tools=(SPEC,))
     with pytest.raises(ReplayMismatch) as caught:
-        await everything(Replay.load(path), parsed)
+        await everything(Replay.load(path), asked)
     lines = caught.value.diff.splitlines()
     assert any(line.startswith("-") and "21st" in line for line in lines)
     assert any(line.startswith("+") and "22nd" in line for line in lines)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from runner.config import PagesSettings, SearchSettings
 from runner.errors import ConfigError, WebError
 from runner.tools.web import WebTools, backend_of
-from runner.tools.web_extractor import parsed, passages
+from runner.tools.web_extractor import asked, passages
 from runner.tools.web_search import WebSearch
 from runner.transcript import Search, Source, ToolCall
 from runner.web.folder import Folder, expression, page_of
@@ -25,10 +25,10 @@ FROGS = Source(url="https://frogs.example/", title="Frogs", snippet="They jump."
 class FixedBackend:
     def __init__(self, answer):
         self.answer = answer
-        self.parsed = []
+        self.asked = []
 
     async def search(self, query, count):
-        self.parsed.append((query, count))
+        self.asked.append((query, count))
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -44,7 +44,7 @@ def call(**arguments) -> ToolCall:
 async def test_the_pages_found_are_numbered_for_the_model_and_kept_whole():
     backend = FixedBackend([FROGS, Source(url="https://b.example/")])
     result = await WebSearch(backend, results=3).run(call(query="  jumping\n frogs "))
-    assert backend.parsed == [("jumping frogs", 3)]
+    assert backend.asked == [("jumping frogs", 3)]
     assert result.shown == (
         "[1] Frogs\nhttps://frogs.example/\nThey jump.\n\n"
         "[2] https://b.example/\nhttps://b.example/"
@@ -73,7 +73,7 @@ async def test_a_call_without_a_query_never_reaches_the_backend(arguments):
     result = await WebSearch(backend).run(ToolCall(id="a", name="web_search", arguments=arguments))
     assert result.is_error
     assert "query" in result.shown
-    assert backend.parsed == []
+    assert backend.asked == []
 
 
 @pytest.mark.parametrize(

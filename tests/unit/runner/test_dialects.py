@@ -325,7 +325,7 @@ CODE_TOOL = {"type": "code_interpreter"}
 RESPONSES = {"model": "qwen3-max", "input": "What is 123 to the 21st power?", "tools": [CODE_TOOL]}
 
 
-def parsed(**changes):
+def parse_it(**changes):
     return responses.parse({**RESPONSES, **changes}, lookup=lambda _id: None)
 
 
@@ -343,7 +343,7 @@ def writer_of(parsed, options, **changes):
 
 
 def events_of(talk, writer=None, budget=None, **changes):
-    parsed, options = parsed(**changes)
+    parsed, options = parse_it(**changes)
     writer = writer or writer_of(parsed, options)
 
     def feed(event):
@@ -442,7 +442,7 @@ def test_a_spent_budget_of_rounds_is_an_incomplete_response():
 
 
 def test_a_failed_response_closes_what_was_open():
-    parsed, options = parsed()
+    parsed, options = parse_it()
     writer = writer_of(parsed, options)
     loop = loop_of((ScriptedModel([*think("hm"), UpstreamError("cut")]), one_call()[1]))
     events = list(writer.begin())
@@ -518,7 +518,7 @@ def test_a_call_that_the_sandbox_ended_is_failed_and_says_why(status):
 
 
 def test_strict_outputs_are_null():
-    parsed, options = parsed()
+    parsed, options = parse_it()
     writer = writer_of(parsed, options, shows_outputs=False)
     item = events_of(one_call(), writer=writer)[-1]["response"]["output"][1]
     assert item["outputs"] is None
@@ -572,7 +572,7 @@ def test_earlier_output_is_taken_back_as_the_clients_send_it():
     output = events_of(one_call())[-1]["response"]["output"]
     extracted = {"type": "web_extractor_call", "id": "we_1", "urls": ["u"], "goal": "g",
                  "output": "o", "status": "completed"}  # fmt: skip
-    parsed, options = parsed(
+    parsed, options = parse_it(
         input=[{"role": "user", "content": "Power?"}, *output, extracted,
                {"type": "code_interpreter_call", "id": "ci_9", "code": "1", "outputs": None,
                 "container_id": "cntr_8", "status": "completed"},

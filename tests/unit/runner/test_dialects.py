@@ -563,9 +563,9 @@ def test_a_wrong_responses_request_is_named_by_its_field(changes, param, message
 
 
 def test_the_interpreter_turns_thinking_on_when_nothing_is_said():
-    assert parsed()[0].thinking is True
-    assert parsed(reasoning={"effort": "high"}, enable_thinking=False)[0].thinking is True
-    assert parsed(tools=[])[0].thinking is None
+    assert parse_it()[0].thinking is True
+    assert parse_it(reasoning={"effort": "high"}, enable_thinking=False)[0].thinking is True
+    assert parse_it(tools=[])[0].thinking is None
 
 
 def test_earlier_output_is_taken_back_as_the_clients_send_it():

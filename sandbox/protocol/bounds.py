@@ -5,7 +5,7 @@ Types are compared exactly: a subclass of `int` or `str` is nothing that JSON gi
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 NAME_CAP = 1_000
 """Characters of a name, a rule, a key."""
@@ -66,3 +66,16 @@ def scalar(value: Any) -> bool:
         or (type(value) is int and abs(value) < 2**63)
         or (type(value) is str and len(value) <= NAME_CAP)
     )
+
+
+# ---- fields that several messages have -----------------------------------------------------------
+
+Pid = Annotated[int, whole(1, 2**22)]
+Nonce = Annotated[str, text(64)]
+Name = Annotated[str, text(NAME_CAP)]
+Line = Annotated[int, whole(0, 2**31)]
+Count = Annotated[int, whole(0, 2**62)]
+"""Also of bytes."""
+GroupCount = Annotated[int, whole(0, 8)]
+"""How many descriptors of cgroups come along."""
+LayerNames = Annotated[list[str], items(text(64), 64)]

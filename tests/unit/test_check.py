@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from sandbox.guest.language.check import Findings, check
 from sandbox.guest.language.code_origin import Origins
+from sandbox.protocol.bounds import NAME_CAP
 from sandbox.protocol.frames import FrameReader
-from sandbox.protocol.messages import NAME_CAP, ROWS_CAP, Checked, pack, unpack
+from sandbox.protocol.messages import ROWS_CAP, Checked, pack, unpack
 from sandbox.protocol.plan import ImportAction, ImportRule, Language
 
 

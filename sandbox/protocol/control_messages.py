@@ -1,0 +1,150 @@
+"""Messages of the control channel: host <-> worker init or namespace builder, all trusted."""
+
+from typing import Annotated
+
+from sandbox.protocol.bounds import Count, GroupCount, LayerNames, Pid, flag, items, whole
+from sandbox.protocol.codec import Message, message, pack_body
+
+NESTING = "nesting"
+"""Step of a `Failed` that says: the kernel makes no namespaces below these any more."""
+
+Pids = Annotated[list[int], items(whole(1, 2**22), 256)]
+NamespaceCount = Annotated[int, whole(0, 16)]
+Entrant = Annotated[int, whole(0, 2**22)]
+"""Pid of an entrant; 0 where there is none yet."""
+
+
+@message(10, "from_init")
+class Ready(Message):
+    """The jail holds and the session process `pid` waits.
+
+    The session process says it, as its only word on this channel. Descriptors: the pidfd of init,
+    then workspace, tmp and shm. Of a branch, init says it, and the directories came before.
+    """
+
+    pid: Pid
+    layers: LayerNames
+
+
+@message(11, "from_init")
+class Exited(Message):
+    """`pid` ended with `status`, as waitpid gives it."""
+
+    pid: Pid
+    status: Annotated[int, whole(0, 0xFFFF)]
+
+
+@message(12, "to_init")
+class Interrupt(Message):
+    """Send SIGINT to `pid`."""
+
+    pid: Pid
+
+
+@message(13, "to_init")
+class Kill(Message):
+    """Stop every process of the session at once, then kill all but init and `spare`."""
+
+    spare: Pids
+
+
+@message(14, "to_init")
+class Watch(Message):
+    """Report the end of `pid`; at once when it is over already."""
+
+    pid: Pid
+
+
+@message(15, "from_init")
+class Killed(Message):
+    """Answer to `Kill`: `count` processes were ended.
+
+    `gone` are those of `spare` that something else had ended, or was ending.
+    """
+
+    count: Count
+    gone: Pids
+
+
+@message(16, "to_init")
+class Pause(Message):
+    """Stop every process of the session but init, or let them all go on."""
+
+    stopped: Annotated[bool, flag()]
+
+
+# ---- branches -----------------------------------------------------------------------------------
+
+
+@message(17, "to_init")
+class Branch(Message):
+    """Fork a namespace builder.
+
+    Descriptor: its channel, on which the host sends `BuildNamespaces`. The builder says nothing
+    there; if it cannot be made, init answers there with `Failed`.
+    """
+
+
+@message(41, "to_init")
+class BuildNamespaces(Message):
+    """Make the namespaces of a branch. Descriptors: its control channel, then `cgroups`."""
+
+    cgroups: GroupCount
+
+
+@message(37, "from_init")
+class NamespacesReady(Message):
+    """First word of a branch init. Descriptors: its namespaces, then its directories."""
+
+    namespaces: NamespaceCount
+
+
+@message(18, "to_init")
+class AllowSetns(Message):
+    """Let `entrant`, 0 for the next process that asks, enter the last `namespaces` of the list.
+
+    With 0 namespaces every setns is refused from then on; the answer is `SetnsDenied`.
+    """
+
+    namespaces: NamespaceCount
+    entrant: Entrant
+
+
+@message(38, "from_init")
+class SetnsDenied(Message):
+    """Setns is refused again. `entrant`, 0 for none, has entered `passed` namespaces."""
+
+    passed: NamespaceCount
+    entrant: Entrant
+
+
+@message(19, "to_init")
+class Confirm(Message):
+    """Answer with `Ready` if `pid` is bound and alone in the branch, else with `Failed`."""
+
+    pid: Pid
+
+
+@message(39, "to_init")
+class KillEscaped(Message):
+    """End `entrants`, if any; then look for escaped processes, if asked to.
+
+    The answer is `EscapedKilled`. Escaped processes are those of this pid namespace that entered a
+    branch in part. The init that allowed setns ends entrants; the init of the session that was
+    branched ends escaped processes.
+    """
+
+    entrants: Pids
+    looks: Annotated[bool, flag()]
+
+
+@message(40, "from_init")
+class EscapedKilled(Message):
+    """The entrants have ended; so have `escaped` processes, which had capabilities."""
+
+    escaped: Count
+
+
+def ready_frame(pid: int, layers: bytes) -> bytes:
+    """What `pack` makes of Ready, for a process that must touch few pages; `layers` as JSON."""
+    return pack_body(Ready, b'{"pid":%d,"layers":%s}' % (pid, layers))

@@ -1,0 +1,191 @@
+"""Messages of the guest channel: host <-> one session process, hostile from its first snippet on.
+
+A bound in a message from the guest is what keeps the host's memory and time: none is for show.
+"""
+
+from typing import Annotated, Literal
+
+from sandbox.protocol.bounds import (
+    NAME_CAP,
+    Count,
+    GroupCount,
+    Line,
+    Name,
+    Nonce,
+    Pid,
+    flag,
+    items,
+    mapping,
+    optional_text,
+    row,
+    scalar,
+    text,
+    whole,
+    word,
+)
+from sandbox.protocol.codec import Message, message, pack_body
+
+MiB = 1024 * 1024
+CODE_CAP_BYTES = 16 * MiB
+"""Longest source text of one snippet, encoded."""
+TO_GUEST_CAP_BYTES = 72 * MiB
+"""Longest frame that the guest accepts from the host: code and stdin, escaped by JSON."""
+TO_HOST_CAP_BYTES = 24 * MiB
+"""Longest frame that the host accepts from the guest; one display bundle at its cap fits."""
+TRUSTED_CAP_BYTES = 8 * MiB
+"""Longest frame that the host accepts from a zygote or init."""
+TEXT_CAP = 1_000_000
+"""Characters of an echo, a traceback, an error message."""
+ROWS_CAP = 2_000
+NO_PROCESS = "no process could be made for a copy"
+"""Prefix of a refusal after a failed fork. The sender may already be in the branch's namespaces."""
+
+Code = Annotated[str, text(CODE_CAP_BYTES)]
+Text = Annotated[str, text(TEXT_CAP)]
+_NAME = text(NAME_CAP)
+_LINE = whole(0, 2**31)
+
+
+@message(20, "to_guest")
+class Run(Message):
+    """Run a snippet. With `survive`, a descriptor comes along: the channel of the standby."""
+
+    nonce: Nonce
+    number: Count
+    code: Code
+    stdin: Annotated[str | None, optional_text(CODE_CAP_BYTES)]
+    survive: Annotated[bool, flag()]
+
+
+@message(21, "to_guest")
+class ForkCopy(Message):
+    """Fork a copy of this process that waits on the channel whose descriptor comes along."""
+
+    nonce: Nonce
+
+
+@message(22, "to_guest")
+class Check(Message):
+    """Say what `code` would need and what the policy would refuse. Runs nothing."""
+
+    nonce: Nonce
+    code: Code
+
+
+@message(23, "to_guest")
+class Measure(Message):
+    """Say how much memory only this process holds."""
+
+    nonce: Nonce
+
+
+@message(24, "to_guest")
+class EnterNamespaces(Message):
+    """Fork a copy into a branch. Descriptors: channel, stdout, stderr, namespaces, cgroups.
+
+    The answer, `CopyResult`, comes when the copy is in the namespaces. The session process takes
+    the first of several such messages, finds out whether it can be branched at all, and forks an
+    entrant; the entrant takes the others. With 0 namespaces nothing is forked: the answer comes
+    when the entrant and all that it forked have left this pid namespace.
+    """
+
+    nonce: Nonce
+    namespaces: Annotated[int, whole(0, 16)]
+    cgroups: GroupCount
+
+
+@message(25, "to_guest")
+class Warm(Message):
+    """Do once, ahead of need, what every snippet makes the interpreter do. There is no answer."""
+
+
+@message(30, "from_guest")
+class CopyReady(Message):
+    """First word of a copy on its own channel; `pid` as its pid namespace numbers it."""
+
+    pid: Pid
+
+
+@message(31, "from_guest")
+class Display(Message):
+    """One MIME bundle; binary types as base64 text. `metadata` is a flat map of JSON scalars."""
+
+    nonce: Nonce
+    bundle: Annotated[dict[str, str], mapping(text(TO_HOST_CAP_BYTES), 32)]
+    metadata: Annotated[dict[str, str | int | float | bool | None], mapping(scalar, 64)]
+
+
+@message(32, "from_guest")
+class Done(Message):
+    """The snippet ended by itself. `ended` says how; the error fields are empty unless it raised.
+
+    `names` are rows (change, name, type, size text, size in bytes) of session variables.
+    `in_place` says why the process could not be copied before the snippet; empty when it was.
+    """
+
+    nonce: Nonce
+    ended: Annotated[
+        Literal["completed", "raised", "refused"], word("completed", "raised", "refused")
+    ]
+    text: Annotated[str | None, optional_text(TEXT_CAP)]
+    error_type: Name
+    error_message: Text
+    error_traceback: Text
+    error_errno: Annotated[int, whole(0, 4096)]
+    refused_line: Line
+    in_place: Name
+    names: Annotated[
+        list[list[str | int]],
+        items(
+            row(word("added", "changed", "removed"), _NAME, _NAME, _NAME, whole(0, 2**62)),
+            ROWS_CAP,
+        ),
+    ]
+
+
+@message(33, "from_guest")
+class Checked(Message):
+    """Answer to `Check`: rows (module, line, action, rule), rows (line, construct, reason)."""
+
+    nonce: Nonce
+    imports: Annotated[
+        list[list[str | int]],
+        items(row(_NAME, _LINE, word("allow", "refuse", "log", "kill"), _NAME), ROWS_CAP),
+    ]
+    refusals: Annotated[list[list[str | int]], items(row(_LINE, _NAME, _NAME), ROWS_CAP)]
+    syntax_error: Text
+
+
+@message(34, "from_guest")
+class Denied(Message):
+    """A layer refused something and the guest goes on; shown as a denial of the outcome."""
+
+    nonce: Nonce
+    layer: Annotated[str, text(64)]
+    tried: Name
+    rule: Name
+    hint: Name
+
+
+@message(35, "from_guest")
+class CopyResult(Message):
+    """Answer of the original to `ForkCopy`; `refusal` says why it could not be copied, if so.
+
+    With a refusal it also comes on the channel that the copy was to have.
+    """
+
+    nonce: Nonce
+    refusal: Name
+
+
+@message(36, "from_guest")
+class Measured(Message):
+    """Answer to `Measure`."""
+
+    nonce: Nonce
+    private_bytes: Count
+
+
+def copy_ready_frame(pid: int) -> bytes:
+    """What `pack` makes of CopyReady, for a process that must touch few pages."""
+    return pack_body(CopyReady, b'{"pid":%d}' % pid)

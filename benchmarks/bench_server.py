@@ -18,8 +18,8 @@ from runner.models.port import (
     CallDelta,
     ModelEvent,
     ModelRequest,
+    ReasoningDelta,
     TextDelta,
-    ThinkingDelta,
     TurnEnded,
 )
 from runner.models.replay import exchange_line
@@ -33,7 +33,7 @@ SPREAD_S = 2.0
 """Clients begin within so many seconds, evenly; a stream takes more than four, so all are open."""
 THOUGHTS, WORDS = 20, 20
 ROUNDS = 200
-START_CODE = "from runner.commands.serve import *; raise SystemExit(execute(Order(port=0)))"
+START_CODE = "from runner.commands.serve import *; raise SystemExit(execute(ServeOptions(port=0)))"
 QUESTION = "What is 6 times 7?"
 
 
@@ -164,7 +164,7 @@ def recording() -> str:
     opened = ModelRequest(entries=(Question(text=QUESTION),), tools=(SPEC,), thinking=True)
     call = ToolCall(id="a", name="code_interpreter", arguments='{"code":"6*7"}')
     first: list[ModelEvent] = [
-        *(ThinkingDelta(f"thought {number} ") for number in range(THOUGHTS)),
+        *(ReasoningDelta(f"thought {number} ") for number in range(THOUGHTS)),
         CallDelta(0, call.arguments, id=call.id, name=call.name),
         TurnEnded("calls"),
     ]

@@ -14,6 +14,7 @@ import click
 
 from runner.commands.eval import eval_command
 from runner.commands.model import model_group
+from runner.commands.options import ChatOptions, RunOptions, ServeOptions, taking
 
 if TYPE_CHECKING:
     from sandbox import Limits, Policy
@@ -25,12 +26,15 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_PIPE_CLOSED = 128 + signal.SIGPIPE
 
 EXISTING = click.Path(exists=True, dir_okay=False, readable=True)
+EXISTING_PATH = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 INPUT = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True)
 SECONDS = click.FloatRange(min=0, min_open=True)
 MEGABYTES = click.IntRange(min=16)
-WRITABLE = click.Path(dir_okay=False, writable=True)
-DIRECTORY = click.Path(file_okay=False)
-CONFIG = click.option("--config", type=EXISTING, metavar="FILE.toml", help="Models, keys, limits.")
+WRITABLE = click.Path(dir_okay=False, writable=True, path_type=Path)
+DIRECTORY = click.Path(file_okay=False, path_type=Path)
+CONFIG = click.option(
+    "--config", type=EXISTING_PATH, metavar="FILE.toml", help="Models, keys, limits."
+)
 POLICY = click.option(
     "--policy", "policy_file", type=EXISTING, metavar="FILE.toml", help="What is allowed."
 )
@@ -71,40 +75,32 @@ def commands() -> None:
     help="What the snippet reads as its standard input; - for this command's.",
 )
 @click.option("--explain", is_flag=True, help="Say on stderr what was tried and what held.")
-def run(
-    file: str | None,
-    code: str | None,
-    as_json: bool,
-    timeout: float | None,
-    memory: int | None,
-    policy_file: str | None,
-    put: tuple[str, ...],
-    get: tuple[str, ...],
-    stdin: str | None,
-    explain: bool,
-) -> None:
+@taking(RunOptions)
+def run(options: RunOptions) -> None:
     """Run one snippet: FILE, -c CODE, or - for standard input.
 
     Exit status: 0 completed, 1 raised, 124 over a limit, 125 the engine failed or cannot isolate
     here, 126 refused by the policy, 137 died.
     """
-    if (file is None) == (code is None):
+    if (options.file is None) == (options.code is None):
         raise click.UsageError("Give one snippet: FILE, -c CODE, or - for standard input.")
-    if file == stdin == "-":
+    if options.file == options.stdin == "-":
         raise click.UsageError("Standard input cannot be both the snippet and what it reads.")
     with engine_errors():
-        from runner.commands.run import Order, execute
+        from runner.commands.run import RunRequest, execute
 
-        order = Order(
-            code=code if code is not None else _source(str(file)),
-            policy=with_limits(_policy(policy_file), timeout_s=timeout, memory_mb=memory),
+        policy = _policy(options.policy_file)
+        stdin = options.stdin
+        request = RunRequest(
+            code=options.code if options.code is not None else _source(str(options.file)),
+            policy=with_limits(policy, timeout_s=options.timeout, memory_mb=options.memory),
             stdin=_bytes(stdin).decode(errors="replace") if stdin is not None else None,
-            put=put,
-            get=get,
-            as_json=as_json,
-            explain=explain,
+            put=options.put,
+            get=options.get,
+            as_json=options.as_json,
+            explain=options.explain,
         )
-        _leave(execute(order))
+        _leave(execute(request))
 
 
 @commands.command()
@@ -163,18 +159,11 @@ def repl(policy_file: str | None, directory: str | None) -> None:
 @CONFIG
 @click.option("--model", default="", metavar="NAME", help="A model of the config.")
 @click.option("--session", type=WRITABLE, metavar="FILE", help="A conversation to go on with.")
-@click.option("--put", multiple=True, type=EXISTING, metavar="PATH", help="A file to work on.")
+@click.option("--put", multiple=True, type=EXISTING_PATH, metavar="PATH", help="A file to work on.")
 @click.option("--images", type=DIRECTORY, metavar="DIRECTORY", help="Where plots go.")
 @click.option("--json", "as_json", is_flag=True, help="Print events, one JSON object a line.")
-def chat(
-    question: str,
-    config: str | None,
-    model: str,
-    session: str | None,
-    put: tuple[str, ...],
-    images: str | None,
-    as_json: bool,
-) -> None:
+@taking(ChatOptions)
+def chat(options: ChatOptions) -> None:
     """Ask a model, let it run Python, and print what happens as it happens.
 
     Exit status: 0 answered, 1 no answer, 2 bad config, 3 no model, 125 the engine failed.
@@ -182,18 +171,9 @@ def chat(
     with engine_errors(), _server_extra():
         import asyncio
 
-        from runner.commands.chat import Order, execute
+        from runner.commands.chat import execute
 
-        order = Order(
-            question,
-            _path(config),
-            model,
-            _path(session),
-            tuple(Path(one) for one in put),
-            _path(images),
-            as_json,
-        )
-        _leave(asyncio.run(execute(order)))
+        _leave(asyncio.run(execute(options)))
 
 
 @commands.command()
@@ -201,15 +181,16 @@ def chat(
 @click.option("--host", metavar="ADDRESS", help="Where to listen; this machine alone by default.")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="0 takes a free one.")
 @click.option("--without-model", is_flag=True, help="Serve the engine over REST alone.")
-def serve(config: str | None, host: str | None, port: int | None, without_model: bool) -> None:
+@taking(ServeOptions)
+def serve(options: ServeOptions) -> None:
     """Serve the OpenAI and DashScope dialects, and the engine itself, over HTTP.
 
     Exit status: 2 bad config, 3 no model, 125 the engine failed.
     """
     with engine_errors(), _server_extra():
-        from runner.commands.serve import Order, execute
+        from runner.commands.serve import execute
 
-        _leave(execute(Order(_path(config), host, port, without_model)))
+        _leave(execute(options))
 
 
 @contextlib.contextmanager
@@ -226,10 +207,6 @@ def _server_extra() -> Iterator[None]:
         _fail(error, EXIT_WRONG_USAGE)
     except RunnerError as error:
         _fail(error, 1)
-
-
-def _path(name: str | None) -> Path | None:
-    return Path(name) if name is not None else None
 
 
 def _telling_engine_errors(command: click.Command) -> click.Command:

@@ -154,8 +154,8 @@ def step(
 ) -> None:
     """Print a snippet and what became of it."""
     parts: list[RenderableType] = [Syntax(code.rstrip(), "python", background_color="default")]
-    said = (outcome.stdout.rstrip(), outcome.text)
-    parts += [Text(escaped(text), "bold") for text in said if text]
+    printed = (outcome.stdout.rstrip(), outcome.text)
+    parts += [Text(escaped(text), "bold") for text in printed if text]
     if isinstance(outcome, Raised):
         parts.append(Text(escaped(outcome.error.traceback.rstrip()), "red"))
     if note is not None:
@@ -189,8 +189,8 @@ def _attacks(box: Sandbox) -> RenderableType:
 def _answer(outcome: Outcome) -> str:
     if isinstance(outcome, Raised):
         return f"{outcome.error.type}: {one_line(outcome.error.message)}"
-    said = one_line(outcome.stdout.strip())
-    return f"{wording.ending(outcome)}{': it got ' + said if said else ''}"
+    printed = one_line(outcome.stdout.strip())
+    return f"{wording.ending(outcome)}{': it got ' + printed if printed else ''}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """`cellblock doctor`: a feature report as text for a terminal, or as JSON.
 
 Says first whether the default tier is possible, then what was seen of each layer, then for each
-gap why it is there and what closes it. A remedy that closes several gaps is said once.
+gap why it is there and what closes it. A remedy that closes several gaps is printed once.
 """
 
 from __future__ import annotations

@@ -177,8 +177,10 @@ class FetchFailed(RunnerError):
     def __init__(self, weights: str, problems: Mapping[str, str]) -> None:
         self.weights = weights
         self.problems = dict(problems)
-        told = (f"{place}: {problem}" if problem else place for place, problem in problems.items())
-        super().__init__(sentences(f"{weights} could not be fetched", *told))
+        details = (
+            f"{place}: {problem}" if problem else place for place, problem in problems.items()
+        )
+        super().__init__(sentences(f"{weights} could not be fetched", *details))
 
 
 def sentences(*parts: str) -> str:

@@ -2,7 +2,7 @@
 
 A pipe or a file gets the text as it is. A terminal gets colours, line ends and tabs; every other
 control is shown as text, such as `\\x1b`: by escape sequences a snippet could write to the
-clipboard, type into the shell, or paint over what the engine said.
+clipboard, type into the shell, or paint over what the engine wrote.
 """
 
 import io

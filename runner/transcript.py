@@ -52,7 +52,7 @@ class ToolCall(Record):
 
 
 class MadeFile(Record):
-    """A file that a snippet made or changed. `file_id` is empty where nobody keeps files."""
+    """A file that a snippet made or changed. `file_id` is empty where files are not kept."""
 
     path: str
     """From the root of the workspace, which the guest sees at /mnt/data."""

@@ -3,10 +3,10 @@
 import os
 import sys
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 
 from runner.commands.models_missing import NO_MODEL
+from runner.commands.options import ChatOptions
 from runner.commands.talk import JsonLines, Talk
 from runner.config import ANY, Config
 from runner.errors import RequestError
@@ -30,42 +30,29 @@ from sandbox import AsyncSandbox
 EXIT_NO_MODEL, EXIT_UNFINISHED = 3, 1
 
 
-@dataclass(frozen=True)
-class Order:
-    """What the command line asks for. `session` names a file that a conversation goes on in."""
-
-    question: str
-    config: Path | None = None
-    model: str = ""
-    session: Path | None = None
-    put: tuple[Path, ...] = ()
-    images: Path | None = None
-    as_json: bool = False
-
-
-async def execute(order: Order, *, models: Directory | None = None) -> int:
+async def execute(options: ChatOptions, *, models: Directory | None = None) -> int:
     """Ask; the exit status. Raises ConfigError, PolicyError, RunnerError, SandboxError.
 
     `models` stand in place of those of the config.
     """
-    config = Config.load(order.config)
+    config = Config.load(options.config)
     directory = models or Directory(or_embedded(config.models))
     if directory.is_empty:
         print(NO_MODEL, file=sys.stderr)
         return EXIT_NO_MODEL
     if models is None and not config.models and (words := first_words()):
         print(f"{words}\n", file=sys.stderr)
-    name = order.model or next(iter(directory.names), ANY)
-    earlier = _read(order.session)
+    name = options.model or next(iter(directory.names), ANY)
+    earlier = _read(options.session)
     has_run = any(isinstance(entry, Turn) and entry.calls for entry in earlier)
     box = AsyncSandbox(config.sandbox_policy(), pool_size=1)
     source = OneSession(box, words=ANOTHER if has_run else "")
-    talk = JsonLines() if order.as_json else Talk(images=order.images)
+    talk = JsonLines() if options.as_json else Talk(images=options.images)
     try:
         served = directory.find(name)
-        for path in order.put:
+        for path in options.put:
             await source.put(path.name, path.read_bytes())
-        entries = (*earlier, *_asked(order))
+        entries = (*earlier, *_asked(options))
         tool = CodeInterpreter(
             source,
             shown_chars=served.profile.shown(config.server.shown_chars),
@@ -81,8 +68,8 @@ async def execute(order: Order, *, models: Directory | None = None) -> int:
         async with aclosing(loop.run()) as events:
             async for event in events:
                 talk.show(event)
-        if order.session is not None:
-            _write(order.session, (*entries, *loop.turns))
+        if options.session is not None:
+            _write(options.session, (*entries, *loop.turns))
     finally:
         talk.close()
         await source.close()
@@ -91,12 +78,12 @@ async def execute(order: Order, *, models: Directory | None = None) -> int:
     return 0 if talk.is_answered else EXIT_UNFINISHED
 
 
-def _asked(order: Order) -> tuple[Entry, ...]:
+def _asked(options: ChatOptions) -> tuple[Entry, ...]:
     """The question, and before it what was laid into the workspace for it."""
-    question = Question(text=order.question)
-    if not order.put:
+    question = Question(text=options.question)
+    if not options.put:
         return (question,)
-    names = ", ".join(path.name for path in order.put)
+    names = ", ".join(path.name for path in options.put)
     return Instruction(text=f"Files in the current directory, from the user: {names}"), question
 
 

@@ -54,8 +54,8 @@ def render(found: Checked, policy: Policy, out: Console) -> None:
         table = _table("imports", "line", "action", "rule")
         for module, line, action, rule in found.imports:
             style = "red" if action in REFUSING else ""
-            told = (one_line(str(cell)) for cell in (module, line, action))
-            table.add_row(*(Text(cell, style) for cell in told), Text(one_line(str(rule))))
+            cells = (one_line(str(cell)) for cell in (module, line, action))
+            table.add_row(*(Text(cell, style) for cell in cells), Text(one_line(str(rule))))
         print_trimmed(table, out)
     else:
         out.print("It imports nothing.")

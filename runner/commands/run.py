@@ -31,8 +31,8 @@ FILE_MODE = 0o666
 
 
 @dataclass(frozen=True)
-class Order:
-    """What the command line asks for. `put` are paths of the host, `get` of the workspace."""
+class RunRequest:
+    """A snippet with what it may use. `put` are paths of the host, `get` of the workspace."""
 
     code: str
     policy: Policy
@@ -43,23 +43,23 @@ class Order:
     explain: bool = False
 
 
-def execute(order: Order) -> int:
+def execute(request: RunRequest) -> int:
     """Run the snippet; the exit status."""
-    policy = order.policy
-    if not order.get:
+    policy = request.policy
+    if not request.get:
         # Nothing is asked of the session after its only snippet.
         policy = policy.model_copy(update={"survive": False})
     with Sandbox(policy, pool_size=0) as box, box.session() as session:
-        for path in order.put:
+        for path in request.put:
             put(session, Path(path))
-        outcome = _run(session, order)
-        missing = [path for path in order.get if not get(session, path)]
-    if order.explain:
+        outcome = _run(session, request)
+        missing = [path for path in request.get if not get(session, path)]
+    if request.explain:
         from runner.commands.consoles import console
         from runner.commands.explain import explain
 
         explain(outcome, console(stderr=True))
-    if order.as_json:
+    if request.as_json:
         print(outcome_to_json(outcome), flush=True)
     return exit_status(outcome) or (EXIT_FILE_MISSING if missing else 0)
 
@@ -111,11 +111,11 @@ def tell(words: str) -> None:
     print(f"cellblock: {escaped(words)}", file=sys.stderr, flush=True)
 
 
-def _run(session: Session, order: Order) -> Outcome:
-    if order.as_json:
-        return session.run(order.code, stdin=order.stdin)
+def _run(session: Session, request: RunRequest) -> Outcome:
+    if request.as_json:
+        return session.run(request.code, stdin=request.stdin)
     page = Page()
-    for event in session.stream(order.code, stdin=order.stdin):
+    for event in session.stream(request.code, stdin=request.stdin):
         page.take(event)
     return page.outcome
 

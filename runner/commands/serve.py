@@ -4,10 +4,9 @@ import gc
 import ipaddress
 import socket
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 
 from runner.commands.models_missing import NO_MODEL
+from runner.commands.options import ServeOptions
 from runner.config import Config, KeySettings
 from runner.errors import ConfigError
 from runner.models.directory import Directory
@@ -17,23 +16,12 @@ from runner.server.accounts import make_key
 EXIT_NO_MODEL = 3
 
 
-@dataclass(frozen=True)
-class Order:
-    """What the command line asks for; None leaves it to the config."""
-
-    config: Path | None = None
-    host: str | None = None
-    port: int | None = None
-    without_model: bool = False
-    """Serve the engine over REST alone."""
-
-
-def execute(order: Order) -> int:
+def execute(options: ServeOptions) -> int:
     """Serve; the exit status. Raises ConfigError, PolicyError."""
-    loaded = Config.load(order.config)
-    models = loaded.models if order.without_model else or_embedded(loaded.models)
+    loaded = Config.load(options.config)
+    models = loaded.models if options.without_model else or_embedded(loaded.models)
     directory = Directory(models)
-    if directory.is_empty and not order.without_model:
+    if directory.is_empty and not options.without_model:
         print(NO_MODEL, file=sys.stderr)
         return EXIT_NO_MODEL
     for name, one in models.items():
@@ -43,7 +31,7 @@ def execute(order: Order) -> int:
         print(f"No model is configured: {directory.names[0]} answers.", file=sys.stderr)
         if words := first_words():
             print(words, file=sys.stderr)
-    config = configured(loaded, order)
+    config = configured(loaded, options)
     with listening(config.server.host, config.server.port) as listener:
         # A seventh of the time to load the server went to collections that found nothing.
         gc.disable()
@@ -53,16 +41,16 @@ def execute(order: Order) -> int:
     return 0
 
 
-def configured(config: Config, order: Order) -> Config:
+def configured(config: Config, options: ServeOptions) -> Config:
     """`config` with the flags over it, and a key, which is made and printed when there is none.
 
     Raises ConfigError for a public address without keys of the owner's own.
     """
     update: dict[str, object] = {}
-    if order.host is not None:
-        update["host"] = order.host
-    if order.port is not None:
-        update["port"] = order.port
+    if options.host is not None:
+        update["host"] = options.host
+    if options.port is not None:
+        update["port"] = options.port
     config = config.model_copy(update={"server": config.server.model_copy(update=update)})
     given = [key for key in config.keys if key.secret]
     if not given and not is_loopback(config.server.host):

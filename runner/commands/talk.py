@@ -39,7 +39,7 @@ NAMES = {ReasoningDelta: "thinking", TextDelta: "answer", CallRunning: "code", C
 class Talk:
     """Prints thinking, code, output, the answer and the bill; images become files.
 
-    While nothing comes, a terminal is told what is waited for.
+    While nothing comes, a terminal shows what is waited for.
     """
 
     def __init__(self, *, images: Path | None = None, console: Console | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Keys: who sends a request, and how much of the server it may use at once."""
+"""Accounts: which key sends a request, and how much of the server it may use at once."""
 
 import base64
 import binascii

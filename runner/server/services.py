@@ -64,7 +64,7 @@ class Services:
         await asyncio.to_thread(self.storage.close)
 
     async def sweep(self) -> None:
-        """End and forget what nobody used for too long. Raises StorageError."""
+        """End and forget what was idle for too long. Raises StorageError."""
         retention_s = self.config.server.retention_days * DAY_S
         await self.sessions.sweep()
         await self.storage.sweep()

@@ -89,7 +89,7 @@ class CodeInterpreter:
 
     @property
     def spec(self) -> ToolSpec:
-        """What the model is told of the tool, and of the files that it will find."""
+        """How the tool, and the files that are there, are described to the model."""
         if not self._paths:
             return SPEC
         names = ", ".join(self._paths[:PATHS_TOLD])
@@ -119,7 +119,7 @@ class CodeInterpreter:
             made = outcome.artifacts
             files = await self._source.keep(session, made) if made else ()
         run = code_run(code, outcome, container_id=self.container_id, files=files)
-        return self._result(call, run, told(run, outcome, words, budget=self._shown_chars))
+        return self._result(call, run, shown_of(run, outcome, words, budget=self._shown_chars))
 
     async def close(self) -> None:
         """The session belongs to its source, which outlives the request."""
@@ -237,7 +237,7 @@ def notice_of(outcome: Outcome) -> str:
 # ---- what the model is shown --------------------------------------------------------------------
 
 
-def told(run: CodeRun, outcome: Outcome, words: str, *, budget: int) -> Shown:
+def shown_of(run: CodeRun, outcome: Outcome, words: str, *, budget: int) -> Shown:
     """What the model reads of a run, within `budget` characters."""
     is_error = run.status != "completed"
     stdout_cut, stderr_cut = outcome.truncated.stdout, outcome.truncated.stderr

@@ -1,4 +1,4 @@
-"""One session: where code runs that belongs to no container, and whose files nobody keeps."""
+"""One session: runs code that belongs to no container and whose files are not kept."""
 
 import contextlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ ANOTHER = "The earlier session has ended, and its variables and files with it; t
 class OneSession:
     """A session that is opened when it is first needed, and again when it broke.
 
-    `words` are what the model is told with the result of its first call.
+    `words` are what the model reads with the result of its first call.
     """
 
     def __init__(self, box: AsyncSandbox, *, words: str = "") -> None:

@@ -15,7 +15,7 @@ class Tool(Protocol):
 
     @property
     def spec(self) -> ToolSpec:
-        """What the model is told of the tool."""
+        """How the tool is described to the model."""
         ...
 
     async def run(self, call: ToolCall) -> ToolResult:

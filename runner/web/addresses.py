@@ -1,6 +1,6 @@
 """Addresses that a page may be fetched from: public ones, looked up once.
 
-A model chooses the URL, so whoever writes what the model reads chooses it too. Names are resolved
+A model chooses the URL, so any text that the model reads may choose it too. Names are resolved
 here, every address of the answer is checked, and the connection goes to a checked address: a name
 that answers otherwise the second time changes nothing.
 """

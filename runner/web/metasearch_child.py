@@ -19,5 +19,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except Exception as error:  # noqa: BLE001 - whatever it was, one line is what is told
+    except Exception as error:  # noqa: BLE001 - any failure becomes one line for the parent
         sys.exit(f"{type(error).__name__}: {error}"[:500])

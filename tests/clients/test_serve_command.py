@@ -12,7 +12,7 @@ import httpx2
 import psutil
 import pytest
 
-from runner.models.port import CallDelta, ModelRequest, ThinkingDelta, TurnEnded
+from runner.models.port import CallDelta, ModelRequest, ReasoningDelta, TurnEnded
 from runner.models.replay import exchange_line
 from runner.tools.code_interpreter import SPEC
 from runner.transcript import Question
@@ -27,7 +27,7 @@ def config(tmp_path):
     """A server whose model calls a snippet that sleeps."""
     asked = ModelRequest(entries=(Question(text="Wait."),), tools=(SPEC,), thinking=True)
     call = CallDelta(0, json.dumps({"code": CODE}), id="a", name="code_interpreter")
-    answer = [ThinkingDelta("hm"), call, TurnEnded("calls")]
+    answer = [ReasoningDelta("hm"), call, TurnEnded("calls")]
     lines = [exchange_line(asked, answer)]
     (tmp_path / "talk.jsonl").write_text("\n".join(lines))
     path = tmp_path / "config.toml"

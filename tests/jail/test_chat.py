@@ -14,7 +14,8 @@ from serving import TalkModel, directory
 from talking import FILES, ONE_CALL, PLOT, POWER, REPAIR, STATE_1, STATE_2, TALKS
 
 from runner.cli import commands
-from runner.commands.chat import Order, execute
+from runner.commands.chat import execute
+from runner.commands.options import ChatOptions
 from runner.commands.talk import Talk
 from runner.errors import RequestError
 from runner.events import CallBegan, RoundBegan, TextDelta
@@ -38,7 +39,9 @@ def own_surroundings(tmp_path, monkeypatch):
 
 
 async def ask(question: str, model=None, **options) -> int:
-    return await execute(Order(question, **options), models=directory(model or TalkModel(TALKS)))
+    return await execute(
+        ChatOptions(question, **options), models=directory(model or TalkModel(TALKS))
+    )
 
 
 def invoke(*arguments: str) -> Result:
@@ -184,10 +187,10 @@ async def test_a_file_that_holds_no_conversation_is_refused_and_left(tmp_path):
 async def test_the_model_is_taken_by_name(capsys):
     models = directory(ScriptedModel([*say("one"), STOPPED]))
     other = directory(ScriptedModel([*say("one"), STOPPED]), other=ScriptedModel(two()))
-    assert await execute(Order("?", model="other"), models=other) == 0
+    assert await execute(ChatOptions("?", model="other"), models=other) == 0
     assert "answer\ntwo\n" in capsys.readouterr().out
     with pytest.raises(RequestError, match="The model `other` does not exist"):
-        await execute(Order("?", model="other"), models=models)
+        await execute(ChatOptions("?", model="other"), models=models)
 
 
 def two() -> list[ModelEvent]:

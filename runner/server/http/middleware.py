@@ -50,7 +50,7 @@ class RequestMiddleware:
         try:
             await self._app(scope, receive, stamped)
         except ClientDisconnect:
-            # It left while it sent its body: there is nobody to answer.
+            # It left while it sent its body: no answer can reach it.
             pass
         except Exception as error:
             if status:

@@ -10,7 +10,7 @@ FINISHED_KEPT = 100
 
 
 class BackgroundRun:
-    """One response that runs in a task of its own; its events are kept for who asks later."""
+    """One response that runs in a task of its own; its events are kept for later requests."""
 
     def __init__(
         self,
@@ -36,8 +36,8 @@ class BackgroundRun:
     @property
     def body(self) -> Mapping[str, object]:
         """The response as the newest event that holds one shows it."""
-        for told in reversed(self._log):
-            body = told.get("response")
+        for event in reversed(self._log):
+            body = event.get("response")
             if isinstance(body, dict):
                 return body
         return {}
@@ -72,30 +72,30 @@ class BackgroundRun:
                     await self._more.wait()
                 ready, at = self._log[at:], len(self._log)
                 is_over = self._is_over
-            for told in ready:
-                number = told.get("sequence_number")
+            for event in ready:
+                number = event.get("sequence_number")
                 if isinstance(number, int) and number > after:
-                    yield told
+                    yield event
             if is_over:
                 return
 
     async def _work(self) -> None:
         try:
             async with aclosing(self._events) as events:
-                async for told in events:
-                    await self._tell(told)
+                async for event in events:
+                    await self._append(event)
         except asyncio.CancelledError:
             body = await self._on_cancel()
-            await self._tell({"type": "response.cancelled", "response": body})
+            await self._append({"type": "response.cancelled", "response": body})
         finally:
             await self._on_close()
             async with self._more:
                 self._is_over = True
                 self._more.notify_all()
 
-    async def _tell(self, told: Json) -> None:
+    async def _append(self, event: Json) -> None:
         async with self._more:
-            self._log.append(told)
+            self._log.append(event)
             self._more.notify_all()
 
 

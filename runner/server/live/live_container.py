@@ -2,7 +2,7 @@
 
 The session may end before the container does: the server restarts, or another container needs
 the room. Its variables are gone then. The next run gets a new session with the same files, and
-the model is told. Nothing is written for a container in which no code ever ran.
+the model learns of it. Nothing is written for a container in which no code ever ran.
 """
 
 import asyncio
@@ -191,8 +191,8 @@ class LiveContainer:
             file = self.wanted.pop(0)
             origin = file.id if isinstance(file, StoredFile) else _origin(file)
             if self.is_kept:
-                here = await self._store.files(self.row.id)
-                if any(one.origin == origin for one in here):
+                present = await self._store.files(self.row.id)
+                if any(one.origin == origin for one in present):
                     continue
             data = file.data if isinstance(file, InlineFile) else await self._store.read(file)
             if self.is_kept:

@@ -81,7 +81,7 @@ class SessionTable:
         await held.session.close()
 
     async def sweep(self) -> None:
-        """End sessions that nobody used for too long."""
+        """End sessions that were idle for too long."""
         now = time.monotonic()
         for held in list(self._held.values()):
             if not held.running and now - held.active_at > self._idle_s:

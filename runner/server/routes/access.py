@@ -39,5 +39,5 @@ async def account_of(
     return account
 
 
-Here = Annotated[Services, Depends(services_of)]
-Who = Annotated[Account, Depends(account_of)]
+TheServices = Annotated[Services, Depends(services_of)]
+TheAccount = Annotated[Account, Depends(account_of)]

@@ -19,7 +19,8 @@ from runner.server.http.openapi_bodies import answers_of, errors_of
 from runner.server.http.openapi_requests import CHAT, GENERATION
 from runner.server.http.replies import error_reply, json_reply, note, request_id_of
 from runner.server.http.streaming import Answer, EventStream, Wire
-from runner.server.routes.access import Here, Who
+from runner.server.routes.access import TheAccount, TheServices
+from runner.server.routes.paths import BASES
 from runner.server.services import Job, Services
 from sandbox import SandboxError
 
@@ -28,16 +29,17 @@ DASHSCOPE_PATHS = (
     "/api/v1/services/aigc/text-generation/generation",
     "/api/v1/services/aigc/multimodal-generation/generation",
 )
-MODEL_BASES = ("/v1", "/compatible-mode/v1", "/api/v2/apps/protocols/compatible-mode/v1")
 DASHSCOPE_TYPE = "text/event-stream;charset=UTF-8"
 Feed = Callable[[LoopEvent], Iterator[bytes]]
 router = APIRouter()
 
 
-async def chat_completions(request: Request, here: Here, who: Who) -> Response:
+async def chat_completions(
+    request: Request, services: TheServices, account: TheAccount
+) -> Response:
     """Chat Completions, streamed or not. Snippets run out of the client's sight."""
-    parsed, options = chat.parse(await read_json(request, here.config.server.body_bytes))
-    job = await _job(here, parsed, who)
+    parsed, options = chat.parse(await read_json(request, services.config.server.body_bytes))
+    job = await _job(services, parsed, account)
     completion_id, created = f"chatcmpl-{uuid.uuid4()}", int(time.time())
     if not parsed.stream:
 
@@ -46,7 +48,7 @@ async def chat_completions(request: Request, here: Here, who: Who) -> Response:
                 ended, completion_id=completion_id, created=created, model=parsed.model
             )
 
-        return _whole(request, here, job, whole)
+        return _whole(request, services, job, whole)
     writer = chat.ChatWriter(
         parsed, options, completion_id=completion_id, created=created, model=parsed.model
     )
@@ -54,30 +56,30 @@ async def chat_completions(request: Request, here: Here, who: Who) -> Response:
     return EventStream(
         frames(request, job, wire, writer.begin, writer.feed, writer.fail),
         wire,
-        here.streams,
-        heartbeat_s=here.config.server.heartbeat_s,
-        headers=who.headers(),
+        services.streams,
+        heartbeat_s=services.config.server.heartbeat_s,
+        headers=account.headers(),
         on_abort=lambda fault: b"".join(writer.fail(fault)),
         on_close=job.close,
     )
 
 
-async def generation(request: Request, here: Here, who: Who) -> Response:
+async def generation(request: Request, services: TheServices, account: TheAccount) -> Response:
     """DashScope's native text generation, streamed when the headers ask for it."""
     stream = (
         request.headers.get("x-dashscope-sse", "").lower() == "enable"
         or "text/event-stream" in request.headers.get("accept", "").lower()
     )
-    body = await read_json(request, here.config.server.body_bytes)
+    body = await read_json(request, services.config.server.body_bytes)
     parsed, options = dashscope.parse(body, stream=stream)
-    job = await _job(here, parsed, who)
+    job = await _job(services, parsed, account)
     request_id = request_id_of(request)
     if not stream:
 
         def whole(ended: Ended) -> Mapping[str, object]:
             return dashscope.generation(ended, parsed, options, request_id=request_id)
 
-        return _whole(request, here, job, whole)
+        return _whole(request, services, job, whole)
     writer = dashscope.DashScopeWriter(parsed, options, request_id=request_id)
 
     def feed(event: LoopEvent) -> Iterator[bytes]:
@@ -87,24 +89,24 @@ async def generation(request: Request, here: Here, who: Who) -> Response:
     return EventStream(
         frames(request, job, wire, writer.begin, feed, writer.fail),
         wire,
-        here.streams,
-        heartbeat_s=here.config.server.heartbeat_s,
+        services.streams,
+        heartbeat_s=services.config.server.heartbeat_s,
         media_type=DASHSCOPE_TYPE,
-        headers={**who.headers(), "x-dashscope-call-gateway": "true"},
+        headers={**account.headers(), "x-dashscope-call-gateway": "true"},
         on_abort=lambda fault: b"".join(writer.fail(fault)),
         on_close=job.close,
     )
 
 
-async def list_models(here: Here, _who: Who) -> Response:
+async def list_models(services: TheServices, _account: TheAccount) -> Response:
     """The configured model names."""
-    data = [_model(name) for name in here.directory.names]
+    data = [_model(name) for name in services.directory.names]
     return json_reply({"object": "list", "data": data})
 
 
-async def get_model(model: str, here: Here, _who: Who) -> Response:
+async def get_model(model: str, services: TheServices, _account: TheAccount) -> Response:
     """One model by name."""
-    if not here.directory.knows(model):
+    if not services.directory.knows(model):
         raise RequestError(
             "model_unknown", f"The model `{model[:100]}` does not exist.", param="model"
         )
@@ -115,7 +117,7 @@ for _path in CHAT_PATHS:
     router.post(_path, openapi_extra=CHAT, responses=answers_of("openai"))(chat_completions)
 for _path in DASHSCOPE_PATHS:
     router.post(_path, openapi_extra=GENERATION, responses=answers_of("dashscope"))(generation)
-for _base in MODEL_BASES:
+for _base in BASES:
     router.get(f"{_base}/models", responses=errors_of("openai"))(list_models)
     router.get(f"{_base}/models/{{model:path}}", responses=errors_of("openai"))(get_model)
 
@@ -124,13 +126,13 @@ def _model(name: str) -> dict[str, object]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "cellblock"}
 
 
-async def _job(here: Services, parsed: ParsedRequest, who: Account) -> Job:
+async def _job(services: Services, parsed: ParsedRequest, account: Account) -> Job:
     """The loop of a request whose container ends with it."""
-    here.directory.find(parsed.model)
+    services.directory.find(parsed.model)
     lease = None
     if parsed.has_interpreter:
-        lease = await here.containers.lease(who, parsed.container, keep=False)
-    return here.job(parsed, who, lease=lease)
+        lease = await services.containers.lease(account, parsed.container, keep=False)
+    return services.job(parsed, account, lease=lease)
 
 
 async def frames(
@@ -166,7 +168,7 @@ async def frames(
 
 def _whole(
     request: Request,
-    here: Services,
+    services: Services,
     job: Job,
     build: Callable[[Ended], Mapping[str, object]],
 ) -> Response:
@@ -179,4 +181,4 @@ def _whole(
             return error_reply(request, RequestError("deadline", "The time is over."))
         return json_reply(build(ended), headers=job.account.headers())
 
-    return Answer(make, here.streams, on_close=job.close)
+    return Answer(make, services.streams, on_close=job.close)

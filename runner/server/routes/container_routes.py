@@ -21,8 +21,8 @@ from runner.server.http.openapi_bodies import (
 from runner.server.http.paging import cursor, page_json
 from runner.server.http.replies import json_reply
 from runner.server.http.uploads import upload
-from runner.server.routes.access import Here, Who
-from runner.server.routes.responses_routes import BASES
+from runner.server.routes.access import TheAccount, TheServices
+from runner.server.routes.paths import BASES
 from runner.server.services import Services
 from runner.server.store.records import ContainerFile, Order
 
@@ -31,101 +31,117 @@ router = APIRouter()
 Limit = Annotated[int, Query(ge=1, le=100)]
 
 
-async def create_container(request: Request, here: Here, who: Who) -> Response:
+async def create_container(
+    request: Request, services: TheServices, account: TheAccount
+) -> Response:
     """A new container. Its session begins with its first snippet."""
-    body = Fields(await read_json(request, here.config.server.body_bytes))
+    body = Fields(await read_json(request, services.config.server.body_bytes))
     name = body.text("name", longest=NAME_CHARS)
     if not name:
         raise body.wrong("name", "must be a non-empty string")
     check_network(body)
     if body.items("skills"):
         raise body.wrong("skills", "are not known to this server")
-    row = await here.containers.create(
-        who,
+    row = await services.containers.create(
+        account,
         name=name,
         idle_minutes=_idle_minutes(body),
         memory_limit=body.text("memory_limit") or "",
         file_ids=body.strings("file_ids"),
     )
-    return json_reply(here.containers.json(row), headers=who.headers())
+    return json_reply(services.containers.json(row), headers=account.headers())
 
 
 async def list_containers(
-    here: Here,
-    who: Who,
+    services: TheServices,
+    account: TheAccount,
     name: str | None = None,
     after: str | None = None,
     limit: Limit = 20,
     order: Order = "desc",
 ) -> Response:
     """The key's containers, the expired ones too while their files are kept."""
-    found = await here.container_store.page(
-        who.owner, name=name, after=cursor(after), limit=limit, order=order
+    found = await services.container_store.page(
+        account.owner, name=name, after=cursor(after), limit=limit, order=order
     )
-    rows = [here.containers.json(here.containers.newest(row)) for row in found.rows]
+    rows = [services.containers.json(services.containers.newest(row)) for row in found.rows]
     return json_reply(page_json(rows, has_more=found.has_more))
 
 
-async def get_container(container_id: str, here: Here, who: Who) -> Response:
+async def get_container(container_id: str, services: TheServices, account: TheAccount) -> Response:
     """One container; asking for it counts as use."""
-    return json_reply(here.containers.json(await here.containers.use(who.owner, container_id)))
+    return json_reply(
+        services.containers.json(await services.containers.use(account.owner, container_id))
+    )
 
 
-async def delete_container(container_id: str, here: Here, who: Who) -> Response:
+async def delete_container(
+    container_id: str, services: TheServices, account: TheAccount
+) -> Response:
     """End a container, and forget its files."""
-    await here.containers.delete(await here.containers.find(who.owner, container_id))
+    await services.containers.delete(await services.containers.find(account.owner, container_id))
     return json_reply({"id": container_id, "object": "container.deleted", "deleted": True})
 
 
-async def create_file(container_id: str, request: Request, here: Here, who: Who) -> Response:
+async def create_file(
+    container_id: str, request: Request, services: TheServices, account: TheAccount
+) -> Response:
     """Put a file into a container: the one in the body, or an uploaded one by its id."""
-    row = await here.containers.find(who.owner, container_id)
-    with who.request():
+    row = await services.containers.find(account.owner, container_id)
+    with account.request():
         if request.headers.get("content-type", "").lower().startswith("multipart/"):
-            cap_bytes = here.config.server.file_bytes
-            async with upload(request, here.storage.blobs, cap_bytes) as sent:
-                file = await here.containers.upload(who, row, sent.filename, sent.writer)
+            cap_bytes = services.config.server.file_bytes
+            async with upload(request, services.storage.blobs, cap_bytes) as sent:
+                file = await services.containers.upload(account, row, sent.filename, sent.writer)
         else:
-            body = Fields(await read_json(request, here.config.server.body_bytes))
+            body = Fields(await read_json(request, services.config.server.body_bytes))
             file_id = body.text("file_id")
             if not file_id:
                 raise body.wrong("file_id", "must be the id of an uploaded file")
-            file = await here.containers.copy(who, row, file_id)
-    return json_reply(file_json(file), headers=who.headers())
+            file = await services.containers.copy(account, row, file_id)
+    return json_reply(file_json(file), headers=account.headers())
 
 
 async def list_files(
     container_id: str,
-    here: Here,
-    who: Who,
+    services: TheServices,
+    account: TheAccount,
     after: str | None = None,
     limit: Limit = 20,
     order: Order = "desc",
 ) -> Response:
     """The files of a container."""
-    row = await here.containers.find(who.owner, container_id)
-    found = await here.container_store.file_page(
+    row = await services.containers.find(account.owner, container_id)
+    found = await services.container_store.file_page(
         row.id, after=cursor(after), limit=limit, order=order
     )
     rows = [file_json(file) for file in found.rows]
     return json_reply(page_json(rows, has_more=found.has_more))
 
 
-async def get_file(container_id: str, file_id: str, here: Here, who: Who) -> Response:
+async def get_file(
+    container_id: str, file_id: str, services: TheServices, account: TheAccount
+) -> Response:
     """One file of a container."""
-    return json_reply(file_json(await _file(here, who.owner, container_id, file_id)))
+    return json_reply(file_json(await _file(services, account.owner, container_id, file_id)))
 
 
-async def get_content(container_id: str, file_id: str, here: Here, who: Who) -> Response:
+async def get_content(
+    container_id: str, file_id: str, services: TheServices, account: TheAccount
+) -> Response:
     """The bytes of a file of a container, as it was after the last snippet."""
-    file = await _file(here, who.owner, container_id, file_id)
-    return await content_reply(here.storage.blobs, file)
+    file = await _file(services, account.owner, container_id, file_id)
+    return await content_reply(services.storage.blobs, file)
 
 
-async def delete_file(container_id: str, file_id: str, here: Here, who: Who) -> Response:
+async def delete_file(
+    container_id: str, file_id: str, services: TheServices, account: TheAccount
+) -> Response:
     """Take a file out of a container."""
-    file = await _file(here, who.owner, container_id, file_id)
-    await here.containers.remove(await here.containers.find(who.owner, container_id), file)
+    file = await _file(services, account.owner, container_id, file_id)
+    await services.containers.remove(
+        await services.containers.find(account.owner, container_id), file
+    )
     return json_reply({"id": file_id, "object": "container.file.deleted", "deleted": True})
 
 
@@ -160,9 +176,9 @@ def file_json(file: ContainerFile) -> dict[str, object]:
     }
 
 
-async def _file(here: Services, owner: str, container_id: str, file_id: str) -> ContainerFile:
-    row = await here.containers.find(owner, container_id)
-    file = await here.container_store.file(owner, row.id, file_id)
+async def _file(services: Services, owner: str, container_id: str, file_id: str) -> ContainerFile:
+    row = await services.containers.find(owner, container_id)
+    file = await services.container_store.file(owner, row.id, file_id)
     if file is None:
         raise RequestError("not_found", "Container file not found")
     return file

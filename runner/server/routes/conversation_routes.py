@@ -20,8 +20,8 @@ from runner.server.http.openapi_bodies import (
 )
 from runner.server.http.paging import page_json
 from runner.server.http.replies import json_reply
-from runner.server.routes.access import Here, Who
-from runner.server.routes.responses_routes import BASES, find_conversation
+from runner.server.routes.access import TheAccount, TheServices
+from runner.server.routes.paths import BASES
 from runner.server.store.records import ConversationRow, Order
 
 ITEMS_CAP = 20
@@ -29,76 +29,94 @@ ITEMS_CAP = 20
 router = APIRouter()
 
 
-async def create_conversation(request: Request, here: Here, who: Who) -> Response:
+async def create_conversation(
+    request: Request, services: TheServices, account: TheAccount
+) -> Response:
     """A new conversation, empty or with its first items."""
-    body = Fields(await read_json(request, here.config.server.body_bytes))
-    cap_bytes = who.settings.stored_bytes
-    row = await here.conversations.add(
-        who.owner, metadata_of(body), _items(body), cap_bytes=cap_bytes
+    body = Fields(await read_json(request, services.config.server.body_bytes))
+    cap_bytes = account.settings.stored_bytes
+    row = await services.conversations.add(
+        account.owner, metadata_of(body), _items(body), cap_bytes=cap_bytes
     )
-    return json_reply(conversation_json(row), headers=who.headers())
+    return json_reply(conversation_json(row), headers=account.headers())
 
 
-async def get_conversation(conversation_id: str, here: Here, who: Who) -> Response:
+async def get_conversation(
+    conversation_id: str, services: TheServices, account: TheAccount
+) -> Response:
     """One conversation, without its items."""
-    return json_reply(conversation_json(await find_conversation(here, who, conversation_id)))
+    return json_reply(
+        conversation_json(await services.conversations.find(account.owner, conversation_id))
+    )
 
 
 async def update_conversation(
-    conversation_id: str, request: Request, here: Here, who: Who
+    conversation_id: str, request: Request, services: TheServices, account: TheAccount
 ) -> Response:
     """Give a conversation other metadata."""
-    row = await find_conversation(here, who, conversation_id)
-    body = Fields(await read_json(request, here.config.server.body_bytes))
-    return json_reply(conversation_json(await here.conversations.describe(row, metadata_of(body))))
+    row = await services.conversations.find(account.owner, conversation_id)
+    body = Fields(await read_json(request, services.config.server.body_bytes))
+    return json_reply(
+        conversation_json(await services.conversations.describe(row, metadata_of(body)))
+    )
 
 
-async def delete_conversation(conversation_id: str, here: Here, who: Who) -> Response:
+async def delete_conversation(
+    conversation_id: str, services: TheServices, account: TheAccount
+) -> Response:
     """Forget a conversation with its items."""
-    await here.conversations.delete(await find_conversation(here, who, conversation_id))
+    await services.conversations.delete(
+        await services.conversations.find(account.owner, conversation_id)
+    )
     return json_reply({"id": conversation_id, "object": "conversation.deleted", "deleted": True})
 
 
-async def create_items(conversation_id: str, request: Request, here: Here, who: Who) -> Response:
+async def create_items(
+    conversation_id: str, request: Request, services: TheServices, account: TheAccount
+) -> Response:
     """Put items at the end of a conversation."""
-    row = await find_conversation(here, who, conversation_id)
-    items = _items(Fields(await read_json(request, here.config.server.body_bytes)))
+    row = await services.conversations.find(account.owner, conversation_id)
+    items = _items(Fields(await read_json(request, services.config.server.body_bytes)))
     if not items:
         raise RequestError("invalid", "items must be a non-empty array.", param="items")
-    added = await here.conversations.extend(row, items, cap_bytes=who.settings.stored_bytes)
-    return json_reply(page_json(added, has_more=False), headers=who.headers())
+    added = await services.conversations.extend(row, items, cap_bytes=account.settings.stored_bytes)
+    return json_reply(page_json(added, has_more=False), headers=account.headers())
 
 
 async def list_items(
     conversation_id: str,
-    here: Here,
-    who: Who,
+    services: TheServices,
+    account: TheAccount,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     order: Order = "desc",
 ) -> Response:
     """The items of a conversation."""
-    row = await find_conversation(here, who, conversation_id)
-    found = await here.conversations.page(row, after=after, limit=limit, order=order)
+    row = await services.conversations.find(account.owner, conversation_id)
+    found = await services.conversations.page(row, after=after, limit=limit, order=order)
     if found is None:
         raise RequestError("invalid", "after names nothing in this list.", param="after")
     items = [json.loads(item.body) for item in found.rows]
     return json_reply(page_json(items, has_more=found.has_more))
 
 
-async def get_item(conversation_id: str, item_id: str, here: Here, who: Who) -> Response:
+async def get_item(
+    conversation_id: str, item_id: str, services: TheServices, account: TheAccount
+) -> Response:
     """One item of a conversation."""
-    row = await find_conversation(here, who, conversation_id)
-    item = await here.conversations.item(row, item_id)
+    row = await services.conversations.find(account.owner, conversation_id)
+    item = await services.conversations.item(row, item_id)
     if item is None:
         raise _unknown(item_id)
     return json_reply(item)
 
 
-async def delete_item(conversation_id: str, item_id: str, here: Here, who: Who) -> Response:
+async def delete_item(
+    conversation_id: str, item_id: str, services: TheServices, account: TheAccount
+) -> Response:
     """Take an item out of a conversation; the conversation without it."""
-    row = await find_conversation(here, who, conversation_id)
-    if not await here.conversations.delete_item(row, item_id):
+    row = await services.conversations.find(account.owner, conversation_id)
+    if not await services.conversations.delete_item(row, item_id):
         raise _unknown(item_id)
     return json_reply(conversation_json(row))
 

@@ -12,58 +12,62 @@ from runner.server.http.openapi_bodies import BYTES, FILE_BODY, LEAST_S, MOST_S,
 from runner.server.http.paging import cursor, page_json
 from runner.server.http.replies import json_reply
 from runner.server.http.uploads import Upload, upload
-from runner.server.routes.access import Here, Who
-from runner.server.routes.responses_routes import BASES
+from runner.server.routes.access import TheAccount, TheServices
+from runner.server.routes.paths import BASES
 from runner.server.services import Services
 from runner.server.store.records import Order, StoredFile
 
 router = APIRouter()
 
 
-async def create_file(request: Request, here: Here, who: Who) -> Response:
+async def create_file(request: Request, services: TheServices, account: TheAccount) -> Response:
     """Keep an uploaded file."""
-    with who.request():
-        async with upload(request, here.storage.blobs, here.config.server.file_bytes) as sent:
-            file = await here.files.add(
-                who.owner,
+    with account.request():
+        async with upload(
+            request, services.storage.blobs, services.config.server.file_bytes
+        ) as sent:
+            file = await services.files.add(
+                account.owner,
                 sent.filename,
                 sent.writer,
                 purpose=_purpose(sent),
                 expires_in_s=_expires_in_s(sent),
-                cap_bytes=who.settings.stored_bytes,
+                cap_bytes=account.settings.stored_bytes,
             )
-    return json_reply(file_json(file), headers=who.headers())
+    return json_reply(file_json(file), headers=account.headers())
 
 
 async def list_files(
-    here: Here,
-    who: Who,
+    services: TheServices,
+    account: TheAccount,
     purpose: str | None = None,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
     order: Order = "desc",
 ) -> Response:
     """The key's files."""
-    found = await here.files.page(
-        who.owner, purpose=purpose, after=cursor(after), limit=limit, order=order
+    found = await services.files.page(
+        account.owner, purpose=purpose, after=cursor(after), limit=limit, order=order
     )
     rows = [file_json(file) for file in found.rows]
     return json_reply(page_json(rows, has_more=found.has_more))
 
 
-async def get_file(file_id: str, here: Here, who: Who) -> Response:
+async def get_file(file_id: str, services: TheServices, account: TheAccount) -> Response:
     """One file."""
-    return json_reply(file_json(await _file(here, who.owner, file_id)))
+    return json_reply(file_json(await _file(services, account.owner, file_id)))
 
 
-async def get_content(file_id: str, here: Here, who: Who) -> Response:
+async def get_content(file_id: str, services: TheServices, account: TheAccount) -> Response:
     """The bytes of a file."""
-    return await content_reply(here.storage.blobs, await _file(here, who.owner, file_id))
+    return await content_reply(
+        services.storage.blobs, await _file(services, account.owner, file_id)
+    )
 
 
-async def delete_file(file_id: str, here: Here, who: Who) -> Response:
+async def delete_file(file_id: str, services: TheServices, account: TheAccount) -> Response:
     """Forget a file. Copies of it in containers stay."""
-    if not await here.files.delete(who.owner, file_id):
+    if not await services.files.delete(account.owner, file_id):
         raise _unknown(file_id)
     return json_reply({"id": file_id, "object": "file", "deleted": True})
 
@@ -94,8 +98,8 @@ def file_json(file: StoredFile) -> dict[str, object]:
     }
 
 
-async def _file(here: Services, owner: str, file_id: str) -> StoredFile:
-    file = await here.files.get(owner, file_id)
+async def _file(services: Services, owner: str, file_id: str) -> StoredFile:
+    file = await services.files.get(owner, file_id)
     if file is None:
         raise _unknown(file_id)
     return file

@@ -37,24 +37,27 @@ class Earlier:
 
 
 class ResponseRun:
-    """`told` is what the request adds to the conversation, without instructions."""
+    """One response in progress: streams its events and stores it.
+
+    `new_entries` are what the request adds to the conversation, without instructions.
+    """
 
     def __init__(
         self,
         request: Request,
-        here: Services,
-        who: Account,
+        services: Services,
+        account: Account,
         parsed: ParsedRequest,
         options: ResponsesOptions,
         job: Job,
         earlier: Earlier,
-        told: Transcript,
+        new_entries: Transcript,
     ) -> None:
         self._request = request
-        self._here = here
-        self._who = who
+        self._services = services
+        self._account = account
         self._earlier = earlier
-        self._before = (*earlier.transcript, *told)
+        self._before = (*earlier.transcript, *new_entries)
         self._created_at = int(time.time())
         self._input_items = _with_ids(options.input_items)
         self.parsed = parsed
@@ -63,7 +66,7 @@ class ResponseRun:
         self.id = new_id("resp")
         self.fault: Exception | None = None
         """What ended the response, once it has begun."""
-        strict = here.config.server.strict_outputs and OUTPUTS not in options.include
+        strict = services.config.server.strict_outputs and OUTPUTS not in options.include
         self._writer = ResponsesWriter(
             response_id=self.id,
             created_at=self._created_at,
@@ -84,9 +87,9 @@ class ResponseRun:
         """
         has_begun = queued
         if queued:
-            for told in self._writer.begin(is_queued=True):
-                await self._save(told)
-                yield told
+            for wire_event in self._writer.begin(is_queued=True):
+                await self._save(wire_event)
+                yield wire_event
         try:
             async with aclosing(self.job.events()) as events:
                 async for event in events:
@@ -94,19 +97,19 @@ class ResponseRun:
                         if isinstance(event, RoundBegan):
                             continue
                         has_begun = True
-                        for told in self._writer.begin():
-                            yield told
+                        for wire_event in self._writer.begin():
+                            yield wire_event
                     if isinstance(event, Ended):
                         *before, last = self._writer.end(event, completed_at=int(time.time()))
-                        for told in before:
-                            yield told
+                        for wire_event in before:
+                            yield wire_event
                         # Stored before the client can ask for it.
                         await self._save(last)
                         await self._extend(last)
                         yield last
                     else:
-                        for told in self._writer.feed(event):
-                            yield told
+                        for wire_event in self._writer.feed(event):
+                            yield wire_event
             return
         except Exception as error:
             if not has_begun and (wire is None or not wire.is_open):
@@ -116,11 +119,11 @@ class ResponseRun:
                 # Else the failure is the answer, and is noted with it.
                 note(self._request, error, fault)
         if not has_begun:
-            for told in self._writer.begin():
-                yield told
-        for told in self.failed(fault):
-            await self._save_failure(told)
-            yield told
+            for wire_event in self._writer.begin():
+                yield wire_event
+        for wire_event in self.failed(fault):
+            await self._save_failure(wire_event)
+            yield wire_event
 
     def failed(self, fault: Fault) -> Iterator[Json]:
         """The events of an end in an error."""
@@ -132,24 +135,24 @@ class ResponseRun:
         await self._save_failure({"response": body})
         return body
 
-    async def _save_failure(self, told: Json) -> None:
-        """Keep a response that broke; should that fail as well, the client is told of the first
+    async def _save_failure(self, wire_event: Json) -> None:
+        """Keep a response that broke; should that fail as well, the client learns of the first
         failure and the log of both."""
         try:
-            await self._save(told)
+            await self._save(wire_event)
         except StorageError as error:
             if not isinstance(self.fault, StorageError):
                 note(self._request, error, fault_of(error))
 
-    async def _save(self, told: Json) -> None:
+    async def _save(self, wire_event: Json) -> None:
         """Keep the response in an event that holds one."""
-        body = told.get("response")
+        body = wire_event.get("response")
         if not self.options.store or not isinstance(body, dict):
             return
-        await self._here.responses.save(
+        await self._services.responses.save(
             StoredResponse(
                 id=self.id,
-                owner=self._who.owner,
+                owner=self._account.owner,
                 created_at=self._created_at,
                 body=body,
                 input_items=self._input_items,
@@ -158,13 +161,13 @@ class ResponseRun:
             )
         )
 
-    async def _extend(self, told: Json) -> None:
+    async def _extend(self, wire_event: Json) -> None:
         """Add a finished response to its conversation."""
-        body, row = told.get("response"), self._earlier.conversation
+        body, row = wire_event.get("response"), self._earlier.conversation
         if row is None or not isinstance(body, dict) or body["status"] == "failed":
             return
         output = body["output"] if isinstance(body["output"], list) else []
-        await self._here.conversations.extend(row, [*self._input_items, *output])
+        await self._services.conversations.extend(row, [*self._input_items, *output])
 
 
 def _with_ids(items: Sequence[Mapping[str, JsonValue]]) -> tuple[dict[str, JsonValue], ...]:

@@ -24,147 +24,147 @@ from runner.server.http.paging import page
 from runner.server.http.replies import error_reply, json_reply
 from runner.server.http.streaming import Answer, EventStream, Wire
 from runner.server.live.background import BackgroundRun
-from runner.server.routes.access import Here, Who
+from runner.server.routes.access import TheAccount, TheServices
+from runner.server.routes.paths import BASES
 from runner.server.routes.response_run import Earlier, ResponseRun
 from runner.server.services import Services
-from runner.server.store.records import ConversationRow, Order
+from runner.server.store.records import Order
 from runner.server.store.response_store import FINAL, StoredResponse
 from runner.transcript import Transcript
 from sandbox import SandboxError
 
-BASES = ("/v1", "/compatible-mode/v1", "/api/v2/apps/protocols/compatible-mode/v1")
 router = APIRouter()
 
 
-async def create_response(request: Request, here: Here, who: Who) -> Response:
+async def create_response(request: Request, services: TheServices, account: TheAccount) -> Response:
     """A response: streamed, whole, or in the background."""
-    body = await read_json(request, here.config.server.body_bytes)
-    respond = await _respond(request, here, who, body)
-    if respond.options.background:
+    body = await read_json(request, services.config.server.body_bytes)
+    response_run = await _response_run(request, services, account, body)
+    if response_run.options.background:
         run = BackgroundRun(
-            who.owner,
-            respond.events(None, queued=True),
-            on_cancel=respond.cancelled,
-            on_close=respond.job.close,
+            account.owner,
+            response_run.events(None, queued=True),
+            on_cancel=response_run.cancelled,
+            on_close=response_run.job.close,
         )
-        here.background.add(respond.id, run)
+        services.background.add(response_run.id, run)
         queued = await run.begin()
-        if not respond.parsed.stream:
-            return json_reply(queued, headers=who.headers())
-        return _stream(here, who, run.replay(-1))
-    if not respond.parsed.stream:
+        if not response_run.parsed.stream:
+            return json_reply(queued, headers=account.headers())
+        return _stream(services, account, run.replay(-1))
+    if not response_run.parsed.stream:
         return Answer(
-            lambda: _whole(request, respond, who), here.streams, on_close=respond.job.close
+            lambda: _whole(request, response_run, account),
+            services.streams,
+            on_close=response_run.job.close,
         )
     wire = Wire()
     return EventStream(
-        _frames(respond.events(wire)),
+        _frames(response_run.events(wire)),
         wire,
-        here.streams,
-        heartbeat_s=here.config.server.heartbeat_s,
-        headers=who.headers(),
-        on_abort=lambda fault: b"".join(map(frame, respond.failed(fault))),
-        on_close=respond.job.close,
+        services.streams,
+        heartbeat_s=services.config.server.heartbeat_s,
+        headers=account.headers(),
+        on_abort=lambda fault: b"".join(map(frame, response_run.failed(fault))),
+        on_close=response_run.job.close,
     )
 
 
-async def _whole(request: Request, respond: ResponseRun, who: Account) -> Response:
+async def _whole(request: Request, response_run: ResponseRun, account: Account) -> Response:
     last: Mapping[str, object] = {}
     try:
-        async with aclosing(respond.events(None)) as events:
-            async for told in events:
-                body = told.get("response")
+        async with aclosing(response_run.events(None)) as events:
+            async for wire_event in events:
+                body = wire_event.get("response")
                 last = body if isinstance(body, dict) else last
     except (RunnerError, SandboxError) as error:
-        return error_reply(request, error, ran_code=respond.job.has_run_code)
-    if respond.fault is not None:
+        return error_reply(request, error, ran_code=response_run.job.has_run_code)
+    if response_run.fault is not None:
         # The client of a whole answer learns of a failure by the status alone.
-        return error_reply(request, respond.fault, ran_code=respond.job.has_run_code)
-    return json_reply(last, headers=who.headers())
+        return error_reply(request, response_run.fault, ran_code=response_run.job.has_run_code)
+    return json_reply(last, headers=account.headers())
 
 
 async def _frames(
     events: AsyncGenerator[dict[str, object], None],
 ) -> AsyncGenerator[bytes, None]:
     async with aclosing(events):
-        async for told in events:
-            yield frame(told)
+        async for wire_event in events:
+            yield frame(wire_event)
 
 
 def _stream(
-    here: Services, who: Account, events: AsyncGenerator[dict[str, object], None]
+    services: Services, account: Account, events: AsyncGenerator[dict[str, object], None]
 ) -> EventStream:
     return EventStream(
         _frames(events),
         Wire(),
-        here.streams,
-        heartbeat_s=here.config.server.heartbeat_s,
-        headers=who.headers(),
+        services.streams,
+        heartbeat_s=services.config.server.heartbeat_s,
+        headers=account.headers(),
     )
 
 
-async def _respond(
-    request: Request, here: Services, who: Account, body: JsonValue, *, counting: bool = False
+async def _response_run(
+    request: Request,
+    services: Services,
+    account: Account,
+    body: JsonValue,
+    *,
+    counting: bool = False,
 ) -> ResponseRun:
     """The checked request with its earlier conversation and its container.
 
     With `counting` the model is to answer with one token, and nothing is kept.
     """
-    referred = await _referred(here, who, body)
+    referred = await _referred(services, account, body)
     parsed, options = responses.parse(body, lookup=referred.get)
     if counting:
         parsed, options = replace(parsed, max_tokens=1), replace(options, store=False)
-    here.directory.find(parsed.model)
-    earlier = await _earlier(here, who, options)
-    entries, told = _entries(parsed, options, earlier)
+    services.directory.find(parsed.model)
+    earlier = await _earlier(services, account, options)
+    entries, new_entries = _entries(parsed, options, earlier)
     if options.store or (earlier.conversation is not None and not counting):
-        await here.storage.check_room(who.owner, who.settings.stored_bytes)
+        await services.storage.check_room(account.owner, account.settings.stored_bytes)
     lease = None
     if parsed.has_interpreter:
         container_id = earlier.container_id or options.replayed_container
-        lease = await here.containers.lease(
-            who,
+        lease = await services.containers.lease(
+            account,
             parsed.container,
             earlier=container_id,
             file_ids=options.file_ids,
             inline_files=options.inline_files,
         )
-    job = here.job(parsed, who, entries=entries, lease=lease, rounds=2 if counting else None)
-    return ResponseRun(request, here, who, parsed, options, job, earlier, told)
+    job = services.job(
+        parsed, account, entries=entries, lease=lease, rounds=2 if counting else None
+    )
+    return ResponseRun(request, services, account, parsed, options, job, earlier, new_entries)
 
 
 def _entries(
     parsed: ParsedRequest, options: ResponsesOptions, earlier: Earlier
 ) -> tuple[Transcript, Transcript]:
     """What the model is asked, and what of it the request adds to the conversation."""
-    told = parsed.entries
+    new_entries = parsed.entries
     if not options.instructions:
-        return (*earlier.transcript, *told), told
-    return (told[0], *earlier.transcript, *told[1:]), told[1:]
+        return (*earlier.transcript, *new_entries), new_entries
+    return (new_entries[0], *earlier.transcript, *new_entries[1:]), new_entries[1:]
 
 
-async def _earlier(here: Services, who: Account, options: ResponsesOptions) -> Earlier:
+async def _earlier(services: Services, account: Account, options: ResponsesOptions) -> Earlier:
     if options.previous_response_id:
-        previous = await _previous(here, who, options.previous_response_id)
+        previous = await _previous(services, account, options.previous_response_id)
         return Earlier(previous.transcript, previous.container_id)
     if not options.conversation:
         return Earlier()
-    row = await find_conversation(here, who, options.conversation)
-    found = responses.replay(await here.conversations.items(row))
+    row = await services.conversations.find(account.owner, options.conversation)
+    found = responses.replay(await services.conversations.items(row))
     return Earlier(found.entries, found.container_id, row)
 
 
-async def find_conversation(here: Services, who: Account, conversation_id: str) -> ConversationRow:
-    """The key's conversation. Raises RequestError."""
-    row = await here.conversations.get(who.owner, conversation_id)
-    if row is None:
-        message = f"Conversation with id '{conversation_id[:100]}' not found."
-        raise RequestError("not_found", message, param="conversation")
-    return row
-
-
-async def _previous(here: Services, who: Account, response_id: str) -> StoredResponse:
-    found = await here.responses.get(who.owner, response_id)
+async def _previous(services: Services, account: Account, response_id: str) -> StoredResponse:
+    found = await services.responses.get(account.owner, response_id)
     if found is None:
         message = f"Previous response with id '{response_id[:100]}' not found."
         raise RequestError("previous_response", message, param="previous_response_id")
@@ -176,7 +176,7 @@ async def _previous(here: Services, who: Account, response_id: str) -> StoredRes
 
 
 async def _referred(
-    here: Services, who: Account, body: JsonValue
+    services: Services, account: Account, body: JsonValue
 ) -> Mapping[str, Mapping[str, JsonValue]]:
     """Stored items that the input names by reference."""
     given = body.get("input") if isinstance(body, dict) else None
@@ -184,7 +184,7 @@ async def _referred(
     for item in given if isinstance(given, list) else ():
         if isinstance(item, dict) and item.get("type") == "item_reference":
             item_id = Fields(item).text("id") or ""
-            stored = await here.responses.item(who.owner, item_id)
+            stored = await services.responses.item(account.owner, item_id)
             if stored is not None:
                 found[item_id] = stored
     return found
@@ -195,67 +195,71 @@ async def _referred(
 
 async def get_response(
     response_id: str,
-    here: Here,
-    who: Who,
+    services: TheServices,
+    account: TheAccount,
     stream: bool = False,
     starting_after: Annotated[int, Query(ge=-1)] = -1,
 ) -> Response:
     """A stored response; of a background one also its events, from any number on."""
-    run = here.background.find(who.owner, response_id)
+    run = services.background.find(account.owner, response_id)
     if stream:
         if run is None:
-            await _stored(here, who, response_id)
+            await _stored(services, account, response_id)
             raise RequestError(
                 "invalid", "Only a background response can be streamed again.", param="stream"
             )
-        return _stream(here, who, run.replay(starting_after))
+        return _stream(services, account, run.replay(starting_after))
     if run is not None and not run.is_over:
         return json_reply(run.body)
-    return json_reply((await _stored(here, who, response_id)).body)
+    return json_reply((await _stored(services, account, response_id)).body)
 
 
-async def delete_response(response_id: str, here: Here, who: Who) -> Response:
+async def delete_response(response_id: str, services: TheServices, account: TheAccount) -> Response:
     """Forget a response; a background one is cancelled first."""
-    run = here.background.find(who.owner, response_id)
+    run = services.background.find(account.owner, response_id)
     if run is not None:
         await run.cancel()
-        here.background.forget(response_id)
-    if not await here.responses.delete(who.owner, response_id):
+        services.background.forget(response_id)
+    if not await services.responses.delete(account.owner, response_id):
         raise _unknown(response_id)
     return json_reply({"id": response_id, "object": "response", "deleted": True})
 
 
-async def cancel_response(response_id: str, here: Here, who: Who) -> Response:
+async def cancel_response(response_id: str, services: TheServices, account: TheAccount) -> Response:
     """Stop a background response; the model and the snippet end at once."""
-    run = here.background.find(who.owner, response_id)
+    run = services.background.find(account.owner, response_id)
     if run is not None:
         return json_reply(await run.cancel())
-    await _stored(here, who, response_id)
+    await _stored(services, account, response_id)
     raise RequestError("invalid", "Only a background response can be cancelled.")
 
 
 async def input_items(
     response_id: str,
-    here: Here,
-    who: Who,
+    services: TheServices,
+    account: TheAccount,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     order: Order = "desc",
 ) -> Response:
     """The input of a stored response."""
-    stored = await _stored(here, who, response_id)
+    stored = await _stored(services, account, response_id)
     return json_reply(page(stored.input_items, after=after, limit=limit, order=order))
 
 
-async def input_tokens(request: Request, here: Here, who: Who) -> Response:
+async def input_tokens(request: Request, services: TheServices, account: TheAccount) -> Response:
     """How many tokens a request would begin with, as the model's own endpoint counts them.
 
     It is asked for an answer of one token. An endpoint that counts nothing leaves an estimate.
     """
-    respond = await _respond(
-        request, here, who, await read_json(request, here.config.server.body_bytes), counting=True
+    response_run = await _response_run(
+        request,
+        services,
+        account,
+        await read_json(request, services.config.server.body_bytes),
+        counting=True,
     )
-    job = respond.job
+    job = response_run.job
 
     async def make() -> Response:
         async with aclosing(job.events()) as events:
@@ -265,9 +269,9 @@ async def input_tokens(request: Request, here: Here, who: Who) -> Response:
                     break
         tokens = job.loop.usage.input_tokens
         body = {"object": "response.input_tokens", "input_tokens": tokens}
-        return json_reply(body, headers=who.headers())
+        return json_reply(body, headers=account.headers())
 
-    return Answer(make, here.streams, on_close=job.close)
+    return Answer(make, services.streams, on_close=job.close)
 
 
 for _base in BASES:
@@ -283,8 +287,8 @@ for _base in BASES:
     router.get(f"{_base}/responses/{{response_id}}/input_items", responses=_errors)(input_items)
 
 
-async def _stored(here: Services, who: Account, response_id: str) -> StoredResponse:
-    found = await here.responses.get(who.owner, response_id)
+async def _stored(services: Services, account: Account, response_id: str) -> StoredResponse:
+    found = await services.responses.get(account.owner, response_id)
     if found is None:
         raise _unknown(response_id)
     return found

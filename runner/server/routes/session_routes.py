@@ -16,7 +16,7 @@ from runner.server.http.openapi_bodies import BYTES, OpenApi, answers_of, errors
 from runner.server.http.replies import json_reply, note
 from runner.server.http.streaming import Answer, EventStream, Wire
 from runner.server.live.session_table import Held, SessionTable
-from runner.server.routes.access import Here, Who
+from runner.server.routes.access import TheAccount, TheServices
 from runner.transcript import compact
 from sandbox import (
     ArtifactMade,
@@ -48,7 +48,7 @@ class RunLimits(BaseModel):
     kept_bytes: int | None = Field(default=None, ge=0)
 
 
-class RunOrder(BaseModel):
+class RunRequest(BaseModel):
     """One snippet. With `stream` the answer is a stream of events."""
 
     model_config = ConfigDict(extra="forbid")
@@ -59,7 +59,7 @@ class RunOrder(BaseModel):
 
 
 def _run_body() -> OpenApi:
-    schema = RunOrder.model_json_schema()
+    schema = RunRequest.model_json_schema()
     # In place: a reference would point into the whole document.
     limits = schema.pop("$defs")["RunLimits"]
     schema["properties"]["limits"] = {"anyOf": [limits, {"type": "null"}], "default": None}
@@ -70,76 +70,78 @@ def _run_body() -> OpenApi:
 
 
 @router.post("", status_code=201)
-async def open_session(here: Here, who: Who) -> Response:
+async def open_session(services: TheServices, account: TheAccount) -> Response:
     """Open a session: variables, imports and files persist in it."""
-    with who.request():
-        held = await here.sessions.open(who)
+    with account.request():
+        held = await services.sessions.open(account)
     return json_reply(held.json(), 201)
 
 
 @router.get("")
-async def list_sessions(here: Here, who: Who) -> Response:
+async def list_sessions(services: TheServices, account: TheAccount) -> Response:
     """The key's open sessions."""
-    data = [held.json() for held in here.sessions.of(who.owner) if _is_alive(held)]
+    data = [held.json() for held in services.sessions.of(account.owner) if _is_alive(held)]
     return json_reply({"object": "list", "data": data})
 
 
 @router.get("/{session_id}")
-async def get_session(session_id: str, here: Here, who: Who) -> Response:
+async def get_session(session_id: str, services: TheServices, account: TheAccount) -> Response:
     """One session."""
-    held = here.sessions.find(who.owner, session_id)
-    return json_reply(await _alive(here.sessions, held))
+    held = services.sessions.find(account.owner, session_id)
+    return json_reply(await _alive(services.sessions, held))
 
 
 @router.delete("/{session_id}")
-async def close_session(session_id: str, here: Here, who: Who) -> Response:
+async def close_session(session_id: str, services: TheServices, account: TheAccount) -> Response:
     """End a session with everything in it."""
-    await here.sessions.end(here.sessions.find(who.owner, session_id))
+    await services.sessions.end(services.sessions.find(account.owner, session_id))
     return json_reply({"id": session_id, "object": "session.deleted", "deleted": True})
 
 
 @router.post("/{session_id}/run", openapi_extra=_run_body(), responses=answers_of("openai"))
-async def run_snippet(session_id: str, request: Request, here: Here, who: Who) -> Response:
+async def run_snippet(
+    session_id: str, request: Request, services: TheServices, account: TheAccount
+) -> Response:
     """Run a snippet: its outcome, or its events as they come, the outcome in the last."""
-    held = here.sessions.find(who.owner, session_id)
-    order = _order(await read_json(request, here.config.server.body_bytes))
-    limits = _limits(order.limits)
-    if order.stream:
+    held = services.sessions.find(account.owner, session_id)
+    wanted = _run_request(await read_json(request, services.config.server.body_bytes))
+    limits = _limits(wanted.limits)
+    if wanted.stream:
         wire = Wire()
         return EventStream(
-            _events(request, here.sessions, held, who, order, limits, wire),
+            _events(request, services.sessions, held, account, wanted, limits, wire),
             wire,
-            here.streams,
-            heartbeat_s=here.config.server.heartbeat_s,
-            headers=who.headers(),
+            services.streams,
+            heartbeat_s=services.config.server.heartbeat_s,
+            headers=account.headers(),
         )
 
     async def make() -> Response:
-        with who.request():
+        with account.request():
             held.running += 1
             try:
-                outcome = await held.session.run(order.code, limits=limits, stdin=order.stdin)
+                outcome = await held.session.run(wanted.code, limits=limits, stdin=wanted.stdin)
             except SessionError as error:
-                raise await _lost(here.sessions, held, error) from error
+                raise await _lost(services.sessions, held, error) from error
             except PolicyError as error:
                 raise RequestError("invalid", str(error), param="limits") from error
             finally:
                 held.running -= 1
                 held.active_at = time.monotonic()
         data = outcome_to_json(outcome).encode()
-        return Response(data, headers=who.headers(), media_type="application/json")
+        return Response(data, headers=account.headers(), media_type="application/json")
 
-    return Answer(make, here.streams)
+    return Answer(make, services.streams)
 
 
 @router.get("/{session_id}/files")
-async def list_files(session_id: str, here: Here, who: Who) -> Response:
+async def list_files(session_id: str, services: TheServices, account: TheAccount) -> Response:
     """Paths of the workspace's files."""
-    held = here.sessions.find(who.owner, session_id)
+    held = services.sessions.find(account.owner, session_id)
     try:
         paths = await held.session.files()
     except SessionError as error:
-        raise await _lost(here.sessions, held, error) from error
+        raise await _lost(services.sessions, held, error) from error
     data = [{"path": path, "object": "session.file"} for path in paths]
     return json_reply({"object": "list", "data": data})
 
@@ -154,29 +156,33 @@ async def list_files(session_id: str, here: Here, who: Who) -> Response:
         }
     },
 )
-async def put_file(session_id: str, path: str, request: Request, here: Here, who: Who) -> Response:
+async def put_file(
+    session_id: str, path: str, request: Request, services: TheServices, account: TheAccount
+) -> Response:
     """Write the body to a file of the workspace."""
-    held = here.sessions.find(who.owner, session_id)
-    data = await read_body(request, here.config.server.body_bytes)
+    held = services.sessions.find(account.owner, session_id)
+    data = await read_body(request, services.config.server.body_bytes)
     try:
         await held.session.put(path, data)
     except FileRefused as error:
         raise RequestError("invalid", str(error), param="path") from error
     except SessionError as error:
-        raise await _lost(here.sessions, held, error) from error
+        raise await _lost(services.sessions, held, error) from error
     return json_reply({"path": path, "object": "session.file", "bytes": len(data)})
 
 
 @router.get("/{session_id}/files/{path:path}", responses=BYTES, response_class=Response)
-async def get_file(session_id: str, path: str, here: Here, who: Who) -> Response:
+async def get_file(
+    session_id: str, path: str, services: TheServices, account: TheAccount
+) -> Response:
     """The content of a file of the workspace."""
-    held = here.sessions.find(who.owner, session_id)
+    held = services.sessions.find(account.owner, session_id)
     try:
         data = await held.session.get(path)
     except FileRefused as error:
         raise RequestError("not_found", str(error), param="path") from error
     except SessionError as error:
-        raise await _lost(here.sessions, held, error) from error
+        raise await _lost(services.sessions, held, error) from error
     return Response(
         data,
         media_type="application/octet-stream",
@@ -185,9 +191,9 @@ async def get_file(session_id: str, path: str, here: Here, who: Who) -> Response
     )
 
 
-def _order(body: JsonValue) -> RunOrder:
+def _run_request(body: JsonValue) -> RunRequest:
     try:
-        return RunOrder.model_validate(body)
+        return RunRequest.model_validate(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
@@ -230,16 +236,16 @@ async def _events(
     request: Request,
     table: SessionTable,
     held: Held,
-    who: Account,
-    order: RunOrder,
+    account: Account,
+    wanted: RunRequest,
     limits: Limits | None,
     wire: Wire,
 ) -> AsyncGenerator[bytes, None]:
     has_begun = False
     held.running += 1
     try:
-        with who.request():
-            events = held.session.stream(order.code, limits=limits, stdin=order.stdin)
+        with account.request():
+            events = held.session.stream(wanted.code, limits=limits, stdin=wanted.stdin)
             async with aclosing(_generator(events)) as source:
                 async for event in source:
                     has_begun = True
@@ -274,11 +280,11 @@ async def _generator(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None
 def _frame(event: Event) -> bytes:
     if isinstance(event, Finished):
         return f"event: finished\ndata: {outcome_to_json(event.outcome)}\n\n".encode()
-    name, data = _told(event)
+    name, data = _event_json(event)
     return f"event: {name}\ndata: {compact(data)}\n\n".encode()
 
 
-def _told(event: Started | Stdout | Stderr | Displayed | ArtifactMade) -> tuple[str, object]:
+def _event_json(event: Started | Stdout | Stderr | Displayed | ArtifactMade) -> tuple[str, object]:
     if isinstance(event, Started):
         return "started", {"number": event.number}
     if isinstance(event, Stdout):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
+from runner.errors import RequestError
 from runner.server.store.database import Page, Transaction
 from runner.server.store.ids import new_id
 from runner.server.store.records import ConversationRow, ItemRow, Order
@@ -47,12 +48,16 @@ class ConversationStore:
         await self._storage.run(work)
         return row
 
-    async def get(self, owner: str, conversation_id: str) -> ConversationRow | None:
-        """The conversation, or None."""
+    async def find(self, owner: str, conversation_id: str) -> ConversationRow:
+        """The owner's conversation. Raises RequestError, StorageError."""
         where = "owner = ? AND id = ?"
-        return await self._storage.run(
+        row = await self._storage.run(
             lambda kept: kept.one(CONVERSATIONS, where, owner, conversation_id)
         )
+        if row is None:
+            message = f"Conversation with id '{conversation_id[:100]}' not found."
+            raise RequestError("not_found", message, param="conversation")
+        return row
 
     async def describe(
         self, row: ConversationRow, metadata: Mapping[str, JsonValue]

@@ -1,4 +1,4 @@
-"""Ids: names that nobody can guess, and that sort by the time at which they were made.
+"""Ids: names that cannot be guessed and sort by the time at which they were made.
 
 A list is turned from id to id, so a page can follow one whose last entry is gone by now.
 """

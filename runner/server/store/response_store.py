@@ -76,9 +76,9 @@ class ResponseStore:
         holders = "id IN (SELECT response_id FROM response_items WHERE owner = ? AND item_id = ?)"
 
         def work(kept: Transaction) -> list[str]:
-            said = kept.all(ITEMS, "owner = ? AND id = ?", owner, item_id)
+            printed = kept.all(ITEMS, "owner = ? AND id = ?", owner, item_id)
             rows = kept.all(RESPONSES, holders, owner, item_id)
-            return [f"[{row.body}]" for row in said] + [
+            return [f"[{row.body}]" for row in printed] + [
                 part for row in rows for part in (_output_of(row.body), row.input_items)
             ]
 

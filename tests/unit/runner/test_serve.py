@@ -2,7 +2,8 @@
 
 import pytest
 
-from runner.commands.serve import Order, configured, is_loopback
+from runner.commands.options import ServeOptions
+from runner.commands.serve import configured, is_loopback
 from runner.config import Config, KeySettings, ServerSettings
 from runner.errors import ConfigError, RequestError
 from runner.server.accounts import Account, Accounts, make_key
@@ -18,21 +19,21 @@ def config(host="127.0.0.1", **changes) -> Config:
 def test_an_address_that_others_reach_is_refused_without_keys(host):
     assert not is_loopback(host)
     with pytest.raises(ConfigError, match="can be reached from outside, and there are no keys"):
-        configured(config(), Order(host=host))
+        configured(config(), ServeOptions(host=host))
     with pytest.raises(ConfigError):
-        configured(config(host, keys=(KeySettings(key_env="NOT_SET"),)), Order())
+        configured(config(host, keys=(KeySettings(key_env="NOT_SET"),)), ServeOptions())
 
 
 @pytest.mark.parametrize("host", OUTSIDE)
 def test_with_a_key_of_the_owners_any_address_may_be_listened_on(host, capsys):
-    found = configured(config(host, keys=(KeySettings(key="sk-own"),)), Order())
+    found = configured(config(host, keys=(KeySettings(key="sk-own"),)), ServeOptions())
     assert [key.secret for key in found.keys] == ["sk-own"]
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_on_this_machine_alone_a_key_is_made_and_printed_once(host, capsys):
-    first, second = (configured(config(), Order(host=host)).keys[0].secret for _ in range(2))
+    first, second = (configured(config(), ServeOptions(host=host)).keys[0].secret for _ in range(2))
     assert first != second
     assert capsys.readouterr().err.splitlines() == [
         f"API key, made for this run: {key}" for key in (first, second)
@@ -40,7 +41,7 @@ def test_on_this_machine_alone_a_key_is_made_and_printed_once(host, capsys):
 
 
 def test_flags_win_over_the_file():
-    found = configured(config(), Order(host="::1", port=9)).server
+    found = configured(config(), ServeOptions(host="::1", port=9)).server
     assert (found.host, found.port) == ("::1", 9)
 
 

@@ -23,6 +23,7 @@ HOST_ORDER = (
     ("sandbox.errors",),
     ("sandbox.protocol.*",),
     ("sandbox.policy.settings", "sandbox.policy.presets", "sandbox.doctor.remedies"),
+    ("sandbox.network.*",),
     (
         "sandbox.policy.limits",
         "sandbox.policy.policy",

@@ -1,0 +1,1 @@
+"""The network by name: rules, a proxy on the host, secrets that never enter the jail."""

@@ -23,7 +23,7 @@ def main(fd: int) -> NoReturn:
     with os.fdopen(fd, "r+b", buffering=0, closefd=False) as requests:
         plan = JailPlan.from_json(requests.readline())
         session = zygote.warm(plan)
-        memory.settle()
+        memory.freeze_heap()
         os.write(fd, b"ready\n")
         while line := requests.readline():
             request = json.loads(line)

@@ -1,4 +1,4 @@
-"""The processes of a session, as its init sees them: who ended, whom to end, stop or let go on."""
+"""Ends, stops, continues and reaps the processes of a session, for its init."""
 
 import os
 import signal
@@ -132,7 +132,7 @@ class Children:
     def end_escaped(self) -> int:
         """End processes of this pid namespace that hold capabilities; how many there were.
 
-        Nobody has any here but who entered the user namespace of a branch and not the rest of it.
+        A process has some here only if it entered the user namespace of a branch but not the rest.
         """
         _signal(-1, signal.SIGSTOP)
         escaped = []
@@ -206,7 +206,7 @@ def _live_descendants(pid: int) -> set[int]:
 
 
 def _signal(pid: int, number: signal.Signals) -> int:
-    """1 if the signal was sent, 0 if there was nobody to send it to."""
+    """Send a signal; 1 if it was sent, 0 if there was no process to send it to."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -215,7 +215,7 @@ def _signal(pid: int, number: signal.Signals) -> int:
 
 
 def _descendants(pid: int) -> set[int]:
-    """Every process below `pid`, dead ones that nobody has reaped included."""
+    """Every process below `pid`, zombies included."""
     found: set[int] = set()
     waiting = [pid]
     while waiting:

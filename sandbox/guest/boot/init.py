@@ -1,8 +1,8 @@
-"""Worker init: the first process of a session. It forks the session process, and reaps.
+"""Runs worker init, the first process of a session: forks the session process, and reaps.
 
 Trusted: it never runs guest code, and no guest can stop, trace or signal it (it is pid 1 of the
 session's pid namespace, undumpable, and signals without a handler do not reach a pid 1 from
-inside). The supervisor believes what it says on the control channel, which the session process
+inside). The host believes what it says on the control channel, which the session process
 does not hold.
 """
 
@@ -49,7 +49,7 @@ from sandbox.protocol.messages import (
 from sandbox.protocol.plan import WORKSPACE
 
 BOUND = b"b"
-"""Init tells the session process that it has given up its rights: no snippet runs before that."""
+"""Word of init to the session process: init has given up its rights, snippets may run."""
 NO_INIT_FDS = jail.InitFds(-1, -1, -1)
 HELD = bytes(len(NO_INIT_FDS))
 """Shape of the word that goes with what a session process hands over: a byte for each."""
@@ -126,7 +126,7 @@ def _serve(
 
 
 def _fail(control_fd: int, error: JailError) -> NoReturn:
-    """Tell the supervisor, which then ends whatever is left of the session, and exit."""
+    """Report `error` to the host, which then ends what is left of the session, and exit."""
     answer = Failed(error.step, error.detail)
     GuestChannel(control_fd, "to_init", TO_GUEST_CAP_BYTES).send(answer)
     os._exit(1)
@@ -144,7 +144,7 @@ def _meet_session(fd: int) -> jail.InitFds:
 
 
 def _become_session_process(context: jail.JailContext, ends: SessionFds) -> None:
-    """Put the jail on, and tell the supervisor and the parent."""
+    """Put the jail on, and report it to the host and to init."""
     # A scheduling group of its own (autogroup, sched(7)): however many processes a snippet
     # starts, init gets to run beside them.
     os.setsid()
@@ -199,7 +199,7 @@ class SelfPipe:
         for source in (*sources, wake_read.fileno()):
             if source >= 0:
                 self._poll.register(source, select.POLLIN)
-        # A child that ended before now rang no self_pipe.
+        # A child that ended before now wrote nothing to it.
         self._may_be_late = True
 
     def wait(self) -> list[int]:
@@ -220,7 +220,7 @@ def _be_woken(_number: int, _frame: FrameType | None) -> None:
 
 
 class Init:
-    """The loop of an init: obeys the supervisor, reaps, keeps the gate of branches."""
+    """The loop of an init: obeys the host, reaps, answers the seccomp filter."""
 
     def __init__(
         self,
@@ -230,7 +230,7 @@ class Init:
         self_pipe: SelfPipe,
         held: jail.InitFds = NO_INIT_FDS,
     ) -> None:
-        self._entry = context
+        self._context = context
         self._control = control
         self._children = children
         self._self_pipe = self_pipe
@@ -242,27 +242,27 @@ class Init:
         self._user_namespace = held.user_namespace
         self._builder = -1
         """A pidfd of the builder of the branches that were asked for last."""
-        self._orders: dict[type, Callable[[Any], None]] = {
+        self._handlers: dict[type, Callable[[Any], None]] = {
             Interrupt: self._interrupt,
             Kill: self._kill,
             Watch: self._watch,
             Pause: self._pause,
             Branch: self._branch,
-            AllowSetns: self._admit,
+            AllowSetns: self._allow_setns,
             Confirm: self._confirm,
-            KillEscaped: self._sweep,
+            KillEscaped: self._kill_escaped,
         }
 
     def attend(self) -> NoReturn:
         """Answer the supervisor and reap, until the supervisor closes the channel."""
         ready: list[int] = []
         while True:
-            self._tell_ends()
+            self._report_ends()
             for fd in ready:
                 if fd == self._control.fileno():
                     self._obey()
                 elif self._notifier is not None:
-                    # An order to open the gate was sent before whoever asks was sent.
+                    # An `AllowSetns` was sent before the message that makes its entrant ask.
                     while select.select([self._control], [], [], 0)[0]:
                         self._obey()
                     self._notifier.answer()
@@ -272,7 +272,7 @@ class Init:
         try:
             while True:
                 message = self._control.receive()
-                self._orders[type(message)](message)
+                self._handlers[type(message)](message)
                 if not self._control.has_more:
                     return
         except (ChannelClosed, ConnectionError):
@@ -285,12 +285,12 @@ class Init:
     def _kill(self, message: Kill) -> None:
         count = self._children.doom_all_but(message.spare)
         gone = [pid for pid in message.spare if not self._children.goes_on(pid)]
-        self._tell_ends()
+        self._report_ends()
         self._control.send(Killed(count, gone))
         self._children.bury_all_but(message.spare)
 
-    def _tell_ends(self) -> None:
-        # Nobody may be there to be told. That is seen where orders are read, and ends all.
+    def _report_ends(self) -> None:
+        # The host may be gone. That is seen where its messages are read, and ends all.
         with suppress(ConnectionError):
             for pid, status in self._children.reap():
                 self._control.send(Exited(pid, status))
@@ -301,7 +301,7 @@ class Init:
     def _pause(self, message: Pause) -> None:
         self._children.pause(stopped=message.stopped)
 
-    def _admit(self, message: AllowSetns) -> None:
+    def _allow_setns(self, message: AllowSetns) -> None:
         if self._notifier is not None and message.namespaces:
             kinds = [kind for _name, kind in branch.KINDS[-message.namespaces :]]
             self._notifier.open(kinds, message.entrant)
@@ -319,7 +319,7 @@ class Init:
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 set_handler(signal.SIGCHLD, int(signal.SIG_DFL))
-                namespace_builder.serve(self._entry, channel_fd, _attend_to_branch)
+                namespace_builder.serve(self._context, channel_fd, _attend_to_branch)
             self._builder = os.pidfd_open(pid)
         except OSError as error:
             namespace_builder.say_why_not(
@@ -327,7 +327,7 @@ class Init:
             )
         os.close(channel_fd)
 
-    def _sweep(self, message: KillEscaped) -> None:
+    def _kill_escaped(self, message: KillEscaped) -> None:
         if self._notifier is not None:
             self._notifier.end(message.entrants)
         escaped = 0
@@ -355,12 +355,12 @@ class Init:
 
     def _confirm(self, message: Confirm) -> None:
         try:
-            branch.confirm(message.pid, self._entry.proc_fd)
+            branch.confirm(message.pid, self._context.proc_fd)
         except (JailError, OSError) as error:
             self._control.send(Failed("branch", str(error)))
         else:
             self._children.watch(message.pid)
-            self._control.send(Ready(message.pid, list(self._entry.plan.layers)))
+            self._control.send(Ready(message.pid, list(self._context.plan.layers)))
 
 
 def _attend_to_branch(context: jail.JailContext, control_fd: int) -> NoReturn:

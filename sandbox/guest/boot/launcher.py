@@ -1,9 +1,10 @@
-"""First guest process: makes the namespaces, forks the zygote into them, and waits for it.
+"""Runs the launcher: makes the namespaces, forks the zygote into them, and waits for it.
 
-Started by the supervisor as `python -I -S -B -c BOOTSTRAP fd` with an empty environment and one
-descriptor, the zygote channel. It stays where the host is, for three duties that cannot be done
-from inside: writing the map of host ids, telling how the zygote ended, and removing control
-groups and directories when the supervisor itself was killed.
+The host starts it (`processes/zygote.py`) as `python -s -P -S -B -X utf8 -c BOOTSTRAP` with the
+number of one descriptor, the zygote channel, and the directories to import from; its environment
+has only what its own start needs. It stays where the host is, for three duties that cannot be done
+from inside: writing the map of host ids, reporting how the zygote ended, and removing cgroups and
+directories when the host itself was killed.
 
 A second process, the setup process, enters the namespaces one after the other and forks the zygote
 as the first process of the pid namespace. Each namespace must belong to the user namespace in which
@@ -74,29 +75,29 @@ def _launch(plan: JailPlan, channel: GuestChannel, janitor: "Janitor") -> int:
     """Have the zygote made and wait for it; its exit code, 128 plus the signal if one killed it."""
     # Children of the setup process come here when it exits; so do sessions without a zygote.
     sysapi.prctl(sysapi.PR_SET_CHILD_SUBREAPER, 1)
-    asked, ask = os.pipe()
-    told, tell = os.pipe()
+    requests, request = os.pipe()
+    replies, reply = os.pipe()
     setup = os.fork()
     if setup == 0:
-        os.close(asked)
-        os.close(tell)
+        os.close(requests)
+        os.close(reply)
         janitor.forget()
-        _make(plan, channel, Parent(ask, told), janitor)
+        _set_up(plan, channel, Parent(request, replies), janitor)
     channel.close()
-    os.close(ask)
-    os.close(told)
-    word = os.read(asked, WORD_BYTES)
+    os.close(request)
+    os.close(replies)
+    word = os.read(requests, WORD_BYTES)
     if word == MAP_IDS:
         assert plan.host_id_base is not None
         for name in ("uid_map", "gid_map"):
             with open(f"/proc/{setup}/{name}", "w") as stream:
                 stream.write(f"0 {plan.host_id_base} {ID_COUNT}")
-        os.write(tell, b"m")
-        word = os.read(asked, WORD_BYTES)
+        os.write(reply, b"m")
+        word = os.read(requests, WORD_BYTES)
     _pid, status = os.waitpid(setup, 0)
     if status:
         return 1  # It has said why.
-    os.write(tell, b"z")
+    os.write(reply, b"z")
     return _wait_for(int(word))
 
 
@@ -114,32 +115,32 @@ def _wait_for(zygote_pid: int) -> int:
 
 
 class Parent(NamedTuple):
-    """Pipe ends to the launcher: `ask` for a map of ids, then be `told` that it is there.
+    """Pipe ends of the setup process to the launcher: a request for a map of ids, and the reply.
 
     The setup process's last word is the zygote's pid.
     """
 
-    ask: int
-    told: int
+    request: int
+    reply: int
 
     def map_ids(self) -> None:
-        os.write(self.ask, MAP_IDS)
-        if os.read(self.told, 1) != b"m":
+        os.write(self.request, MAP_IDS)
+        if os.read(self.reply, 1) != b"m":
             raise OSError("the launcher could not write the map of host ids")
 
     def name_zygote(self, pid: int) -> None:
-        """Tell the launcher the zygote's `pid`, as the launcher's own namespace numbers it."""
-        os.write(self.ask, str(pid).encode())
+        """Report the zygote's `pid`, as the launcher's own namespace numbers it."""
+        os.write(self.request, str(pid).encode())
 
-    def wait_for_maker(self) -> None:
+    def wait_for_setup(self) -> None:
         """Return once the setup process is gone and the launcher is the parent of this process."""
-        os.close(self.ask)
-        if os.read(self.told, 1) != b"z":
+        os.close(self.request)
+        if os.read(self.reply, 1) != b"z":
             os._exit(1)
-        os.close(self.told)
+        os.close(self.reply)
 
 
-def _make(plan: JailPlan, channel: GuestChannel, parent: Parent, janitor: "Janitor") -> NoReturn:
+def _set_up(plan: JailPlan, channel: GuestChannel, parent: Parent, janitor: "Janitor") -> NoReturn:
     """Enter the namespaces, fork the zygote, exit."""
     try:
         if plan.tier == "namespaces":
@@ -165,7 +166,7 @@ def _make(plan: JailPlan, channel: GuestChannel, parent: Parent, janitor: "Janit
                 path_access.open_ways([bind.source for bind in plan.binds])
         pid = os.fork()
         if pid == 0:
-            parent.wait_for_maker()
+            parent.wait_for_setup()
             # The launcher has one thread, so this means the end of the process, not of a thread.
             sysapi.prctl(sysapi.PR_SET_PDEATHSIG, signal.SIGKILL)
             zygote.serve(plan, channel, janitor.directory)
@@ -190,7 +191,7 @@ def _enter_own_user_namespace() -> None:
 
 
 def _end_orphans() -> None:
-    """Kill and reap until this process has no children; new ones arrive as theirs die."""
+    """Kill and reap until this process has no children; orphans of theirs become its own."""
     while True:
         try:
             with open(f"/proc/self/task/{os.getpid()}/children") as stream:
@@ -234,7 +235,7 @@ def _remove_cgroup(name: str, parent_fd: int) -> None:
     except FileNotFoundError:
         return  # The supervisor was not killed and has cleaned up itself.
     with os.scandir(group_fd) as entries:
-        children = [context.name for context in entries if context.is_dir(follow_symlinks=False)]
+        children = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     for child in children:
         os.rmdir(child, dir_fd=group_fd)
     os.close(group_fd)

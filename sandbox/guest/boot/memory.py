@@ -1,4 +1,4 @@
-"""A process that forks cheaply: frozen, on few mappings, on huge pages.
+"""Makes forks of a process cheap: a frozen heap, few mappings, huge pages.
 
 What a fork costs is the copying of page tables and mappings, and afterwards a copy of each page
 that either side touches. Measured with pandas loaded (Linux 6.18, 2 processors): fork, exit and
@@ -23,7 +23,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mprotect.argtypes = (ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int)
 
 
-def settle() -> None:
+def freeze_heap() -> None:
     """Prepare this process, which has imported all that it will, for many forks."""
     join_mappings()
     use_small_object_allocator()

@@ -1,4 +1,4 @@
-"""The warmed process: builds its root, imports the preloads, then forks a worker on request.
+"""Runs the zygote: builds its root, imports the preloads, then forks a worker on request.
 
 It runs no snippet and reads nothing that a snippet wrote. It is pid 1 of its pid namespace (in
 the full tier), so its end is the end of everything below it.
@@ -45,7 +45,7 @@ def serve(plan: JailPlan, channel: GuestChannel, directory: str) -> NoReturn:
         if plan.tier == "namespaces":
             with step("proc"):
                 _mount_own_proc()
-        # Workers that end are nobody's to wait for: the supervisor holds their pidfds.
+        # No process waits for workers that end: the supervisor holds their pidfds.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         session = warm(plan, directory)
         template = _prepare(plan)
@@ -121,7 +121,7 @@ def _prepare(plan: JailPlan) -> jail.JailTemplate:
             for fd in rule_fds:
                 os.close(fd)
             rule_fds = [ready_rules]
-    memory.settle()
+    memory.freeze_heap()
     data_bytes = _data_bytes()
     return jail.JailTemplate(
         seccomp_program=program,
@@ -174,7 +174,7 @@ def _data_bytes() -> int:
 
 
 class NextNamespaces:
-    """Where the zygote stands: at home, or in the namespaces of the session that comes next."""
+    """Moves the zygote between its own namespaces and those of the session that comes next."""
 
     def __init__(self, plan: JailPlan, template: jail.JailTemplate) -> None:
         self._plan = plan
@@ -205,7 +205,7 @@ class NextNamespaces:
             self.failure = error
 
     def go_home(self) -> None:
-        """Leave them to the session that was forked, or to nobody."""
+        """Leave them to the session that was forked, if one was."""
         for fd, kind in self._home:
             # unshare(CLONE_NEWPID) works once for each return to the own pid namespace.
             sysapi.setns(fd, kind)

@@ -20,30 +20,28 @@ its parent namespace whose id made it (user_namespaces(7)), and a guest shares t
    the branch init, starts a process group of its own, gives up its capabilities and waits for the
    host like any copy.
 3. When the entrant has ended, the branch init confirms what the kernel says of the grandchild:
-   no capability, a filter, no process group from outside, and nobody else in the pid namespace.
+   no capability, a filter, no process group from outside, no other process in the pid namespace.
    Then the branch is a session like others.
 
-Nobody waits for what another can do meanwhile: the builder makes the next branch while the
-entrant forks into this one, and whoever is to live there finds its way alone. A fork of a large
-heap is what costs, two for each branch: the entrant cannot spare the one between, whose end
-gives the grandchild to the branch init.
+The processes work at the same time: the builder makes the next branch while the entrant forks into
+this one, and the grandchild finishes alone. What costs is a fork of a large heap, two for each
+branch: the entrant needs the one between, whose end gives the grandchild to the branch init.
 
 Branches of a call share a user namespace, as processes of one id in it. It gives nothing to any of
-them: none holds a capability in it or can get one back, and whom a process can name, signal, open
-or map is settled by the namespaces that are each branch's own.
+them: none holds a capability in it or can get one back, and the namespaces that are each branch's
+own decide which processes another one can name, signal, open or map.
 
-The seccomp filter answers setns(2) with a question to init (`gate`). Init lets exactly one process
-through, the first that asks after the host opened the gate, with exactly the calls of the list in
-their order, and the same one into the branches that follow. A session that keeps descriptors of its
-branch's namespaces can do nothing with them: the gate is shut. Whoever went through is ended before
-step 3 if it has not ended by then (`KillEscaped`): it lives in the session's pid namespace and in
-the branch's files. What it forked once it was in the branch's pid namespace is seen in step 3; what
-it forked before that has capabilities, which nobody else in the session's own has once the builder
-was ended, and init looks for such processes. If somebody went through and no branch came of it, or
-stayed outside, the host ends the session and all of its branches: somebody used the moment when the
-gate was open for another. An entrant that may have no more processes says so, and is ended with the
-branches that it was to make.
-
+The seccomp filter answers setns(2) with a question to init (`seccomp_notifier`). Init allows it to
+exactly one process, the first that asks after the host sent `AllowSetns`, with exactly the calls of
+the list in their order, and to the same one for the branches that follow. A session that keeps
+descriptors of its branch's namespaces can do nothing with them: setns is refused again. A process
+that entered is ended before step 3 if it has not ended by then (`KillEscaped`): it lives in the
+session's pid namespace and in the branch's files. What it forked once it was in the branch's pid
+namespace is seen in step 3; what it forked before that has capabilities, which no other process of
+the session's own pid namespace has once the builder was ended, and init looks for such processes.
+If a process entered and no branch came of it, or one stayed outside, the host ends the session and
+all of its branches: a process used the grant that was meant for another. An entrant that may have
+no more processes says so, and is ended with the branches that it was to make.
 
 A branch shares with its origin only what the origin had made before: open pipes and sockets, and
 memory mapped shared. A session that has some is not branched (`what_stays_shared`). Whether it
@@ -54,9 +52,10 @@ The kernel hides a pid namespace from those below it, not from those above, and 
 signal its branches: a copy of a process can only go down, the user namespaces of branches belong
 to the id that made them, and that id has every right over them. Neither another uid for each
 branch nor another builder changes that, as long as the entrant, which is the origin's process, is
-to be let in. To have the origin travel as well would make both siblings, and every fork one
+to be let in. Moving the origin as well would make both siblings, and every fork one
 namespace deeper, of 32 that there may be. So it is the filter that keeps an origin from its
-branches: each call that names another process by number is a question to init. See `gate`.
+branches: each call that names another process by number is a question to init. See
+`seccomp_notifier`.
 """
 
 import contextlib
@@ -183,8 +182,8 @@ def await_children() -> None:
             os.wait()
 
 
-def settle() -> None:
-    """In the grandchild: give up what entering the user namespace gave, and look at own files."""
+def drop_privileges() -> None:
+    """Give up, in the grandchild, what entering the user namespace gave; go to its own files."""
     os.setsid()
     sysapi.clear_capability_sets()
     sysapi.prctl(sysapi.PR_SET_DUMPABLE, 0)

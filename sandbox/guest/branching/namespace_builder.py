@@ -49,9 +49,8 @@ BecomeInit = Callable[[jail.JailContext, int], NoReturn]
 def serve(context: jail.JailContext, channel_fd: int, become_init: BecomeInit) -> NoReturn:
     """Make a branch for each `BuildNamespaces`, until the host closes the channel.
 
-    Called in a fork of init.
-
-    What fails is told on the control channel of the branch, and ends the builder.
+    Called in a fork of init. A step that fails is reported on the control channel of the branch,
+    and ends the builder.
     """
     try:
         _serve(context, channel_fd, become_init)
@@ -90,7 +89,7 @@ def _serve(context: jail.JailContext, channel_fd: int, become_init: BecomeInit) 
         if is_init:
             channel.close()
             os.close(home)
-            _settle_init(own, control_fd, template, user, made)
+            _finish_init(own, control_fd, template, user, made)
             for fd in (*sources, *own.directories, *made, user):
                 os.close(fd)
             become_init(own, control_fd)
@@ -99,10 +98,10 @@ def _serve(context: jail.JailContext, channel_fd: int, become_init: BecomeInit) 
         sysapi.setns(home, sysapi.CLONE_NEWNS)
 
 
-def _settle_init(
+def _finish_init(
     context: jail.JailContext, control_fd: int, template: bytes, user: int, made: Sequence[int]
 ) -> None:
-    """In the first process of a pid namespace: what is left to do. Ends it if something fails.
+    """Finish the jail of a branch init, in the first process of its pid namespace; exit on failure.
 
     Each page that is touched here is copied for each branch: what the builder could do, it did.
     """
@@ -125,7 +124,7 @@ def _settle_init(
 
 
 def say_why_not(channel: GuestChannel, error: JailError | OSError) -> None:
-    """Tell the host that there is no branch; and whether that is because they nest too deep."""
+    """Report to the host why there is no branch; `NESTING` if namespaces nest too deep."""
     if isinstance(error, JailError):
         channel.send(Failed(error.step, error.detail))
     else:
@@ -137,7 +136,7 @@ def say_why_not(channel: GuestChannel, error: JailError | OSError) -> None:
 def _furnish(context: jail.JailContext, sources: list[int]) -> None:
     """Enter the namespaces of the next branch and furnish them. Raises JailError."""
     with step("cgroups"):
-        # Before the file systems, whose pages are charged to the group of who writes them.
+        # Before the file systems, whose pages are charged to the group of their writer.
         jail.join_cgroups(context)
     with step("namespaces"):
         sysapi.unshare(_OF_EACH_BRANCH)

@@ -80,7 +80,7 @@ arg: Final = _Argument
 
 @dataclass(frozen=True)
 class Rule:
-    """`calls` answer `action` if every check in `when` holds; `why` is for whoever reads it."""
+    """`calls` answer `action` if every check in `when` holds; `why` is for the reader."""
 
     calls: str
     action: int
@@ -278,7 +278,7 @@ SHARED: Final = (
         "fork vfork execve execveat exit exit_group wait4 waitid getpid getppid getpgid getpgrp "
         "getsid setpgid setsid kill tkill tgkill pidfd_open pidfd_send_signal",
         ALLOW,
-        "subprocess and multiprocessing; the pid namespace bounds whom a signal can reach",
+        "subprocess and multiprocessing; the pid namespace bounds what a signal can reach",
     ),
     Rule("prctl", ALLOW, "reads or changes the caller alone", (arg(0).is_(*PRCTL_SELF),)),
     Rule(
@@ -296,7 +296,7 @@ SHARED: Final = (
     Rule(
         "prctl",
         refuse(EPERM),
-        "changes what this jail has settled",
+        "changes what this jail has fixed",
         (arg(0).is_(*PRCTL_POWERS),),
     ),
     Rule("prctl", refuse(EINVAL), "an option that no library needs"),
@@ -446,7 +446,7 @@ OWN_NAMESPACES: Final = (
         "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open setpriority "
         "sched_setaffinity",
         NOTIFY,
-        "branches can be numbered from above; init lets nobody but the session's own be touched",
+        "branches can be numbered from above; init allows only the session's own",
     ),
     Rule("fcntl", NOTIFY, "a signal by way of a descriptor", (arg(1).is_(F_SETOWN),)),
     Rule("fcntl", refuse(EPERM), "likewise; the number is in memory", (arg(1).is_(F_SETOWN_EX),)),
@@ -551,7 +551,7 @@ UNSCOPED_SIGNALS: Final = (
 )
 
 UNRULED_TRUNCATION: Final = (
-    Rule("truncate", refuse(EACCES), "would empty files that Landlock lets nobody write"),
+    Rule("truncate", refuse(EACCES), "would empty files that Landlock keeps read-only"),
     Rule("open", refuse(EACCES), "truncates without opening for writing", (arg(1).masked(*_CUTS),)),
     Rule(
         "openat", refuse(EACCES), "truncates without opening for writing", (arg(2).masked(*_CUTS),)
@@ -563,7 +563,7 @@ UNCOUNTED_MEMORY: Final = (
     Rule(
         "memfd_create",
         refuse(ENOSYS),
-        "no process maps such a file while it is filled: without a cgroup nobody counts it",
+        "no process maps such a file while it is filled: without a cgroup it is not counted",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The ordered steps from fork to no way back.
+"""Puts a session into its jail: the ordered steps from fork to no way back.
 
 Theory of operation
 ===================
@@ -6,12 +6,11 @@ Theory of operation
 A zygote is pid 1 of its own pid namespace, root of its own user namespace, and sees a read-only
 root (`root.py`). Every session is one fork of it.
 
-What a session needs and nobody can tell from another's is made ahead of need (`AHEAD_STEPS`): while
-the zygote waits for the next order, it stands in the namespaces of the next session, with their
-mounts and interfaces. They are made by root of the zygote's user namespace, which owns
-them. The session then enters a user namespace of its own, in which one id is mapped: even a guest
-that got all capabilities back *there* would own none of the mounts, interfaces or pid namespaces
-that hold it.
+What is the same for every session is prepared in advance (`AHEAD_STEPS`): while the zygote waits
+for the next `Spawn`, it is in the namespaces of the next session, with their mounts and interfaces.
+They are made by root of the zygote's user namespace, which owns them. The session then enters a
+user namespace of its own, in which one id is mapped: even a guest that got all capabilities back
+*there* would own none of the mounts, interfaces or pid namespaces that hold it.
 
 The fork is the session's init. It joins the cgroups, for pages and processes are charged
 to where they are made, and forks the session process at once: each page that a process touches
@@ -26,10 +25,10 @@ each step needs:
   refuse a caller without CAP_SYS_ADMIN. Landlock before seccomp, whose table has no landlock call.
 
 Then the session process reads back what the kernel says of it (`verify`), and only then says that
-it is ready. A step that fails raises JailError with its name; whoever takes it reports it and
+it is ready. A step that fails raises JailError with its name; the process reports it and
 exits. Nothing is skipped: the plan lists what must hold.
 
-Who kills whom: the end of the supervisor closes the zygote channel; the zygote exits; the kernel
+What kills what: the end of the supervisor closes the zygote channel; the zygote exits; the kernel
 kills every process of its pid namespace, all sessions with it. The end of a session is SIGKILL
 to its init, pid 1 of the session's pid namespace, with the same effect one level down.
 """
@@ -143,7 +142,8 @@ class JailContext:
     """A listing of this pid namespace for init; the guest's own /proc hides processes."""
 
 
-Step = Callable[[JailContext], None]
+Step = tuple[str, Callable[[JailContext], None]]
+"""The name of a step, and what applies it."""
 Holds = Callable[[], bool]
 Fact = tuple[str, Holds]
 """A layer, and what asks the kernel whether it holds for this process."""
@@ -189,7 +189,9 @@ def close_rule_fds(context: JailContext) -> None:
 class LayerStep(NamedTuple):
     layer: str
     """The plan's layer that this step belongs to; "-name" where that layer is not asked for."""
-    apply: Step
+    name: str
+    """What a failure of the step is reported as."""
+    apply: Callable[[JailContext], None]
 
     def applies_to(self, plan: JailPlan) -> bool:
         if self.layer.startswith("-"):
@@ -199,7 +201,7 @@ class LayerStep(NamedTuple):
 
 def steps_of(plan: JailPlan, rows: Sequence[LayerStep]) -> tuple[Step, ...]:
     """What `apply` does for `plan`, in order."""
-    return tuple(row.apply for row in rows if row.applies_to(plan))
+    return tuple((row.name, row.apply) for row in rows if row.applies_to(plan))
 
 
 def apply(steps: Sequence[Step], context: JailContext) -> None:
@@ -207,11 +209,10 @@ def apply(steps: Sequence[Step], context: JailContext) -> None:
 
     Raises JailError.
     """
-    for step in steps:
+    for name, apply_step in steps:
         try:
-            step(context)
+            apply_step(context)
         except (OSError, ValueError) as error:
-            name = step.__name__.strip("_").replace("_", " ")
             raise JailError(name, str(error)) from error
 
 
@@ -266,7 +267,7 @@ def _make_workspace(context: JailContext) -> None:
     os.mkdir(HOME, mode=0o700, dir_fd=context.directories[1])
 
 
-def _bring_loopback_up(_entry: JailContext) -> None:
+def _bring_loopback_up(_context: JailContext) -> None:
     sysapi.bring_loopback_up()
 
 
@@ -397,7 +398,7 @@ def _restrict_paths(context: JailContext) -> None:
         template.ruleset.restrict([landlock.PathRule(path, "rw") for path in writable])
 
 
-def _clear_capabilities(_entry: JailContext) -> None:
+def _clear_capabilities(_context: JailContext) -> None:
     sysapi.clear_capability_sets()
 
 
@@ -411,32 +412,32 @@ def _verify(context: JailContext) -> None:
 
 
 AHEAD_STEPS = (
-    LayerStep("", _make_namespaces),
-    LayerStep("mount_namespace", _make_workspace),
-    LayerStep("net_namespace", _bring_loopback_up),
+    LayerStep("", "make namespaces", _make_namespaces),
+    LayerStep("mount_namespace", "make workspace", _make_workspace),
+    LayerStep("net_namespace", "bring loopback up", _bring_loopback_up),
 )
-"""What the zygote does before the session is known. Whoever takes them closes what they opened."""
+"""What the zygote does before the session is known; `go_home` closes what they opened."""
 INIT_STEPS = (
-    LayerStep("", _change_ids),
-    LayerStep("capabilities", _clear_capabilities),
-    LayerStep("no_new_privs", _forbid_new_privileges),
-    LayerStep("not_dumpable", _become_undumpable),
-    LayerStep("seccomp", _filter_own_calls),
+    LayerStep("", "change ids", _change_ids),
+    LayerStep("capabilities", "clear capabilities", _clear_capabilities),
+    LayerStep("no_new_privs", "forbid new privileges", _forbid_new_privileges),
+    LayerStep("not_dumpable", "become undumpable", _become_undumpable),
+    LayerStep("seccomp", "filter own calls", _filter_own_calls),
 )
 """What binds init once it has forked the session process, whose steps need capabilities."""
 SESSION_STEPS = (
-    LayerStep("cgroup_namespace", _enter_cgroup_namespace),
-    LayerStep("pid_namespace", mount_proc),
-    LayerStep("mount_namespace", _own_workspace),
-    LayerStep("-mount_namespace", _open_workspace),
-    LayerStep("", _take_host_id),
-    LayerStep("user_namespace", _enter_user_namespace),
-    LayerStep("", _enter_workspace),
-    LayerStep("rlimits", _set_rlimits),
-    LayerStep("capabilities", _drop_capabilities),
-    LayerStep("no_new_privs", _forbid_new_privileges),
-    LayerStep("not_dumpable", _become_undumpable),
-    LayerStep("", _verify),
+    LayerStep("cgroup_namespace", "enter cgroup namespace", _enter_cgroup_namespace),
+    LayerStep("pid_namespace", "mount proc", mount_proc),
+    LayerStep("mount_namespace", "own workspace", _own_workspace),
+    LayerStep("-mount_namespace", "open workspace", _open_workspace),
+    LayerStep("", "take host id", _take_host_id),
+    LayerStep("user_namespace", "enter user namespace", _enter_user_namespace),
+    LayerStep("", "enter workspace", _enter_workspace),
+    LayerStep("rlimits", "set rlimits", _set_rlimits),
+    LayerStep("capabilities", "drop capabilities", _drop_capabilities),
+    LayerStep("no_new_privs", "forbid new privileges", _forbid_new_privileges),
+    LayerStep("not_dumpable", "become undumpable", _become_undumpable),
+    LayerStep("", "verify", _verify),
 )
 
 

@@ -1,4 +1,4 @@
-"""Path rules -> ruleset -> no way out: which files a session may open, and whom it may reach.
+"""Path rules -> ruleset -> no way out: what files a session may open, what processes reach.
 
 Landlock rules what opens, makes, moves and removes files. It does not rule what looks at them
 or changes their attributes: stat, chdir, readlink, chmod, chown, utime, setxattr, access, flock

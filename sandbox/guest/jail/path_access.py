@@ -1,4 +1,4 @@
-"""Ways for an unprivileged session to paths that only root can walk to.
+"""Makes paths below root-only directories reachable for a session without privileges.
 
 Without user namespaces a session of root's runs under an id of its own, which cannot enter a
 directory such as `/root`, where root's interpreter may be. In a mount namespace of the zygote's

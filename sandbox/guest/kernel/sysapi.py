@@ -114,9 +114,9 @@ def syscall(
 def fork() -> int:
     """`os.fork` without the functions that modules registered to be called in the child.
 
-    For a child that runs none of their code, and would pay for each page that they touch; see
-    `settle_fork` for one that comes to. Only in a process of one Python thread: then there is no
-    lock that another thread could hold.
+    For a child that runs none of their code, and would pay for each page that they touch;
+    `run_fork_hooks` makes up for it. Only in a process of one Python thread: then there is no lock
+    that another thread could hold.
     """
     pid: int = _fork()
     if pid < 0:
@@ -125,8 +125,8 @@ def fork() -> int:
     return pid
 
 
-def settle_fork() -> None:
-    """In a child of `fork`, do what it left out: the interpreter's and the modules' own parts."""
+def run_fork_hooks() -> None:
+    """Call, in a child of `fork`, what it left out: the hooks of the interpreter and of modules."""
     _before_fork()
     _after_fork_in_child()
 

@@ -1,9 +1,9 @@
-"""Which functions the first process of a session has to call because it is a fork.
+"""Runs the after-fork hooks that a session needs and skips the costly ones.
 
 A session is a fork of the zygote, where the standard library has registered functions too
 (`os.register_at_fork`). They make locks new that another thread could hold, of which the zygote
 has none, and touch 170 pages that each session would have to copy. What else they do, a session
-does itself (`settle`). Only if a preloaded package has registered one, all of them are called.
+does itself (`run_fork_hooks`). If a preloaded package has registered one, all are called.
 """
 
 import os
@@ -21,7 +21,7 @@ _foreign: list[str] = []
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Notice inside who registers functions for children of this process."""
+    """Record which modules register functions for children of this process meanwhile."""
     register = os.register_at_fork
 
     def notice(**functions: Callable[[], object]) -> None:
@@ -39,17 +39,17 @@ def watched() -> Iterator[None]:
         os.register_at_fork = register
 
 
-def settle() -> None:
-    """In a child of `sysapi.fork` that is the session from now on."""
+def run_fork_hooks() -> None:
+    """Run the hooks that a session needs, in the child of `sysapi.fork` that becomes one."""
     if _foreign:
-        sysapi.settle_fork()
+        sysapi.run_fork_hooks()
     else:
         random.seed()
     name_main_thread()
 
 
 def name_main_thread() -> None:
-    """Have `threading` know the kernel's number of the main thread, which a fork changes."""
+    """Give `threading` the kernel's number of the main thread, which a fork changes."""
     # CPython leaves the parent's number there, and no public name sets it.
     main = threading.main_thread()
     main._native_id = threading.get_native_id()  # type: ignore[attr-defined]

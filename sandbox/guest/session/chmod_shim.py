@@ -1,7 +1,7 @@
-"""Modes, owners and times of files, where the seccomp filter lets nobody set them.
+"""Emulates chmod, chown and utime where the seccomp filter refuses them.
 
 Where sessions share the uid of their user's other processes, Landlock would let a snippet change
-the modes of all that this user owns: the filter refuses those calls. But whatever copies or
+the modes of all that this user owns: the filter refuses those calls. But a function that copies or
 unpacks files sets modes and times at its end (shutil, zipfile, dbm). So for a file of the session's
 own such a call passes without an effect, as on a file system that has no modes (mount(8), `quiet`
 of vfat); for any other file it fails as before. This is a courtesy: the wall is the filter.

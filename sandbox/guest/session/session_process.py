@@ -140,7 +140,7 @@ class SessionProcess:
         """Begin a session in this process, heard on `guest_fd`."""
         self._channel = GuestChannel(guest_fd, "to_guest", TO_GUEST_CAP_BYTES)
         self._pid = os.getpid()
-        atfork.settle()
+        atfork.run_fork_hooks()
         _forget_temporary_directory()
         _reseed()
         set_handler(SIGINT, self._on_interrupt)
@@ -318,7 +318,7 @@ class SessionProcess:
 
     def _become_branch(self, channel_fd: int, stdout_fd: int, stderr_fd: int) -> None:
         """Be the session process of a branch, on a channel and streams of its own."""
-        branch.settle()
+        branch.drop_privileges()
         channel = GuestChannel(channel_fd, "to_guest", TO_GUEST_CAP_BYTES)
         channel.send(CopyReady(os.getpid()))
         os.dup2(stdout_fd, 1)
@@ -364,7 +364,7 @@ class SessionProcess:
         self._is_dormant = False
         # `random` reseeds itself in a forked child; this copy is the session as it was.
         chance = random.getstate()
-        sysapi.settle_fork()
+        sysapi.run_fork_hooks()
         atfork.name_main_thread()
         random.setstate(chance)
 

@@ -45,16 +45,19 @@ if TYPE_CHECKING:
     )
     from sandbox.outcome import (
         Artifact,
+        Attempt,
         Completed,
         Denial,
         Died,
         ErrorInfo,
+        HostCall,
         LimitExceeded,
         NameChange,
         Outcome,
         Raised,
         Refused,
         StreamCut,
+        ToolFailure,
         Truncated,
         Usage,
         exit_status,
@@ -80,8 +83,9 @@ _NAMES = {  # module: what users may import of it
     "sandbox.doctor.features": "FeatureReport LayerReport probe",
     "sandbox.policy.limits": "Limits",
     "sandbox.outcome": (
-        "Artifact Completed Denial Died ErrorInfo LimitExceeded NameChange Outcome Raised Refused"
-        " StreamCut Truncated Usage exit_status outcome_from_json outcome_to_json"
+        "Artifact Attempt Completed Denial Died ErrorInfo HostCall LimitExceeded NameChange Outcome"
+        " Raised Refused StreamCut ToolFailure Truncated Usage exit_status outcome_from_json"
+        " outcome_to_json"
     ),
     "sandbox.policy.policy": "ImportPolicy Mount Policy",
     "sandbox.protocol.messages": "Checked",
@@ -94,6 +98,7 @@ __all__ = [
     "ArtifactMade",
     "AsyncSandbox",
     "AsyncSession",
+    "Attempt",
     "BestOf",
     "BranchesTooDeep",
     "Checked",
@@ -113,6 +118,7 @@ __all__ = [
     "FileRefused",
     "Finished",
     "GuestFault",
+    "HostCall",
     "ImportPolicy",
     "LayerReport",
     "LayerUnavailable",
@@ -138,6 +144,7 @@ __all__ = [
     "Stderr",
     "Stdout",
     "StreamCut",
+    "ToolFailure",
     "Truncated",
     "Usage",
     "ZygoteDied",

@@ -3,10 +3,12 @@
 What the engine itself failed to do is an exception of `errors`, never an outcome.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter
 
+from sandbox.outcome_text import Part, as_on_a_terminal, fit
 from sandbox.protocol.plan import Tier
 
 
@@ -52,6 +54,12 @@ class Usage(_Record):
     """The most that lived at one time."""
     start_s: float = Field(default=0.0, ge=0)
     """From the call to the hand-over of the code: a worker made or taken, a copy made."""
+    host_s: float = Field(default=0.0, ge=0)
+    """Of the wall time, what host functions took: the snippet's clock stood still."""
+    requests: int = Field(default=0, ge=0)
+    """Requests and tunnels that the proxy let through."""
+    sent_bytes: int = Field(default=0, ge=0)
+    received_bytes: int = Field(default=0, ge=0)
 
 
 class Denial(_Record):
@@ -61,6 +69,54 @@ class Denial(_Record):
     tried: Text
     rule: Text
     hint: Text = ""
+    line: int = Field(default=0, ge=0)
+    """Of the snippet, as far as the guest says; 0 where no line is known."""
+    arguments: dict[Text, Text] = {}
+    """What was tried, decoded: such as path and mode, or family, address and port."""
+    allow_with: Text = ""
+    """The smallest change of policy that would allow it, as TOML; empty for none."""
+    sentence: Text = ""
+    """The same in one sentence for a model."""
+    count: int = Field(default=1, ge=1)
+    """How often; repetitions are counted, not listed."""
+
+
+class Attempt(_Record):
+    """Something that a snippet tried, whether it was allowed or refused.
+
+    Listed under `Policy(trace=True)` and by `cellblock run --explain`.
+    """
+
+    layer: Text
+    action: Text
+    """What kind: such as "import", "read", "write", "program", "connect", "signal"."""
+    tried: Text
+    arguments: dict[Text, Text] = {}
+    line: int = Field(default=0, ge=0)
+    is_allowed: bool
+    rule: Text = ""
+    allow_with: Text = ""
+    sentence: Text = ""
+    is_guests_word: bool = False
+    """Whether it was seen inside the interpreter, which a hostile snippet can disarm."""
+    count: int = Field(default=1, ge=1)
+
+
+class ToolFailure(_Record):
+    """What a host function raised, as the snippet was told."""
+
+    type: Text
+    message: Text
+
+
+class HostCall(_Record):
+    """One call of a host function by a snippet; exactly one of `result` and `error` counts."""
+
+    name: Text
+    arguments: dict[Text, JsonValue] = {}
+    result: JsonValue = None
+    error: ToolFailure | None = None
+    wall_s: float = Field(default=0.0, ge=0)
 
 
 class StreamCut(_Record):
@@ -105,6 +161,9 @@ class Ended(_Record):
     artifacts: tuple[Artifact, ...] = ()
     usage: Usage = Usage()
     denials: tuple[Denial, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    tool_calls: tuple[HostCall, ...] = ()
+    """Calls of host functions, in the order in which they began."""
     truncated: Truncated = Truncated()
     state: State = "kept"
     survives: bool = True
@@ -115,6 +174,14 @@ class Ended(_Record):
     tier: Tier
     layers: tuple[str, ...]
     """Names of the layers that held while the snippet ran."""
+
+    def for_model(self, *, max_chars: int = 8_000) -> str:
+        """Give the outcome as text for a model, in at most `max_chars` characters.
+
+        How it ended comes first, then the error with the snippet's own frames, the value, what
+        was printed and what was refused. Each part is cut in its middle, and says so.
+        """
+        return fit(_parts(self), max_chars)
 
 
 class Completed(Ended):
@@ -183,3 +250,51 @@ def outcome_to_json(outcome: Outcome) -> str:
 def outcome_from_json(data: str | bytes) -> Outcome:
     """The outcome in `data`. Raises ValueError when a field is missing, unknown or wrong."""
     return _ADAPTER.validate_json(data)
+
+
+# ---- as text ------------------------------------------------------------------------------------
+
+FILES_NAMED = 20
+DENIALS_NAMED = 10
+
+
+def _parts(outcome: Ended) -> Iterator[Part]:
+    yield Part("", _ending(outcome), 4)
+    if isinstance(outcome, Raised):
+        yield Part("", outcome.error.traceback.strip(), 4)
+    yield Part("value: ", outcome.text or "", 3)
+    yield Part("stdout:\n", as_on_a_terminal(outcome.stdout), 3)
+    yield Part("stderr:\n", as_on_a_terminal(outcome.stderr), 2)
+    shown = ", ".join("/".join(sorted(bundle)) for bundle in outcome.displays)
+    yield Part("displayed: ", shown, 1)
+    files = [f"{one.path} ({one.change})" for one in outcome.artifacts]
+    more = f" and {len(files) - FILES_NAMED} more" if len(files) > FILES_NAMED else ""
+    yield Part("files: ", ", ".join(files[:FILES_NAMED]) + more, 1)
+    refused = [
+        one.sentence or f"{one.tried}: refused by {one.layer} ({one.hint or one.rule})"
+        for one in outcome.denials
+    ]
+    more = f"\nand {len(refused) - DENIALS_NAMED} more" if len(refused) > DENIALS_NAMED else ""
+    yield Part("refused:\n", "\n".join(refused[:DENIALS_NAMED]) + more, 2)
+    if outcome.state != "kept":
+        yield Part("", STATES[outcome.state], 1)
+
+
+STATES = {
+    "rolled_back": "The variables are as they were before this snippet.",
+    "lost": "The variables are gone.",
+}
+
+
+def _ending(outcome: Ended) -> str:
+    if isinstance(outcome, Raised):
+        return f"raised {outcome.error.type}: {outcome.error.message}"
+    if isinstance(outcome, LimitExceeded):
+        return f"ended: {outcome.limit} is limited to {outcome.allowed:g}"
+    if isinstance(outcome, Died):
+        how = outcome.signal or f"exit code {outcome.exit_code}"
+        return f"the process died: {how}"
+    if isinstance(outcome, Refused):
+        where = f" (line {outcome.line})" if outcome.line else ""
+        return f"refused before it ran{where}: {outcome.reason}"
+    return "completed"

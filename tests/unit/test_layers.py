@@ -23,7 +23,7 @@ HOST_ORDER = (
     ("sandbox.errors",),
     ("sandbox.protocol.*",),
     ("sandbox.policy.settings", "sandbox.policy.presets", "sandbox.doctor.remedies"),
-    ("sandbox.network.*",),
+    ("sandbox.network.*", "sandbox.outcome_text"),
     (
         "sandbox.policy.limits",
         "sandbox.policy.policy",

@@ -45,11 +45,6 @@ from runner.models.port import (
 from runner.tools.port import Tool
 from runner.transcript import Entry, Instruction, ToolCall, ToolResult, Turn, Usage
 
-ALIASES = {
-    name: "code_interpreter"
-    for name in ("python", "execute_python", "run_python", "python_interpreter", "code-interpreter")
-}
-"""Names that models call the interpreter by whatever they were told."""
 ROUNDS, WALL_S = 24, 600.0
 CALLS_A_TURN = 32
 
@@ -175,6 +170,7 @@ class Loop:
         self._profile = profile or Profile()
         self._request = request
         self._tools = {tool.spec.name: tool for tool in tools}
+        self._aliases = {alias: tool.spec.name for tool in tools for alias in tool.aliases}
         self._client_tools = frozenset(tool.name for tool in client_tools)
         self._specs = (*(tool.spec for tool in tools), *client_tools)
         self._budget = budget or Budget()
@@ -339,8 +335,9 @@ class Loop:
         if call is None:
             if len(draft.calls) >= CALLS_A_TURN:
                 return
-            name = ALIASES.get(event.name, event.name) if event.name not in self._tools else ""
-            call = _CallDraft(self._unique(event.id), name or event.name)
+            is_known = event.name in self._tools or event.name in self._client_tools
+            name = event.name if is_known else self._aliases.get(event.name, event.name)
+            call = _CallDraft(self._unique(event.id), name)
             draft.calls.append(call)
             draft.by_index[event.index] = call
             yield CallBegan(call.id, call.name)

@@ -18,6 +18,7 @@ from runner.server.http.metrics import Metrics
 from runner.server.http.middleware import RequestMiddleware
 from runner.server.http.replies import error_reply, json_reply
 from runner.server.live.containers import Containers
+from runner.server.live.session_slots import SessionSlots
 from runner.server.live.session_table import SessionTable
 from runner.server.routes import (
     chat_routes,
@@ -64,17 +65,16 @@ def open_services(
     # Last of what can fail: it holds a lock.
     storage = Storage(server.data_path)
     files, kept = FileStore(storage), ContainerStore(storage)
+    slots = SessionSlots(server.max_sessions)
     containers = Containers(
         box,
+        slots,
         files,
         kept,
-        max_sessions=server.max_sessions,
-        others=lambda: table.count,
         idle_minutes=server.idle_minutes,
         file_bytes=server.file_bytes,
         retention_s=server.retention_days * DAY_S,
     )
-    table = SessionTable(box, idle_s=server.idle_minutes * 60, make_room=containers.give_way)
     return Services(
         config=config,
         directory=directory or Directory(config.models),
@@ -87,7 +87,8 @@ def open_services(
         containers=containers,
         accounts=Accounts(config.keys),
         web_tools=web_tools,
-        sessions=table,
+        slots=slots,
+        sessions=SessionTable(box, slots, idle_s=server.idle_minutes * 60),
         metrics=Metrics(),
     )
 

@@ -17,6 +17,7 @@ from runner.server.http.metrics import Metrics
 from runner.server.http.streaming import Streams
 from runner.server.live.background import BackgroundRuns
 from runner.server.live.containers import Containers, Lease
+from runner.server.live.session_slots import SessionSlots
 from runner.server.live.session_table import SessionTable
 from runner.server.store.container_store import ContainerStore
 from runner.server.store.conversation_store import ConversationStore
@@ -46,6 +47,7 @@ class Services:
     container_store: ContainerStore
     containers: Containers
     accounts: Accounts
+    slots: SessionSlots
     sessions: SessionTable
     web_tools: WebTools = field(default_factory=WebTools)
     metrics: Metrics = field(default_factory=Metrics)

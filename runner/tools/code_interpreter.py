@@ -26,7 +26,10 @@ from sandbox import (
 )
 
 NAME = "code_interpreter"
-ALIASES = frozenset({NAME, "python", "execute_python", "run_python", "python_interpreter"})
+ALIASES = frozenset(
+    {"python", "execute_python", "run_python", "python_interpreter", "code-interpreter"}
+)
+"""Names that models call the interpreter by, whatever its description says."""
 SHOWN_CHARS = 8_000
 IMAGES_KEPT = 16
 PATHS_TOLD = 50
@@ -97,6 +100,10 @@ class CodeInterpreter:
         return SPEC.model_copy(
             update={"description": f"{DESCRIPTION} Files that are there: {names}{more}."}
         )
+
+    @property
+    def aliases(self) -> frozenset[str]:
+        return ALIASES
 
     @property
     def container_id(self) -> str:

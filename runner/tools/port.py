@@ -18,6 +18,11 @@ class Tool(Protocol):
         """How the tool is described to the model."""
         ...
 
+    @property
+    def aliases(self) -> frozenset[str]:
+        """Other names by which models call the tool."""
+        ...
+
     async def run(self, call: ToolCall) -> ToolResult:
         """Do what `call` asks. Cancelling stops the work at once and leaves nothing running."""
         ...

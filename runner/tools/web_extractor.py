@@ -59,6 +59,10 @@ class WebExtractor:
     def spec(self) -> ToolSpec:
         return SPEC
 
+    @property
+    def aliases(self) -> frozenset[str]:
+        return frozenset()
+
     async def run(self, call: ToolCall) -> ToolResult:
         urls, goal, problem = asked(call.arguments)
         if problem:

@@ -37,6 +37,10 @@ class WebSearch:
     def spec(self) -> ToolSpec:
         return SPEC
 
+    @property
+    def aliases(self) -> frozenset[str]:
+        return frozenset()
+
     async def run(self, call: ToolCall) -> ToolResult:
         found = read(call.arguments, main="query")
         query = found.values.get("query")

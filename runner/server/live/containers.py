@@ -5,7 +5,7 @@ A container is a record with files in the store; while it is used it is also in 
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from runner.dialects.parsed_request import ContainerRequest, InlineFile
 from runner.errors import RequestError, StorageError
@@ -18,6 +18,7 @@ from runner.server.live.memory_limit import (
     memory_limits,
     memory_name,
 )
+from runner.server.live.session_slots import SessionSlots
 from runner.server.store.blobs import BlobWriter
 from runner.server.store.container_store import ContainerStore
 from runner.server.store.file_store import FileStore
@@ -30,38 +31,32 @@ from sandbox import Artifact, AsyncSandbox, AsyncSession, FileRefused, Limits
 
 LOG = logging.getLogger("cellblock.server")
 EXPIRED = "Container is expired."
-SPARE_SESSIONS = 4
-"""Of the engine's sessions so many are never held by idle containers."""
 
 
 class Containers:
-    """Containers over one sandbox with room for `max_sessions`; some are left to others, and more
-    when `others` says that more are taken. When no more can be had, the longest idle one gives
-    way to the next. `retention_s` is how long an expired one keeps its files.
+    """Containers over one sandbox. `slots` says when one may have a session, and which idle one
+    gives way to the next. `retention_s` is how long an expired one keeps its files.
     """
 
     def __init__(
         self,
         box: AsyncSandbox,
+        slots: SessionSlots,
         files: FileStore,
         store: ContainerStore,
         *,
-        max_sessions: int = 64,
-        others: Callable[[], int] = lambda: 0,
         idle_minutes: int = 20,
         file_bytes: int = 100 * 1024 * 1024,
         retention_s: int = 30 * 24 * 3600,
     ) -> None:
         self._box = box
+        self._slots = slots
         self._files = files
         self._store = store
-        self._max_sessions = max_sessions
-        self._others = others
         self._idle_minutes = idle_minutes
         self._file_bytes = file_bytes
         self._retention_s = retention_s
         self._lives: dict[str, LiveContainer] = {}
-        self._changed = asyncio.Condition()
 
     # ---- for clients ----------------------------------------------------------------------------
 
@@ -210,6 +205,7 @@ class Containers:
         if live is None:
             live = LiveContainer(
                 self._box,
+                self._slots,
                 self._store,
                 row,
                 account,
@@ -251,9 +247,8 @@ class Containers:
         elif live.is_idle:
             self._lives.pop(live.row.id, None)
             await live.end()
-        await self.give_way()
-        async with self._changed:
-            self._changed.notify_all()
+        await self._slots.give_way()
+        self._slots.changed()
 
     # ---- inside ---------------------------------------------------------------------------------
 
@@ -315,45 +310,6 @@ class Containers:
         await self.use(row.owner, row.id)
         return file
 
-    async def make_room(self, asking: LiveContainer) -> None:
-        """Wait until `asking` may take a session; from then on it counts as one that has."""
-        per_owner = asking.account.settings.sessions
-        async with self._changed:
-            while True:
-                holding = self._holding()
-                own = [one for one in holding if one.row.owner == asking.row.owner]
-                is_own = len(own) >= per_owner
-                crowd, most = (own, per_owner) if is_own else (holding, max(self._most(), 1))
-                if len(crowd) < most:
-                    # Taking one takes time, in which others ask too.
-                    asking.is_taking = True
-                    return
-                if not await _end_idle(crowd):
-                    await self._changed.wait()
-
-    async def give_way(self) -> None:
-        """End idle sessions that keep others from having theirs."""
-        async with self._changed:
-            while len(holding := self._holding()) > self._most():
-                if not await _end_idle(holding):
-                    return
-
-    def _holding(self) -> list[LiveContainer]:
-        return [one for one in self._lives.values() if one.has_session or one.is_taking]
-
-    def _most(self) -> int:
-        """Sessions that idle containers may hold together."""
-        spare = min(SPARE_SESSIONS, self._max_sessions - 1)
-        return self._max_sessions - max(spare, self._others())
-
-
-async def _end_idle(crowd: Sequence[LiveContainer]) -> bool:
-    """End the session that was idle for longest; whether there was one."""
-    idle = [one for one in crowd if one.is_idle]
-    if idle:
-        await min(idle, key=lambda one: one.active_at).end()
-    return bool(idle)
-
 
 class Lease:
     """A request's hold on a container, which does not expire while it is held."""
@@ -392,7 +348,7 @@ class Lease:
 
     async def session(self) -> tuple[AsyncSession, str]:
         """The live session, and what to tell the model when it is not the one of before."""
-        session, lost = await self._live.open(lambda: self._containers.make_room(self._live))
+        session, lost = await self._live.open()
         words, self._words = self._words or lost, ""
         return session, words
 

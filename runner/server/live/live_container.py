@@ -8,11 +8,12 @@ the model learns of it. Nothing is written for a container in which no code ever
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from runner.dialects.parsed_request import InlineFile
 from runner.errors import RequestError
 from runner.server.accounts import Account
+from runner.server.live.session_slots import SessionSlots, Slot
 from runner.server.store.container_store import ContainerStore
 from runner.server.store.records import ContainerFile, ContainerRow, StoredFile
 from runner.server.store.storage import now_s
@@ -35,6 +36,7 @@ class LiveContainer:
     def __init__(
         self,
         box: AsyncSandbox,
+        slots: SessionSlots,
         store: ContainerStore,
         row: ContainerRow,
         account: Account,
@@ -44,6 +46,8 @@ class LiveContainer:
         file_bytes: int,
     ) -> None:
         self._box = box
+        self._slots = slots
+        self._slot: Slot | None = None
         self._store = store
         self._keeps = keeps
         self._file_bytes = file_bytes
@@ -56,8 +60,6 @@ class LiveContainer:
         self.wanted: list[StoredFile | InlineFile] = []
         """Files of requests that go into it before the next snippet."""
         self.holders = 0
-        self.is_taking = False
-        """Whether it is about to have a session."""
         self.active_at = time.monotonic()
 
     @property
@@ -79,11 +81,10 @@ class LiveContainer:
         update = {"last_active_at": now_s(), "has_run": self.row.has_run or has_run}
         self.row = self.row.model_copy(update=update)
 
-    async def open(self, make_room: Callable[[], Awaitable[None]]) -> tuple[AsyncSession, str]:
+    async def open(self) -> tuple[AsyncSession, str]:
         """The session, and what to tell the model of a new one.
 
-        `make_room` is awaited before a session is taken. Raises RequestError, StorageError,
-        SandboxError.
+        Raises RequestError, StorageError, SandboxError.
         """
         async with self._opening:
             if self.is_deleted:
@@ -92,12 +93,14 @@ class LiveContainer:
             if not self.has_variables:
                 await self.end()
             if self._session is None:
-                await make_room()
                 words = LOST if self.row.has_run else ""
+                slot = await self._slots.for_container(self.account, self)
                 try:
                     self._session, refused = await self._filled()
-                finally:
-                    self.is_taking = False
+                except BaseException:
+                    self._slots.release(slot)
+                    raise
+                self._slot = slot
                 if refused:
                     words = f"{words} Not put back, for want of room: {', '.join(refused)}."
             await self._take_wanted(self._session)
@@ -106,8 +109,13 @@ class LiveContainer:
     async def end(self) -> None:
         """End the session, and the snippet that runs in it."""
         session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        slot, self._slot = self._slot, None
+        try:
+            if session is not None:
+                await session.close()
+        finally:
+            if slot is not None:
+                self._slots.release(slot)
 
     async def put(self, file: ContainerFile) -> None:
         """Show a kept file to the session, if there is one. Raises FileRefused, StorageError."""

@@ -1,19 +1,20 @@
 """Sessions that clients hold over REST, by id."""
 
 import time
-from collections.abc import Awaitable, Callable
 
 from runner.errors import RequestError
 from runner.server.accounts import Account
+from runner.server.live.session_slots import SessionSlots, Slot
 from runner.server.store.ids import new_id
 from sandbox import AsyncSandbox, AsyncSession
 
 
 class Held:
-    """A session and whose it is."""
+    """A session, its owner and its slot."""
 
-    def __init__(self, session_id: str, owner: str, session: AsyncSession) -> None:
+    def __init__(self, session_id: str, owner: str, session: AsyncSession, slot: Slot) -> None:
         self.id = session_id
+        self.slot = slot
         self.owner = owner
         self.session = session
         self.created_at = int(time.time())
@@ -33,35 +34,25 @@ class Held:
 
 
 class SessionTable:
-    """Sessions by id, for as long as they are used. `make_room` is awaited before one is taken."""
+    """Sessions by id, for as long as they are used."""
 
-    def __init__(
-        self, box: AsyncSandbox, *, idle_s: float, make_room: Callable[[], Awaitable[None]]
-    ) -> None:
+    def __init__(self, box: AsyncSandbox, slots: SessionSlots, *, idle_s: float) -> None:
         self._box = box
+        self._slots = slots
         self._idle_s = idle_s
-        self._make_room = make_room
         self._held: dict[str, Held] = {}
-        self._opening: dict[str, int] = {}
 
     async def open(self, account: Account) -> Held:
         """A new session. Raises RequestError, SandboxError."""
-        owner, most = account.owner, account.settings.sessions
-        if len(self.of(owner)) + self._opening.get(owner, 0) >= most:
-            raise RequestError("concurrency", f"This key may have {most} sessions at once.")
-        self._opening[owner] = self._opening.get(owner, 0) + 1
+        slot = await self._slots.for_session(account)
         try:
-            await self._make_room()
-            held = Held(new_id("sess"), owner, await self._box.session())
-        finally:
-            self._opening[owner] -= 1
+            session = await self._box.session()
+        except BaseException:
+            self._slots.release(slot)
+            raise
+        held = Held(new_id("sess"), account.owner, session, slot)
         self._held[held.id] = held
         return held
-
-    @property
-    def count(self) -> int:
-        """Sessions of all owners, those that are being opened too."""
-        return len(self._held) + sum(self._opening.values())
 
     def of(self, owner: str) -> list[Held]:
         """The owner's sessions, oldest first."""
@@ -78,7 +69,10 @@ class SessionTable:
     async def end(self, held: Held) -> None:
         """Close the session and forget it."""
         self._held.pop(held.id, None)
-        await held.session.close()
+        try:
+            await held.session.close()
+        finally:
+            self._slots.release(held.slot)
 
     async def sweep(self) -> None:
         """End sessions that were idle for too long."""

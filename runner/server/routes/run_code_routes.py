@@ -34,5 +34,6 @@ async def run_code_route(request: Request, services: TheServices, account: TheAc
         place = ".".join(map(str, first["loc"])) or "body"
         raise RequestError("invalid", f"{place}: {first['msg']}.", param=place) from None
     with account.request():
-        answer = await run_code(services.box, wanted)
+        async with services.slots.for_run(account):
+            answer = await run_code(services.box, wanted)
     return Response(answer.model_dump_json(), media_type="application/json")

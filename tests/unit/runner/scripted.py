@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 from runner.events import ReasoningDelta, TextDelta
 from runner.models.port import CallDelta, ModelEvent, ModelRequest, ToolSpec, TurnEnded, UsageSeen
+from runner.tools.code_interpreter import ALIASES
 from runner.transcript import CodeRun, ToolCall, ToolResult, Turn, Usage
 
 Step = ModelEvent | Exception | asyncio.Event
@@ -61,6 +62,10 @@ class ScriptedTool:
     @property
     def spec(self) -> ToolSpec:
         return ToolSpec(name=self.name, description="Runs code.", parameters={"type": "object"})
+
+    @property
+    def aliases(self) -> frozenset[str]:
+        return ALIASES
 
     async def run(self, call: ToolCall) -> ToolResult:
         code = json.loads(call.arguments)["code"]

@@ -260,3 +260,11 @@ async def test_arguments_arrive_piece_by_piece():
     pieces = [event.piece for event in events if isinstance(event, ArgumentsDelta)]
     assert "".join(pieces) == '{"code": "6*7"}'
     assert [event.tool for event in events if isinstance(event, CallBegan)] == ["code_interpreter"]
+
+
+async def test_a_function_of_the_client_is_never_taken_for_another_name_of_a_tool():
+    model = ScriptedModel([CallDelta(0, '{"code":"1"}', id="f1", name="python"), CALLED])
+    spec = ToolSpec(name="python", description="", parameters={})
+    interpreter = ScriptedTool()
+    last = await ended(Loop(model, request(), [interpreter], client_tools=[spec]))
+    assert (last.ending, interpreter.ran) == ("client_calls", [])

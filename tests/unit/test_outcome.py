@@ -139,6 +139,8 @@ def test_an_outcome_has_every_shared_field():
         "artifacts",
         "usage",
         "denials",
+        "attempts",
+        "tool_calls",
         "truncated",
         "state",
         "survives",

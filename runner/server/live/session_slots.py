@@ -99,7 +99,9 @@ class SessionSlots:
             if len(own) >= most:
                 crowd = own
                 stays = all(one.kind == "session" for one in own)
-            elif slot.kind == "container" and len(held := self._containers()) >= self._share():
+            elif slot.kind == "container" and len(held := self._containers()) >= max(
+                self._share(), 1
+            ):
                 crowd, stays = held, False
             else:
                 # No wait between the look and this: the count is right.
@@ -116,10 +118,10 @@ class SessionSlots:
         return [slot for slot in self._slots if slot.kind == "container"]
 
     def _share(self) -> int:
-        """Sessions that containers may hold together; always one."""
+        """Sessions that containers may hold together."""
         others = len(self._slots) - len(self._containers())
         spare = min(SPARE_SESSIONS, self._max_sessions - 1)
-        return max(self._max_sessions - max(spare, others), 1)
+        return self._max_sessions - max(spare, others)
 
 
 async def _end_idlest(crowd: Iterable[Slot]) -> bool:

@@ -95,6 +95,9 @@ async def test_containers_leave_room_for_other_sessions():
     for _ in range(SPARE_SESSIONS + 1):
         await slots.for_session(one)
     assert [one.slot is None for one in containers] == [True, True, False]
+    await slots.for_session(one)
+    assert [one.slot is None for one in containers] == [True, True, True]
+    assert (await held(slots, one, idle=False)).slot is not None
 
 
 async def test_a_container_that_becomes_idle_wakes_those_that_wait():

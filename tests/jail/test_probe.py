@@ -48,7 +48,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 FILTERED = f"""
 import os, sys
 sys.path.append({PACKAGES!r})
-from sandbox.guest import seccomp
+from sandbox.guest.jail import seccomp
 seccomp.install(bytes.fromhex(sys.argv[1]))
 os.execv(sys.argv[2], sys.argv[2:])
 """

@@ -6,7 +6,7 @@ left, right = socket.socketpair()
 left.setblocking(False)
 
 
-def note_copy():
+def park():
     for number in range(5000):
         fd = os.memfd_create(f"parked{number}")
         try:

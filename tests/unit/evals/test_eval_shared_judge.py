@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from runner.evals.grading import bench as module
+from runner.evals.grading import shared_judge as module
 from runner.evals.grading.shared_judge import Said, SharedJudge, Silence, TestPlan
 from sandbox import AsyncSandbox, SessionLost
 

@@ -1,0 +1,98 @@
+"""Forks copies of the session process that wait until they are needed.
+
+A copy is a grandchild whose parent has exited, so init adopts it. As a child it would make
+`os.wait()` in a snippet wait for it.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import sys
+
+from sandbox.guest.kernel import sysapi
+from sandbox.guest.kernel.guest_channel import GuestChannel
+from sandbox.protocol.messages import TO_GUEST_CAP_BYTES, CopyResult, copy_ready_frame
+
+_first_interpreter = ctypes.pythonapi.PyInterpreterState_Head
+_first_interpreter.restype = ctypes.c_void_p
+_next_interpreter = ctypes.pythonapi.PyInterpreterState_Next
+_next_interpreter.argtypes = [ctypes.c_void_p]
+_next_interpreter.restype = ctypes.c_void_p
+
+
+def obstacle() -> str:
+    """Name what keeps a fork of this process from being faithful; empty if nothing does."""
+    # Threads of native pools have no Python frame, and re-create themselves after a fork.
+    if len(sys._current_frames()) > 1:
+        return "the session has live Python threads"
+    if _has_other_interpreters():
+        return "the session has live sub-interpreters"
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return ""
+    return "the session has a child process of its own"
+
+
+def fork_copy(fd: int) -> bool:
+    """Fork a copy that waits on channel `fd`. True in the copy, False in the original.
+
+    Raises OSError if no process could be made for it.
+    """
+    try:
+        middle = sysapi.fork()
+    except OSError:
+        os.close(fd)
+        raise
+    if middle:
+        os.close(fd)
+        _pid, status = os.waitpid(middle, 0)
+        if status:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return False
+    _announce(fd)
+    return True
+
+
+def report_refusal(fd: int, refusal: str) -> None:
+    """Report on the channel `fd` of a copy that there is none: a killed snippet cannot say it."""
+    channel = GuestChannel(fd, "to_guest", TO_GUEST_CAP_BYTES)
+    with contextlib.suppress(ConnectionError):
+        channel.send(CopyResult("", refusal))
+    channel.close()
+
+
+def private_bytes() -> int:
+    """Measure the memory that this process shares with no other. Source: smaps_rollup, proc(5)."""
+    private = 0
+    with open("/proc/self/smaps_rollup", "rb") as stream:
+        for line in stream:
+            if line.startswith(b"Private_"):
+                private += int(line.split()[1]) * 1024
+    return private
+
+
+def _announce(fd: int) -> None:
+    """Fork and return in the child, the copy; the parent announces it on channel `fd` and exits.
+
+    The parent is waited for: a snippet that dies at once finds the copy announced, however late
+    the copy itself gets to run. So it does as little as can be, on pages that it need not copy.
+    """
+    try:
+        copy = sysapi.fork()
+        if copy:
+            os.write(fd, copy_ready_frame(copy))
+    except OSError:
+        os._exit(1)
+    if copy:
+        os._exit(0)
+
+
+def _has_other_interpreters() -> bool:
+    """Find out whether this process has more than its main interpreter, made by any means.
+
+    A fork made here would wait for ever for locks of theirs. Source: the C API, where interpreter
+    states are a list.
+    """
+    return bool(_next_interpreter(_first_interpreter()))

@@ -1,5 +1,8 @@
 """Verdicts as rewards: 1.0 for a pass, 0.0 for anything else that a completion did.
 
+A completion is what a model wrote, with its sentences, fences and thoughts, or the bare program
+(see `samples/answers`).
+
 What says nothing about a completion (the machine failed, the budget was spent before its turn)
 is not a number: drop it, or draw again. Equal completions get equal rewards: chance is fixed,
 limits are CPU time, and the order of a batch does not matter.
@@ -88,12 +91,17 @@ class Reward:
         if len(completions) != len(tasks):
             raise BadInput("", f"there are {len(completions)} completions and {len(tasks)} tasks")
         work = [
-            (self._task(task, number), _sample(completion, number))
+            self._work(self._task(task, number), completion, number)
             for number, (completion, task) in enumerate(zip(completions, tasks, strict=True))
         ]
-        for task, sample in work:
-            self._suite.trial(task, sample)
         return self._runner.run(self._grade(work))
+
+    def _work(self, task: Task, completion: str, number: int) -> tuple[Task, Sample]:
+        """A task and its sample. Raises BadInput."""
+        fields = self._suite.answer(task, completion)
+        sample = Sample(number, task.task_id, Row("completions", number + 1, fields))
+        self._suite.trial(task, sample)
+        return task, sample
 
     def _task(self, given: TaskGiven, number: int) -> Task:
         if isinstance(given, str):
@@ -137,10 +145,6 @@ def reward(
     """The reward of each completion for the task at its place, with an engine of its own."""
     with Reward(suite, data=data, timeout_s=timeout_s, budget_s=budget_s, jobs=jobs) as function:
         return function(completions, tasks)
-
-
-def _sample(completion: str, number: int) -> Sample:
-    return Sample(number, str(number), Row("completions", number + 1, {"completion": completion}))
 
 
 def _reward(verdict: Verdict | None) -> float:

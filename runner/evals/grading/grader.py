@@ -85,7 +85,7 @@ from sandbox import (
 )
 
 GUEST = "runner.evals.guest"
-PARTS = ("codec", "candidate", "compare", "tests", "judge", "replay")
+PARTS = ("codec", "candidate", "compare", "tests", "literals", "compiled", "judge", "replay")
 WARMUP = f"{GUEST}.warmup"
 """Loads the parts, and uses them so that sessions find them adapted."""
 PRELOAD = (
@@ -347,14 +347,14 @@ class Grader:
         return await asyncio.shield(known)
 
     async def _compute(self, reference: Reference) -> dict[str, Json]:
-        given = json.dumps([reference.source, reference.entry, reference.groups])
+        given = json.dumps([reference.source, reference.entry, reference.groups, reference.rule])
         outcome = await self._box.run(
             self._start + REFERENCE.format(given=given, cap=REFERENCE_CAP_BYTES),
             limits=Limits(cpu_s=120.0, wall_s=300.0),
         )
         if not isinstance(outcome, Completed):
             raise GradingFailed(f"the reference solution did not run: {ending(outcome)}")
-        values: dict[str, list[Json]] = json.loads(outcome.stdout)
+        values: dict[str, list[Json]] = json.loads(outcome.stdout)["values"]
         groups: dict[str, Json] = {
             name: [
                 [args, value]

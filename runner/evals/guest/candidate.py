@@ -4,6 +4,7 @@ Hostile from the first line of the candidate on, and everything said here with i
 two ends of its pipes, the standard descriptors, and no copy of any test that the judge keeps.
 """
 
+import io
 import json
 import os
 import random
@@ -61,6 +62,13 @@ class Gone(Exception):
     """The other end of a pipe was closed, or spoke no sense."""
 
 
+def write_all(fd: int, data: bytes) -> None:
+    """Write `data` to `fd`, whatever a single write takes of it."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(fd, left) :]
+
+
 class Pipes:
     """Frames of JSON in and out, over two descriptors."""
 
@@ -70,10 +78,8 @@ class Pipes:
 
     def send(self, message: Any) -> None:
         body = json.dumps(message).encode()
-        data = memoryview(HEADER.pack(len(body)) + body)
         try:
-            while data:
-                data = data[os.write(self.writer, data) :]
+            write_all(self.writer, HEADER.pack(len(body)) + body)
         except OSError as error:
             raise Gone(str(error)) from None
 
@@ -129,6 +135,23 @@ def _silence() -> None:
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)
     os.close(nothing)
+    sys.stdin = Unreadable()
+
+
+class Unreadable(io.StringIO):
+    """A standard input that cannot be read, as the reference harnesses give candidates."""
+
+    def read(self, *_args: Any) -> str:
+        raise OSError
+
+    def readline(self, *_args: Any) -> str:  # type: ignore[override]
+        raise OSError
+
+    def readlines(self, *_args: Any) -> list[str]:  # type: ignore[override]
+        raise OSError
+
+    def readable(self) -> bool:
+        return False
 
 
 def _close(fd: int) -> None:
@@ -157,7 +180,6 @@ class Arena:
             "names": lambda: [name for name in self.names if type(name) is str],
             "global": lambda name: self.names[name],
             "call": lambda target, args, kwargs: target(*args, **kwargs),
-            "eval": lambda text: eval(compile(text, FILE, "eval"), self.names),
             "getattr": getattr,
             "setattr": setattr,
             "getitem": lambda target, key: target[key],
@@ -221,9 +243,7 @@ class Arena:
             reply = ["raised", *describe(error)]
         if os.getpid() != self._pid:
             os._exit(0)  # A child of the candidate's has nothing to say.
-        data = memoryview(json.dumps(reply).encode() + b"\n")
-        while data:
-            data = data[os.write(told, data) :]
+        write_all(told, json.dumps(reply).encode() + b"\n")
         return reply
 
     def _reply(self, what: str, *arguments: Any) -> list[Any]:
@@ -261,29 +281,13 @@ class Arena:
 
     def _context(self, context: str, solution: str) -> dict[str, Any]:
         """Run a solution in a context that brings its own tests, then one that must not pass."""
-        names: dict[str, Any] = {"__name__": MODULE}
-        exec(compile(context, "<context>", "exec", dont_inherit=True), names)
-
-        compare = names.get("exec_test")
-        if callable(compare):
-
-            def guarded(result: Any, *rest: Any) -> Any:
-                _require_no_own_equality(result)
-                return compare(result, *rest)
-
-            names["exec_test"] = guarded
-
-        def test(code: str) -> None:
-            names["test_execution"](code)
-            if "test_string" in names:
-                names["test_string"](code)
-
+        test = test_of(context)
         test(solution)
-        try:
-            test("result = object()")
-        except Exception:  # noqa: BLE001
-            return {"canary": "failed"}
-        return {"canary": "passed"}
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        if pyplot is not None:
+            # A solution leaves its figure open, and the next one is looked for in it.
+            pyplot.close("all")
+        return {"canary": canary_in(test)}
 
     def _unittest(self, source: str, classes: list[str]) -> dict[str, Any]:
         changed = _changed_tools()
@@ -345,6 +349,37 @@ class Arena:
         except (NotPlain, RecursionError):
             is_short = False
         self._pipes.send(["held", *where, name, *(operands if is_short else ())])
+
+
+def test_of(context: str) -> Callable[[str], None]:
+    """The test that a context brings along: raises if a solution is wrong."""
+    names: dict[str, Any] = {"__name__": MODULE}
+    exec(compile(context, "<context>", "exec", dont_inherit=True), names)
+
+    compare = names.get("exec_test")
+    if callable(compare):
+
+        def guarded(result: Any, *rest: Any) -> Any:
+            _require_no_own_equality(result)
+            return compare(result, *rest)
+
+        names["exec_test"] = guarded
+
+    def test(code: str) -> None:
+        names["test_execution"](code)
+        if "test_string" in names:
+            names["test_string"](code)
+
+    return test
+
+
+def canary_in(test: Callable[[str], None]) -> str:
+    """What becomes of a solution that is wrong for every task."""
+    try:
+        test("result = object()")
+    except Exception:  # noqa: BLE001
+        return "failed"
+    return "passed"
 
 
 def _require_no_own_equality(value: Any, depth: int = 0) -> None:

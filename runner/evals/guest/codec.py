@@ -6,6 +6,7 @@ What arrives is of an exact built-in type, whatever class it had: an overridden 
 
 import builtins
 import json
+import re
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -16,6 +17,10 @@ from typing import Any
 DEPTH_CAP = 400
 SMALL = 1 << 63
 """Integers below this go as they are; JSON has no hex, and decimal is slow and capped."""
+
+NUMBERS = frozenset((int, float, bool))
+SIMPLE = frozenset((str, int, float, bool, type(None)))
+"""Types of items that are decoded as they are; long answers are mostly lists of one of them."""
 
 Keep = Callable[[Any], int]
 """Stores an object and gives its handle."""
@@ -43,6 +48,8 @@ def encode(value: Any, keep: Keep | None = None, depth: int = 0) -> Any:
         return _handle(value, keep)
     depth += 1
     if kind is list:
+        if _is_json(value):
+            return value.copy()
         return [encode(item, keep, depth) for item in value]
     encoder = ENCODERS.get(kind)
     if encoder is not None:
@@ -62,6 +69,14 @@ def encode(value: Any, keep: Keep | None = None, depth: int = 0) -> Any:
         if encoder is not None:
             return encoder(value, keep, depth)
     return _handle(value, keep)
+
+
+def _is_json(items: list[Any]) -> bool:
+    """Whether the items look in JSON as they are; a quick look for long lists of one type."""
+    kinds = set(map(type, items))
+    if kinds <= NUMBERS and items:
+        return bool(min(items) > -SMALL and max(items) < SMALL)
+    return int not in kinds and kinds <= SIMPLE
 
 
 def _handle(value: Any, keep: Keep | None) -> Any:
@@ -116,14 +131,40 @@ ENCODERS: dict[type, Callable[[Any, Keep | None, int], Any]] = {
     timedelta: _text("timedelta", lambda value: [value.days, value.seconds, value.microseconds]),
 }
 
+DIGITS_CAP = 4300
+"""Digits and places of a Decimal or a Fraction: its text is short, and its value need not be."""
+HEX_CAP = 1 << 20
+
+
+def _bounded_int(content: str) -> int:
+    if len(content) > HEX_CAP:
+        raise ValueError("an integer is too long")
+    return int(content, 16)
+
+
+def _bounded_fraction(content: str) -> Fraction:
+    if len(content) > 2 * DIGITS_CAP or not FRACTION.fullmatch(content):
+        raise ValueError("a fraction is more than two whole numbers")
+    return Fraction(content)
+
+
+def _bounded_decimal(content: str) -> Decimal:
+    found = DECIMAL.fullmatch(content) if len(content) <= DIGITS_CAP else None
+    if found is None or abs(int(found[1] or 0)) > DIGITS_CAP:
+        raise ValueError("a decimal number is out of bounds")
+    return Decimal(content)
+
+
+FRACTION = re.compile(r"-?[0-9]+(?:/[0-9]+)?")
+DECIMAL = re.compile(r"-?(?:[0-9]+(?:\.[0-9]+)?(?:E([+-]?[0-9]{1,9}))?|Infinity|s?NaN[0-9]*)")
 DECODERS: dict[str, Callable[[Any], Any]] = {
-    "int": lambda content: int(content, 16),
+    "int": _bounded_int,
     "bytes": bytes.fromhex,
     "bytearray": bytearray.fromhex,
     "complex": lambda content: complex(*content),
     "range": lambda content: range(*content),
-    "Decimal": Decimal,
-    "Fraction": Fraction,
+    "Decimal": _bounded_decimal,
+    "Fraction": _bounded_fraction,
     "datetime": datetime.fromisoformat,
     "date": date.fromisoformat,
     "timedelta": lambda content: timedelta(*content),
@@ -152,6 +193,8 @@ def loads(text: str | bytes, remote: Remote | None = None) -> Any:
 def decode(data: Any, remote: Remote | None = None) -> Any:
     """The value that `encode` gave as `data`, of exact built-in types; handles by `remote`."""
     if isinstance(data, list):
+        if SIMPLE.issuperset(map(type, data)):
+            return data.copy()
         return [decode(item, remote) for item in data]
     if not isinstance(data, dict):
         return data

@@ -1,5 +1,6 @@
 """When a candidate's value counts as the reference's: equality, tolerance, a task's own rule."""
 
+import cmath
 import math
 from collections.abc import Callable
 from typing import Any
@@ -49,6 +50,11 @@ def _is_digit_distance(got: Any, expected: Any, args: list[Any], _tolerance: flo
     return bool(got == expected or got == sum(abs(int(a) - int(b)) for a, b in digits))
 
 
+def expected_by(rule: str, value: Any) -> Any:
+    """What the reference's `value` is for a rule: whether there is one may be all that counts."""
+    return value is not None if rule == "not none" else value
+
+
 RULES: dict[str, Callable[[Any, Any, list[Any], float], bool | None]] = {
     "": lambda _got, _expected, _args, _tolerance: None,
     "any": lambda _got, _expected, _args, _tolerance: True,
@@ -76,4 +82,12 @@ def _is_close(got: Any, expected: Any, tolerance: float) -> bool:
                 _is_close(one, other, tolerance) for one, other in zip(got, expected, strict=True)
             )
         )
-    return bool(got == expected or abs(got - expected) <= tolerance + 1e-7 * abs(expected))
+    if got == expected:
+        return True
+    try:
+        # What is infinite is close to nothing but itself, and no number is to no number.
+        if not (cmath.isfinite(got) and cmath.isfinite(expected)):
+            return cmath.isnan(got) and cmath.isnan(expected)
+        return bool(abs(got - expected) <= tolerance + 1e-7 * abs(expected))
+    except OverflowError:
+        return False

@@ -6,31 +6,36 @@ write. `replay` has the other way: answers that a candidate in another jail gave
 runner/evals/grading/grader.py for who trusts whom.
 """
 
-import ast
 import builtins
 import json
 import os
 import random
 import signal
 import sys
+import time
 import unittest
 from collections.abc import Callable, Iterator
-from functools import lru_cache
-from types import CodeType
 from typing import Any, Protocol
 
-from runner.evals.guest.candidate import CHANCE, Gone, Pipes, describe, serve
+from runner.evals.guest.candidate import (
+    CHANCE,
+    Gone,
+    Pipes,
+    canary_in,
+    describe,
+    serve,
+    test_of,
+)
 from runner.evals.guest.codec import decode, encode
-from runner.evals.guest.compare import Comparison
+from runner.evals.guest.compare import Comparison, expected_by
+from runner.evals.guest.compiled import EXPLAIN, compiled, names_of
+from runner.evals.guest.literals import literal, literal_arguments
 from runner.evals.guest.tests import require_imports, tests_in
 
 GUEST_ROOTS = ("/workspace", "/mnt/data", "/tmp", "/dev/shm")
 REPORTED_CAP = 4000
-COMPILED_KEPT = 512
-EXPLAIN = "__explain__"
-BOUND_NODES = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await)
-BOUND_NAMES = frozenset(("locals", "vars", "dir", "eval", "exec", "super"))
-"""What means something else in another function."""
+HANDLINGS = 4
+"""A long answer is put into words, read, made a value again and compared."""
 BROKEN_TEST = (ModuleNotFoundError, SyntaxError)
 """Raised by the judge itself these say that the test cannot run here, whatever the candidate."""
 
@@ -281,7 +286,8 @@ class Judge:
         entry = check["entry"]
         theirs = set(self.ask("names"))
         for name in sorted((names_of(code) | {entry}) & theirs):
-            if name == entry or not (name in names or hasattr(builtins, name)):
+            is_asked_for = name == entry or name in check.get("named", ())
+            if is_asked_for or not (name in names or hasattr(builtins, name)):
                 names[name] = self.ask("global", name)
         exec(code, names)
         if entry:
@@ -304,7 +310,10 @@ class Judge:
             for args, expected in rows:
                 try:
                     got = self.call(target, tuple(decode(args)), {}, follow=False)
-                    wanted = again(*decode(args)) if again else decode(expected)
+                    if again:
+                        wanted = expected_by(check["rule"], again(*decode(args)))
+                    else:
+                        wanted = decode(expected)
                     comparison.require(got, wanted, decode(args))
                 except Exception as error:  # noqa: BLE001
                     done[group] = False
@@ -320,9 +329,12 @@ class Judge:
         exec(compile(check["code"], "<code>", "exec", dont_inherit=True), names)
         expected = eval(compile(check["output"], "<output>", "eval"), names)
         if check["mode"] == "output":
-            got = self.ask("eval", check["text"])
+            got = literal(check["text"])
+        elif check["text"] in (check["input"], f"f({check['input']})"):
+            # Some inputs of the suite are no literals; they are its own.
+            got = eval(compile(f"f({check['input']})", "<input>", "eval"), names)
         else:
-            args, kwargs = self.ask("eval", check["text"])
+            args, kwargs = literal_arguments(check["text"])
             got = names["f"](*args, **kwargs)
         assert expected == got, f"{expected!r} is not {got!r}"
 
@@ -395,7 +407,9 @@ class Judge:
     def context(self, check: dict[str, Any]) -> None:
         """Run a solution in its context, tests included, beside the candidate."""
         report = self.ask("context", check["context"], check["solution"])
-        if not isinstance(report, dict) or report.get("canary") != "failed":
+        if not isinstance(report, dict) or report.get("canary") not in ("failed", "passed"):
+            raise CandidateGone("failed", "its process spoke out of turn")
+        if report["canary"] == "passed" and not _passes_anything(check["context"]):
             raise Forged("a solution that cannot pass passed beside the candidate")
 
 
@@ -408,6 +422,18 @@ CHECKS: dict[str, Callable[[Judge, dict[str, Any]], Any]] = {
 }
 
 
+def _passes_anything(context: str) -> bool:
+    """Whether a context passes a wrong solution also where there never was a candidate."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if canary_in(test_of(context)) == "passed" else 1
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1] == 0
+
+
 def _reference(source: str, entry: str) -> Callable[..., Any]:
     names: dict[str, Any] = {}
     exec(compile(source, "<reference>", "exec", dont_inherit=True), names)
@@ -415,16 +441,26 @@ def _reference(source: str, entry: str) -> Callable[..., Any]:
     return found
 
 
-def reference_values(source: str, entry: str, groups: dict[str, list[Any]], cap: int) -> str:
-    """What a trusted solution gives for each list of arguments, as JSON; "{}" if longer."""
+def reference_values(
+    source: str, entry: str, groups: dict[str, list[Any]], rule: str, cap: int
+) -> str:
+    """What a trusted solution gives for each list of arguments, as JSON.
+
+    No values if they are longer than `cap`; instead the CPU seconds that a judge needs to find
+    them again, and a candidate's process to put as many into words.
+    """
     function = _reference(source, entry)
-    text = json.dumps(
-        {
-            group: [encode(function(*decode(args))) for args in rows]
-            for group, rows in groups.items()
-        }
-    )
-    return text if len(text) <= cap else "{}"
+    began = time.process_time()
+    values = {
+        group: [expected_by(rule, function(*decode(args))) for args in rows]
+        for group, rows in groups.items()
+    }
+    found = time.process_time()
+    text = json.dumps({group: [encode(one) for one in rows] for group, rows in values.items()})
+    if len(text) <= cap:
+        return f'{{"values": {text}, "handling_s": 0.0}}'
+    written_s = time.process_time() - found
+    return json.dumps({"values": {}, "handling_s": found - began + HANDLINGS * written_s})
 
 
 def _become(before: Any, after: Any) -> None:
@@ -454,43 +490,3 @@ def _rebuilt(names: list[str], message: str, text: str) -> BaseException:
     error = error or Raised(message)
     error.__dict__["told_by_candidate"] = (names, message, text)
     return error
-
-
-@lru_cache(maxsize=COMPILED_KEPT)
-def compiled(source: str, file: str) -> CodeType:
-    """The trusted `source`, compiled; many candidates are judged by one test.
-
-    What an assertion says when it fails is made by `EXPLAIN`, a name of the test.
-    """
-    tree = ast.parse(source, file)
-    nodes = list(ast.walk(tree))
-    # A function in a class does not see the names of the class.
-    if not any(isinstance(node, ast.ClassDef) for node in nodes):
-        for node in nodes:
-            if isinstance(node, ast.Assert) and node.msg is not None and _asks(node.msg):
-                node.msg = _deferred(node.msg)
-    return compile(ast.fix_missing_locations(tree), file, "exec", dont_inherit=True)
-
-
-def _asks(message: ast.expr) -> bool:
-    """Whether `message` calls something, and means the same in a function of its own."""
-    nodes = list(ast.walk(message))
-    return (
-        any(isinstance(node, ast.Call) for node in nodes)
-        and not any(isinstance(node, BOUND_NODES) for node in nodes)
-        and not any(isinstance(node, ast.Name) and node.id in BOUND_NAMES for node in nodes)
-    )
-
-
-def _deferred(message: ast.expr) -> ast.Call:
-    nothing = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
-    return ast.Call(ast.Name(EXPLAIN, ast.Load()), [ast.Lambda(nothing, message)], [])
-
-
-def names_of(code: CodeType) -> set[str]:
-    """Every global name that `code` may read, functions in it included."""
-    found = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            found |= names_of(constant)
-    return found

@@ -14,8 +14,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from runner.evals.guest.candidate import CHANCE, Gone
-from runner.evals.guest.judge import Judge, compiled, names_of, trust_no_path_of_the_guest
+from runner.evals.guest.candidate import CHANCE, Gone, write_all
+from runner.evals.guest.compiled import compiled, names_of
+from runner.evals.guest.judge import Judge, trust_no_path_of_the_guest
 
 CALLS_CAP = 10_000
 REHEARSALS = 32
@@ -124,7 +125,8 @@ class Rehearsal(Judge):
 
 def plan(check: dict[str, Any]) -> dict[str, Any] | None:
     """What a candidate must be asked for `check`: names, and calls of them; None if unknown."""
-    names = [check["entry"]] if check["entry"] else _strange_names(check)
+    named = set(check.get("named", ()))
+    names = [check["entry"]] if check["entry"] else sorted({*_strange_names(check), *named})
     untrue: set[int] = set()
     for _ in range(REHEARSALS):
         rehearsal = Rehearsal(names, untrue)
@@ -268,31 +270,32 @@ _TESTS: dict[int, dict[str, Any]] = {}
 
 
 def work(items: list[dict[str, Any]]) -> None:
-    """Do all of `items` and print a line of JSON for each: plans, and verdicts.
+    """Do all of `items` and write a line of JSON for each as it is done: plans, and verdicts.
 
     An item has the number of its "test"; the first one that has it, also "check" and "asked". With
     "said" it wants a verdict, else the plan.
     """
     trust_no_path_of_the_guest()
-    told = os.dup(1)
+    sys.stdout.flush()
+    out = os.dup(1)
     nothing = os.open("/dev/null", os.O_WRONLY)
     os.dup2(nothing, 1)
-    lines = []
     for item in items:
         test = _TESTS.setdefault(item["test"], item)
         check = test["check"]
         if "said" not in item:
             test["asked"] = plan(check)
-            lines.append(json.dumps(test["asked"]))
+            line = json.dumps(test["asked"])
         elif may_stay(check):
-            lines.append(json.dumps(verdict(check, test["asked"], item["said"])))
+            line = json.dumps(verdict(check, test["asked"], item["said"]))
         else:
-            lines.append(_apart(check, test["asked"], item["said"]))
+            line = _apart(check, test["asked"], item["said"])
+        # At once: should the next item be the end of this process, the others keep theirs.
+        write_all(out, line.encode() + b"\n")
     sys.stdout.flush()
-    os.dup2(told, 1)
-    os.close(told)
+    os.dup2(out, 1)
+    os.close(out)
     os.close(nothing)
-    print("\n".join(lines))
 
 
 def _apart(check: dict[str, Any], asked: dict[str, Any], text: str) -> str:
@@ -302,9 +305,7 @@ def _apart(check: dict[str, Any], asked: dict[str, Any], text: str) -> str:
     if child == 0:
         try:
             os.close(read)
-            data = memoryview(json.dumps(verdict(check, asked, text)).encode())
-            while data:
-                data = data[os.write(write, data) :]
+            write_all(write, json.dumps(verdict(check, asked, text)).encode())
         finally:
             os._exit(0)
     os.close(write)

@@ -1,5 +1,6 @@
 """Reading suites and samples: JSONL, plain or gzipped, or one JSON list; errors have a place."""
 
+import codecs
 import contextlib
 import errno
 import gzip
@@ -40,6 +41,7 @@ def read(path: str | Path) -> Source:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise BadInput(name, f"is no whole gzip file: {error}") from error
+    data = data.removeprefix(codecs.BOM_UTF8)
     if data.lstrip()[:1] == b"[":
         return Source(name, digest, list(_list_rows(name, data)))
     return Source(name, digest, list(_line_rows(name, data)))

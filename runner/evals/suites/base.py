@@ -1,16 +1,15 @@
 """What a suite is: its data, what a model is asked, how an answer becomes a program, and judged."""
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
 from runner.evals.errors import BadInput
+from runner.evals.samples.answers import program_in
 from runner.evals.samples.files import index_tasks
 from runner.evals.samples.records import Json, Row, Sample, Task
 
-BLOCK = re.compile(r"```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 IN_ONE_BLOCK = "Answer with the whole program in one block of Python code."
 Place = Literal["names", "module"]
 """Run the candidate in bare names, as exec does, or in a module of its own."""
@@ -23,7 +22,9 @@ class Reference:
     source: str
     entry: str
     groups: dict[str, list[Json]]
-    """Lists of argument lists, encoded as the guest's `plain` module does."""
+    """Lists of argument lists, encoded as the guest's `codec` module does."""
+    rule: str = ""
+    """By which values are compared; see the guest's `compare` module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,29 +102,11 @@ class Suite(ABC):
 
     def answer(self, task: Task, text: str) -> dict[str, Json]:
         """The fields of a sample, from the `text` of a model's answer."""
-        return {"solution": code_in(text)}
+        return {"solution": program_in(text)}
 
     def canonical(self, task: Task) -> str | None:
         """A solution that comes with the data, as a sample's `solution`; None if none does."""
         return None
-
-
-def code_in(text: str) -> str:
-    """The last block of code in `text`, also one that was cut; all of it without one."""
-    blocks: list[str] = BLOCK.findall(text)
-    return blocks[-1] if blocks else text
-
-
-def completed(prompt: str, entry: str, text: str) -> dict[str, Json]:
-    """A sample of a task whose `prompt` is the beginning of a program.
-
-    The answer is the rest of it, or the whole program; then the prompt's imports and helpers
-    stand before it, in case it counts on them.
-    """
-    code = code_in(text)
-    if re.search(rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{re.escape(entry)}\b", code, re.MULTILINE):
-        return {"solution": f"{prompt}\n    pass\n\n{code}"}
-    return {"completion": code}
 
 
 def whole_program(task: Task, sample: Sample) -> str:

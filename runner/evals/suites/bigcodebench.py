@@ -1,7 +1,8 @@
 """BigCodeBench: a function of many libraries, and one unittest class, `TestCases`."""
 
+from runner.evals.samples.answers import completion_in
 from runner.evals.samples.records import Json, Sample, Task
-from runner.evals.suites.base import IN_ONE_BLOCK, Judged, Suite, completed
+from runner.evals.suites.base import IN_ONE_BLOCK, Judged, Suite
 
 
 class BigCodeBench(Suite):
@@ -30,7 +31,7 @@ class BigCodeBench(Suite):
         return f"Complete this program. {IN_ONE_BLOCK}\n\n```python\n{_prompt(task)}\n```"
 
     def answer(self, task: Task, text: str) -> dict[str, Json]:
-        return completed(_prompt(task), task.row.text("entry_point"), text)
+        return completion_in(text, _prompt(task), task.row.text("entry_point"))
 
     def canonical(self, task: Task) -> str | None:
         if not task.row.has("canonical_solution"):

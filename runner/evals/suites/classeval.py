@@ -1,5 +1,6 @@
 """ClassEval: a whole class, and several unittest classes over it."""
 
+from runner.evals.samples.answers import program_in
 from runner.evals.samples.records import Json, Sample, Task
 from runner.evals.suites.base import IN_ONE_BLOCK, Judged, Suite, answer_of
 
@@ -34,6 +35,10 @@ class ClassEval(Suite):
     def question(self, task: Task) -> str:
         skeleton = task.row.text("skeleton")
         return f"Complete this class. {IN_ONE_BLOCK}\n\n```python\n{skeleton}\n```"
+
+    def answer(self, task: Task, text: str) -> dict[str, Json]:
+        names = [task.row.text("class_name")] if task.row.has("class_name") else []
+        return {"solution": program_in(text, names)}
 
     def canonical(self, task: Task) -> str | None:
         return task.row.text("solution_code") if task.row.has("solution_code") else None

@@ -17,6 +17,14 @@ Samples have `task_id` and `completion` or `solution`; for "answer" also `respon
 
 import ast
 
+from runner.evals.samples.answers import (
+    built_in_names,
+    completion_in,
+    defined_by,
+    names_called,
+    program_in,
+    script_in,
+)
 from runner.evals.samples.records import Json, Row, Sample, Task
 from runner.evals.suites.base import (
     Answer,
@@ -26,7 +34,6 @@ from runner.evals.suites.base import (
     Suite,
     Trial,
     answer_of,
-    code_in,
     whole_program,
 )
 from runner.evals.suites.stdio import same_lines
@@ -76,6 +83,7 @@ class Custom(Suite):
                 "test": row.text("test"),
                 "entry": row.text("entry_point", ""),
                 "call": _defines_check(row) and not _calls_check(row),
+                "named": [*built_in_names(row.text("solution", ""), row.text("test"))],
             },
         )
 
@@ -85,9 +93,17 @@ class Custom(Suite):
         return super().question(task)
 
     def answer(self, task: Task, text: str) -> dict[str, Json]:
-        if task.row.text("kind", "calls") == "answer":
+        row = task.row
+        kind = row.text("kind", "calls")
+        if kind == "answer":
             return {"response": text}
-        return {"solution": code_in(text)}
+        if kind == "stdio":
+            return {"solution": script_in(text)}
+        entry, prompt = row.text("entry_point", ""), row.text("prompt", "")
+        if entry and entry in defined_by(prompt + "\n    pass\n"):
+            return completion_in(text, prompt, entry)
+        names = {entry} if entry else _names(row)
+        return {"solution": program_in(text, names)}
 
     def canonical(self, task: Task) -> str | None:
         return task.row.text("solution") if task.row.has("solution") else None
@@ -111,6 +127,13 @@ def _statements(row: Row) -> list[ast.stmt]:
         return ast.parse(row.text("test")).body
     except (SyntaxError, ValueError) as error:
         raise row.bad("test", f"is no Python: {error}") from error
+
+
+def _names(row: Row) -> set[str]:
+    """What an answer has to define."""
+    test = row.text("test")
+    named = {*built_in_names(row.text("solution", ""), test)}
+    return names_called(f"{row.text('helpers', '')}\n{test}") | named
 
 
 def _defines_check(row: Row) -> bool:

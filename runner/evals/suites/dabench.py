@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+from runner.evals.samples.answers import script_in
 from runner.evals.samples.files import read
 from runner.evals.samples.records import Json, Row, Sample, Task
 from runner.evals.suites.base import (
@@ -75,6 +76,9 @@ class DaBench(Suite):
         if row.has("format"):
             parts.append(f"Print the answer like this:\n{row.text('format')}")
         return "\n\n".join([*parts, IN_ONE_BLOCK])
+
+    def answer(self, task: Task, text: str) -> dict[str, Json]:
+        return {"solution": script_in(text)}
 
     @staticmethod
     def _labels(file: str) -> dict[str, Json]:

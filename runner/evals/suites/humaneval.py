@@ -1,7 +1,8 @@
 """HumanEval: a function by its prompt, and a `check` that calls it."""
 
+from runner.evals.samples.answers import completion_in
 from runner.evals.samples.records import Json, Sample, Task
-from runner.evals.suites.base import IN_ONE_BLOCK, Judged, Suite, completed, whole_program
+from runner.evals.suites.base import IN_ONE_BLOCK, Judged, Suite, whole_program
 
 
 class HumanEval(Suite):
@@ -39,7 +40,7 @@ class HumanEval(Suite):
         return f"Complete this program. {IN_ONE_BLOCK}\n\n```python\n{prompt}\n```"
 
     def answer(self, task: Task, text: str) -> dict[str, Json]:
-        return completed(task.row.text("prompt"), task.row.text("entry_point"), text)
+        return completion_in(text, task.row.text("prompt"), task.row.text("entry_point"))
 
     def canonical(self, task: Task) -> str | None:
         row = task.row

@@ -2,13 +2,13 @@
 
 from typing import ClassVar
 
-from runner.evals.samples.records import Json, Sample, Task
+from runner.evals.samples.answers import completion_in
+from runner.evals.samples.records import Json, Row, Sample, Task
 from runner.evals.suites.base import (
     IN_ONE_BLOCK,
     Judged,
     Reference,
     Suite,
-    completed,
     whole_program,
 )
 
@@ -27,13 +27,13 @@ class HumanEvalPlus(Suite):
         for field in ("prompt", "entry_point", "canonical_solution"):
             row.text(field)
         for field in ("base_input", "plus_input"):
-            if not all(isinstance(args, list) for args in row.items(field)):
+            if not all(isinstance(args, list) for args in argument_lists(row, field)):
                 raise row.bad(field, "must be a list of argument lists")
         row.number("atol", 0)
 
     def inputs(self, task: Task, field: str) -> list[Json]:
         """The argument lists in `field`, encoded for the guest."""
-        return [encoded(args) for args in task.row.items(field)]
+        return [encoded(args) for args in argument_lists(task.row, field)]
 
     def trial(self, task: Task, sample: Sample) -> Judged:
         row = task.row
@@ -48,7 +48,8 @@ class HumanEvalPlus(Suite):
             "base": self.inputs(task, "base_input"),
             "plus": self.inputs(task, "plus_input"),
         }
-        reference = Reference(row.text("prompt") + row.text("canonical_solution"), entry, groups)
+        solution = row.text("prompt") + row.text("canonical_solution")
+        reference = Reference(solution, entry, groups, self.rules.get(entry, ""))
         return Judged(whole_program(task, sample), check, reference=reference)
 
     def question(self, task: Task) -> str:
@@ -56,14 +57,21 @@ class HumanEvalPlus(Suite):
         return f"Complete this program. {IN_ONE_BLOCK}\n\n```python\n{prompt}\n```"
 
     def answer(self, task: Task, text: str) -> dict[str, Json]:
-        return completed(task.row.text("prompt"), task.row.text("entry_point"), text)
+        return completion_in(text, task.row.text("prompt"), task.row.text("entry_point"))
 
     def canonical(self, task: Task) -> str | None:
         return task.row.text("prompt") + task.row.text("canonical_solution")
 
 
+def argument_lists(row: Row, field: str) -> list[Json]:
+    """The list in `field`; the published files write an empty one in other ways too."""
+    if field == "plus_input" and row.fields.get(field, "") in ({}, "", None):
+        return []
+    return row.items(field)
+
+
 def encoded(value: Json) -> Json:
-    """A value of a JSON file as the guest's `plain` module has it."""
+    """A value of a JSON file as the guest's `codec` module has it."""
     if isinstance(value, list):
         return [encoded(item) for item in value]
     if isinstance(value, dict):

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import ClassVar
 
+from runner.evals.samples.answers import program_in
 from runner.evals.samples.records import Json, Sample, Task
-from runner.evals.suites.base import IN_ONE_BLOCK, Judged, answer_of, code_in
-from runner.evals.suites.humaneval_plus import HumanEvalPlus, encoded
+from runner.evals.suites.base import IN_ONE_BLOCK, Judged, answer_of
+from runner.evals.suites.humaneval_plus import HumanEvalPlus, argument_lists, encoded
 
 Reshape = Callable[[list[Json]], list[Json]]
 
@@ -40,7 +41,7 @@ class MbppPlus(HumanEvalPlus):
         number = task.task_id.rpartition("/")[2]
         reshape = RESHAPES.get(int(number)) if number.isdigit() else None
         rows: list[Json] = []
-        for args in task.row.items(field):
+        for args in argument_lists(task.row, field):
             assert isinstance(args, list)
             rows.append(reshape(args) if reshape else encoded(args))
         return rows
@@ -54,7 +55,7 @@ class MbppPlus(HumanEvalPlus):
         return f"{task.row.text('prompt')}\n\n{IN_ONE_BLOCK}"
 
     def answer(self, task: Task, text: str) -> dict[str, Json]:
-        return {"solution": code_in(text)}
+        return {"solution": program_in(text, [task.row.text("entry_point")])}
 
 
 def _tuple(value: Json) -> Json:

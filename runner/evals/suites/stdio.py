@@ -1,7 +1,9 @@
 """Contest problems: a program that reads stdin and writes stdout."""
 
 import json
+import math
 
+from runner.evals.samples.answers import script_in
 from runner.evals.samples.records import Json, Row, Sample, Task
 from runner.evals.suites.base import IN_ONE_BLOCK, Case, Program, Suite, answer_of
 
@@ -39,6 +41,9 @@ class Stdio(Suite):
         row = task.row
         field = next((name for name in STATEMENTS if row.has(name)), STATEMENTS[0])
         return f"{row.text(field)}\n\nRead stdin and write stdout. {IN_ONE_BLOCK}"
+
+    def answer(self, task: Task, text: str) -> dict[str, Json]:
+        return {"solution": script_in(text)}
 
 
 def _cases(row: Row) -> tuple[Case, ...]:
@@ -106,4 +111,6 @@ def _same_word(one: str, other: str) -> bool:
         got, wanted = float(one), float(other)
     except ValueError:
         return False
+    if not (math.isfinite(got) and math.isfinite(wanted)):
+        return got == wanted
     return abs(got - wanted) <= RELATIVE * max(1.0, abs(wanted))

@@ -11,7 +11,6 @@ from runner.errors import UpstreamError
 from runner.evals import BadInput, Draw, GenerationFailed, generate
 from runner.evals.samples.records import Row, Task
 from runner.evals.suites import SUITES
-from runner.evals.suites.base import code_in
 from runner.events import ReasoningDelta, TextDelta
 from runner.models.port import ModelEvent, ModelRequest, TurnEnded
 
@@ -114,21 +113,6 @@ async def test_what_an_endpoint_leaves_out_is_told_and_the_rest_is_kept(
         )
         == 3
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("no block", "no block"),
-        ("```python\na\n```", "a\n"),
-        ("```\na\n```", "a\n"),
-        ("```py\na\n```\nbetter:\n```Python\nb\n```", "b\n"),
-        ("cut: ```python\na\nb", "a\nb"),
-        ("", ""),
-    ],
-)
-def test_the_code_of_an_answer_is_its_last_block(text: str, code: str) -> None:
-    assert code_in(text) == code
 
 
 PROMPT = "import re\n\ndef g():\n    return 1\n\ndef f(x):\n    '''Do it.'''\n"

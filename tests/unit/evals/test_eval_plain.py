@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.evals.guest.codec import NotPlain, dumps, encode, loads
+from runner.evals.guest.codec import NotPlain, decode, dumps, encode, loads
 
 SCALARS = (
     st.none()
@@ -89,6 +89,32 @@ def test_odd_values_survive_too(value: Any) -> None:
 
 def test_not_a_number_stays_none() -> None:
     assert math.isnan(loads(dumps(math.nan)))
+
+
+@pytest.mark.parametrize("value", [[1, 2], ["a", None], [1.5, math.inf, True], [1, 2.5], [1 << 70]])
+def test_a_list_arrives_as_a_list_of_its_own(value: list[Any]) -> None:
+    sent = encode(value)
+    back = decode(sent)
+    assert back == value
+    assert sent is not value
+    assert back is not sent
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"Fraction": "1e30000000"},
+        {"Fraction": "1" * 9000},
+        {"Fraction": "0.5"},
+        {"Decimal": "1E+999999"},
+        {"Decimal": "1" * 5000},
+        {"Decimal": "1_0"},
+        {"int": "0x" + "f" * (1 << 20)},
+    ],
+)
+def test_a_number_is_bounded_before_it_is_made(data: Any) -> None:
+    with pytest.raises(ValueError, match="is"):
+        decode(data)
 
 
 def test_views_of_a_dictionary_stay_views() -> None:

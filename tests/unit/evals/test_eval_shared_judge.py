@@ -1,4 +1,4 @@
-"""The bench takes what has come in at once, is renewed, and never decides what it cannot."""
+"""The shared judge takes what has come in at once, is renewed, and never decides what it cannot."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ PASSED = '{"outcome": "passed", "result": "passed"}'
 
 
 class Judged(SharedJudge):
-    """A bench whose judge answers by a list of lines for each batch."""
+    """A shared judge that answers by a list of lines for each batch."""
 
     def __init__(self, *answers: list[str] | Exception) -> None:
         super().__init__(cast(AsyncSandbox, None), "")
@@ -38,30 +38,30 @@ class Judged(SharedJudge):
         await super()._dismiss()
 
 
-async def verdicts(bench: SharedJudge, count: int) -> list[Said | Silence]:
+async def verdicts(judge: SharedJudge, count: int) -> list[Said | Silence]:
     test = TestPlan(1, CHECK, "{}")
-    return await asyncio.gather(*(bench.verdict(test, "") for _ in range(count)))
+    return await asyncio.gather(*(judge.verdict(test, "") for _ in range(count)))
 
 
 async def test_what_waits_is_judged_together() -> None:
-    bench = Judged([PASSED], [PASSED] * 4)
-    first = asyncio.ensure_future(verdicts(bench, 1))
+    judge = Judged([PASSED], [PASSED] * 4)
+    first = asyncio.ensure_future(verdicts(judge, 1))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    found = await verdicts(bench, 4)
+    found = await verdicts(judge, 4)
     outcomes = [one.outcome for one in (*await first, *found) if isinstance(one, Said)]
     assert outcomes == ["passed"] * 5
-    assert bench.batches == [1, 4]
+    assert judge.batches == [1, 4]
 
 
 @pytest.mark.parametrize("answer", [[], [PASSED, PASSED], SessionLost("gone")])
 async def test_a_judge_that_fails_decides_nothing_and_is_replaced(
     answer: list[str] | Exception,
 ) -> None:
-    bench = Judged(answer, [PASSED])
-    assert await verdicts(bench, 1) == [Silence(is_end=False)]
-    assert bench.dismissed == 1
-    assert isinstance((await verdicts(bench, 1))[0], Said)
+    judge = Judged(answer, [PASSED])
+    assert await verdicts(judge, 1) == [Silence(is_end=False)]
+    assert judge.dismissed == 1
+    assert isinstance((await verdicts(judge, 1))[0], Said)
 
 
 @pytest.mark.parametrize(
@@ -79,93 +79,93 @@ async def test_only_silence_is_the_end_of_a_candidate(line: str, is_end: bool) -
 
 async def test_a_judge_that_heard_much_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RENEWED_AFTER_BYTES", 10)
-    bench = Judged([PASSED])
-    await verdicts(bench, 1)
-    assert bench.dismissed == 1
+    judge = Judged([PASSED])
+    await verdicts(judge, 1)
+    assert judge.dismissed == 1
 
 
 async def test_a_judge_is_told_a_test_once_and_its_successor_again() -> None:
-    bench = Judged([PASSED] * 2, [PASSED], [], [PASSED])
+    judge = Judged([PASSED] * 2, [PASSED], [], [PASSED])
     for count in (2, 1, 1, 1):
-        await verdicts(bench, count)
+        await verdicts(judge, count)
     whole = {"test": 1, "check": CHECK, "asked": {}, "said": ""}
     short = {"test": 1, "said": ""}
-    assert bench.told == [whole, short, short, short, whole]
+    assert judge.told == [whole, short, short, short, whole]
 
 
-async def test_the_judge_waits_for_who_is_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_judge_waits_for_what_is_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH_WAIT_S", 60.0)
-    bench = Judged([PASSED] * 2)
-    with bench.pending():
-        first = asyncio.ensure_future(verdicts(bench, 1))
-        with bench.pending():
+    judge = Judged([PASSED] * 2)
+    with judge.pending():
+        first = asyncio.ensure_future(verdicts(judge, 1))
+        with judge.pending():
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            assert bench.batches == []
-            await verdicts(bench, 1)
+            assert judge.batches == []
+            await verdicts(judge, 1)
         await first
-    assert bench.batches == [2]
+    assert judge.batches == [2]
 
 
-async def test_who_turns_back_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_turns_back_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH_WAIT_S", 60.0)
-    bench = Judged([PASSED])
-    with bench.pending():
-        with bench.pending():
-            first = asyncio.ensure_future(verdicts(bench, 1))
+    judge = Judged([PASSED])
+    with judge.pending():
+        with judge.pending():
+            first = asyncio.ensure_future(verdicts(judge, 1))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            assert bench.batches == []
+            assert judge.batches == []
         await first
-    assert bench.batches == [1]
+    assert judge.batches == [1]
 
 
 async def test_no_more_than_a_few_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH_WAIT_S", 60.0)
     monkeypatch.setattr(module, "BATCH_MIN", 2)
-    bench = Judged([PASSED] * 2)
-    with bench.pending(), bench.pending(), bench.pending():
-        await verdicts(bench, 2)
-    assert bench.batches == [2]
+    judge = Judged([PASSED] * 2)
+    with judge.pending(), judge.pending(), judge.pending():
+        await verdicts(judge, 2)
+    assert judge.batches == [2]
 
 
 async def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH_WAIT_S", 0.0)
-    bench = Judged([PASSED])
-    with bench.pending(), bench.pending():
-        await verdicts(bench, 1)
-    assert bench.batches == [1]
+    judge = Judged([PASSED])
+    with judge.pending(), judge.pending():
+        await verdicts(judge, 1)
+    assert judge.batches == [1]
 
 
 async def test_a_plan_is_asked_for_once_and_inputs_need_no_judge() -> None:
-    bench = Judged(['{"names": ["f"], "calls": []}'], ["null"])
+    judge = Judged(['{"names": ["f"], "calls": []}'], ["null"])
     for _ in range(2):
-        found = await bench.plan("a", CHECK)
+        found = await judge.plan("a", CHECK)
         assert found is not None
         assert found.asked == '{"names": ["f"], "calls": []}'
-        assert await bench.plan("b", CHECK) is None
-    assert bench.batches == [1, 1]
+        assert await judge.plan("b", CHECK) is None
+    assert judge.batches == [1, 1]
     inputs = {"kind": "inputs", "entry": "f", "groups": {"base": [[[1], None], [[2], None]]}}
-    found = await bench.plan("c", inputs)
+    found = await judge.plan("c", inputs)
     assert found is not None
     assert json.loads(found.asked) == {
         "names": ["f"],
         "calls": [["f", [1], {"dict": []}, False], ["f", [2], {"dict": []}, False]],
     }
-    assert await bench.plan("d", {"kind": "unittest"}) is None
+    assert await judge.plan("d", {"kind": "unittest"}) is None
 
 
-async def test_many_who_want_one_plan_make_one_and_do_not_wait_for_each_other() -> None:
-    bench = Judged(['{"names": ["f"], "calls": []}'])
-    found = await asyncio.gather(*(bench.plan("a", CHECK) for _ in range(5)))
-    assert bench.batches == [1]
-    assert len({exam.number for exam in found if exam is not None}) == 1
+async def test_many_that_want_one_plan_make_one_and_do_not_wait_for_each_other() -> None:
+    judge = Judged(['{"names": ["f"], "calls": []}'])
+    found = await asyncio.gather(*(judge.plan("a", CHECK) for _ in range(5)))
+    assert judge.batches == [1]
+    assert len({plan.number for plan in found if plan is not None}) == 1
 
 
 async def test_another_test_under_the_same_id_is_another_test() -> None:
-    bench = Judged(['{"names": ["f"], "calls": []}'], ['{"names": ["g"], "calls": []}'])
-    one = await bench.plan("a", CHECK)
-    other = await bench.plan("a", {**CHECK, "test": "g()"})
+    judge = Judged(['{"names": ["f"], "calls": []}'], ['{"names": ["g"], "calls": []}'])
+    one = await judge.plan("a", CHECK)
+    other = await judge.plan("a", {**CHECK, "test": "g()"})
     assert one is not None
     assert other is not None
     assert one.number != other.number

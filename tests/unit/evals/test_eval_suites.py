@@ -1,11 +1,14 @@
 """What suites make of their files, and when they call an answer right."""
 
+import json
+import math
 from typing import Any
 
 import pytest
 
 from runner.evals.guest.codec import decode
 from runner.evals.guest.compare import Comparison
+from runner.evals.guest.judge import Judge
 from runner.evals.samples.records import Json, Row, Sample, Task
 from runner.evals.suites import SUITES
 from runner.evals.suites.base import Judged
@@ -50,6 +53,13 @@ def test_inputs_of_mbpp_plus_are_what_the_task_means(
         ("", [0.1 + 0.2], [0.3], [], True),
         ("", (0.3,), [0.3], [], False),
         ("", 1, True, [], True),
+        ("", 0.0, math.inf, [], False),
+        ("", math.inf, math.inf, [], True),
+        ("", -math.inf, math.inf, [], False),
+        ("", [math.inf], [1.0], [], False),
+        ("", math.nan, math.nan, [], True),
+        ("", math.nan, 1.0, [], False),
+        ("", [10**400], [1.0], [], False),
         ("any", None, True, [], True),
         ("or zero", 0, 7, [], True),
         ("or zero", 1, 7, [], False),
@@ -89,6 +99,8 @@ def test_a_value_counts_by_the_rule_of_its_task(
         ("1000001", "1000000", False),
         ("yes", "YES", False),
         ("nan", "1.0", False),
+        ("0.5", "inf", False),
+        ("1e999", "inf", True),
         ("", "", True),
         ("x", "", False),
     ],
@@ -115,23 +127,69 @@ def test_an_answer_gives_every_name_its_value(text: str, right: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prediction", "mode", "asked"),
+    ("prediction", "mode", "outcome"),
     [
-        ("[1, 2]", "output", "[1, 2]"),
-        ("f(1)", "output", "raise_no_prediction"),
-        ("1, x=2", "input", "((1, ), dict(x=2))"),
-        ("f(1, 2)", "input", "((1, 2, ), dict())"),
-        ("g(1)", "input", "((g(1), ), dict())"),
-        ("f(1)(2)", "input", "raise_no_call_of_f"),
-        ("*[1], **{'x': 2}", "input", "((*[1], ), dict(**{'x': 2}))"),
+        ("[1, 'x']", "output", "passed"),
+        (" [1,'x'] ", "output", "passed"),
+        ("[2, 'x']", "output", "failed"),
+        ("f(1)", "output", "failed"),
+        ("(f)(1)", "output", "failed"),
+        ("f( 1)", "output", "failed"),
+        ("[1, 'x'], 2", "output", "failed"),
+        ("[1] + ['x']", "output", "failed"),
+        ("type('X', (), {'__eq__': lambda *_: True})()", "output", "failed"),
+        ("(" * 5000, "output", "failed"),
+        ("[(", "output", "failed"),
+        ("1", "input", "passed"),
+        ("f(1)", "input", "passed"),
+        ("f(x=1)", "input", "passed"),
+        ("x=1", "input", "passed"),
+        ("1, 2", "input", "failed"),
+        ("f(1)(2)", "input", "failed"),
+        ("f(1) or 2", "input", "failed"),
+        ("*[1]", "input", "failed"),
+        ("**{'x': 1}", "input", "failed"),
+        ("g(1)", "input", "failed"),
+        ("1) + f(0", "input", "failed"),
+        ("type('X', (), {'__index__': lambda s: 1})()", "input", "failed"),
     ],
 )
-def test_a_prediction_becomes_a_value_or_arguments(prediction: str, mode: str, asked: str) -> None:
-    row = Row("suite", 1, {"id": "s", "code": "def f(x): return x", "input": "1", "output": "1"})
+def test_a_prediction_is_a_literal_and_nothing_of_it_runs(
+    prediction: str, mode: str, outcome: str
+) -> None:
+    code = "def f(x):\n    return [x, 'x']"
+    row = Row("suite", 1, {"id": "s", "code": code, "input": "1", "output": "[1, 'x']"})
     sample = Sample(0, "s", Row("samples", 1, {"prediction": prediction, "mode": mode}))
     trial = SUITES["cruxeval"]().trial(Task("s", row), sample)
     assert isinstance(trial, Judged)
-    assert trial.check["text"] == asked
+    told = json.loads(repr(Judge(Loading()).verdict(dict(trial.check))))
+    assert told["outcome"] == outcome
+
+
+class Loading:
+    """A candidate's process that loads, and must not be asked for anything else."""
+
+    def send(self, message: list[str]) -> None:
+        assert message == ["load"]
+
+    def receive(self) -> list[object]:
+        return ["value", None]
+
+
+def test_an_input_of_the_suite_itself_may_be_more_than_a_literal() -> None:
+    row = Row(
+        "suite", 1, {"id": "s", "code": "f = len", "input": "''.join(['A'] * 20)", "output": "20"}
+    )
+    for prediction, outcome in (
+        ("''.join(['A'] * 20)", "passed"),
+        ("f(''.join(['A'] * 20))", "passed"),
+        ("''.join(['B'] * 20)", "failed"),
+    ):
+        sample = Sample(0, "s", Row("s", 1, {"prediction": prediction, "mode": "input"}))
+        trial = SUITES["cruxeval"]().trial(Task("s", row), sample)
+        assert isinstance(trial, Judged)
+        told = json.loads(repr(Judge(Loading()).verdict(dict(trial.check))))
+        assert told["outcome"] == outcome
 
 
 def test_a_prediction_in_another_mode_is_refused() -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from runner.asked_limits import within
 from sandbox import (
     AsyncSandbox,
     Died,
@@ -80,7 +81,8 @@ async def run_code(box: AsyncSandbox, request: RunCodeRequest) -> RunCodeRespons
             status="SandboxError",
             message=f"language {request.language!r} is not supported, only {LANGUAGES[0]!r}",
         )
-    limits = Limits(wall_s=request.run_timeout, cpu_s=request.run_timeout)
+    asked = Limits(wall_s=request.run_timeout, cpu_s=request.run_timeout)
+    limits = within(asked, box.policy.limits)
     try:
         async with box.session() as session:
             for path, content in request.files.items():

@@ -111,7 +111,7 @@ def test_an_unknown_model_is_404_and_a_deep_or_huge_body_is_refused(server, path
      (GENERATION, "RequestTimeOut")],
 )  # fmt: skip
 def test_a_body_that_stops_in_the_middle_is_waited_for_no_longer(server, monkeypatch, path, code):
-    monkeypatch.setattr("runner.server.http.middleware.BODY_SILENCE_S", 0.2)
+    monkeypatch.setattr("runner.server.http.bodies.SILENCE_S", 0.2)
     status, body = claiming(server, path, 100)
     assert status == 408
     assert (body["code"] if path == GENERATION else body["error"]["code"]) == code

@@ -116,7 +116,7 @@ GUEST_ORDER = (
 )
 RUNNER_ORDER = (
     ("runner.errors", "runner.terminal"),
-    ("runner.config",),
+    ("runner.config", "runner.asked_limits"),
     ("runner.transcript", "runner.events"),
     ("runner.web.*",),
     ("runner.models.*", "runner.tools.*", "runner.dialects.*"),

@@ -1,22 +1,15 @@
 """What every request passes: an id, a size limit, one line in the log, the counters."""
 
-import asyncio
-import json
 import time
 import uuid
 
-from pydantic import JsonValue
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runner.dialects.fields import check_depth
-from runner.errors import RequestError
 from runner.server.http import logs
 from runner.server.http.metrics import Metrics
 from runner.server.http.replies import error_reply
 
-BODY_SILENCE_S = 30.0
-"""A client that sends nothing of its body for so long holds its connection no longer."""
 QUIET = ("/healthz", "/readyz", "/metrics")
 
 
@@ -78,42 +71,3 @@ class RequestMiddleware:
             owner=scope["state"].get("owner"),
             **scope["state"].get("facts", {}),
         )
-
-
-async def read_body(request: Request, cap: int) -> bytes:
-    """The body, up to `cap` bytes. Raises RequestError."""
-    too_large = RequestError("too_large", f"The body is larger than {cap} bytes.")
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > cap:
-        raise too_large
-    body, pieces = bytearray(), request.stream()
-    try:
-        while True:
-            async with asyncio.timeout(BODY_SILENCE_S):
-                piece = await anext(pieces, None)
-            if piece is None:
-                return bytes(body)
-            body += piece
-            if len(body) > cap:
-                raise too_large
-    except TimeoutError:
-        message = f"Nothing of the body came for {BODY_SILENCE_S:g} s."
-        raise RequestError("too_slow", message) from None
-
-
-async def read_json(request: Request, cap: int) -> JsonValue:
-    """The body as JSON. Raises RequestError."""
-    body = await read_body(request, cap)
-    try:
-        value: JsonValue = json.loads(body, parse_constant=_no_constant)
-    except RecursionError:
-        raise RequestError("body", "The body nests too deeply.") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        what = error.msg if isinstance(error, json.JSONDecodeError) else "not valid JSON"
-        raise RequestError("body", f"The body is no valid JSON: {what}.") from None
-    check_depth(value)
-    return value
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")

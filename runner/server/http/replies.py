@@ -27,7 +27,9 @@ def json_reply(
     data: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """`data` as the whole answer."""
-    return Response(compact(data).encode(), status, headers, media_type="application/json")
+    return Response(
+        compact(data).encode("utf-8", "replace"), status, headers, media_type="application/json"
+    )
 
 
 def error_reply(request: Request, error: Exception, *, ran_code: bool = False) -> Response:

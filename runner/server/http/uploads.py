@@ -13,6 +13,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from runner.errors import RequestError
+from runner.server.http.bodies import pieces_of
 from runner.server.store.blobs import Blobs, BlobWriter
 
 FILE = b"file"
@@ -139,7 +140,7 @@ async def upload(request: Request, blobs: Blobs, cap_bytes: int) -> AsyncGenerat
         found = Upload(writer, cap_bytes)
         parser = found.parser(options[b"boundary"])
         try:
-            async for piece in request.stream():
+            async for piece in pieces_of(request):
                 parser.write(piece)
                 await found.flush(least_bytes=WRITE_BYTES)
         except MultipartParseError as error:
@@ -157,7 +158,7 @@ async def _drain(request: Request, cap_bytes: int) -> None:
     if request.headers.get("expect"):
         return
     seen = 0
-    async for piece in request.stream():
+    async for piece in pieces_of(request):
         seen += len(piece)
         if seen > 2 * cap_bytes:
             return

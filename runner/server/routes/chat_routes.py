@@ -14,7 +14,7 @@ from runner.dialects.parsed_request import ParsedRequest
 from runner.errors import RequestError, RunnerError
 from runner.events import Ended, LoopEvent, RoundBegan
 from runner.server.accounts import Account
-from runner.server.http.middleware import read_json
+from runner.server.http.bodies import read_json
 from runner.server.http.openapi_bodies import answers_of, errors_of
 from runner.server.http.openapi_requests import CHAT, GENERATION
 from runner.server.http.replies import error_reply, json_reply, note, request_id_of

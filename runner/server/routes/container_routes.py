@@ -8,8 +8,8 @@ from starlette.responses import Response
 from runner.dialects.fields import Fields
 from runner.dialects.responses import check_network
 from runner.errors import RequestError
+from runner.server.http.bodies import read_json
 from runner.server.http.downloads import content_reply
-from runner.server.http.middleware import read_json
 from runner.server.http.openapi_bodies import (
     BYTES,
     CONTAINER_BODY,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from runner.dialects.fields import Fields
 from runner.dialects.responses import metadata_of, replay, stored_item
 from runner.errors import RequestError
-from runner.server.http.middleware import read_json
+from runner.server.http.bodies import read_json
 from runner.server.http.openapi_bodies import (
     CONVERSATION_BODY,
     ITEMS_BODY,

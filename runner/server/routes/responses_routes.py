@@ -17,7 +17,7 @@ from runner.dialects.responses_events import frame
 from runner.errors import RequestError, RunnerError
 from runner.events import CallRunning
 from runner.server.accounts import Account
-from runner.server.http.middleware import read_json
+from runner.server.http.bodies import read_json
 from runner.server.http.openapi_bodies import answers_of, errors_of
 from runner.server.http.openapi_requests import RESPONSE
 from runner.server.http.paging import page

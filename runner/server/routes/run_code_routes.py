@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from runner.errors import RequestError
 from runner.evals.run_code import RunCodeRequest, RunCodeResponse, run_code
-from runner.server.http.middleware import read_body
+from runner.server.http.bodies import read_json_bytes
 from runner.server.http.openapi_bodies import errors_of
+from runner.server.http.streaming import Answer
 from runner.server.routes.access import TheAccount, TheServices
 
 router = APIRouter(responses=errors_of("openai"))
@@ -26,14 +27,18 @@ BODY = {
 @router.post("/run_code", response_model=RunCodeResponse, openapi_extra=BODY)
 async def run_code_route(request: Request, services: TheServices, account: TheAccount) -> Response:
     """Run one Python program in a jail of its own."""
-    body = await read_body(request, services.config.server.body_bytes)
+    body = await read_json_bytes(request, services.config.server.body_bytes)
     try:
         wanted = RunCodeRequest.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "body"
         raise RequestError("invalid", f"{place}: {first['msg']}.", param=place) from None
-    with account.request():
-        async with services.slots.for_run(account):
-            answer = await run_code(services.box, wanted)
-    return Response(answer.model_dump_json(), media_type="application/json")
+
+    async def make() -> Response:
+        with account.request():
+            async with services.slots.for_run(account):
+                answer = await run_code(services.box, wanted)
+        return Response(answer.model_dump_json(), media_type="application/json")
+
+    return Answer(make, services.streams)

@@ -1,23 +1,26 @@
 """The engine over REST: sessions, runs and files, without a model."""
 
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from urllib.parse import quote, unquote_to_bytes
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from starlette.responses import Response
 
+from runner.asked_limits import within
 from runner.dialects.faults import fault_of
 from runner.errors import RequestError
 from runner.server.accounts import Account
-from runner.server.http.middleware import read_body, read_json
+from runner.server.http.bodies import read_body, read_json
 from runner.server.http.openapi_bodies import BYTES, OpenApi, answers_of, errors_of
 from runner.server.http.replies import json_reply, note
 from runner.server.http.streaming import Answer, EventStream, Wire
 from runner.server.live.session_table import Held, SessionTable
 from runner.server.routes.access import TheAccount, TheServices
-from runner.transcript import compact
+from runner.transcript import compact, encodable
 from sandbox import (
     ArtifactMade,
     Displayed,
@@ -38,7 +41,7 @@ router = APIRouter(prefix="/v1/sessions", responses=errors_of("openai"))
 
 
 class RunLimits(BaseModel):
-    """Limits of one run; what is left out is the policy's."""
+    """Limits of one run; what is left out, or is above the policy's, is the policy's."""
 
     model_config = ConfigDict(extra="forbid")
     wall_s: float | None = Field(default=None, gt=0)
@@ -105,7 +108,7 @@ async def run_snippet(
     """Run a snippet: its outcome, or its events as they come, the outcome in the last."""
     held = services.sessions.find(account.owner, session_id)
     wanted = _run_request(await read_json(request, services.config.server.body_bytes))
-    limits = _limits(wanted.limits)
+    limits = _limits(wanted.limits, services.box.policy.limits)
     if wanted.stream:
         wire = Wire()
         return EventStream(
@@ -135,14 +138,22 @@ async def run_snippet(
 
 
 @router.get("/{session_id}/files")
-async def list_files(session_id: str, services: TheServices, account: TheAccount) -> Response:
-    """Paths of the workspace's files."""
+async def list_files(
+    session_id: str, request: Request, services: TheServices, account: TheAccount
+) -> Response:
+    """Paths of the workspace's files, each with the URL at which its content is.
+
+    What of a name is no UTF-8 is escaped in `path`, and exact in `url`.
+    """
     held = services.sessions.find(account.owner, session_id)
     try:
         paths = await held.session.files()
     except SessionError as error:
         raise await _lost(services.sessions, held, error) from error
-    data = [{"path": path, "object": "session.file"} for path in paths]
+    data = [
+        {"path": encodable(path), "url": _url(request, path), "object": "session.file"}
+        for path in paths
+    ]
     return json_reply({"object": "list", "data": data})
 
 
@@ -160,6 +171,7 @@ async def put_file(
     session_id: str, path: str, request: Request, services: TheServices, account: TheAccount
 ) -> Response:
     """Write the body to a file of the workspace."""
+    path = _path_of(request)
     held = services.sessions.find(account.owner, session_id)
     data = await read_body(request, services.config.server.body_bytes)
     try:
@@ -168,14 +180,15 @@ async def put_file(
         raise RequestError("invalid", str(error), param="path") from error
     except SessionError as error:
         raise await _lost(services.sessions, held, error) from error
-    return json_reply({"path": path, "object": "session.file", "bytes": len(data)})
+    return json_reply({"path": encodable(path), "object": "session.file", "bytes": len(data)})
 
 
 @router.get("/{session_id}/files/{path:path}", responses=BYTES, response_class=Response)
 async def get_file(
-    session_id: str, path: str, services: TheServices, account: TheAccount
+    session_id: str, path: str, request: Request, services: TheServices, account: TheAccount
 ) -> Response:
     """The content of a file of the workspace."""
+    path = _path_of(request)
     held = services.sessions.find(account.owner, session_id)
     try:
         data = await held.session.get(path)
@@ -191,6 +204,17 @@ async def get_file(
     )
 
 
+def _url(request: Request, path: str) -> str:
+    return f"{request.url.path}/{quote(os.fsencode(path))}"
+
+
+def _path_of(request: Request) -> str:
+    """The path of the file that the URL names, byte for byte; it need not be UTF-8."""
+    raw: bytes = request.scope["raw_path"].partition(b"?")[0]
+    _, _, name = raw.partition(b"/files/")
+    return os.fsdecode(unquote_to_bytes(name))
+
+
 def _run_request(body: JsonValue) -> RunRequest:
     try:
         return RunRequest.model_validate(body)
@@ -200,11 +224,11 @@ def _run_request(body: JsonValue) -> RunRequest:
         raise RequestError("invalid", f"{place}: {first['msg']}.", param=place or None) from None
 
 
-def _limits(asked: RunLimits | None) -> Limits | None:
+def _limits(asked: RunLimits | None, policy: Limits) -> Limits | None:
     if asked is None:
         return None
     try:
-        return Limits.model_validate(asked.model_dump(exclude_none=True))
+        return within(Limits.model_validate(asked.model_dump(exclude_none=True)), policy)
     except PolicyError as error:
         raise RequestError("invalid", str(error), param="limits") from error
 

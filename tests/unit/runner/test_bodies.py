@@ -1,0 +1,74 @@
+"""JSON bodies are bounded in structure before they are parsed, whatever their slices cut."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.errors import RequestError
+from runner.server.http import bodies
+from runner.server.http.bodies import QUOTES_CAP, STRUCTURE_CAP_BYTES, check_structure
+
+MiB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"{}," * 7_000_000 + b"{}]",
+        b"[" + b"1," * STRUCTURE_CAP_BYTES + b"1]",
+        b"[" + b'"",' * QUOTES_CAP + b'""]',
+        b"[" + b'"\\\\",' * QUOTES_CAP + b'""]',
+        b"[" * (2 * MiB),
+        b'{"a":"' + b'\\"' * MiB + b'","b":[' + b"[]," * MiB + b"[]]}",
+    ],
+)
+async def test_many_small_values_are_refused(body):
+    with pytest.raises(RequestError) as refused:
+        await check_structure(body)
+    assert refused.value.fault == "too_large"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a" * 32 * MiB, '{"a": [1, 2]},' * MiB, '\\"' * MiB, '"' * MiB, "\\" * MiB, "é\n" * MiB],
+)
+async def test_long_strings_pass_whatever_they_hold(text):
+    await check_structure(json.dumps({"input": text}).encode())
+    await check_structure(json.dumps({"input": text}, ensure_ascii=False).encode())
+
+
+async def test_space_between_values_does_not_count():
+    await check_structure(json.dumps([[1] * 1000] * 100, indent=40).encode())
+
+
+@given(
+    value=st.recursive(
+        st.text(alphabet='ab"\\,[]{}', max_size=8) | st.integers(0, 9),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner),
+        max_leaves=12,
+    ),
+    size=st.integers(1, 7),
+)
+async def test_slices_of_any_size_count_the_same(value, size, monkeypatch_module):
+    body = json.dumps(value, separators=(",", ":")).encode()
+    texts = body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+    structure, quotes = len(b"".join(texts[::2]).replace(b" ", b"")), len(texts) - 1
+    monkeypatch_module.setattr(bodies, "UNCOUNTED_BYTES", 0)
+    monkeypatch_module.setattr(bodies, "SLICE_BYTES", size)
+    monkeypatch_module.setattr(bodies, "STRUCTURE_CAP_BYTES", structure)
+    monkeypatch_module.setattr(bodies, "QUOTES_CAP", quotes)
+    await check_structure(body)
+    for name, exact in (("STRUCTURE_CAP_BYTES", structure), ("QUOTES_CAP", quotes)):
+        if exact:
+            monkeypatch_module.setattr(bodies, name, exact - 1)
+            with pytest.raises(RequestError):
+                await check_structure(body)
+            monkeypatch_module.setattr(bodies, name, exact)
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch

@@ -15,6 +15,7 @@ import click
 from runner.commands.eval import eval_command
 from runner.commands.model import model_group
 from runner.commands.options import ChatOptions, RunOptions, ServeOptions, taking
+from runner.commands.policy import policy_group
 
 if TYPE_CHECKING:
     from sandbox import Limits, Policy
@@ -35,9 +36,7 @@ DIRECTORY = click.Path(file_okay=False, path_type=Path)
 CONFIG = click.option(
     "--config", type=EXISTING_PATH, metavar="FILE.toml", help="Models, keys, limits."
 )
-POLICY = click.option(
-    "--policy", "policy_file", type=EXISTING, metavar="FILE.toml", help="What is allowed."
-)
+POLICY = click.option("--policy", "policy_file", metavar="NAME|FILE.toml", help="What is allowed.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -332,3 +331,4 @@ commands.add_command(_telling_engine_errors(eval_command))
 for _command in model_group.commands.values():
     _telling_runner_errors(_command)
 commands.add_command(model_group)
+commands.add_command(policy_group)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Stderr,
         Stdout,
     )
+    from sandbox.network.secrets import Secret
     from sandbox.outcome import (
         Artifact,
         Attempt,
@@ -64,8 +65,10 @@ if TYPE_CHECKING:
         outcome_from_json,
         outcome_to_json,
     )
+    from sandbox.policy.comparison import allowed_beyond
     from sandbox.policy.limits import Limits
     from sandbox.policy.policy import ImportPolicy, Mount, Policy
+    from sandbox.policy.profiles import PROFILES
     from sandbox.protocol.messages import Checked
     from sandbox.session.checkpoints import Checkpoint, CheckpointState
     from sandbox.session.session import AsyncSession, BestOf
@@ -87,13 +90,17 @@ _NAMES = {  # module: what users may import of it
         " Raised Refused StreamCut ToolFailure Truncated Usage exit_status outcome_from_json"
         " outcome_to_json"
     ),
+    "sandbox.network.secrets": "Secret",
+    "sandbox.policy.comparison": "allowed_beyond",
     "sandbox.policy.policy": "ImportPolicy Mount Policy",
+    "sandbox.policy.profiles": "PROFILES",
     "sandbox.protocol.messages": "Checked",
     "sandbox.session.session": "AsyncSession BestOf",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
+    "PROFILES",
     "Artifact",
     "ArtifactMade",
     "AsyncSandbox",
@@ -134,6 +141,7 @@ __all__ = [
     "Refused",
     "Sandbox",
     "SandboxError",
+    "Secret",
     "Session",
     "SessionClosed",
     "SessionError",
@@ -148,6 +156,7 @@ __all__ = [
     "Truncated",
     "Usage",
     "ZygoteDied",
+    "allowed_beyond",
     "exit_status",
     "outcome_from_json",
     "outcome_to_json",

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from sandbox.errors import EnvironmentFailed, PolicyError
+from sandbox.network.access import TRUSTED_FILE, NetworkAccess
 from sandbox.policy.environment import Environment
 from sandbox.policy.policy import Mount, Policy
 from sandbox.protocol.plan import (
@@ -132,20 +133,19 @@ def lower(
     host: Host | None = None,
     *,
     has_groups: bool = True,
+    access: NetworkAccess | None = None,
 ) -> JailPlan:
     """The plan for `policy` on this host; `has_groups` says whether it has cgroups for us.
+
+    `access` is what the policy's network came to; without it sessions have none.
 
     Raises PolicyError for what cannot be had here: a path that is not there or must not be
     shown, a feature that this version lacks. Raises EnvironmentFailed if the interpreter cannot
     be shown without more than itself.
     """
     host = host or Host.here()
-    if policy.network != "none":
-        raise PolicyError(
-            "network",
-            "an allow list is not available in this version",
-            'Use network="none" and put the files that are needed into the workspace',
-        )
+    if policy.network != "none" and access is None:
+        raise PolicyError("network", "was not opened for this plan", "Give lower() an access")
     limits, imports = policy.limits, policy.import_policy
     layers = LAYERS_OF[policy.tier]
     has_own_ids = "user_namespace" in layers or host.is_root
@@ -154,12 +154,12 @@ def lower(
     return JailPlan(
         tier=policy.tier,
         layers=tuple(layer for layer in LAYERS if layer in layers),
-        binds=_binds(policy, environment, host.is_root),
+        binds=_binds(policy, environment, host.is_root, access),
         preload=policy.preload,
         import_rules=imports.rules,
         import_default=imports.default,
         language=policy.language,
-        env=_env(policy, environment, host),
+        env=_env(policy, environment, host, access),
         workspace_bytes=limits.workspace_bytes,
         workspace_files=limits.workspace_files,
         shm_bytes=limits.memory_bytes // 2,
@@ -175,6 +175,7 @@ def lower(
         shared_host_id=host_id_base + 1 if host_id_base is not None and is_shared else None,
         memory_bytes=limits.memory_bytes,
         processes=limits.processes,
+        proxy_port=access.port if access is not None else 0,
         has_groups=has_groups,
     )
 
@@ -187,7 +188,9 @@ def _process_cap(processes: int) -> int:
 # ---- variables ----------------------------------------------------------------------------------
 
 
-def _env(policy: Policy, environment: Environment, host: Host) -> tuple[tuple[str, str], ...]:
+def _env(
+    policy: Policy, environment: Environment, host: Host, access: NetworkAccess | None
+) -> tuple[tuple[str, str], ...]:
     """The few variables of every jail, then the policy's; nothing of the host's own."""
     directories = [os.path.dirname(environment.interpreter)]
     directories += ["/usr/local/bin", "/usr/bin", "/bin"]
@@ -202,6 +205,7 @@ def _env(policy: Policy, environment: Environment, host: Host) -> tuple[tuple[st
         # An arena per thread maps 64 MiB each, which RLIMIT_DATA counts.
         "MALLOC_ARENA_MAX": "2",
         **dict.fromkeys(THREAD_COUNTS, str(host.cpus)),
+        **(access.variables if access is not None else {}),
         **policy.env,
     }
     if policy.hash_seed is not None:
@@ -212,12 +216,16 @@ def _env(policy: Policy, environment: Environment, host: Host) -> tuple[tuple[st
 # ---- paths --------------------------------------------------------------------------------------
 
 
-def _binds(policy: Policy, environment: Environment, is_root: bool) -> tuple[Bind, ...]:
+def _binds(
+    policy: Policy, environment: Environment, is_root: bool, access: NetworkAccess | None
+) -> tuple[Bind, ...]:
     """Host paths that the jail shows: parents first, nothing twice."""
     system = _without_nested([*_system_binds(), *_environment_binds(environment)])
     mounts = _mount_binds(policy, system)
     if policy.tier == "process" and not is_root:
         return ()  # Nothing is hidden there from the user's own id, so there is nothing to show.
+    if access is not None and access.trusted_file:
+        mounts.append(Bind(access.trusted_file, TRUSTED_FILE, "ro"))
     return tuple(sorted([*system, *mounts], key=_by_depth))
 
 

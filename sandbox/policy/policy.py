@@ -9,7 +9,7 @@ import posixpath
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NoReturn, Self, get_args
+from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +23,9 @@ from pydantic import (
 )
 
 from sandbox.errors import PolicyError
+from sandbox.network.rules import NetworkRules
+from sandbox.network.secrets import Secret
+from sandbox.policy import profiles
 from sandbox.policy.limits import Limits
 from sandbox.policy.presets import PRESETS, PresetName
 from sandbox.policy.settings import Settings
@@ -46,6 +49,10 @@ ENV_CAP_BYTES = 64 * 1024
 
 MODULE_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 MODULE_PATTERN = re.compile(r"[\w.*?\[\]!-]+")
+
+VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+SECRETS_CAP = 50
+Value = TypeVar("Value")
 
 HASH_SEED_CAP = 2**32 - 1
 RESERVED_ENV = (  # pattern     why
@@ -74,13 +81,13 @@ TARGETS_REFUSED = (  # path      beneath it too   why
 )
 
 
-class FrozenEnv(dict[str, str]):
-    """Environment variables that cannot be changed any more, so that a policy can be a key."""
+class Frozen(dict[str, Value]):
+    """A mapping that cannot be changed any more, so that a policy can be a key."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
 
-    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, str]]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, Value]]]:
         return type(self), (dict(self),)
 
     def __copy__(self) -> Self:
@@ -90,10 +97,18 @@ class FrozenEnv(dict[str, str]):
         return self
 
     def _refuse(self, *_args: object, **_options: object) -> NoReturn:
-        raise TypeError("a policy's env cannot be changed; make a new policy")
+        raise TypeError("a policy's env and secrets cannot be changed; make a new policy")
 
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
+
+
+class FrozenEnv(Frozen[str]):
+    """Environment variables of a policy."""
+
+
+class FrozenSecrets(Frozen[Secret]):
+    """Secrets of a policy, by the name of the variable that holds the placeholder."""
 
 
 # ---- imports ------------------------------------------------------------------------------------
@@ -243,11 +258,33 @@ def _network(value: object) -> object:
     if value == "none":
         return value
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-        return tuple(value)
+        try:
+            return tuple(str(rule) for rule in NetworkRules.parse(value).rules)
+        except PolicyError as error:
+            raise PolicyError(
+                error.field.removeprefix("network"), error.problem, error.remedy
+            ) from None
     raise PolicyError("", f"is {value!r}", "It must be 'none' or a list of host:port")
 
 
+def _secrets(value: Mapping[str, Secret]) -> FrozenSecrets:
+    for name in value:
+        if not VARIABLE_NAME.fullmatch(name):
+            raise PolicyError(name, "is no name of a variable", "Use letters, digits and _")
+    return FrozenSecrets(value)
+
+
 Module = Annotated[StrictStr, AfterValidator(_module_name)]
+Secrets = Annotated[
+    Mapping[StrictStr, Secret],
+    Field(max_length=SECRETS_CAP),
+    AfterValidator(_secrets),
+    # A policy is shown and stored; the values of its secrets are not.
+    PlainSerializer(
+        lambda found: {name: {"hosts": list(one.hosts)} for name, one in found.items()},
+        return_type=dict[str, Any],
+    ),
+]
 Env = Annotated[
     Mapping[StrictStr, StrictStr],
     Field(max_length=ENV_CAP),
@@ -273,6 +310,10 @@ class Policy(Settings):
     imports: Annotated[PresetName | ImportPolicy, BeforeValidator(_imports)] = "open"
     language: Language = "full"
     network: Annotated[Literal["none"] | tuple[StrictStr, ...], BeforeValidator(_network)] = "none"
+    """Hosts and ports that HTTP requests may go to, as in `packages.example.org:443`,
+    `*.example.com:443` or, for an address that is not public, `127.0.0.1:5432!`."""
+    secrets: Secrets = FrozenSecrets()
+    """Values that requests to named hosts carry; a snippet finds a placeholder in its variable."""
     mounts: tuple[Mount, ...] = Field(default=(), max_length=MOUNTS_CAP)
     env: Env = FrozenEnv()
     """Variables of the guest, on top of the few that every jail has."""
@@ -301,6 +342,18 @@ class Policy(Settings):
                     f"{module!r} is refused by imports, so no snippet could use it",
                     "Leave it out, or allow it with a rule",
                 )
+        if self.network != "none" and self.tier != "namespaces":
+            raise PolicyError(
+                "network",
+                f"cannot be allowed by name in tier {self.tier!r}, which has no net namespace",
+                'Use tier="namespaces", or network="none"',
+            )
+        if self.secrets and self.network == "none":
+            raise PolicyError(
+                "secrets",
+                "are of no use without a network",
+                "Name their hosts in network, or leave them out",
+            )
         targets: dict[str, Mount] = {}
         for index, mount in enumerate(self.mounts):
             other = targets.setdefault(mount.target, mount)
@@ -313,44 +366,53 @@ class Policy(Settings):
         return self
 
     @classmethod
-    def from_toml(cls, path: str | os.PathLike[str]) -> Self:
-        """The policy in the TOML file `path`; relative paths in it start from its directory.
+    def profile(cls, name: str) -> Self:
+        """Return the policy that is known as `name`, such as "agent" or "paranoid".
 
-        Raises PolicyError with the file and the key.
+        Raises PolicyError that lists the names. Source: `sandbox/policy/profiles.py`.
+        """
+        return cls(**profiles.profile_table(name))
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Self:
+        """Read the policy in the TOML file `path`, over what it `extends`.
+
+        Relative paths in a file start from its directory. Raises PolicyError with file and key.
         """
         source = os.fspath(path)
         try:
-            with open(source, encoding="utf-8") as stream:
-                text = stream.read()
-        except (OSError, UnicodeDecodeError) as error:
-            detail = getattr(error, "strerror", None) or str(error)
-            raise PolicyError("", f"cannot be read: {detail}", source=source) from error
-        return cls.from_toml_text(text, source=source, directory=os.path.dirname(source) or ".")
+            return cls(**profiles.read_table(source))
+        except PolicyError as error:
+            raise error if error.source else error.in_source(source) from None
 
     @classmethod
     def from_toml_text(
         cls, text: str, *, source: str = "TOML text", directory: str | None = None
     ) -> Self:
-        """The policy in a TOML text. Relative paths start from `directory`, if one is given."""
+        """Read the policy in a TOML text. Relative paths start from `directory`, if one is given.
+
+        Without a `directory` it may extend a profile, and no file.
+        """
         try:
             table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise PolicyError("", f"is no TOML: {error}", source=source) from error
         if directory is not None:
-            _resolve(table, os.path.abspath(directory))
+            directory = os.path.abspath(directory)
+            profiles.resolve_paths(table, directory)
         try:
-            return cls(**table)
+            return cls(**profiles.extended(table, directory))
         except PolicyError as error:
-            raise error.in_source(source) from None
+            raise error if error.source else error.in_source(source) from None
 
-
-def _resolve(table: dict[str, Any], directory: str) -> None:
-    """Let relative paths of `table` start from `directory`. Wrong types are left for the checks."""
-    environment = table.get("environment")
-    # A bare name such as python3.12 is looked up in PATH.
-    if isinstance(environment, str) and "/" in environment:
-        table["environment"] = os.path.join(directory, environment)
-    mounts = table.get("mounts")
-    for mount in mounts if isinstance(mounts, list) else []:
-        if isinstance(mount, dict) and isinstance(mount.get("host"), str) and mount["host"]:
-            mount["host"] = os.path.join(directory, mount["host"])
+    @classmethod
+    def file_schema(cls) -> dict[str, Any]:
+        """Return the JSON schema of a policy file: the policy's own, and what it may extend."""
+        schema = cls.model_json_schema(mode="validation")
+        schema["title"] = "Cellblock policy file"
+        schema["properties"][profiles.EXTENDS] = {
+            "type": "string",
+            "description": "A profile, or another policy file that ends in .toml",
+            "examples": list(profiles.PROFILES),
+        }
+        return schema

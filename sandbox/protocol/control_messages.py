@@ -19,7 +19,8 @@ class Ready(Message):
     """The jail holds and the session process `pid` waits.
 
     The session process says it, as its only word on this channel. Descriptors: the pidfd of init,
-    then workspace, tmp and shm. Of a branch, init says it, and the directories came before.
+    then workspace, tmp and shm, and the proxy's socket if there is one. Of a branch, init says it,
+    and the directories came before.
     """
 
     pid: Pid
@@ -94,7 +95,10 @@ class BuildNamespaces(Message):
 
 @message(37, "from_init")
 class NamespacesReady(Message):
-    """First word of a branch init. Descriptors: its namespaces, then its directories."""
+    """First word of a branch init.
+
+    Descriptors: its namespaces, its directories, and the proxy's socket if there is one.
+    """
 
     namespaces: NamespaceCount
 

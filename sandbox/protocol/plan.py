@@ -107,6 +107,8 @@ class JailPlan:
     """Memory of a whole session, for its cgroup or the meter."""
     processes: int
     """Processes and threads of a snippet; init, standby and checkpoints come on top."""
+    proxy_port: int
+    """Port of the session's loopback on which the host serves its proxy; 0 for no network."""
     has_groups: bool
     """Whether cgroups count; without them a call whose memory nobody sees is refused."""
 

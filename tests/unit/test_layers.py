@@ -24,6 +24,7 @@ HOST_ORDER = (
     ("sandbox.protocol.*",),
     ("sandbox.policy.settings", "sandbox.policy.presets", "sandbox.doctor.remedies"),
     ("sandbox.network.*", "sandbox.outcome_text"),
+    ("sandbox.policy.profiles",),
     (
         "sandbox.policy.limits",
         "sandbox.policy.policy",
@@ -37,6 +38,7 @@ HOST_ORDER = (
         "sandbox.processes.host_channel",
         "sandbox.session.output",
     ),
+    ("sandbox.policy.comparison",),
     (
         "sandbox.policy.lowering",
         "sandbox.events",

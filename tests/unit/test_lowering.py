@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.errors import EnvironmentFailed, PolicyError
+from sandbox.network.access import NetworkAccess
+from sandbox.network.secrets import Secret
 from sandbox.policy.environment import Environment, discover
 from sandbox.policy.limits import GiB, Limits, MiB
 from sandbox.policy.lowering import COPYING_PROCESSES, LAYERS_OF, Host, lower
@@ -89,11 +91,27 @@ def test_processes_are_not_counted_where_the_users_own_would_be_too():
     assert lower(Policy(), discover(), USER).rlimits.processes is not None
 
 
-def test_an_allow_list_for_the_network_is_not_available():
-    with pytest.raises(PolicyError) as caught:
+def test_a_network_by_name_is_a_proxy_and_the_variables_that_lead_to_it():
+    policy = Policy(
+        network=["pypi.org:443"], secrets={"KEY": Secret("the-real-value", hosts=["pypi.org"])}
+    )
+    access = NetworkAccess(policy.network, policy.secrets)
+    try:
+        plan = lower(policy, discover(), access=access)
+    finally:
+        access.close()
+    variables = dict(plan.env)
+    assert plan.proxy_port == 3128
+    assert variables["HTTPS_PROXY"] == variables["http_proxy"] == "http://127.0.0.1:3128"
+    assert variables["KEY"].startswith("cellblock-secret-")
+    assert variables["SSL_CERT_FILE"] in [bind.target for bind in plan.binds]
+    assert "the-real-value" not in plan.to_json().decode()
+
+
+def test_without_a_network_a_plan_has_no_proxy():
+    assert lower(Policy(), discover()).proxy_port == 0
+    with pytest.raises(PolicyError, match="network"):
         lower(Policy(network=["pypi.org:443"]), discover())
-    assert caught.value.field == "network"
-    assert caught.value.problem == "an allow list is not available in this version"
 
 
 def test_rules_of_the_policy_are_the_plans():

@@ -80,6 +80,7 @@ def test_defaults_are_the_documented_ones():
         "imports": "open",
         "language": "full",
         "network": "none",
+        "secrets": {},
         "mounts": (),
         "env": {},
         "hash_seed": None,

@@ -160,7 +160,7 @@ def _become_session_process(context: jail.JailContext, ends: SessionFds) -> None
         os.environ.update(HOME=f"{context.scratch}/{HOME}", TMPDIR=context.scratch)
     there = [fd for fd in held if fd >= 0]
     _hand_over(ends.session, bytes([fd >= 0 for fd in held]), there)
-    given = [init, *context.directories]
+    given = [init, *context.handed_over]
     with suppress(ConnectionError):
         _hand_over(ends.control, ready_frame(os.getpid(), context.template.layers), given)
     for fd in there + given:

@@ -209,7 +209,7 @@ class NextNamespaces:
         for fd, kind in self._home:
             # unshare(CLONE_NEWPID) works once for each return to the own pid namespace.
             sysapi.setns(fd, kind)
-        for fd in (*self.context.directories, self.guest_end, self.init_end):
+        for fd in (*self.context.handed_over, self.guest_end, self.init_end):
             if fd >= 0:
                 os.close(fd)
         self.context = jail.JailContext(self._plan, self._template)

@@ -78,7 +78,9 @@ def _serve(context: jail.JailContext, channel_fd: int, become_init: BecomeInit) 
             os._exit(0)
         assert isinstance(message, BuildNamespaces)
         control_fd, *cgroup_fds = channel.take_descriptors(1 + message.cgroups)
-        own = dataclasses.replace(context, cgroup_fds=cgroup_fds, directories=[], proc_fd=-1)
+        own = dataclasses.replace(
+            context, cgroup_fds=cgroup_fds, directories=[], proc_fd=-1, proxy_fd=-1
+        )
         try:
             _furnish(own, sources)
             made = branch.open_namespaces(_MADE_HERE)
@@ -90,10 +92,10 @@ def _serve(context: jail.JailContext, channel_fd: int, become_init: BecomeInit) 
             channel.close()
             os.close(home)
             _finish_init(own, control_fd, template, user, made)
-            for fd in (*sources, *own.directories, *made, user):
+            for fd in (*sources, *own.handed_over, *made, user):
                 os.close(fd)
             become_init(own, control_fd)
-        for fd in (control_fd, *own.directories, *made):
+        for fd in (control_fd, *own.handed_over, *made):
             os.close(fd)
         sysapi.setns(home, sysapi.CLONE_NEWNS)
 
@@ -116,7 +118,7 @@ def _finish_init(
     except JailError as error:
         say_why_not(GuestChannel(control_fd, "to_init", TO_GUEST_CAP_BYTES), error)
         os._exit(1)
-    fds = array("i", (user, pid_namespace, *made, *context.directories))
+    fds = array("i", (user, pid_namespace, *made, *context.handed_over))
     control = socket.socket(fileno=control_fd)
     control.sendmsg([template], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
     control.detach()
@@ -146,3 +148,4 @@ def _furnish(context: jail.JailContext, sources: list[int]) -> None:
             branch.copy_tree(source, target)
     with step("loopback"):
         sysapi.bring_loopback_up()
+        jail.listen_for_proxy(context)

@@ -128,6 +128,8 @@ class JailContext:
 
     plan: JailPlan
     template: JailTemplate
+    proxy_fd: int = -1
+    """A socket that listens in the session's net namespace, for the host to serve."""
     directories: list[int] = field(default_factory=list)
     """Descriptors of the workspace, /tmp and /dev/shm, for the host."""
     host_id: int = -1
@@ -140,6 +142,11 @@ class JailContext:
     """A descriptor of the session's own."""
     proc_fd: int = -1
     """A listing of this pid namespace for init; the guest's own /proc hides processes."""
+
+    @property
+    def handed_over(self) -> list[int]:
+        """Descriptors that the host is given with the session: its directories, then the proxy."""
+        return [*self.directories, *([self.proxy_fd] if self.proxy_fd >= 0 else [])]
 
 
 Step = tuple[str, Callable[[JailContext], None]]
@@ -269,6 +276,12 @@ def _make_workspace(context: JailContext) -> None:
 
 def _bring_loopback_up(_context: JailContext) -> None:
     sysapi.bring_loopback_up()
+
+
+def listen_for_proxy(context: JailContext) -> None:
+    """Make the socket on which the host serves the session's proxy, if the plan has one."""
+    if context.plan.proxy_port:
+        context.proxy_fd = sysapi.listen_on_loopback(context.plan.proxy_port)
 
 
 def _enter_cgroup_namespace(context: JailContext) -> None:
@@ -415,6 +428,7 @@ AHEAD_STEPS = (
     LayerStep("", "make namespaces", _make_namespaces),
     LayerStep("mount_namespace", "make workspace", _make_workspace),
     LayerStep("net_namespace", "bring loopback up", _bring_loopback_up),
+    LayerStep("net_namespace", "listen for the proxy", listen_for_proxy),
 )
 """What the zygote does before the session is known; `go_home` closes what they opened."""
 INIT_STEPS = (

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from sandbox.guest.kernel.syscalls import NUMBERS
 
 ARCH = platform.machine()
+LISTEN_BACKLOG = 64
 _NUMBERS = NUMBERS[ARCH]
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -265,6 +266,14 @@ def bring_loopback_up() -> None:
         fcntl.ioctl(probe.fileno(), _SIOCSIFFLAGS, _IFREQ_LOOPBACK_UP)
     finally:
         probe.close()
+
+
+def listen_on_loopback(port: int) -> int:
+    """Listen on `port` of this network namespace's loopback; the descriptor. Source: tcp(7)."""
+    made = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    made.bind(("127.0.0.1", port))
+    made.listen(LISTEN_BACKLOG)
+    return made.detach()
 
 
 def close_all_but(keep: Sequence[int]) -> None:

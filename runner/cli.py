@@ -36,7 +36,23 @@ DIRECTORY = click.Path(file_okay=False, path_type=Path)
 CONFIG = click.option(
     "--config", type=EXISTING_PATH, metavar="FILE.toml", help="Models, keys, limits."
 )
-POLICY = click.option("--policy", "policy_file", metavar="NAME|FILE.toml", help="What is allowed.")
+
+
+def _policy_place(_context: object, _parameter: object, value: str | None) -> str | None:
+    """Refuse a policy file that is not there as wrong usage; names are looked up later."""
+    is_file = value is not None and (value.endswith(".toml") or os.sep in value)
+    if value is not None and is_file and not os.path.isfile(value):
+        raise click.BadParameter(f"File {value!r} does not exist.")
+    return value
+
+
+POLICY = click.option(
+    "--policy",
+    "policy_file",
+    metavar="NAME|FILE.toml",
+    callback=_policy_place,
+    help="What is allowed.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -283,9 +299,9 @@ def engine_errors() -> Iterator[None]:
 
 
 def _policy(path: str | None) -> "Policy":
-    from sandbox import Policy
+    from runner.commands.policy import load
 
-    return Policy.from_toml(path) if path is not None else Policy()
+    return load(path if path is not None else "default")
 
 
 def _source(path: str) -> str:

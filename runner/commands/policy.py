@@ -3,12 +3,12 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import tomli_w
 
-from sandbox import PROFILES, ImportPolicy, Policy, Sandbox, allowed_beyond
+if TYPE_CHECKING:
+    from sandbox import Policy
 
 PLACE = click.argument("place", metavar="NAME|FILE.toml")
 EXIT_WIDER = 1
@@ -22,6 +22,8 @@ def policy_group() -> None:
 @policy_group.command("list")
 def list_command() -> None:
     """List the policies that have a name."""
+    from sandbox import PROFILES, Policy, allowed_beyond
+
     for name in PROFILES:
         beyond = len(allowed_beyond(Policy(), Policy.profile(name)))
         less = len(allowed_beyond(Policy.profile(name), Policy()))
@@ -33,6 +35,8 @@ def list_command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of TOML.")
 def show_command(place: str, as_json: bool) -> None:
     """Print the whole policy that NAME or FILE.toml stands for, what it extends included."""
+    import tomli_w
+
     table = load(place).model_dump(mode="json", exclude_none=True)
     click.echo(json.dumps(table) if as_json else tomli_w.dumps(table), nl=as_json)
 
@@ -46,6 +50,8 @@ def diff_command(base: str, other: str, as_json: bool) -> None:
 
     Exit status: 0 nothing, 1 something.
     """
+    from sandbox import allowed_beyond
+
     found = allowed_beyond(load(base), load(other))
     if as_json:
         click.echo(json.dumps(found))
@@ -61,6 +67,10 @@ def diff_command(base: str, other: str, as_json: bool) -> None:
 @click.option("--extends", metavar="NAME", default=None, help="A profile to start from.")
 def learn_command(files: tuple[str, ...], extends: str | None) -> None:
     """Print the smallest policy under which FILES could import what they import. Runs nothing."""
+    import tomli_w
+
+    from sandbox import Policy, Sandbox
+
     modules: set[str] = set()
     with Sandbox(Policy(survive=False), pool_size=0) as box:
         for file in files:
@@ -74,11 +84,15 @@ def learn_command(files: tuple[str, ...], extends: str | None) -> None:
 @policy_group.command("schema")
 def schema_command() -> None:
     """Print the JSON schema of policy files."""
+    from sandbox import Policy
+
     click.echo(json.dumps(Policy.file_schema(), indent=2))
 
 
-def load(place: str) -> Policy:
+def load(place: str) -> "Policy":
     """The policy that `place`, a name or a path, stands for. Raises PolicyError."""
+    from sandbox import Policy
+
     if place == "default":
         return Policy()
     if place.endswith(".toml") or os.sep in place:
@@ -88,6 +102,8 @@ def load(place: str) -> Policy:
 
 def learned(modules: set[str], extends: str | None) -> dict[str, Any]:
     """The table of a policy file that allows `modules` and no other."""
+    from sandbox import ImportPolicy
+
     tops = sorted({module.partition(".")[0] for module in modules})
     rules = [
         {"pattern": pattern, "action": "allow", "reason": "a file that was learned from uses it"}

@@ -5,9 +5,10 @@ stored conversation can be read back after a restart.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 
 class Record(BaseModel):
@@ -82,6 +83,8 @@ class CodeRun(Record):
     images: tuple[str, ...] = ()
     """Data URLs, in the order shown."""
     files: tuple[MadeFile, ...] = ()
+    more: Mapping[str, JsonValue] = {}
+    """What a person may want to see beside the output: tables, the bill, refusals, layers."""
 
     @property
     def logs(self) -> str:

@@ -54,7 +54,7 @@ class ResponsesWriter:
     """Events of one response, numbered from 0, and the object that they add up to.
 
     `new_id` makes an id from a prefix. With `shows_outputs` false, calls say nothing of what they
-    printed, as OpenAI's do unless asked.
+    printed, as OpenAI's do unless asked; with `shows_more` also what a page shows of them.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class ResponsesWriter:
         container_id: Callable[[], str],
         client_tools: frozenset[str] = frozenset(),
         shows_outputs: bool = True,
+        shows_more: bool = False,
     ) -> None:
         self._id = response_id
         self._created_at = created_at
@@ -77,6 +78,7 @@ class ResponsesWriter:
         self._container_id = container_id
         self._client_tools = client_tools
         self._shows_outputs = shows_outputs
+        self._shows_more = shows_more
         self._number = 0
         self._output: list[Json] = []
         self._reasoning: _Open | None = None
@@ -417,6 +419,8 @@ class ResponsesWriter:
         opened.item["container_id"] = self._container_id()
         if self._shows_outputs:
             opened.item["outputs"] = outputs_json(run)
+        if self._shows_more and run.more:
+            opened.item["x_outcome"] = dict(run.more)
         for made in run.files:
             if made.file_id:
                 self._uncited = [one for one in self._uncited if one.path != made.path]

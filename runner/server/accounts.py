@@ -91,6 +91,11 @@ class Accounts:
     def is_empty(self) -> bool:
         return not self._accounts
 
+    @property
+    def signers(self) -> Sequence[tuple[bytes, Account]]:
+        """Each account with what is kept of its key, to sign with."""
+        return self._accounts
+
     def find(self, authorization: str) -> Account:
         """The account of a header `Authorization: Bearer <key>`. Raises RequestError.
 

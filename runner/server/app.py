@@ -20,11 +20,13 @@ from runner.server.http.replies import error_reply, json_reply
 from runner.server.live.containers import Containers
 from runner.server.live.session_slots import SessionSlots
 from runner.server.live.session_table import SessionTable
+from runner.server.page_access import PageAccess
 from runner.server.routes import (
     chat_routes,
     container_routes,
     conversation_routes,
     file_routes,
+    page_routes,
     responses_routes,
     run_code_routes,
     session_routes,
@@ -75,6 +77,10 @@ def open_services(
         file_bytes=server.file_bytes,
         retention_s=server.retention_days * DAY_S,
     )
+    table = SessionTable(
+        box, slots, idle_s=server.idle_minutes * 60, of_container=containers.live_session
+    )
+    accounts = Accounts(config.keys)
     return Services(
         config=config,
         directory=directory or Directory(config.models),
@@ -85,10 +91,11 @@ def open_services(
         files=files,
         container_store=kept,
         containers=containers,
-        accounts=Accounts(config.keys),
+        accounts=accounts,
+        page=PageAccess(accounts),
         web_tools=web_tools,
         slots=slots,
-        sessions=SessionTable(box, slots, idle_s=server.idle_minutes * 60),
+        sessions=table,
         metrics=Metrics(),
     )
 
@@ -112,6 +119,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(file_routes.router)
     app.include_router(session_routes.router)
     app.include_router(run_code_routes.router)
+    app.include_router(page_routes.router)
     app.get("/healthz")(healthz)
     app.get("/readyz", responses={503: {"description": "Not ready."}})(readyz)
     app.get("/metrics", response_class=PlainTextResponse)(metrics)

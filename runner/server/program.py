@@ -50,5 +50,11 @@ def serve(config: Config, directory: Directory, listener: socket.socket) -> None
     gc.freeze()
     gc.enable()
     host, port = listener.getsockname()[:2]
-    print(f"Listening on http://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr)
+    origin = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    print(f"Listening on {origin}", file=sys.stderr)
+    # Behind the `#` the token is sent to no server and stands in no log of one.
+    print(
+        f"The page, by a link that is good once: {origin}/#token={services.page.make_token()}",
+        file=sys.stderr,
+    )
     Server(settings, services).run(sockets=[listener])

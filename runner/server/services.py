@@ -19,6 +19,7 @@ from runner.server.live.background import BackgroundRuns
 from runner.server.live.containers import Containers, Lease
 from runner.server.live.session_slots import SessionSlots
 from runner.server.live.session_table import SessionTable
+from runner.server.page_access import PageAccess
 from runner.server.store.container_store import ContainerStore
 from runner.server.store.conversation_store import ConversationStore
 from runner.server.store.file_store import FileStore
@@ -49,6 +50,7 @@ class Services:
     accounts: Accounts
     slots: SessionSlots
     sessions: SessionTable
+    page: PageAccess
     web_tools: WebTools = field(default_factory=WebTools)
     metrics: Metrics = field(default_factory=Metrics)
     streams: Streams = field(default_factory=Streams)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from runner.models.port import ToolSpec
 from runner.tools.arguments import read
+from runner.tools.more import more_of
 from runner.tools.shown import Shown, shorten
 from runner.transcript import CodeRun, MadeFile, ToolCall, ToolResult
 from sandbox import (
@@ -179,6 +180,7 @@ def code_run(
         status=outcome.status,
         images=images_of(outcome),
         files=files,
+        more=more_of(outcome, files),
     )
 
 

@@ -122,7 +122,7 @@ RUNNER_ORDER = (
     ("runner.transcript", "runner.events"),
     ("runner.web.*",),
     ("runner.models.*", "runner.tools.*", "runner.dialects.*"),
-    ("runner.loop", "runner.doctor"),
+    ("runner.loop", "runner.doctor", "runner.page.*"),
     ("runner.server.*", "runner.evals.*", "runner.faces.*"),
     ("runner.commands.*", "runner.demo"),
     ("runner.cli", "runner.__main__"),

@@ -165,6 +165,40 @@ class Containers:
         if live is not None:
             await live.remove(file.path)
 
+    def live_session(self, owner: str, container_id: str) -> AsyncSession | None:
+        """The session that the owner's container holds just now; its use counts as the
+        container's."""
+        live = self._lives.get(container_id)
+        if live is None or live.row.owner != owner:
+            return None
+        live.used()
+        return live.session
+
+    async def branch(self, account: Account, row: ContainerRow) -> ContainerRow:
+        """A copy of the container: its files, and its variables while its session lives.
+
+        Raises RequestError, StorageError, SandboxError.
+        """
+        self._check_usable(row)
+        new = self._new_row(account.owner, row.name, row.memory_limit)
+        new = new.model_copy(update={"has_run": row.has_run})
+        await self._store.add(new)
+        try:
+            for file in await self._store.files(row.id):
+                data, cap_bytes = await self._store.read(file), account.settings.stored_bytes
+                await self._store.write(
+                    new, file.path, data, file.source, file.origin, cap_bytes=cap_bytes
+                )
+            source = self._lives.get(row.id)
+            if source is not None and source.has_variables:
+                copy = self._live(new, account, keeps=True, is_kept=True)
+                await copy.branch_of(source)
+                self._lives[new.id] = copy
+        except BaseException:
+            await self._store.delete(new.id)
+            raise
+        return new
+
     # ---- for requests ---------------------------------------------------------------------------
 
     async def lease(
@@ -203,16 +237,7 @@ class Containers:
             row = self._new_row(account.owner, "auto", parsed.memory_limit)
         live = self._lives.get(row.id)
         if live is None:
-            live = LiveContainer(
-                self._box,
-                self._slots,
-                self._store,
-                row,
-                account,
-                keeps=keep or is_kept,
-                is_kept=is_kept,
-                file_bytes=self._file_bytes,
-            )
+            live = self._live(row, account, keeps=keep or is_kept, is_kept=is_kept)
             self._lives[row.id] = live
         live.holders += 1
         live.wanted += wanted
@@ -273,6 +298,20 @@ class Containers:
             last_active_at=now,
             idle_minutes=self._idle_minutes,
             memory_limit=memory_limit,
+        )
+
+    def _live(
+        self, row: ContainerRow, account: Account, *, keeps: bool, is_kept: bool
+    ) -> LiveContainer:
+        return LiveContainer(
+            self._box,
+            self._slots,
+            self._store,
+            row,
+            account,
+            keeps=keeps,
+            is_kept=is_kept,
+            file_bytes=self._file_bytes,
         )
 
     def _check_usable(self, row: ContainerRow, *, param: str | None = None) -> None:

@@ -106,6 +106,26 @@ class LiveContainer:
             await self._take_wanted(self._session)
             return self._session, words
 
+    @property
+    def session(self) -> AsyncSession | None:
+        """The session that lives now, if there is one."""
+        return self._session if self.has_variables else None
+
+    async def branch_of(self, source: "LiveContainer") -> None:
+        """Begin with a branch of the session of `source`, variables and files included.
+
+        Raises RequestError, SandboxError.
+        """
+        slot = await self._slots.for_container(self.account, self)
+        try:
+            if (session := source.session) is not None:
+                self._session = await session.fork()
+        finally:
+            if self._session is None:
+                self._slots.release(slot)
+            else:
+                self._slot = slot
+
     async def end(self) -> None:
         """End the session, and the snippet that runs in it."""
         session, self._session = self._session, None

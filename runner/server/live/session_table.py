@@ -1,6 +1,7 @@
 """Sessions that clients hold over REST, by id."""
 
 import time
+from collections.abc import Callable
 
 from runner.errors import RequestError
 from runner.server.accounts import Account
@@ -34,12 +35,23 @@ class Held:
 
 
 class SessionTable:
-    """Sessions by id, for as long as they are used."""
+    """Sessions by id, for as long as they are used.
 
-    def __init__(self, box: AsyncSandbox, slots: SessionSlots, *, idle_s: float) -> None:
+    The live session of a container is found by the container's id, which `of_container` knows.
+    """
+
+    def __init__(
+        self,
+        box: AsyncSandbox,
+        slots: SessionSlots,
+        *,
+        idle_s: float,
+        of_container: Callable[[str, str], AsyncSession | None] = lambda _owner, _id: None,
+    ) -> None:
         self._box = box
         self._slots = slots
         self._idle_s = idle_s
+        self._of_container = of_container
         self._held: dict[str, Held] = {}
 
     async def open(self, account: Account) -> Held:
@@ -61,6 +73,9 @@ class SessionTable:
     def find(self, owner: str, session_id: str) -> Held:
         """The owner's session. Raises RequestError."""
         held = self._held.get(session_id)
+        if (lent := self._of_container(owner, session_id)) is not None:
+            # Its slot is the container's, and stays so.
+            held = Held(session_id, owner, lent, Slot("container", owner, None))
         if held is None or held.owner != owner:
             raise RequestError("not_found", f"Session with id '{session_id[:100]}' not found.")
         held.active_at = time.monotonic()

@@ -31,7 +31,11 @@ async def account_of(
 
     Raises RequestError, ServerStopping.
     """
-    account = services.accounts.find(request.headers.get("authorization", ""))
+    authorization = request.headers.get("authorization", "")
+    if authorization:
+        account = services.accounts.find(authorization)
+    else:
+        account = services.page.account_of(request)
     request.scope["state"]["owner"] = account.owner
     if services.streams.is_stopping:
         raise ServerStopping

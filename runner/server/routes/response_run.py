@@ -24,6 +24,8 @@ from runner.server.store.response_store import StoredResponse
 from runner.transcript import Transcript
 
 OUTPUTS = "code_interpreter_call.outputs"
+MORE = "code_interpreter_call.x_outcome"
+"""What this server adds to OpenAI's list: tables, bill, refusals and layers of each run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class ResponseRun:
             container_id=lambda: job.container_id,
             client_tools=frozenset(tool.name for tool in parsed.client_tools),
             shows_outputs=not strict,
+            shows_more=MORE in options.include,
         )
 
     async def events(

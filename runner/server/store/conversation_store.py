@@ -59,6 +59,11 @@ class ConversationStore:
             raise RequestError("not_found", message, param="conversation")
         return row
 
+    async def newest(self, owner: str, *, limit: int) -> list[ConversationRow]:
+        """The owner's conversations, the newest first."""
+        where = "owner = ? ORDER BY created_at DESC, id DESC LIMIT ?"
+        return await self._storage.run(lambda kept: kept.all(CONVERSATIONS, where, owner, limit))
+
     async def describe(
         self, row: ConversationRow, metadata: Mapping[str, JsonValue]
     ) -> ConversationRow:

@@ -4,20 +4,18 @@ import json
 import secrets
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from runner.dialects.fields import Fields
 from runner.errors import RequestError
 from runner.page.assets import assets, document
-from runner.server.accounts import Account
 from runner.server.http.middleware import read_json
 from runner.server.http.replies import json_reply
 from runner.server.live.branching import branch_conversation
 from runner.server.page_access import check_own_page, cookie_name
-from runner.server.routes.access import account_of, services_of
+from runner.server.routes.access import TheAccount, TheServices
 from runner.server.routes.conversation_routes import conversation_json
-from runner.server.services import Services
 
 NONCE_BYTES = 16
 SIGN_IN_BYTES = 4096
@@ -45,8 +43,6 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 router = APIRouter(include_in_schema=False)
-TheServices = Annotated[Services, Depends(services_of)]
-TheAccount = Annotated[Account, Depends(account_of)]
 
 
 # ---- files --------------------------------------------------------------------------------------
@@ -142,10 +138,7 @@ async def create_branches(
     conversation_id: str, request: Request, services: TheServices, account: TheAccount
 ) -> Response:
     """Copies of a conversation that go on by themselves, with variables and files of their own."""
-    row = await services.conversations.get(account.owner, conversation_id)
-    if row is None:
-        message = f"Conversation with id '{conversation_id[:100]}' not found."
-        raise RequestError("not_found", message)
+    row = await services.conversations.find(account.owner, conversation_id)
     body = Fields(await read_json(request, SIGN_IN_BYTES))
     count = body.whole("count", least=1, most=BRANCHES_MOST) or 1
     data = []

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from runner.dialects.fields import Fields
 from runner.errors import RequestError
 from runner.page.assets import assets, document
-from runner.server.http.middleware import read_json
+from runner.server.http.bodies import read_json
 from runner.server.http.replies import json_reply
 from runner.server.live.branching import branch_conversation
 from runner.server.page_access import check_own_page, cookie_name

@@ -23,7 +23,7 @@ async def sandbox(
 
 async def at_rest(box: AsyncSandbox) -> None:
     """Return when the pool is full again and nothing is left of workers that were given back."""
-    pool = box._pool
+    pool = box._supply.pool
     assert pool is not None
     await pool.fill()
     while pool._tasks:

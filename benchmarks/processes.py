@@ -9,9 +9,8 @@ from sandbox import AsyncSession
 
 def session_processes(session: AsyncSession) -> list[int]:
     """Host pids of the session's processes: init, the session process and what it started."""
-    worker = session._worker
-    assert worker is not None
-    init = _pid_behind(worker._pidfd)
+    assert session._live is not None
+    init = session._live.worker.init.pid
     return [init, *(child.pid for child in psutil.Process(init).children(recursive=True))]
 
 
@@ -26,11 +25,6 @@ def private_bytes(pids: Iterable[int]) -> int:
         (_row(path, "Private_Clean:") + _row(path, "Private_Dirty:")) * 1024
         for path in (f"/proc/{pid}/smaps_rollup" for pid in pids)
     )
-
-
-def _pid_behind(pidfd: int) -> int:
-    """Source: pidfd_open(2), proc_pid_fdinfo(5)."""
-    return _row(f"/proc/self/fdinfo/{pidfd}", "Pid:")
 
 
 def _row(path: str, key: str) -> int:

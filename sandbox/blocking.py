@@ -27,7 +27,8 @@ from sandbox.policy.policy import Policy
 from sandbox.protocol.messages import Checked
 from sandbox.session.checkpoints import Checkpoint, CheckpointState
 from sandbox.session.expiry import RETENTION_S
-from sandbox.session.session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT, AsyncSession, BestOf
+from sandbox.session.live_session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT
+from sandbox.session.session import AsyncSession, BestOf
 
 T = TypeVar("T")
 
@@ -259,6 +260,11 @@ class Session:
         _trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a snippet can be run: it is open, not expired, and its processes are there."""
+        return self._session.is_live
 
     @property
     def enforcement(self) -> tuple[str, ...]:

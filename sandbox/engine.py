@@ -7,20 +7,15 @@ from types import TracebackType
 from typing import Self
 
 from sandbox import events
-from sandbox.doctor import features
-from sandbox.errors import LayerUnavailable, PolicyError, SessionClosed, StaleProcess
+from sandbox.errors import PolicyError
 from sandbox.outcome import Outcome
-from sandbox.policy.environment import Environment, discover
 from sandbox.policy.limits import Limits
-from sandbox.policy.lowering import lower
 from sandbox.policy.policy import Policy
-from sandbox.processes import cgroup, directories
-from sandbox.processes.pool import Pool
-from sandbox.processes.worker import Worker
-from sandbox.processes.zygote import Zygote
+from sandbox.processes.supply import WorkerSupply
 from sandbox.protocol.messages import Checked
 from sandbox.session.expiry import RETENTION_S
-from sandbox.session.session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT, AsyncSession
+from sandbox.session.live_session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT
+from sandbox.session.session import AsyncSession
 
 POOL_SIZE = 2
 SESSIONS_CAP = 64
@@ -51,21 +46,12 @@ class AsyncSandbox:
             if value < least:
                 raise PolicyError(name, f"is {value}", f"It must be at least {least}")
         self.policy = policy or Policy()
-        self._pool_size = pool_size
-        self._max_sessions = max_sessions
-        self._max_waiting = max_waiting
-        self._made_in = os.getpid()
-        self._zygote: Zygote | None = None
-        self._pool: Pool | None = None
-        self._expected = 0
-        self._environment: Environment | None = None
-        self._hierarchies: cgroup.Hierarchies | None = None
-        self._starting: asyncio.Lock | None = None
-        self._is_closed = False
+        self._supply = WorkerSupply(
+            self.policy, pool_size=pool_size, max_sessions=max_sessions, max_waiting=max_waiting
+        )
 
     async def __aenter__(self) -> Self:
-        pool = await self._open()
-        await pool.fill()
+        await self._supply.fill()
         return self
 
     async def __aexit__(
@@ -80,14 +66,14 @@ class AsyncSandbox:
         self, code: str, *, limits: Limits | None = None, stdin: str | None = None
     ) -> Outcome:
         """Run one snippet in a fresh jail that ends with it."""
-        async with AsyncSession(self, survive=False) as session:
+        async with AsyncSession(self._supply, self.policy, survive=False) as session:
             return await session.run(code, limits=limits, stdin=stdin)
 
     async def stream(
         self, code: str, *, limits: Limits | None = None, stdin: str | None = None
     ) -> AsyncIterator[events.Event]:
         """Events of one snippet in a fresh jail, as they happen."""
-        async with AsyncSession(self, survive=False) as session:
+        async with AsyncSession(self._supply, self.policy, survive=False) as session:
             async for event in session.stream(code, limits=limits, stdin=stdin):
                 yield event
 
@@ -105,7 +91,8 @@ class AsyncSandbox:
         more. It keeps at most so many checkpoints, and so much memory that only they hold.
         """
         return AsyncSession(
-            self,
+            self._supply,
+            self.policy,
             ttl_s=ttl_s,
             retention_s=retention_s,
             checkpoints=checkpoints,
@@ -115,18 +102,16 @@ class AsyncSandbox:
     @property
     def expected(self) -> int:
         """How many sessions are expected beyond those that are open."""
-        return self._expected
+        return self._supply.expected
 
     def expect(self, sessions: int) -> None:
         """Keep so many more workers warm than `pool_size`, for sessions that are likely to be
         opened soon; a negative number takes it back."""
-        self._expected += sessions
-        if self._pool is not None and not self._is_closed:
-            self._pool.expect(sessions)
+        self._supply.expect(sessions)
 
     async def check(self, code: str) -> Checked:
         """What `code` would need and what the policy would refuse. Runs nothing of it."""
-        async with AsyncSession(self) as session:
+        async with AsyncSession(self._supply, self.policy) as session:
             return await session.check(code)
 
     async def map(
@@ -171,79 +156,4 @@ class AsyncSandbox:
 
     async def close(self) -> None:
         """End every session and the zygote; nothing is left when this returns."""
-        if self._is_closed or os.getpid() != self._made_in:
-            return
-        self._is_closed = True
-        if self._pool is not None:
-            await self._pool.close()
-        if self._zygote is not None:
-            await self._zygote.close()
-
-    async def take(self) -> Worker:
-        """A fresh worker, for a session. It comes back by `give_back`."""
-        return await (await self._open()).take()
-
-    async def branch(self, origin: Worker, count: int) -> list[Worker]:
-        """Workers that go on from where `origin` is; each comes back by `give_back`."""
-        pool = await self._open()
-        assert self._zygote is not None
-        zygote = self._zygote
-        return await pool.admit(lambda: zygote.branch(origin, count), count)
-
-    async def give_back(self, worker: Worker) -> None:
-        """End `worker`; returns at once, its remains are cleared in the background."""
-        if self._pool is not None and not self._is_closed:
-            self._pool.give_back(worker)
-
-    async def _open(self) -> Pool:
-        if os.getpid() != self._made_in:
-            raise StaleProcess("The sandbox", self._made_in, os.getpid())
-        if self._is_closed:
-            raise SessionClosed("sandbox")
-        if self._starting is None:
-            self._starting = asyncio.Lock()
-        async with self._starting:
-            if self._zygote is None or not self._zygote.is_alive:
-                await self._start_zygote()
-            if self._pool is None:
-                self._pool = Pool(
-                    self._make_worker,
-                    warm=self._pool_size,
-                    most=self._max_sessions,
-                    waiting=self._max_waiting,
-                )
-                self._pool.expect(self._expected)
-        return self._pool
-
-    async def _start_zygote(self) -> None:
-        if self._zygote is not None:
-            dead, self._zygote = self._zygote, None
-            await dead.close()
-        if self._environment is None:
-            self._environment = await asyncio.to_thread(discover, self.policy.environment)
-            self._hierarchies = await asyncio.to_thread(_find_hierarchies)
-            await asyncio.to_thread(directories.sweep)
-        plan = lower(self.policy, self._environment, has_groups=self._hierarchies is not None)
-        try:
-            self._zygote = await Zygote.start(
-                plan, self._environment.interpreter, self._hierarchies
-            )
-        except LayerUnavailable as error:
-            missing = (await asyncio.to_thread(features.probe)).missing_for(self.policy.tier)
-            if not missing:
-                raise
-            first = missing[0]
-            raise LayerUnavailable(first.layer, first.seen, first.remedy) from error
-
-    async def _make_worker(self) -> Worker:
-        assert self._zygote is not None
-        worker = self._zygote.spawn()
-        await worker.start()
-        return worker
-
-
-def _find_hierarchies() -> cgroup.Hierarchies | None:
-    found = cgroup.find()
-    if found is not None:
-        cgroup.sweep(found)
-    return found
+        await self._supply.close()

@@ -7,7 +7,6 @@ import socket
 import struct
 from collections.abc import Callable
 
-from sandbox.errors import CopyRefused
 from sandbox.protocol.frames import FrameError, FrameReader
 from sandbox.protocol.messages import Direction, Message, MessageError, pack, unpack
 
@@ -45,13 +44,6 @@ class HostChannel:
         self._trusted = trusted
         self._is_open = True
         self.descriptors: list[int] = []
-        self.answer: asyncio.Future[Message] | None = None
-        """Waits for the next message of a copy that was asked something."""
-        self.copy_pid: int | None = None
-        """Pid that a copy of a session process gave as its own, once it waits on this channel."""
-        self.refusal = ""
-        """Why the copy that was to wait on this channel was not made, if somebody said so."""
-        self._is_ready_or_over = asyncio.Event()
         self.sender_pid: int | None = None
         end.setblocking(False)
         if trusted:
@@ -79,31 +71,6 @@ class HostChannel:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    async def ask(
-        self, question: Message, descriptors: tuple[int, ...] = (), *, within_s: float
-    ) -> Message:
-        """The next message after `question`. Raises TimeoutError, or what `on_end` makes of it."""
-        self.answer = self._loop.create_future()
-        self.send(question, descriptors)
-        try:
-            async with asyncio.timeout(within_s):
-                return await self.answer
-        finally:
-            self.answer = None
-
-    async def copy_pid_when_ready(self, within_s: float) -> int:
-        """The pid that a copy gave, once it waits. Raises CopyRefused or TimeoutError."""
-        async with asyncio.timeout(within_s):
-            await self._is_ready_or_over.wait()
-        if self.copy_pid is None:
-            raise CopyRefused(self.refusal or "the copy ended at once")
-        return self.copy_pid
-
-    def note_copy(self, pid: int) -> None:
-        """Take note that a copy, `pid` as it says, waits on this channel."""
-        self.copy_pid = pid
-        self._is_ready_or_over.set()
-
     def take_descriptors(self, count: int) -> list[int]:
         """The `count` oldest descriptors that came; they are the caller's to close."""
         taken, self.descriptors = self.descriptors[:count], self.descriptors[count:]
@@ -113,7 +80,6 @@ class HostChannel:
         """Stop and close. `on_end` is not called."""
         if self._is_open:
             self._is_open = False
-            self._is_ready_or_over.set()
             self._loop.remove_reader(self._socket.fileno())
             if self._unsent:
                 self._loop.remove_writer(self._socket.fileno())

@@ -5,9 +5,10 @@ A used worker never comes back: `give_back` ends it and lets the next caller in.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 
 from sandbox.errors import PoolFull, SessionClosed
+from sandbox.processes.cancellation import shielded
 from sandbox.processes.worker import Worker
 
 RETRY_FLOOR_S = 0.05
@@ -31,7 +32,12 @@ class Pool:
     """
 
     def __init__(
-        self, make: Callable[[], Awaitable[Worker]], *, warm: int, most: int, waiting: int
+        self,
+        make: Callable[[], Coroutine[object, object, Worker]],
+        *,
+        warm: int,
+        most: int,
+        waiting: int,
     ) -> None:
         self._make = make
         self._warm = warm
@@ -60,7 +66,7 @@ class Pool:
         return len(self._ready)
 
     def expect(self, callers: int) -> None:
-        """So many more callers will come soon than came to be expected; fewer when negative."""
+        """Raise the number of workers kept warm by `callers`; a negative number lowers it."""
         self._expected += callers
         self._refill()
         if len(self._ready) > self._target():
@@ -74,7 +80,7 @@ class Pool:
 
     async def take(self) -> Worker:
         """A fresh worker. Raises PoolFull if too many wait already, SessionClosed at the end."""
-        await self._enter()
+        await self.enter()
         try:
             worker = None
             while self._ready and worker is None:
@@ -84,49 +90,40 @@ class Pool:
                 else:
                     self._end_later(candidate)
             if worker is None:
-                worker = await self._make()
+                worker = await shielded(self._make(), within_s=0.0, undo=self._keep)
             if self._is_closed:
                 self._end_later(worker)
                 raise SessionClosed("sandbox")
         except BaseException:
-            self._leave()
+            self.leave()
             raise
         self._out[worker] = self._loop.time()
         if self._refilling is None:
             self._refilling = self._loop.call_later(REFILL_AFTER_S, self._refill)
         return worker
 
-    async def admit(
-        self, workers: Callable[[], Awaitable[list[Worker]]], count: int
-    ) -> list[Worker]:
-        """Workers that `workers` makes in another way, counted like those of `take`."""
-        for entered in range(count):
-            try:
-                await self._enter()
-            except BaseException:
-                for _ in range(entered):
-                    self._leave()
-                raise
-        try:
-            made = await workers()
-        except BaseException:
-            for _ in range(count):
-                self._leave()
-            raise
-        for worker in made:
+    def admit(self, workers: Sequence[Worker]) -> None:
+        """Count `workers`, made in another way, like those of `take`; their places are entered.
+
+        Raises SessionClosed at the end, and ends them.
+        """
+        if self._is_closed:
+            for worker in workers:
+                self._end_later(worker)
+            raise SessionClosed("sandbox")
+        for worker in workers:
             self._out[worker] = self._loop.time()
-        return made
 
     def give_back(self, worker: Worker) -> asyncio.Task[None]:
         """End `worker` and let the next caller in; the task is done when nothing is left of it."""
         since = self._out.pop(worker)
         self._mean_s += SMOOTHING * (self._loop.time() - since - self._mean_s)
         task = self._start(self._end_soon(worker))
-        self._leave()
+        self.leave()
         return task
 
     async def close(self) -> None:
-        """End every worker, those that are out too, and turn away who waits."""
+        """End every worker, those that are out too, and turn away the callers that wait."""
         self._is_closed = True
         self._stop_waiting_to_refill()
         for waiter in self._queue:
@@ -139,7 +136,8 @@ class Pool:
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
-    async def _enter(self) -> None:
+    async def enter(self) -> None:
+        """Wait for a place for one worker; `leave` gives it up. Raises PoolFull, SessionClosed."""
         if self._taken < self._most and not self._queue:
             self._taken += 1
             return
@@ -153,13 +151,13 @@ class Pool:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                self._leave()  # The place was given just before the caller went away.
+                self.leave()  # The place was given just before the caller went away.
             else:
                 self._queue.remove(waiter)
             raise
 
-    def _leave(self) -> None:
-        """Hand the place on to who has waited longest."""
+    def leave(self) -> None:
+        """Hand the place on to the caller that has waited longest."""
         while self._queue:
             waiter = self._queue.popleft()
             if not waiter.done():
@@ -196,13 +194,20 @@ class Pool:
         self._ready.append(worker)
         self._refill()
 
+    def _keep(self, worker: Worker) -> None:
+        """Put a worker whose caller was cancelled meanwhile with the ready ones, if one misses."""
+        if self._is_closed or len(self._ready) + self._filling >= self._target():
+            self._end_later(worker)
+        else:
+            self._ready.append(worker)
+
     def _trim(self) -> None:
-        """End what nobody came for."""
+        """End workers that were not taken."""
         while len(self._ready) > self._target() and not self._is_closed:
             self._end_later(self._ready.pop())
 
     async def _end_soon(self, worker: Worker) -> None:
-        # Whoever gave it back has something to go on with, in this thread or in another one.
+        # The caller that gave it back goes on first, in this thread or in another one.
         await asyncio.sleep(BREATH_S)
         self._refill()
         await worker.close()

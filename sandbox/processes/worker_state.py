@@ -1,8 +1,10 @@
-"""Worker states and events: one pure table.
+"""Worker states and events: one pure table, and the only place where a state changes.
 
-A pair that is not in the table is a bug in the caller, and raises.
+A pair that is not in the table is a bug in the caller, and raises. `Lifecycle` holds the state of
+one worker; `diagram` draws the table.
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
 
 
@@ -29,6 +31,7 @@ class Event(StrEnum):
     TAKE_OVER = "take_over"
     KILL = "kill"
     EXITED = "exited"
+    """Init is gone, or was never there."""
 
 
 LIVE = (
@@ -65,3 +68,40 @@ def after(state: State, event: Event) -> State:
         return NEXT[state, event]
     except KeyError:
         raise WorkerStateError(f"{event} has no place in state {state}") from None
+
+
+class Lifecycle:
+    """The state of one worker; it changes by events alone."""
+
+    def __init__(self) -> None:
+        self._state = State.STARTING
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    def happen(self, event: Event) -> None:
+        """Move to the state that `event` leads to. Raises WorkerStateError."""
+        self._state = after(self._state, event)
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram; events that every live state has are drawn once."""
+    return "\n".join(("stateDiagram-v2", *_lines()))
+
+
+def _lines() -> Iterator[str]:
+    yield f"    [*] --> {State.STARTING}"
+    everywhere: dict[Event, State] = {}
+    for event in Event:
+        targets = {NEXT.get((state, event)) for state in LIVE}
+        target = targets.pop()
+        if not targets and target is not None:
+            everywhere[event] = target
+    for (state, event), following in NEXT.items():
+        if event not in everywhere:
+            yield f"    {state} --> {following} : {event}"
+    for event, following in everywhere.items():
+        yield f"    live --> {following} : {event}"
+    yield f"    {State.DEAD} --> [*]"
+    yield f"    note right of live : any of {', '.join(LIVE)}"

@@ -36,7 +36,6 @@ from sandbox.errors import (
     EngineTimeout,
     EnvironmentFailed,
     LayerUnavailable,
-    SandboxError,
     ZygoteDied,
 )
 from sandbox.processes import cgroup, fork_safety
@@ -61,9 +60,6 @@ LAUNCHER_ENV = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 ZYGOTE_START_S = 180.0
-BRANCH_WITHIN_S = 30.0
-PREPARED_AHEAD = 2
-"""Branches whose namespaces are being made or are ready while one departs."""
 GONE_WITHIN_S = 10.0
 WORDS_KEPT = 8192
 
@@ -122,64 +118,16 @@ class Zygote:
         """Host pid of the launcher, parent of the zygote."""
         return self._process.pid
 
-    def spawn(self) -> "Worker":
+    def spawn(self) -> Worker:
         """A worker on its way; await its `start`. Raises ZygoteDied if there is no zygote."""
         if not self.is_alive:
             raise self.death()
-        worker = self._new_worker()
+        worker = self.new_worker()
         worker.ask_zygote(self._channel)
         return worker
 
-    async def branch(self, origin: Worker, count: int) -> list[Worker]:
-        """`count` branches of the session that `origin` is, at rest now. Raises CopyRefused."""
-        work = asyncio.ensure_future(self._branch(origin, count))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            # Half way the session would have an answer on its way that nobody waits for.
-            for worker in await work:
-                await worker.close()
-            raise
-
-    async def _branch(self, origin: Worker, count: int) -> list[Worker]:
-        workers: list[Worker] = []
-        arrivals: list[asyncio.Task[None]] = []
-        builder = origin.new_builder()
-
-        def ask_for_one() -> None:
-            workers.append(self._new_worker())
-            workers[-1].ask_builder(builder, origin)
-
-        try:
-            for _ in range(min(count, PREPARED_AHEAD)):
-                ask_for_one()
-            try:
-                for number in range(count):
-                    worker = workers[number]
-                    await worker.enter_namespaces(origin)
-                    if len(workers) < count:
-                        ask_for_one()
-                    # It finds its way while the next one departs.
-                    arrivals.append(asyncio.ensure_future(worker.wait_ready()))
-                await asyncio.gather(*arrivals)
-            except BaseException:
-                # What went wrong first is told; a session that was ended sees nobody off.
-                with contextlib.suppress(SandboxError, TimeoutError):
-                    await origin.reap_entrant()
-                raise
-            finally:
-                builder.close()
-            await origin.reap_entrant()
-            await asyncio.gather(*(worker.verify() for worker in workers))
-        except BaseException as error:
-            await asyncio.gather(*arrivals, return_exceptions=True)
-            await asyncio.gather(*(worker.close() for worker in workers))
-            if isinstance(error, TimeoutError):
-                raise EngineTimeout("a branch of the session", BRANCH_WITHIN_S) from None
-            raise
-        return workers
-
-    def _new_worker(self) -> Worker:
+    def new_worker(self) -> Worker:
+        """A worker without processes: `spawn` or `branching` gives it some."""
         number = next(_numbers)
         group = None
         if self._groups is not None:
@@ -189,11 +137,17 @@ class Zygote:
                 processes=self.plan.processes,
             )
         directory = self._make_directory(number) if self._directory is not None else ""
-        worker = Worker(self.plan, number, group, directory, why_no_zygote=self.death)
+        worker = Worker(self.plan, number, group, directory, self)
         self._workers.add(worker)
-        if not self.plan.asks_for("pid_namespace"):
-            worker.on_orphaned = lambda: end_orphans(self._process.pid)
         return worker
+
+    def end_orphans(self) -> None:
+        """End what is left of a session whose init was ended from outside.
+
+        With a pid namespace the kernel has done it.
+        """
+        if not self.plan.asks_for("pid_namespace"):
+            end_orphans(self._process.pid)
 
     def death(self) -> Exception:
         """Why this zygote is of no more use, as the error to raise."""

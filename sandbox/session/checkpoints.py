@@ -1,16 +1,13 @@
-"""CopyReady copies of a session's process: what checkpoints, rollback and survival are made of.
+"""Copies of a session process that wait: what checkpoints and rollback are made of.
 
 A copy is a fork that waits on a channel of its own. It shares every page that neither side has
 changed since, and costs nothing while it waits.
 """
 
 import asyncio
-import contextlib
 import socket
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from sandbox.errors import (
     CheckpointDropped,
@@ -19,33 +16,15 @@ from sandbox.errors import (
     SandboxError,
     SessionLost,
 )
-from sandbox.processes.host_channel import HostChannel
+from sandbox.processes.guest_process import GuestProcess
 from sandbox.processes.meter import private_bytes
 from sandbox.processes.worker import Worker
 from sandbox.processes.worker_state import Event
-from sandbox.protocol.messages import CopyResult, ForkCopy, Measure, Measured
+from sandbox.protocol.messages import CopyResult, ForkCopy, Measure, Measured, Message
 
 COPY_WITHIN_S = 10.0
 EXIT_WITHIN_S = 2.0
 NONCE = "copy"
-
-
-T = TypeVar("T")
-
-
-async def to_its_end(work: Coroutine[object, object, T]) -> T:
-    """The result of `work`, which a cancelled caller waits for before it is told.
-
-    Half way, the answer of a session's process would be on its way and nobody there to take it.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        raise
 
 
 @dataclass(frozen=True)
@@ -76,63 +55,57 @@ class Checkpoints:
         self._most = most
         self._bytes_cap = bytes_cap
         self._ids = 0
-        self._kept: dict[int, tuple[Checkpoint, HostChannel]] = {}
+        self._kept: dict[int, tuple[Checkpoint, GuestProcess]] = {}
         self._dropped: dict[int, str] = {}
         self._renewal: asyncio.Task[None] | None = None
 
     @property
     def pids(self) -> list[int]:
         """Pids of the copies, for a kill to spare."""
-        return [
-            channel.copy_pid for _checkpoint, channel in self._kept.values() if channel.copy_pid
-        ]
+        return [copy.pid for _checkpoint, copy in self._kept.values() if copy.pid]
 
     async def add(self, name: str | None, snippet: int) -> Checkpoint:
         """Copy the session process as it is. Raises CopyRefused if a copy would not be faithful."""
         self._make_room(len(self._kept) + 1)
-        channel = await self.copy(self._worker.guest)
+        copy = await self.copy(self._worker.guest)
         self._ids += 1
         checkpoint = Checkpoint(self._ids, name, snippet)
-        self._kept[checkpoint.id] = (checkpoint, channel)
+        self._kept[checkpoint.id] = (checkpoint, copy)
         await self._keep_within_bounds()
         return checkpoint
 
     async def list(self) -> list[CheckpointState]:
         """The checkpoints that can be rolled back to, oldest first."""
         return [
-            CheckpointState(checkpoint, await self._private_bytes(channel))
-            for checkpoint, channel in list(self._kept.values())
+            CheckpointState(checkpoint, await self._private_bytes(copy))
+            for checkpoint, copy in list(self._kept.values())
         ]
 
     async def restore(self, checkpoint: Checkpoint) -> None:
         """Make the variables of `checkpoint` those of the session; the checkpoint itself stays.
 
-        The copy becomes the session, and is copied anew while the caller goes on: `settle`.
+        The copy becomes the session, and is copied anew while the caller goes on: `wait_renewal`.
         Everything else of the session is ended: its process and what that had started. Raises
         CheckpointDropped, SessionLost.
         """
         worker = self._worker
-        source = self._channel_of(checkpoint)
-        assert source.copy_pid is not None
-        ended = asyncio.Event()
-        worker.on_fault = lambda _said: None  # Its process is about to end, by order.
-        worker.on_exit = lambda _status: ended.set()
-        worker.on_gone = ended.set
-        worker.happen(Event.LOSE)
-        worker.kill_snippet(self.pids)
-        try:
-            async with asyncio.timeout(EXIT_WITHIN_S):
-                await ended.wait()
-                await worker.killed()
-        except TimeoutError:
-            worker.kill()
-        if not worker.is_live:
-            raise SessionLost("its process did not end when it was rolled back")
-        worker.adopt(source, source.copy_pid)
-        worker.happen(Event.TAKE_OVER)
+        source = self._copy_of(checkpoint)
+        with worker.heard_by(_Departure()):
+            worker.happen(Event.LOSE)
+            worker.kill_snippet(self.pids)
+            try:
+                async with asyncio.timeout(EXIT_WITHIN_S):
+                    await worker.exited()
+                    await worker.killed()
+            except TimeoutError:
+                worker.kill()
+            if not worker.is_live:
+                raise SessionLost("its process did not end when it was rolled back")
+            worker.adopt(source)
+            worker.happen(Event.TAKE_OVER)
         self._renewal = asyncio.ensure_future(self._renew(checkpoint))
 
-    async def settle(self) -> None:
+    async def wait_renewal(self) -> None:
         """Wait for the copy that a rollback left to be made; comes before any other use."""
         if self._renewal is not None:
             await asyncio.shield(self._renewal)
@@ -167,37 +140,36 @@ class Checkpoints:
         """Let all copies end."""
         if self._renewal is not None:
             self._renewal.cancel()
-        for _checkpoint, channel in self._kept.values():
-            channel.close()
+        for _checkpoint, copy in self._kept.values():
+            copy.close()
         self._kept.clear()
 
-    async def copy(self, source: HostChannel) -> HostChannel:
-        """A channel to a fresh copy of the process behind `source`."""
+    async def copy(self, source: GuestProcess) -> GuestProcess:
+        """A fresh copy of the process `source`, which waits. Raises CopyRefused, EngineTimeout."""
         host_end, guest_end = socket.socketpair()
-        channel = self._worker.open_guest_channel(host_end)
+        copy = self._worker.open_guest_channel(host_end)
         try:
             with guest_end:
                 ends = (guest_end.fileno(),)
                 answer = await source.ask(ForkCopy(NONCE), ends, within_s=COPY_WITHIN_S)
-            if not isinstance(answer, CopyResult) or answer.refusal:
-                refusal = (
-                    answer.refusal if isinstance(answer, CopyResult) else "it answered nonsense"
-                )
-                raise CopyRefused(refusal)
-            await channel.copy_pid_when_ready(COPY_WITHIN_S)
+            if not isinstance(answer, CopyResult):
+                raise CopyRefused("it answered nonsense")
+            if answer.refusal:
+                raise CopyRefused(answer.refusal)
+            await copy.pid_when_ready(COPY_WITHIN_S)
         except TimeoutError:
-            channel.close()
+            copy.close()
             raise EngineTimeout("a copy of the session", COPY_WITHIN_S) from None
         except BaseException:
-            channel.close()
+            copy.close()
             raise
-        return channel
+        return copy
 
     def _make_room(self, copies: int) -> None:
         if self._worker.group is not None:
             self._worker.group.make_room(copies)
 
-    def _channel_of(self, checkpoint: Checkpoint) -> HostChannel:
+    def _copy_of(self, checkpoint: Checkpoint) -> GuestProcess:
         label = checkpoint.name or f"number {checkpoint.id}"
         kept = self._kept.get(checkpoint.id)
         if kept is not None and kept[0] == checkpoint and kept[1].is_open:
@@ -216,12 +188,28 @@ class Checkpoints:
             self._drop_oldest(f"the checkpoints held more than {self._bytes_cap} bytes of memory")
 
     def _drop_oldest(self, why: str) -> None:
-        oldest, _channel = next(iter(self._kept.values()))
+        oldest, _copy = next(iter(self._kept.values()))
         self.drop(oldest, why)
 
-    async def _private_bytes(self, channel: HostChannel) -> int:
+    async def _private_bytes(self, copy: GuestProcess) -> int:
         if not self._worker.plan.asks_for("pid_namespace"):
             # There its pid is the host's, and its own files of /proc are closed to it.
-            return private_bytes(channel.copy_pid) if channel.copy_pid else 0
-        answer = await channel.ask(Measure(NONCE), within_s=COPY_WITHIN_S)
+            return private_bytes(copy.pid) if copy.pid else 0
+        answer = await copy.ask(Measure(NONCE), within_s=COPY_WITHIN_S)
         return answer.private_bytes if isinstance(answer, Measured) else 0
+
+
+class _Departure:
+    """Hears the session process end by order of the host."""
+
+    def on_guest(self, _message: Message) -> None:
+        """It is undone with the process."""
+
+    def on_fault(self, _said: str | None) -> None:
+        """Its channel ends with it."""
+
+    def on_exit(self, _status: int) -> None:
+        """`Worker.exited` tells."""
+
+    def on_gone(self) -> None:
+        """`Worker.exited` tells."""

@@ -21,7 +21,8 @@ from sandbox.outcome import (
 from sandbox.policy.limits import Limits
 from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import Done
-from sandbox.session.run import Breach, Exit, Ran, signal_name
+from sandbox.session.limit_watch import Breach
+from sandbox.session.snippet_run import Exit, Ran, signal_name
 
 NEARLY_ALL = 0.9
 """A library that got no memory may raise the error in Python, after it has used what there was."""
@@ -118,7 +119,7 @@ def too_much_held(worker: Worker, limits: Limits, held_bytes: int) -> LimitExcee
 
 
 def _limit_behind(worker: Worker, done: Done, limits: Limits, ran: Ran) -> Breach | None:
-    """The limit that an uncaught exception is the guest's sight of: or None.
+    """The limit that caused the uncaught exception; None if none did.
 
     The guest names the exception; that the limit was reached is looked up on the host, except
     for memory, where RLIMIT_DATA refuses an allocation and leaves no trace: there the guest says
@@ -129,8 +130,8 @@ def _limit_behind(worker: Worker, done: Done, limits: Limits, ran: Ran) -> Breac
     was_near = ran.usage.peak_memory_bytes >= limits.memory_bytes * NEARLY_ALL
     if is_about_memory and (done.error_errno == errno.ENOMEM or was_near):
         return Breach("memory_bytes", limits.memory_bytes, ran.usage.peak_memory_bytes)
-    if done.error_errno in OUT_OF_SPACE and worker.is_disk_full():
-        return Breach("disk_bytes", plan.workspace_bytes, worker.disk_used_bytes())
+    if done.error_errno in OUT_OF_SPACE and worker.disk.is_full():
+        return Breach("disk_bytes", plan.workspace_bytes, worker.disk.used_bytes())
     is_about_forks = done.error_type in ("BlockingIOError", "RuntimeError")
     if is_about_forks and ran.was_refused_forks:
         return Breach("processes", plan.processes, plan.processes)

@@ -31,8 +31,6 @@ OPENAT2 = 437
 """The number of openat2(2), the same on every architecture."""
 DEPTH_CAP = 64
 CHUNK_BYTES = 1 << 20
-BLOCK_BYTES = 512
-"""Unit of `st_blocks`: stat(2)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -58,6 +56,10 @@ class Workspace:
         self._owner = owner
         self._bytes_cap = bytes_cap
         self._files_cap = files_cap
+
+    @property
+    def is_open(self) -> bool:
+        return self._fd >= 0
 
     def put(self, path: str, data: bytes) -> None:
         """Write the file `path`, making directories on the way. Raises FileRefused."""
@@ -220,33 +222,6 @@ class Workspace:
                             waiting.append((path, depth + 1))
             finally:
                 os.close(fd)
-
-
-def used_below(directory: str, *, least_bytes: int) -> int:
-    """Bytes that the files below `directory` take on disk, each at least `least_bytes`.
-
-    As far as they can be listed: a file that was removed and is still open is not.
-    """
-    total = 0
-    seen: set[int] = set()
-    waiting = [directory]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    try:
-                        status = entry.stat(follow_symlinks=False)
-                    except OSError:
-                        continue  # Removed since it was listed; the others count all the same.
-                    # Many names may lead to one file; each name is a file as far as numbers go.
-                    is_known = status.st_nlink > 1 and status.st_ino in seen
-                    total += max(least_bytes, 0 if is_known else status.st_blocks * BLOCK_BYTES)
-                    seen.add(status.st_ino)
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-        except OSError:
-            continue  # Removed or closed since it was listed; or deeper than a path can say.
-    return total
 
 
 def changes(before: Listing, after: Listing) -> dict[str, str]:

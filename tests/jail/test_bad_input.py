@@ -147,7 +147,7 @@ def test_an_interpreter_that_vanishes_before_its_start_is_a_typed_error(tmp_path
     interpreter = tmp_path / "python"
     interpreter.symlink_to(os.path.realpath(sys.executable))
     with closing(Sandbox(Policy(tier="process", environment=str(interpreter)))) as box:
-        box._box._environment = discover(str(interpreter))
+        box._box._supply._environment = discover(str(interpreter))
         interpreter.unlink()
         with pytest.raises(EnvironmentFailed, match="cannot be started"):
             box.run("1")

@@ -58,7 +58,7 @@ def test_files_of_the_winner_are_those_of_the_session(session: Session) -> None:
 
 
 def test_losers_hold_no_place_in_the_sandbox(box: Sandbox, session: Session) -> None:
-    pool = box._box._pool
+    pool = box._box._supply.pool
     assert pool is not None
     live = pool.live
     for round_number in range(3):
@@ -104,7 +104,7 @@ def test_a_winner_that_had_to_wait_for_the_others_goes_on(
     monkeypatch.setattr(expiry, "FREEZE_AFTER_S", 0.3)
     found = session.best_of(["x = 'first'", "import time; time.sleep(0.8); 1 / 0"])
     assert found.winner == 0
-    winner = session._session._worker
+    winner = session._session._live.worker
     assert winner is not None
     assert orders[winner.number] == [True, False]
     assert session.run("x", limits=Limits(wall_s=10)).text == "'first'"

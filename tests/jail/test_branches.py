@@ -32,11 +32,11 @@ from sandbox import (
     Session,
     SessionClosed,
     SessionLost,
-    engine,
 )
 from sandbox.guest.kernel.sysapi import ARCH
 from sandbox.guest.kernel.syscalls import NUMBERS
 from sandbox.outcome import Completed, LimitExceeded, Outcome, Raised, outcome_to_json
+from sandbox.processes import supply
 from sandbox.session.checkpoints import Checkpoint
 from tests.jail.bait import Bait
 from tests.jail.corpus import Attack
@@ -52,7 +52,7 @@ from tests.jail.test_attacks import (
 from tests.jail.traces import bring_to_rest
 
 MiB = 1024 * 1024
-FIND_HIERARCHIES = engine._find_hierarchies
+FIND_HIERARCHIES = supply._find_hierarchies
 LIMITS = Limits(processes=40, memory_bytes=256 * MiB)
 PIDS = "sorted(int(name) for name in os.listdir('/proc') if name.isdigit())"
 NAMES = (
@@ -124,7 +124,7 @@ def counting_by(what: str) -> Iterator[None]:
     """Sandboxes whose first session starts meanwhile find cgroups, or as if none were."""
     with pytest.MonkeyPatch.context() as patch:
         find = FIND_HIERARCHIES if what == "cgroups" else lambda: None
-        patch.setattr(engine, "_find_hierarchies", find)
+        patch.setattr(supply, "_find_hierarchies", find)
         yield
 
 
@@ -590,8 +590,8 @@ async def test_a_fork_that_nobody_waits_for_any_more_leaves_nothing() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
         assert text(await session.run("x")) == "1"
-        assert box._pool is not None
-        assert box._pool.live == 1
+        assert box._supply.pool is not None
+        assert box._supply.pool.live == 1
 
 
 def test_a_branch_counts_as_a_session_of_the_sandbox() -> None:

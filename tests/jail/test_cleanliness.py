@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sandbox import LayerUnavailable, Policy, Sandbox, Session, SessionLost, engine
-from sandbox.processes import cgroup
+from sandbox import LayerUnavailable, Policy, Sandbox, Session, SessionLost
+from sandbox.processes import cgroup, supply
 from tests.jail.corpus import Tier
 from tests.jail.hosts import descendants, kill, live_host, wait_until, wait_until_gone
 
@@ -25,7 +25,7 @@ session.run(
     "    os._exit(0)\\nopen('file', 'w').write('x')"
 )
 other = box.session()
-print(json.dumps(box._box._zygote.pid), flush=True)
+print(json.dumps(box._box._supply.zygote.pid), flush=True)
 {then}
 """
 WAIT = "sys.stdin.read()"
@@ -108,14 +108,14 @@ def test_what_a_package_writes_while_it_is_preloaded_goes_with_the_zygote(
 
 
 def zygote_pid(box: Sandbox) -> int:
-    assert box._box._zygote is not None
-    [zygote] = psutil.Process(box._box._zygote.pid).children()
+    assert box._box._supply.zygote is not None
+    [zygote] = psutil.Process(box._box._supply.zygote.pid).children()
     return zygote.pid
 
 
 def launcher_pid(box: Sandbox) -> int:
-    assert box._box._zygote is not None
-    return box._box._zygote.pid
+    assert box._box._supply.zygote is not None
+    return box._box._supply.zygote.pid
 
 
 @pytest.mark.parametrize("whom", [zygote_pid, launcher_pid], ids=["zygote", "launcher"])
@@ -126,7 +126,10 @@ def test_a_dead_zygote_is_replaced_and_its_sessions_say_that_they_are_lost(
         session.run("x = 1")
         below = descendants(os.getpid())
         kill(whom(box))
-        wait_until(lambda: box._box._zygote is not None and not box._box._zygote.is_alive, "alive")
+        wait_until(
+            lambda: box._box._supply.zygote is not None and not box._box._supply.zygote.is_alive,
+            "alive",
+        )
         wait_until_gone(below)
         with pytest.raises(SessionLost):
             session.run("x")
@@ -150,9 +153,9 @@ def test_a_zygote_that_cannot_fork_loses_no_other_session() -> None:
 
 def test_a_session_whose_init_was_killed_says_that_it_is_lost(session: Session) -> None:
     session.run("x = 1")
-    worker = session._session._worker
+    worker = session._session._live.worker
     assert worker is not None
-    init = worker.init_pid
+    init = worker.init.pid
     below = psutil.Process(init).children(recursive=True)
     kill(init)
     with pytest.raises(SessionLost):
@@ -166,7 +169,7 @@ def test_a_session_whose_init_was_killed_says_that_it_is_lost(session: Session) 
 def test_what_a_killed_init_leaves_ends_also_without_control_groups(
     tier: Tier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_find_hierarchies", lambda: None)
+    monkeypatch.setattr(supply, "_find_hierarchies", lambda: None)
     with (
         Sandbox(Policy(tier=tier), pool_size=0) as box,
         box.session() as session,
@@ -178,9 +181,9 @@ def test_what_a_killed_init_leaves_ends_also_without_control_groups(
             "        os.setsid()\n        if os.fork() == 0: time.sleep(600)\n"
             "        time.sleep(600)"
         )
-        worker = session._session._worker
+        worker = session._session._live.worker
         assert worker is not None
-        init = worker.init_pid
+        init = worker.init.pid
         wait_until(lambda: len(descendants(init)) >= 7, "the snippet's processes are not there")
         below = descendants(init)
         kill(init)
@@ -191,10 +194,10 @@ def test_what_a_killed_init_leaves_ends_also_without_control_groups(
 def test_a_warm_worker_that_died_is_not_handed_out(box: Sandbox) -> None:
     box.run("1")
     box.__enter__()
-    assert box._box._pool is not None
-    worker = box._box._pool._ready[0]
-    assert worker.init_pid
-    [process] = psutil.Process(worker.init_pid).children()
+    assert box._box._supply.pool is not None
+    worker = box._box._supply.pool._ready[0]
+    assert worker.init.pid
+    [process] = psutil.Process(worker.init.pid).children()
     process.kill()
     wait_until(lambda: not worker.is_live, "the pool did not notice")
     assert box.run("6 * 7").text == "42"

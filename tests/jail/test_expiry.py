@@ -40,10 +40,10 @@ async def until(met: Callable[[], bool]) -> None:
 
 def is_stopped(session: AsyncSession) -> bool:
     """Whether every process that init has is stopped, those of branches not counted."""
-    worker = session._worker
-    assert worker is not None
+    assert session._live is not None
+    worker = session._live.worker
     others = worker._branch_pids()
-    own = [one for one in psutil.Process(worker.init_pid).children() if one.pid not in others]
+    own = [one for one in psutil.Process(worker.init.pid).children() if one.pid not in others]
     return bool(own) and all(one.status() == psutil.STATUS_STOPPED for one in own)
 
 
@@ -111,7 +111,7 @@ async def test_a_frozen_origin_and_its_branches_wake_each_by_itself() -> None:
 async def test_a_session_expires_and_says_when_and_why(box: AsyncSandbox) -> None:
     async with box.session(ttl_s=0.05) as session:
         assert session.expires_at == pytest.approx(time.time(), abs=2.0)
-        await until(lambda: session._loss is not None)
+        await until(lambda: not session.is_live)
         for _ in range(2):
             with pytest.raises(SessionExpired, match=r"time to live.* over"):
                 await session.run("1")
@@ -138,7 +138,7 @@ async def test_a_deadline_can_be_put_off(box: AsyncSandbox) -> None:
         assert first is not None
         assert session.expires_at == pytest.approx(first + 30, abs=5.0)
         await session.extend(0.05)
-        await until(lambda: session._loss is not None)
+        await until(lambda: not session.is_live)
         with pytest.raises(SessionExpired):
             await session.run("1")
 
@@ -156,10 +156,10 @@ async def test_files_of_an_expired_session_can_be_fetched_for_a_while() -> None:
     box = AsyncSandbox(Policy(tier="namespaces"), pool_size=0)
     async with box, box.session(ttl_s=0.1, retention_s=0.5) as session:
         await session.put("a.txt", "kept")
-        await until(lambda: session._loss is not None)
+        await until(lambda: not session.is_live)
         assert await session.files() == ["a.txt"]
         assert await session.get("a.txt") == b"kept"
-        await until(lambda: session._files is None)
+        await until(lambda: session._live is not None and not session._live.files.is_open)
         with pytest.raises(SessionError):
             await session.get("a.txt")
 
@@ -178,7 +178,7 @@ async def test_branches_live_on_when_their_origin_expires() -> None:
         async with await session.fork() as branch:
             assert branch.expires_at is None
             await session.extend(0)
-            await until(lambda: session._loss is not None)
+            await until(lambda: not session.is_live)
             assert (await branch.run("x")).text == "1"
 
 

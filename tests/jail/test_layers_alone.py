@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import pytest
 
-from sandbox import ImportPolicy, Limits, Policy, Sandbox, engine
+from sandbox import ImportPolicy, Limits, Policy, Sandbox
 from sandbox.policy.environment import Environment
 from sandbox.policy.lowering import lower
-from sandbox.processes import cgroup
+from sandbox.processes import cgroup, supply
 from sandbox.protocol.plan import LAYERS, ImportRule, JailPlan, Tier
 
 ATTEMPT = """
@@ -213,7 +213,7 @@ def box_with(tier: Tier, *layers: str) -> Iterator[Sandbox]:
         return replace(lower(policy, environment, has_groups=has_groups), layers=ordered)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "lower", lower_to_layers)
+        patch.setattr(supply, "lower", lower_to_layers)
         with Sandbox(policy, pool_size=0) as box:
             yield box
 

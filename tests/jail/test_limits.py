@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
-from sandbox import Limits, Policy, PolicyError, Sandbox, Session, engine
+from sandbox import Limits, Policy, PolicyError, Sandbox, Session
 from sandbox.outcome import Completed, LimitExceeded, Outcome, Raised
+from sandbox.processes import supply
 from tests.jail.corpus import Tier
 
 KiB = 1024
@@ -50,7 +51,7 @@ def limited(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     counted: Counted = request.param
     with pytest.MonkeyPatch.context() as patch:
         if not counted.by_groups:
-            patch.setattr(engine, "_find_hierarchies", lambda: None)
+            patch.setattr(supply, "_find_hierarchies", lambda: None)
         with Sandbox(Policy(tier=counted.tier, limits=LIMITS), pool_size=1) as box:
             yield box
 

@@ -25,7 +25,7 @@ from tests.jail.hosts import wait_until
 
 
 def warm(box: Sandbox) -> int:
-    pool = box._box._pool
+    pool = box._box._supply.pool
     assert pool is not None
     return pool.ready
 
@@ -73,7 +73,7 @@ async def test_waiting_calls_are_served_in_turn_and_one_that_leaves_is_skipped(t
 async def test_a_cancelled_run_ends_its_jail_and_frees_its_place(tier: Tier) -> None:
     async with AsyncSandbox(Policy(tier=tier), pool_size=0, max_sessions=1) as box:
         task = asyncio.ensure_future(box.run("while True: pass"))
-        pool = box._pool
+        pool = box._supply.pool
         assert pool is not None
         while not pool.live:
             await asyncio.sleep(0)

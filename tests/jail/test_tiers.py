@@ -76,7 +76,7 @@ def test_a_missing_layer_is_refused_with_its_remedy_and_nothing_weaker_is_run() 
 
 def test_a_session_that_cannot_be_jailed_is_refused_and_the_next_one_is_fine(tier: Tier) -> None:
     with Sandbox(Policy(tier=tier), pool_size=0) as box:
-        zygote = box._box._zygote
+        zygote = box._box._supply.zygote
         assert zygote is not None
         with pytest.MonkeyPatch.context() as patch:
             # A directory that does not exist: a step fails after the fork.

@@ -38,7 +38,7 @@ def bring_to_rest() -> None:
     deadline = time.monotonic() + RESTS_WITHIN_S
     for box in list(blocking._open_boxes):
         box.__enter__()
-        pool = box._box._pool
+        pool = box._box._supply.pool
         assert pool is not None
         while pool._tasks:
             assert time.monotonic() < deadline, "a sandbox does not come to rest"
@@ -98,5 +98,5 @@ def _command_of(pid: int) -> str:
 
 
 def _sessions_of(box: Sandbox) -> int:
-    pool = box._box._pool
+    pool = box._box._supply.pool
     return pool.live if pool is not None else 0

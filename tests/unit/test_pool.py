@@ -1,7 +1,7 @@
 """The pool with workers that are no processes: bound, order, refusal, cancellation."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import cast
 
 import pytest
@@ -44,7 +44,7 @@ class NamespaceBuilder:
 
 
 def pool_of(maker: NamespaceBuilder, *, warm: int = 0, most: int = 8, waiting: int = 8) -> Pool:
-    make = cast(Callable[[], Awaitable[Worker]], maker)
+    make = cast(Callable[[], Coroutine[object, object, Worker]], maker)
     return Pool(make, warm=warm, most=most, waiting=waiting)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.processes.directories import used_below
 from sandbox.protocol.trees import remove_tree
-from sandbox.session.workspace import used_below
 
 DEPTH = 1500
 

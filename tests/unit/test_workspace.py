@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox.errors import FileRefused
+from sandbox.processes.directories import used_below
 from sandbox.session import workspace
-from sandbox.session.workspace import Workspace, changes, used_below
+from sandbox.session.workspace import Workspace, changes
 
 BYTES_CAP = 1000
 FILES_CAP = 20

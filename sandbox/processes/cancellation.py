@@ -1,0 +1,66 @@
+"""Work that is carried out although its caller is cancelled.
+
+Half way through an exchange with a session's processes an answer would be on its way and no task
+there to take it. So the work is a task of its own, and a cancelled caller leaves it to itself.
+A caller may be cancelled again on each turn of the loop (anyio does that until the scope is left):
+it waits once, for a bounded time, and never swallows a cancellation.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_tasks: set[asyncio.Task[Any]] = set()
+"""The loop itself refers to tasks weakly."""
+
+
+def in_background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A task of `work` that runs on whether or not it is awaited."""
+    task = asyncio.get_running_loop().create_task(work)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return task
+
+
+async def shielded(
+    work: Coroutine[Any, Any, T],
+    *,
+    within_s: float,
+    on_cancel: Callable[[], None] | None = None,
+    undo: Callable[[T], object] | None = None,
+) -> T:
+    """The result of `work`, which goes on to its end if the caller is cancelled.
+
+    Then `on_cancel` is called, and the caller waits for the end, but no longer than `within_s`
+    and not when it is cancelled once more. `undo` gets the result that came too late for it.
+    """
+    task = in_background(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if task.cancelled():
+            raise  # The loop is being closed.
+        if undo is not None:
+            _when_done(task, undo)
+        if on_cancel is not None and not task.done():
+            on_cancel()
+        await wait_for_end(task, within_s=within_s)
+        raise
+
+
+async def wait_for_end(task: asyncio.Task[Any], *, within_s: float) -> None:
+    """Wait until `task` has ended, for `within_s` at most, whatever came of it."""
+    await asyncio.wait([task], timeout=within_s)
+
+
+def _when_done(task: asyncio.Task[T], use: Callable[[T], object]) -> None:
+    def take(done: asyncio.Task[T]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            use(done.result())
+
+    if task.done():
+        take(task)
+    else:
+        task.add_done_callback(take)

@@ -1,0 +1,293 @@
+"""A worker in the service of a session, with its files, checkpoints and place in time.
+
+`AsyncSession` is the face: it orders calls, counts the time to live and says what is closed. What
+becomes another when a branch takes a session's place is all in here, so that one attribute is
+swapped.
+"""
+
+import asyncio
+import contextlib
+import os
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sandbox.errors import (
+    EngineTimeout,
+    FileRefused,
+    PolicyError,
+    SessionError,
+    SessionLost,
+)
+from sandbox.outcome import Artifact, Outcome
+from sandbox.policy.limits import Limits
+from sandbox.policy.policy import Policy
+from sandbox.processes.cgroup import SessionGroup
+from sandbox.processes.worker import Worker
+from sandbox.protocol.messages import Check, Checked, Message
+from sandbox.protocol.plan import CHECKPOINTS_CAP
+from sandbox.session.checkpoints import Checkpoint, Checkpoints, CheckpointState
+from sandbox.session.file_snapshots import FileSnapshots, Snapshot
+from sandbox.session.outcomes import outcome_of, too_much_held
+from sandbox.session.request import SnippetRequest
+from sandbox.session.run_output import Sink
+from sandbox.session.snippet_run import Gone, Ran, SnippetRun
+from sandbox.session.workspace import Listing, Workspace, changes, deleted
+
+HASH_HERE_BYTES = 4 * 1024 * 1024
+"""Artifacts up to this size together are hashed on the loop; more goes to a thread."""
+CHECKPOINTS_KEPT = 8
+CHECKPOINT_BYTES = 512 * 1024 * 1024
+CHECK_TIMEOUT_S = 30.0
+GIVING_BACK_CHECKS = 10
+GIVING_BACK_S = 0.02
+RAW_OUTPUT = ".output"
+"""Directory of the workspace for the bytes of a stream that were no UTF-8."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionOptions:
+    """What a session and its branches have in common."""
+
+    limits: Limits
+    survive: bool
+    takes_files_back: bool
+    checkpoints: int
+    checkpoint_bytes: int
+
+    @classmethod
+    def of(
+        cls, policy: Policy, *, survive: bool | None, checkpoints: int, checkpoint_bytes: int
+    ) -> "SessionOptions":
+        """Options under `policy`. Raises PolicyError."""
+        if not 1 <= checkpoints <= CHECKPOINTS_CAP:
+            raise PolicyError(
+                "checkpoints", f"is {checkpoints}", f"Keep from 1 to {CHECKPOINTS_CAP}"
+            )
+        return cls(
+            limits=policy.limits,
+            survive=policy.survive if survive is None else survive,
+            takes_files_back=policy.files == "rollback",
+            checkpoints=checkpoints,
+            checkpoint_bytes=checkpoint_bytes,
+        )
+
+
+class LiveSession:
+    """What a session is at one time. Calls come one at a time; `AsyncSession` sees to that."""
+
+    def __init__(self, worker: Worker, options: SessionOptions) -> None:
+        plan = worker.plan
+        self.worker = worker
+        self.files = Workspace(
+            os.dup(worker.disk.directories[0]),
+            owner=plan.session_host_id(worker.identity),
+            bytes_cap=plan.workspace_bytes,
+            files_cap=plan.workspace_files,
+        )
+        self.checkpoints = Checkpoints(
+            worker, most=options.checkpoints, bytes_cap=options.checkpoint_bytes
+        )
+        self.loss: SessionError | None = None
+        """Why it can be used no more."""
+        self.number = 0
+        """How many snippets were run."""
+        self._options = options
+        self._snapshots = FileSnapshots(self.files) if options.takes_files_back else None
+        self._marked_files: dict[int, Snapshot] = {}
+        self._listing: Listing | None = {}
+        self._running: SnippetRun | None = None
+        self._is_ended = False
+        self._hearing = worker.heard_by(self)
+        self._hearing.__enter__()
+
+    def continued(self, worker: Worker) -> "LiveSession":
+        """The session that goes on from here on `worker`, a branch."""
+        branch = LiveSession(worker, self._options)
+        branch.number = self.number
+        branch.forget_listing()
+        return branch
+
+    # ---- whether it lives -----------------------------------------------------------------------
+
+    def check_alive(self) -> None:
+        """Raise why it can be used no more, if so."""
+        if self.loss is None and not self.worker.is_live:
+            self.loss = SessionLost("its processes were ended from outside")
+        if self.loss is not None:
+            raise self.loss
+
+    def lose(self, error: SessionError) -> None:
+        """End its processes; further calls raise `error`."""
+        if self.loss is None:
+            self.loss = error
+        self.worker.kill()
+
+    def end(self) -> Worker | None:
+        """Let go of the worker, which is the caller's to give back; None if that was done."""
+        if self._is_ended:
+            return None
+        self._is_ended = True
+        self.checkpoints.close()
+        self._hearing.__exit__(None, None, None)
+        return self.worker
+
+    def forget_files(self) -> None:
+        """Give back what the host holds of the files."""
+        if self._snapshots is not None:
+            self._snapshots.close()
+        self.files.close()
+
+    def forget_listing(self) -> None:
+        """Have the files listed anew before the next snippet: they were changed."""
+        self._listing = None
+
+    def pause(self, *, stopped: bool) -> None:
+        """Stop its processes, or let them go on."""
+        if not self._is_ended and self.worker.is_live:
+            self.worker.pause(stopped=stopped)
+
+    # ---- what the worker tells while no snippet runs --------------------------------------------
+
+    def on_guest(self, message: Message) -> None:
+        self.lose(SessionLost(f"{type(message).__name__} while no snippet ran"))
+
+    def on_fault(self, said: str | None) -> None:
+        self.lose(SessionLost(said or "it closed its channel"))
+
+    def on_exit(self, _status: int) -> None:
+        self.lose(SessionLost("its process ended"))
+
+    def on_gone(self) -> None:
+        """`check_alive` finds it."""
+
+    # ---- snippets -------------------------------------------------------------------------------
+
+    async def run(self, request: SnippetRequest, sink: Sink | None) -> Outcome:
+        """Run a snippet and say how it ended."""
+        worker, allowed = self.worker, request.limits
+        before = self.files.listing() if self._listing is None else self._listing
+        self.number += 1
+        is_lowered = allowed.memory_bytes != self._options.limits.memory_bytes
+        group = worker.group if is_lowered else None
+        if group is not None and not await _fits(group, allowed.memory_bytes):
+            return too_much_held(worker, allowed, group.held_bytes())
+        taken = None
+        try:
+            if self._snapshots is not None:
+                taken = await asyncio.to_thread(self._snapshots.take)
+                self.check_alive()
+            ran = await self._run_alone(request, sink)
+        finally:
+            if group is not None:
+                group.limit_memory(self._options.limits.memory_bytes)
+        if taken is not None and self._snapshots is not None and ran.state == "rolled_back":
+            before = await asyncio.to_thread(self._snapshots.restore, taken)
+        artifacts = await self._artifacts(before, ran)
+        if ran.state == "lost":
+            self._note_loss(ran)
+        if isinstance(ran.end, Gone) and ran.breach is None:
+            raise self.loss or SessionLost("its processes were ended from outside")
+        return outcome_of(worker, ran, artifacts, allowed)
+
+    def interrupt(self) -> None:
+        """End the snippet that runs now, if there is one."""
+        if self._running is not None:
+            self._running.interrupt()
+
+    async def check(self, code: str) -> Checked:
+        """What `code` would need and what the policy would refuse. Runs nothing of it."""
+        try:
+            answer = await self.worker.guest.ask(Check("check", code), within_s=CHECK_TIMEOUT_S)
+        except TimeoutError:
+            self.lose(SessionLost("it did not answer a check"))
+            raise EngineTimeout("the check of a snippet", CHECK_TIMEOUT_S) from None
+        if not isinstance(answer, Checked):
+            self.lose(SessionLost(f"{type(answer).__name__} in answer to a check"))
+            self.check_alive()
+            raise AssertionError  # It was lost.
+        return answer
+
+    async def _run_alone(self, request: SnippetRequest, sink: Sink | None) -> Ran:
+        run = SnippetRun(
+            self.worker,
+            request,
+            number=self.number,
+            survive=self._options.survive,
+            spare=self.checkpoints.pids,
+            sink=sink,
+        )
+        self._running = run
+        try:
+            return await run.run()
+        finally:
+            self._running = None
+
+    def _note_loss(self, ran: Ran) -> None:
+        why = "a snippet was ended and no copy of the session was left to go on with"
+        if isinstance(ran.end, Gone):
+            why = "its processes were ended from outside"
+        self.loss = SessionLost(why)
+
+    # ---- going back -----------------------------------------------------------------------------
+
+    async def checkpoint(self, name: str | None) -> Checkpoint:
+        """Copy the variables, and the files if they are to come back with them."""
+        made = await self.checkpoints.add(name, self.number)
+        if self._snapshots is not None:
+            self._marked_files[made.id] = await asyncio.to_thread(self._snapshots.take)
+            self.check_alive()
+        return made
+
+    async def rollback(self, checkpoint: Checkpoint) -> None:
+        """Put the variables back, and the files if they come back with them."""
+        await self.checkpoints.restore(checkpoint)
+        if self._snapshots is not None:
+            files = self._marked_files[checkpoint.id]
+            self._listing = await asyncio.to_thread(self._snapshots.restore, files)
+            self.check_alive()
+
+    async def list_checkpoints(self) -> list[CheckpointState]:
+        """The checkpoints that can be rolled back to, oldest first."""
+        return await self.checkpoints.list()
+
+    # ---- files ----------------------------------------------------------------------------------
+
+    async def _artifacts(self, before: Listing, ran: Ran) -> tuple[Artifact, ...]:
+        self._keep_raw_output(ran)
+        after = self.files.listing()
+        self._listing = after
+        found = changes(before, after)
+        if not found:
+            return ()
+        size = sum(after[path].size_bytes for path in found if path in after)
+        if size > HASH_HERE_BYTES:
+            return await asyncio.to_thread(_describe, self.files, found)
+        return _describe(self.files, found)
+
+    def _keep_raw_output(self, ran: Ran) -> None:
+        """Save the bytes of a stream whose text had to replace some."""
+        for name, kept in (("stdout", ran.stdout), ("stderr", ran.stderr)):
+            if kept.total and kept.had_invalid:
+                path = posixpath.join(RAW_OUTPUT, f"{name}-{self.number}.bin")
+                # The guest may have put something of its own in the way, or filled the disk.
+                with contextlib.suppress(FileRefused):
+                    self.files.put(path, kept.raw())
+
+
+async def _fits(group: SessionGroup, memory_bytes: int) -> bool:
+    """Limit the memory of `group`; False if it holds more, also in a moment."""
+    for _ in range(GIVING_BACK_CHECKS):
+        if group.limit_memory(memory_bytes):
+            return True
+        # The standby of the snippet before may not have ended yet.
+        await asyncio.sleep(GIVING_BACK_S)
+    return False
+
+
+def _describe(files: Workspace, found: dict[str, str]) -> tuple[Artifact, ...]:
+    artifacts: Sequence[Artifact | None] = [
+        deleted(path) if change == "deleted" else files.describe(path, change)
+        for path, change in found.items()
+    ]
+    return tuple(artifact for artifact in artifacts if artifact is not None)

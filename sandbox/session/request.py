@@ -1,0 +1,40 @@
+"""SnippetRequest: what one call of `run` asks for, checked."""
+
+import json
+from dataclasses import dataclass
+
+from sandbox.errors import PolicyError
+from sandbox.policy.limits import Limits, merged
+from sandbox.protocol.messages import CODE_CAP_BYTES, TO_GUEST_CAP_BYTES
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SnippetRequest:
+    """A snippet, what it reads, and what it may spend. Made by `of`."""
+
+    code: str
+    stdin: str | None
+    limits: Limits
+
+    @classmethod
+    def of(
+        cls, code: str, *, stdin: str | None, limits: Limits | None, policy_limits: Limits
+    ) -> "SnippetRequest":
+        """A request within the limits of a policy. Raises PolicyError."""
+        allowed = merged(policy_limits, limits)
+        _check_length("code", code)
+        _check_length("stdin", stdin or "")
+        return cls(code=code, stdin=stdin, limits=allowed)
+
+
+def _check_length(name: str, text: str) -> None:
+    """Raise PolicyError for a text that its half of a frame to the guest could not hold."""
+    size = len(text)
+    if TO_GUEST_CAP_BYTES // 24 < size <= CODE_CAP_BYTES:
+        size = len(json.dumps(text)) // 2  # Escaped, a character takes up to 12 bytes.
+    if size > CODE_CAP_BYTES:
+        raise PolicyError(
+            name,
+            f"has {len(text)} characters, about {CODE_CAP_BYTES} fit",
+            "Put it into a file of the workspace",
+        )

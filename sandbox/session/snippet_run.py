@@ -1,0 +1,270 @@
+"""One snippet on one worker: hand-over, deadlines, and what the end of it means.
+
+The host decides how a snippet ended from what the kernel and init say: limits that were hit,
+the wait status, and only then the session process's own `Done`, which must carry the nonce of
+this run. Time runs from the hand-over to the end of everything the snippet can delay: echo,
+traceback, flush.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sandbox import events
+from sandbox.outcome import Denial, State, Usage
+from sandbox.processes.worker import Worker
+from sandbox.processes.worker_state import Event
+from sandbox.processes.worker_state import State as WorkerState
+from sandbox.protocol.messages import Denied, Display, Done, Message, Run
+from sandbox.session.limit_watch import Breach, LimitWatch
+from sandbox.session.output import HeadTailBuffer
+from sandbox.session.request import SnippetRequest
+from sandbox.session.run_output import RunOutput, Sink
+from sandbox.session.takeover import STANDBY_CHECK_S, TAKE_OVER_S, Takeover
+from sandbox.session.timers import Timers
+
+SILENCE_S = 0.5
+"""From the end of the guest channel to the word of init that the process has ended."""
+LISTEN_AFTER_S = 0.002
+"""Most snippets are over by then; what they have written is read at their end, all at once."""
+NONCE_BYTES = 8
+
+
+class Exit(NamedTuple):
+    """The session process ended with this wait status."""
+
+    status: int
+
+
+class Fault(NamedTuple):
+    """The session process sent what it must not, or closed its channel."""
+
+    said: str
+
+
+class Gone(NamedTuple):
+    """Init is gone, and everything with it, though the host did not order it."""
+
+
+End = Done | Exit | Fault | Gone
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ran:
+    """What a run came to; the session makes the outcome of it."""
+
+    end: End
+    breach: Breach | None
+    state: State
+    survives: bool
+    survives_reason: str
+    stdout: HeadTailBuffer
+    stderr: HeadTailBuffer
+    displays: tuple[dict[str, str], ...]
+    denials: tuple[Denial, ...]
+    usage: Usage
+    was_refused_forks: bool
+    """Whether a fork failed because the session was at its limit; told of a run that raised."""
+
+
+class SnippetRun:
+    """Runs one snippet on `worker`. Used once."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        request: SnippetRequest,
+        *,
+        number: int,
+        survive: bool,
+        spare: Sequence[int],
+        sink: Sink | None,
+    ) -> None:
+        self._began = time.monotonic()
+        self._worker = worker
+        self._request = request
+        self._number = number
+        self._survive = survive
+        self._nonce = os.urandom(NONCE_BYTES).hex()
+        self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self._timers = Timers()
+        self._output = RunOutput(worker.output, request.limits, sink)
+        self._takeover = Takeover(worker, spare=spare)
+        self._watch = LimitWatch(
+            worker,
+            request.limits,
+            spared=len(spare),
+            timers=self._timers,
+            on_breach=self._on_breach,
+        )
+
+    async def run(self) -> Ran:
+        """Run to the end, whatever it is."""
+        self._worker.happen(Event.RUN)
+        with self._worker.heard_by(self):
+            self._hand_over()
+            handed_over = time.monotonic()
+            self._watch.begin(handed_over)
+            self._output.tell(events.Started(self._number))
+            end = await self._end
+            self._timers.cancel()
+            wall_s = time.monotonic() - handed_over
+            cpu = self._watch.cpu_used()
+            self._take_peaks(end)
+            state = await self._go_on_after(end)
+        self._output.finish()
+        self._watch.note_at_end(self._output.produced_bytes)
+        usage = Usage(
+            wall_s=wall_s,
+            cpu_user_s=max(0.0, cpu.user_s),
+            cpu_system_s=max(0.0, cpu.system_s),
+            peak_memory_bytes=self._watch.peak_bytes,
+            written_bytes=self._output.written_bytes,
+            processes=self._watch.peak_processes,
+            start_s=handed_over - self._began,
+        )
+        return self._ran(end, state, usage)
+
+    def interrupt(self) -> None:
+        """End the snippet softly, and by force when the grace is over."""
+        worker = self._worker
+        if self._end.done() or worker.state is not WorkerState.RUNNING:
+            return
+        worker.happen(Event.INTERRUPT)
+        worker.interrupt()
+        self._timers.start("grace", self._request.limits.grace_s, self._stop_hard)
+
+    # ---- what the worker tells ------------------------------------------------------------------
+
+    def on_guest(self, message: Message) -> None:
+        if isinstance(message, Display) and message.nonce == self._nonce:
+            self._show(message.bundle)
+        elif isinstance(message, Denied) and message.nonce == self._nonce:
+            self._output.deny(
+                Denial(
+                    layer=message.layer, tried=message.tried, rule=message.rule, hint=message.hint
+                )
+            )
+        elif isinstance(message, Done) and message.nonce == self._nonce:
+            self._finish(message)
+        else:
+            self._finish(Fault(f"{type(message).__name__} out of place"))
+
+    def on_fault(self, said: str | None) -> None:
+        if said is not None:
+            self._finish(Fault(said))
+        elif not self._end.done():
+            # Most often the process has died, and init is about to say how.
+            closed = Fault("the channel was closed")
+            self._timers.start("silence", SILENCE_S, lambda: self._finish(closed))
+
+    def on_exit(self, status: int) -> None:
+        # What the process wrote before it died is on its way already; its word comes first.
+        self._worker.guest.read_now()
+        self._finish(Exit(status))
+
+    def on_gone(self) -> None:
+        self._finish(Gone())
+
+    def _finish(self, end: End) -> None:
+        if not self._end.done():
+            self._end.set_result(end)
+
+    def _show(self, bundle: dict[str, str]) -> None:
+        self._output.count_display(bundle)
+        self._check_output()
+        breach = self._watch.breach
+        if breach is not None and breach.limit == "output_bytes":
+            return
+        if not self._output.show(bundle):
+            self._finish(Fault("more displays than a snippet may have"))
+
+    # ---- while it runs --------------------------------------------------------------------------
+
+    def _hand_over(self) -> None:
+        request = self._request
+        self._takeover.send(
+            Run(self._nonce, self._number, request.code, request.stdin, self._survive)
+        )
+        self._timers.start("listen", min(LISTEN_AFTER_S, request.limits.wall_s), self._listen)
+
+    def _listen(self) -> None:
+        """Follow a snippet that is not over at once: its output, and its limits from here on."""
+        self._output.listen(self._check_output)
+        self._watch.follow()
+
+    def _check_output(self) -> None:
+        self._watch.check_output(self._output.produced_bytes)
+
+    def _on_breach(self, breach: Breach) -> None:
+        """Record the first breach. Interrupt the snippet; for what grows on, kill it at once."""
+        if self._end.done():
+            return
+        self._watch.breach = breach
+        if breach.grows_on:
+            self._stop_hard()
+        else:
+            self.interrupt()
+
+    def _stop_hard(self) -> None:
+        """End the session process; `Takeover` goes on with the standby, if there is one."""
+        if self._end.done():
+            return
+        standby_pid = self._takeover.pid
+        if standby_pid:
+            self._takeover.kill_snippet(standby_pid)
+            self._timers.start("kill", TAKE_OVER_S, self._worker.kill)
+        elif self._takeover.is_coming:
+            self._timers.start("grace", STANDBY_CHECK_S, self._stop_hard)
+        else:
+            self._worker.kill()
+
+    # ---- the end --------------------------------------------------------------------------------
+
+    def _take_peaks(self, end: End) -> None:
+        denial = self._watch.take_peaks(ended_by_itself=isinstance(end, Done))
+        if denial is not None:
+            self._output.deny(denial)
+
+    async def _go_on_after(self, end: End) -> State:
+        """Bring the worker back to idle, or end it: whether its state is kept, older or lost."""
+        worker = self._worker
+        if isinstance(end, Done) and worker.is_live:
+            worker.happen(Event.DONE)
+            self._takeover.drop()
+            return "kept"
+        if isinstance(end, Fault):
+            self._output.deny(
+                Denial(layer="protocol", tried=end.said, rule="messages in their place")
+            )
+        return await self._takeover.carry_out()
+
+    def _ran(self, end: End, state: State, usage: Usage) -> Ran:
+        why = ""
+        if isinstance(end, Done):
+            why = end.in_place
+        elif state != "rolled_back" and self._survive:
+            why = self._takeover.why_none()
+        raised = isinstance(end, Done) and end.ended == "raised"
+        return Ran(
+            end=end,
+            breach=self._watch.breach,
+            state=state,
+            survives=self._survive and not why,
+            survives_reason=why,
+            stdout=self._output.stdout,
+            stderr=self._output.stderr,
+            displays=tuple(self._output.displays),
+            denials=tuple(self._output.denials),
+            usage=usage,
+            was_refused_forks=raised and self._watch.was_refused_forks(),
+        )
+
+
+def signal_name(status: int) -> str | None:
+    """Name of the signal in a wait status; None for an exit."""
+    return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else None

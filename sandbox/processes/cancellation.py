@@ -36,14 +36,13 @@ async def shielded(
     Then `on_cancel` is called, and the caller waits for the end, but no longer than `within_s`
     and not when it is cancelled once more. `undo` gets the result that came too late for it.
     """
-    task = in_background(work)
+    result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    task = in_background(_carry_out(work, result, undo))
     try:
-        return await asyncio.shield(task)
+        return await result
     except asyncio.CancelledError:
-        if task.cancelled():
-            raise  # The loop is being closed.
-        if undo is not None:
-            _when_done(task, undo)
+        if undo is not None and result.done() and not result.cancelled():
+            undo(result.result())  # It came in the same turn of the loop.
         if on_cancel is not None and not task.done():
             on_cancel()
         await wait_for_end(task, within_s=within_s)
@@ -55,12 +54,20 @@ async def wait_for_end(task: asyncio.Task[Any], *, within_s: float) -> None:
     await asyncio.wait([task], timeout=within_s)
 
 
-def _when_done(task: asyncio.Task[T], use: Callable[[T], object]) -> None:
-    def take(done: asyncio.Task[T]) -> None:
-        if not done.cancelled() and done.exception() is None:
-            use(done.result())
-
-    if task.done():
-        take(task)
-    else:
-        task.add_done_callback(take)
+async def _carry_out(
+    work: Coroutine[Any, Any, T], result: "asyncio.Future[T]", undo: Callable[[T], object] | None
+) -> None:
+    # A future set by hand, where `asyncio.shield` would take two more turns of the loop.
+    try:
+        made = await work
+    except asyncio.CancelledError:
+        result.cancel()  # The loop is being closed.
+        raise
+    except Exception as error:  # noqa: BLE001 - it is raised again, by the future
+        if not result.done():
+            result.set_exception(error)
+        return
+    if not result.done():
+        result.set_result(made)
+    elif undo is not None:
+        undo(made)

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -241,15 +240,9 @@ class Worker:
 
     # ---- in use ---------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def heard_by(self, listener: WorkerListener) -> Iterator[None]:
-        """Have `listener`, and no other, told what happens; the one before it comes back after."""
-        self._listeners.append(listener)
-        try:
-            yield
-        finally:
-            # By identity: one that ends late must not put back what has ended before it.
-            self._listeners = [one for one in self._listeners if one is not listener]
+    def heard_by(self, listener: WorkerListener) -> "_Hearing":
+        """Within this context `listener`, and no other, is told what happens."""
+        return _Hearing(self._listeners, listener)
 
     async def exited(self) -> None:
         """Wait until the session process has ended, or all of it with init."""
@@ -404,6 +397,24 @@ class Worker:
         self.gate.close()
         self.guest.note_exit()
         self._listeners[-1].on_gone()
+
+
+class _Hearing:
+    """The time in which one listener is told; the one before it is told again after."""
+
+    def __init__(self, listeners: list[WorkerListener], listener: WorkerListener) -> None:
+        self._listeners = listeners
+        self._listener = listener
+
+    def __enter__(self) -> None:
+        self._listeners.append(self._listener)
+
+    def __exit__(self, *_exception: object) -> None:
+        # By identity: one that ends late must not put back what has ended before it.
+        for index, one in enumerate(self._listeners):
+            if one is self._listener:
+                del self._listeners[index]
+                return
 
 
 class _Unused:

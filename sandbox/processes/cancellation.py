@@ -41,7 +41,7 @@ async def shielded(
     try:
         return await result
     except asyncio.CancelledError:
-        if undo is not None and result.done() and not result.cancelled():
+        if undo is not None and _has_come(result):
             undo(result.result())  # It came in the same turn of the loop.
         if on_cancel is not None and not task.done():
             on_cancel()
@@ -71,3 +71,7 @@ async def _carry_out(
         result.set_result(made)
     elif undo is not None:
         undo(made)
+
+
+def _has_come(result: "asyncio.Future[Any]") -> bool:
+    return result.done() and not result.cancelled() and result.exception() is None

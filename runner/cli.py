@@ -121,16 +121,35 @@ def run(options: RunOptions) -> None:
 @commands.command()
 @click.argument("file", type=INPUT)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as one JSON object.")
+@click.option("--sarif", "as_sarif", is_flag=True, help="Print the findings as a SARIF log.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["note", "warning", "danger"]),
+    help="Exit with 1 for a finding that is as severe.",
+)
 @POLICY
-def check(file: str, as_json: bool, policy_file: str | None) -> None:
-    """Say what the snippet FILE would import and what would be refused. Runs nothing of it.
+def check(
+    file: str, as_json: bool, as_sarif: bool, fail_on: str | None, policy_file: str | None
+) -> None:
+    """Say what the snippet FILE would import, what would be refused and what to look at.
 
-    Exit status: 0 nothing would be refused, 126 something would, 1 it is no Python.
+    Runs nothing of it. Exit status: 0 nothing would be refused, 126 something would, 1 it is no
+    Python or has what --fail-on names.
     """
+    if as_json and as_sarif:
+        raise click.UsageError("Give --json or --sarif, not both.")
     with engine_errors():
-        from runner.commands.check import execute
+        from runner.commands.check import CheckRequest, execute
 
-        _leave(execute(_source(file), _policy(policy_file), as_json=as_json))
+        request = CheckRequest(
+            code=_source(file),
+            policy=_policy(policy_file),
+            file=file,
+            as_json=as_json,
+            as_sarif=as_sarif,
+            fail_on=fail_on,
+        )
+        _leave(execute(request))
 
 
 @commands.command()

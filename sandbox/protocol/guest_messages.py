@@ -145,7 +145,10 @@ class Done(Message):
 
 @message(33, "from_guest")
 class Checked(Message):
-    """Answer to `Check`: rows (module, line, action, rule), rows (line, construct, reason)."""
+    """Answer to `Check`: rows (module, line, action, rule), rows (line, construct, reason).
+
+    `findings` are rows (line, kind, severity, what, reason) for a reviewer.
+    """
 
     nonce: Nonce
     imports: Annotated[
@@ -154,6 +157,10 @@ class Checked(Message):
     ]
     refusals: Annotated[list[list[str | int]], items(row(_LINE, _NAME, _NAME), ROWS_CAP)]
     syntax_error: Text
+    findings: Annotated[
+        list[list[str | int]],
+        items(row(_LINE, _NAME, word("note", "warning", "danger"), _NAME, _NAME), ROWS_CAP),
+    ]
 
 
 @message(34, "from_guest")

@@ -159,7 +159,7 @@ def test_checking_at_the_full_level_does_not_load_restricted_python() -> None:
     ],
 )
 def test_a_syntax_error_is_told_with_its_line(code: str, message: str, language: Language) -> None:
-    assert check(code, [], "allow", language) == Findings([], [], message)
+    assert check(code, [], "allow", language) == Findings([], [], message, [])
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_source_that_no_compiler_takes_is_told_and_harms_nothing(
 def test_nothing_of_the_code_runs(tmp_path: Path) -> None:
     witness = tmp_path / "ran"
     code = f"open({str(witness)!r}, 'w')\n@open({str(witness)!r}, 'w')\nclass A: pass"
-    assert check(code, [], "allow", "full") == Findings([], [], "")
+    assert check(code, [], "allow", "full") == Findings([], [], "", [])
     assert not witness.exists()
 
 
@@ -186,7 +186,7 @@ def test_nothing_of_the_code_runs(tmp_path: Path) -> None:
 
 def travels(found: Findings) -> bool:
     """Whether the host takes `found` as a message."""
-    message = Checked("n", found.imports, found.refusals, found.syntax_error)
+    message = Checked("n", found.imports, found.refusals, found.syntax_error, found.findings)
     frames = FrameReader(1 << 26).feed(pack(message))
     return unpack("from_guest", frames[0]) == message
 

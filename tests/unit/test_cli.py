@@ -249,6 +249,7 @@ def findings(**changes: object) -> Checked:
         "imports": [["socket", 2, "refuse", "socket"], ["math", 1, "allow", "math"]],
         "refusals": [[2, "import socket", "the jail has no network"]],
         "syntax_error": "",
+        "findings": [],
     }
     return Checked(**(given | changes))  # type: ignore[arg-type]
 
@@ -291,6 +292,7 @@ def test_a_check_as_json_names_its_columns() -> None:
             {"line": 2, "construct": "import socket", "reason": "the jail has no network"}
         ],
         "syntax_error": "",
+        "findings": [],
     }
 
 

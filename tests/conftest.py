@@ -1,8 +1,10 @@
-"""What all tests share: `--require-jail`, `--require-model`, examples without a time limit.
+"""What all tests share: `--require-jail`, `--require-model`, marks, examples without a time limit.
 
-A missing layer or model skips a test with its remedy; under its option such a test fails.
+A missing layer or model skips a test with its remedy; under its option such a test fails. A test
+with the mark `corpora` runs where CELLBLOCK_DATA says, and is skipped where it says nothing.
 """
 
+import os
 import signal
 from collections.abc import Generator
 
@@ -11,6 +13,7 @@ from hypothesis import settings
 
 from sandbox import LayerUnavailable, probe
 from sandbox.doctor.features import PROBED, FeatureReport
+from tests import corpora
 
 # How long an example takes is no finding: the machine has other work.
 settings.register_profile("cellblock", deadline=None)
@@ -34,6 +37,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail a test of the embedded model where that is not installed, instead of skipping",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get(corpora.VARIABLE):
+        return
+    for item in items:
+        if item.get_closest_marker("corpora"):
+            item.add_marker(pytest.mark.skip(reason=corpora.HOW_TO_GET))
 
 
 @pytest.hookimpl(wrapper=True)

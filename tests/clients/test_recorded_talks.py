@@ -1,4 +1,4 @@
-"""Recorded conversations of other people's models, through the whole loop in all three dialects.
+"""Recorded conversations, through the whole loop in all three dialects.
 
 In the first dialect the model follows the recorded code and every exchange is written down; in
 the others the replay answers, which knows a request only when the engine gave the same results
@@ -6,8 +6,6 @@ again.
 """
 
 import json
-import os
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -15,22 +13,26 @@ from scripted import CALLED, STOPPED, call, say, spent, think
 from serving import KEY, MODEL, TalkModel, config, directory, serving
 
 from runner.models.replay import Recorder, Replay
+from tests.corpora import BOTH, OWN, PUBLISHED
 
-DATA = Path(
-    os.environ.get("CELLBLOCK_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
-)
-SETS = {"traces_mathcoder": 50, "traces_tora": 40, "traces_mint": 20}
+SETS = {
+    OWN: {"traces": 9},
+    PUBLISHED: {"traces_mathcoder": 50, "traces_tora": 40, "traces_mint": 20},
+}
+PRINTING = {OWN: "own/prints", PUBLISHED: "tora"}
+"""How the names of talks begin whose programs print what they found."""
+PRINTED = {OWN: (3, 3), PUBLISHED: (40, 39)}
+"""How many of their snippets there are, and how many at least print what the source saw."""
 GENERATION = "/api/v1/services/aigc/text-generation/generation"
 CODE = {"enable_code_interpreter": True, "enable_thinking": True}
 SETTINGS = config(policy={"preload": ["sympy"]})
 
 
-def talks():
+def talks(corpora):
     """Question: (codes, what the source saw, answer)."""
     found = {}
-    for name, count in SETS.items():
-        lines = (DATA / name / "traces.jsonl").read_text().splitlines()
-        rows = [json.loads(line) for line in lines]
+    for name, count in SETS[corpora].items():
+        rows = corpora.rows(name)
         rows = [row for row in rows if not any(cell.get("host_tool") for cell in row["cells"])]
         for row in rows[:count]:
             cells = row["cells"]
@@ -42,9 +44,6 @@ def talks():
     return found
 
 
-TALKS = talks()
-
-
 def script(codes, answer):
     calls = [
         [*think(f"Step {number}. "), *call(code), spent(10, 5, 1), CALLED]
@@ -53,14 +52,15 @@ def script(codes, answer):
     return [*calls, [*say(answer), spent(10, 5, 0), STOPPED]]
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory):
-    """The responses of the first dialect, and the file of all exchanges."""
+@pytest.fixture(scope="module", params=BOTH)
+def recorded(request, tmp_path_factory):
+    """The corpora, their talks, the responses of the first dialect, the file of all exchanges."""
+    told = talks(request.param)
     path = tmp_path_factory.mktemp("talks") / "exchanges.jsonl"
-    model = TalkModel({asked: script(codes, answer) for asked, (codes, _, answer) in TALKS.items()})
+    model = TalkModel({asked: script(codes, answer) for asked, (codes, _, answer) in told.items()})
     with serving(directory(Recorder(model, path)), SETTINGS) as server:
-        responses = {asked: whole_response(server, asked) for asked in TALKS}
-    return responses, path
+        responses = {asked: whole_response(server, asked) for asked in told}
+    return request.param, told, responses, path
 
 
 def post(server, path, body, **headers):
@@ -78,13 +78,10 @@ def whole_response(server, asked):
     return json.loads(post(server, "/v1/responses", body))
 
 
-def test_there_are_at_least_a_hundred():
-    assert len(TALKS) >= 100
-
-
 def test_every_call_is_an_item_with_its_code_and_every_talk_has_its_answer(recorded):
-    responses, _ = recorded
-    for asked, (codes, _, answer) in TALKS.items():
+    corpora, told, responses, _ = recorded
+    assert len(told) == sum(SETS[corpora].values())
+    for asked, (codes, _, answer) in told.items():
         output = responses[asked]["output"]
         items = [item for item in output if item["type"] == "code_interpreter_call"]
         assert [item["code"] for item in items] == codes
@@ -93,24 +90,25 @@ def test_every_call_is_an_item_with_its_code_and_every_talk_has_its_answer(recor
 
 
 def test_programs_that_print_print_what_the_source_saw(recorded):
-    responses, _ = recorded
+    corpora, told, responses, _ = recorded
     seen = same = 0
-    for asked, (_, observations, _) in TALKS.items():
-        if not asked.startswith("tora"):
+    for asked, (_, observations, _) in told.items():
+        if not asked.startswith(PRINTING[corpora]):
             continue
         items = [one for one in responses[asked]["output"] if "code" in one]
         for item, wanted in zip(items, observations, strict=True):
             logs = item["outputs"][0]["logs"] if item["outputs"] else ""
             seen += 1
             same += logs.strip() == (wanted or "").strip()
-    assert seen == 40
-    assert same >= 39
+    wanted_seen, wanted_same = PRINTED[corpora]
+    assert seen == wanted_seen
+    assert same >= wanted_same
 
 
 def test_the_other_dialects_replay_every_exchange(recorded):
-    responses, path = recorded
+    _, told, responses, path = recorded
     with serving(directory(Replay.load(path)), SETTINGS) as server:
-        for asked, (codes, _, answer) in TALKS.items():
+        for asked, (codes, _, answer) in told.items():
             messages = [{"role": "user", "content": asked}]
             body = {"model": MODEL, "messages": messages, "stream": True, **CODE}
             text, thinking = chat_text(post(server, "/v1/chat/completions", body))

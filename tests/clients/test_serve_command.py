@@ -12,7 +12,8 @@ import httpx2
 import psutil
 import pytest
 
-from runner.models.port import CallDelta, ModelRequest, ReasoningDelta, TurnEnded
+from runner.events import ReasoningDelta
+from runner.models.port import CallDelta, ModelRequest, TurnEnded
 from runner.models.replay import exchange_line
 from runner.tools.code_interpreter import SPEC
 from runner.transcript import Question

@@ -1,20 +1,18 @@
 """On a Ray cluster of two nodes the verdicts are the local ones, also when a node is killed."""
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
-from corpora import COMPLETIONS, HUMANEVAL, rows
 from ray.cluster_utils import Cluster
 
 from runner.evals import Report, evaluate, evaluate_async
 from runner.evals.cluster import RayEngine
 from runner.evals.samples.records import Sample, Verdict
+from tests.corpora import OWN, SAMPLES_HAVE_S, rows
 
-SAMPLES = 60
 KILLED_AFTER = 12
 WITHIN_S = 300.0
 HEALTH = {  # A lost node is noticed within two seconds, not half a minute.
@@ -38,9 +36,6 @@ def test_a_run_goes_on_when_one_of_two_nodes_is_killed(cluster: Any, tmp_path: P
     second = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, log_to_driver=False)
-    few = tmp_path / "few.jsonl"
-    lines = (COMPLETIONS / "samples.jsonl").read_text().splitlines(keepends=True)[:SAMPLES]
-    few.write_text("".join(lines))
     counted: list[int] = []
 
     def watch(done: int, _total: int, sample: Sample, _verdict: Verdict) -> None:
@@ -55,9 +50,9 @@ def test_a_run_goes_on_when_one_of_two_nodes_is_killed(cluster: Any, tmp_path: P
         async with asyncio.timeout(WITHIN_S):
             return await evaluate_async(
                 "humaneval",
-                few,
-                data=HUMANEVAL,
-                timeout_s=5,
+                OWN["samples"],
+                data=OWN["humaneval"],
+                timeout_s=SAMPLES_HAVE_S,
                 jobs=1,
                 engine=engine,
                 out=out,
@@ -65,11 +60,13 @@ def test_a_run_goes_on_when_one_of_two_nodes_is_killed(cluster: Any, tmp_path: P
             )
 
     report = asyncio.run(grade())
-    expected = [row["passed"] for row in rows(COMPLETIONS / "expected.jsonl")[:SAMPLES]]
+    expected = [row["passed"] for row in OWN.rows("expected")]
     assert [verdict.passed for verdict in report.verdicts] == expected
-    assert sorted(counted) == list(range(SAMPLES))
+    assert sorted(counted) == list(range(len(expected)))
     assert engine.lost_nodes >= 1
-    local = evaluate("humaneval", few, data=HUMANEVAL, timeout_s=5, jobs=2)
+    local = evaluate(
+        "humaneval", OWN["samples"], data=OWN["humaneval"], timeout_s=SAMPLES_HAVE_S, jobs=2
+    )
     theirs = [(verdict.outcome, verdict.result) for verdict in report.verdicts]
     assert theirs == [(verdict.outcome, verdict.result) for verdict in local.verdicts]
-    assert json.loads(out.read_text().splitlines()[0])["passed"] == expected[0]
+    assert rows(out)[0]["passed"] == expected[0]

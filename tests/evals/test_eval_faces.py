@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import sandbox_fusion as client
 import uvicorn
-from corpora import COMPLETIONS, HUMANEVAL, rows
 
 from runner.evals.errors import BadInput
 from runner.evals.rewards import Reward, reward
 from runner.evals.run_code import RunCodeApp, RunCodeRequest, RunCodeResponse, run_code
 from sandbox import AsyncSandbox, Policy
+from tests.corpora import OWN, SAMPLES_HAVE_S
 
 INC = {"test": "assert inc(1) == 2"}
 GOOD, BAD = "def inc(x): return x + 1", "def inc(x): return x"
@@ -28,11 +28,11 @@ def test_rewards_are_ones_and_zeros_by_place() -> None:
 
 
 def test_a_warm_reward_function_gives_the_known_verdicts_twice() -> None:
-    samples = rows(COMPLETIONS / "samples.jsonl")[:40]
-    expected = [float(row["passed"]) for row in rows(COMPLETIONS / "expected.jsonl")[:40]]
+    samples = OWN.rows("samples")[:40]
+    expected = [float(row["passed"]) for row in OWN.rows("expected")[:40]]
     completions = [row["completion"] for row in samples]
     tasks = [row["task_id"] for row in samples]
-    with Reward("humaneval", data=HUMANEVAL, timeout_s=5) as function:
+    with Reward("humaneval", data=OWN["humaneval"], timeout_s=SAMPLES_HAVE_S) as function:
         assert function(completions, tasks) == expected
         assert function(completions[::-1], tasks[::-1]) == expected[::-1]
 

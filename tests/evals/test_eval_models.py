@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from corpora import HUMANEVAL, rows
 
 from runner.commands.eval import eval_command
 from runner.evals import SUITES
@@ -14,6 +13,7 @@ from runner.events import TextDelta
 from runner.models.port import ModelRequest, Sampling, TurnEnded
 from runner.models.replay import exchange_line
 from runner.transcript import Question
+from tests.corpora import OWN, rows
 
 FEW = 3
 
@@ -21,7 +21,7 @@ FEW = 3
 @pytest.fixture
 def few(tmp_path: Path) -> Path:
     path = tmp_path / "HumanEval.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows(HUMANEVAL)[:FEW]))
+    path.write_text("".join(json.dumps(row) + "\n" for row in OWN.rows("humaneval")[:FEW]))
     return path
 
 

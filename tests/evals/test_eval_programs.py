@@ -3,29 +3,40 @@
 import json
 from pathlib import Path
 
-from corpora import CONTESTS, DABENCH, rows
+import pytest
 
 from runner.evals import SUITES, evaluate
 from runner.evals.samples import files
 from runner.evals.samples.records import Row, Sample
 from runner.evals.suites.base import Answer
+from tests.corpora import BOTH, OWN, PUBLISHED, Corpora
 
 SLACK_TIMEOUT_S = 10.0
 
 
-def test_a_contest_program_passes_and_a_slow_or_wrong_one_does_not(tmp_path: Path) -> None:
-    task = next(row for row in rows(CONTESTS) if json.loads(row["labels"])["name"] == "a3")
+def test_a_slow_or_wrong_contest_program_does_not_pass() -> None:
+    [task] = [row for row in OWN.rows("stdio") if "lorry" in row["labels"]]
     read = "import sys\nwords = iter(sys.stdin.read().split())\n"
     samples = [
         {"task_id": str(task["id"]), "solution": read + "print('wrong')"},
         {"task_id": str(task["id"]), "solution": "while True: pass"},
         {"task_id": str(task["id"]), "solution": "print(input("},
     ]
-    report = evaluate("stdio", samples, data=CONTESTS, timeout_s=0.5, recheck=False)
+    report = evaluate("stdio", samples, data=OWN["stdio"], timeout_s=0.5, recheck=False)
     assert [verdict.outcome for verdict in report.verdicts] == ["failed", "timed_out", "failed"]
     assert report.verdicts[0].result == "failed: wrong answer in case 1"
 
 
+LORRY = """
+_count, room = map(int, input().split())
+taken = 0
+for size in sorted(map(int, input().split())):
+    if size > room:
+        break
+    room -= size
+    taken += 1
+print(taken, room)
+"""
 MONSTERS = """
 for _ in range(int(input())):
     _count, step = map(int, input().split())
@@ -34,12 +45,28 @@ for _ in range(int(input())):
 """
 
 
-def test_a_program_that_solves_a_contest_passes_all_of_its_cases() -> None:
-    [task] = [row for row in rows(CONTESTS) if "1238_B" in row["labels"]]
-    close = MONSTERS.replace("place > shot", "place >= shot")
-    samples = [{"task_id": str(task["id"]), "solution": code} for code in (MONSTERS, close)]
-    right, wrong = evaluate("stdio", samples, data=CONTESTS, timeout_s=10).verdicts
-    assert (right.outcome, right.details) == ("passed", {"cases": 96})
+@pytest.mark.parametrize(
+    ("corpora", "label", "program", "close", "cases"),
+    [
+        pytest.param(OWN, "lorry", LORRY, LORRY.replace("size >", "size >="), 4, id="own"),
+        pytest.param(
+            PUBLISHED,
+            "1238_B",
+            MONSTERS,
+            MONSTERS.replace("place > shot", "place >= shot"),
+            96,
+            id="published",
+            marks=pytest.mark.corpora,
+        ),
+    ],
+)
+def test_a_program_that_solves_a_contest_passes_all_of_its_cases(
+    corpora: Corpora, label: str, program: str, close: str, cases: int
+) -> None:
+    [task] = [row for row in corpora.rows("stdio") if label in row["labels"]]
+    samples = [{"task_id": str(task["id"]), "solution": code} for code in (program, close)]
+    right, wrong = evaluate("stdio", samples, data=corpora["stdio"], timeout_s=10).verdicts
+    assert (right.outcome, right.details) == ("passed", {"cases": cases})
     assert wrong.outcome == "failed"
 
 
@@ -60,27 +87,52 @@ def test_floats_may_differ_a_little_and_whole_numbers_may_not(tmp_path: Path) ->
     assert [verdict.passed for verdict in report.verdicts] == [True, False, True, False, True]
 
 
-def test_a_question_about_a_table_is_answered_by_a_program_or_in_words() -> None:
-    by_hand = (
-        "import csv\n"
-        "with open('GODREJIND.csv') as stream:\n"
-        "    values = [float(row['Close Price']) for row in csv.DictReader(stream)]\n"
-        "print(f'The mean is @mean_close_price[{sum(values) / len(values):.2f}]')\n"
-    )
+BY_HAND = """
+import csv
+with open({table!r}) as stream:
+    values = [float(row[{column!r}]) for row in csv.DictReader(stream) if row[{column!r}]]
+print(f"The mean is @{name}[{{sum(values) / len(values):.2f}}]")
+"""
+
+
+@pytest.mark.parametrize(
+    ("corpora", "number", "table", "column", "name", "right", "wrong"),
+    [
+        pytest.param(OWN, "1", "rain.csv", "rain_mm", "mean_rain", "5.160", "5.17", id="own"),
+        pytest.param(
+            PUBLISHED,
+            "9",
+            "GODREJIND.csv",
+            "Close Price",
+            "mean_close_price",
+            "570.680",
+            "570.69",
+            id="published",
+            marks=pytest.mark.corpora,
+        ),
+    ],
+)
+def test_a_question_about_a_table_is_answered_by_a_program_or_in_words(
+    corpora: Corpora, number: str, table: str, column: str, name: str, right: str, wrong: str
+) -> None:
+    by_hand = BY_HAND.format(table=table, column=column, name=name)
     samples = [
-        {"task_id": "9", "completion": by_hand},
-        {"task_id": "9", "response": "I think @mean_close_price[570.680]."},
-        {"task_id": "9", "response": "@mean_close_price[570.69]"},
-        {"task_id": "9", "completion": "print('570.68')"},
+        {"task_id": number, "completion": by_hand},
+        {"task_id": number, "response": f"I think @{name}[{right}]."},
+        {"task_id": number, "response": f"@{name}[{wrong}]"},
+        {"task_id": number, "completion": f"print({right!r})"},
     ]
-    report = evaluate("dabench", samples, data=DABENCH, timeout_s=SLACK_TIMEOUT_S)
+    report = evaluate("dabench", samples, data=corpora["dabench"], timeout_s=SLACK_TIMEOUT_S)
     assert [verdict.passed for verdict in report.verdicts] == [True, True, False, False]
 
 
-def test_the_labels_of_every_question_about_a_table_are_its_right_answer() -> None:
+@pytest.mark.parametrize("corpora", BOTH)
+def test_the_labels_of_every_question_about_a_table_are_its_right_answer(
+    corpora: Corpora,
+) -> None:
     kind = SUITES["dabench"]()
-    tasks = kind.load(files.read(DABENCH).rows)
-    assert len(tasks) == 94
+    tasks = kind.load(files.read(corpora["dabench"]).rows)
+    assert len(tasks) == {"own": 3, "published": 94}[corpora.name]
     for task in tasks.values():
         pairs = task.row.fields["common_answers"]
         assert isinstance(pairs, list)

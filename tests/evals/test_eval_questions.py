@@ -1,29 +1,31 @@
-"""What a model is asked for the tasks of the published corpora, and that its answer is graded."""
-
-from pathlib import Path
+"""What a model is asked for the tasks of each suite, and that its answer is graded."""
 
 import pytest
-from corpora import BIGCODEBENCH, CLASSEVAL, CONTESTS, CRUXEVAL, DABENCH, HUMANEVAL, MBPP
 
 from runner.evals import SUITES
 from runner.evals.samples import files
 from runner.evals.samples.records import Row, Sample
+from tests.corpora import OWN, PUBLISHED, Corpora
 
-CORPORA = {
-    "humaneval": HUMANEVAL,
-    "mbpp": MBPP,
-    "classeval": CLASSEVAL,
-    "bigcodebench": BIGCODEBENCH,
-    "cruxeval": CRUXEVAL,
-    "stdio": CONTESTS,
-    "dabench": DABENCH,
-}
+SHARED = ("humaneval", "mbpp", "classeval", "bigcodebench", "cruxeval", "stdio", "dabench")
+OWN_ALONE = ("humaneval-plus", "mbpp-plus", "ds1000")
 
 
-@pytest.mark.parametrize(("suite", "data"), CORPORA.items())
-def test_every_task_is_a_question_that_does_not_hold_its_solution(suite: str, data: Path) -> None:
+@pytest.mark.parametrize(
+    ("suite", "corpora"),
+    [
+        *(pytest.param(name, OWN, id=f"{name}-own") for name in (*SHARED, *OWN_ALONE)),
+        *(
+            pytest.param(name, PUBLISHED, id=f"{name}-published", marks=pytest.mark.corpora)
+            for name in SHARED
+        ),
+    ],
+)
+def test_every_task_is_a_question_that_does_not_hold_its_solution(
+    suite: str, corpora: Corpora
+) -> None:
     kind = SUITES[suite]()
-    for task in kind.load(files.read(data).rows).values():
+    for task in kind.load(files.read(corpora[suite]).rows).values():
         question = kind.question(task)
         assert len(question) > 40
         solution = kind.canonical(task)

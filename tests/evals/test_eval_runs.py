@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from corpora import COMPLETIONS, HUMANEVAL, rows
 
 from runner.commands.eval import eval_command
 from runner.evals import Settings, evaluate
@@ -22,6 +21,7 @@ from runner.evals.run import prepare
 from runner.evals.samples.files import read
 from runner.evals.samples.records import Sample, Task, Verdict
 from sandbox import SessionLost
+from tests.corpora import OWN, SAMPLES_HAVE_S, rows
 
 ROOT = Path(__file__).parents[2]
 TASK = {"task_id": "inc", "test": "assert inc(1) == 2"}
@@ -109,15 +109,13 @@ def test_odd_completions_get_verdicts_too(tmp_path: Path, data: Path) -> None:
 
 
 def test_a_run_that_was_killed_goes_on_and_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    samples, out = COMPLETIONS / "samples.jsonl", tmp_path / "out.jsonl"
-    few = tmp_path / "few.jsonl"
-    few.write_text("".join(samples.read_text().splitlines(keepends=True)[:60]))
+    samples, out = OWN["samples"], tmp_path / "out.jsonl"
     program = (
         "import sys; from runner.evals import evaluate; evaluate('humaneval', sys.argv[1],"
         " data=sys.argv[2], out=sys.argv[3], timeout_s=5, jobs=2)"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(few), str(HUMANEVAL), str(out)],
+        [sys.executable, "-c", program, str(samples), str(OWN["humaneval"]), str(out)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
@@ -132,17 +130,17 @@ def test_a_run_that_was_killed_goes_on_and_ends_as_one_that_was_not(tmp_path: Pa
     counted: list[int] = []
     report = evaluate(
         "humaneval",
-        few,
-        data=HUMANEVAL,
+        samples,
+        data=OWN["humaneval"],
         out=out,
-        timeout_s=5,
+        timeout_s=SAMPLES_HAVE_S,
         jobs=2,
         resume=True,
         progress=lambda done, _total, _sample, _verdict: counted.append(done),
     )
-    assert len(counted) == 60 - before
+    expected = [row["passed"] for row in OWN.rows("expected")]
+    assert len(counted) == len(expected) - before
     assert not part.exists()
-    expected = [row["passed"] for row in rows(COMPLETIONS / "expected.jsonl")[:60]]
     assert [row["passed"] for row in rows(out)] == expected
     assert [verdict.passed for verdict in report.verdicts] == expected
 

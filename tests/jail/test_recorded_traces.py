@@ -1,7 +1,7 @@
-"""Recorded sessions of others replay with the same outputs, but for differences that are known.
+"""Recorded sessions replay with the same outputs, but for differences that are known.
 
-`pytest -rA tests/jail/test_traces.py` prints the share of each set. A difference that is not
-listed here fails, and so does a listed one that is gone.
+`pytest -rA tests/jail/test_recorded_traces.py` prints the share of each set. A difference that is
+not listed here fails, and so does a listed one that is gone.
 """
 
 import os
@@ -14,11 +14,13 @@ import pytest
 
 from sandbox import Limits, Policy, Sandbox
 from sandbox.outcome import Completed, ErrorInfo, LimitExceeded, Outcome, Raised
-from tests.jail import corpora
-from tests.jail.corpora import NO_OUTPUT, OUTPUT_CUT, Cell, Form
+from tests.corpora import OWN, PUBLISHED
+from tests.jail import replays
+from tests.jail.replays import NO_OUTPUT, OUTPUT_CUT, Cell, Form
 
-Set = Literal["traces_mathcoder", "traces_tora", "traces_mint"]
+Set = Literal["traces", "traces_mathcoder", "traces_tora", "traces_mint"]
 SIZES: dict[Set, tuple[int, int, int]] = {  # traces, cells, cells with a record
+    "traces": (9, 17, 17),
     "traces_mathcoder": (63, 140, 140),
     "traces_tora": (40, 40, 40),
     "traces_mint": (60, 165, 159),
@@ -43,6 +45,7 @@ class Known(NamedTuple):
 
 RELATION = Known(Reason.SYMPY, "TypeError: cannot determine truth value of Relational: ")
 KNOWN: dict[Set, dict[tuple[str, int], Known]] = {  # trace and cell, counted from 1
+    "traces": {},
     "traces_mathcoder": {},
     "traces_tora": {},
     "traces_mint": {
@@ -67,15 +70,18 @@ def box() -> Iterator[Sandbox]:
         yield opened
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in OWN.files else pytest.mark.corpora) for name in SIZES],
+)
 def test_every_cell_shows_what_was_recorded_or_differs_for_a_known_reason(
-    box: Sandbox, name: Set, pytestconfig: pytest.Config
+    box: Sandbox, name: Set
 ) -> None:
-    traces = corpora.traces(corpora.folder(name, pytestconfig))
+    traces = replays.traces(OWN if name in OWN.files else PUBLISHED, name)
 
-    def replay(trace: corpora.Trace) -> list[corpora.Replayed]:
+    def replay(trace: replays.Trace) -> list[replays.Replayed]:
         limits = {number: limit for (of, number), limit in LIMITS.items() if of == trace.name}
-        return corpora.replay(box, trace, limits)
+        return replays.replay(box, trace, limits)
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         replayed = [one for trace in threads.map(replay, traces) for one in trace]
@@ -83,12 +89,12 @@ def test_every_cell_shows_what_was_recorded_or_differs_for_a_known_reason(
     assert (len(traces), cells, len(replayed)) == SIZES[name]
 
     different = {
-        (one.trace, one.number): corpora.shown(one.outcome)
+        (one.trace, one.number): replays.shown(one.outcome)
         for one in replayed
         if one.form is Form.DIFFERENT
     }
     known = KNOWN[name]
-    print(f"{name}: {len(traces)} traces, {cells} cells", *corpora.table(replayed), sep="\n  ")
+    print(f"{name}: {len(traces)} traces, {cells} cells", *replays.table(replayed), sep="\n  ")
     for (trace, number), (reason, _) in known.items():
         print(f"  {trace} cell {number}: {reason.value}")
     unexplained = {
@@ -118,7 +124,7 @@ def raised(line: int, message: str = "no", stdout: str = "") -> Outcome:
 
 def plain_traceback(line: int, last: str) -> str:
     header = "ValueError                 Traceback (most recent call last)"
-    return f"{corpora.DASHES}\n{header}\nCell In[2], line {line}\n----> {line} x\n\n{last}"
+    return f"{replays.DASHES}\n{header}\nCell In[2], line {line}\n----> {line} x\n\n{last}"
 
 
 @pytest.mark.parametrize(
@@ -154,21 +160,11 @@ def plain_traceback(line: int, last: str) -> str:
 def test_two_texts_are_the_same_only_in_a_listed_form(
     recorded: str, outcome: Outcome, form: Form
 ) -> None:
-    assert corpora.compare(recorded, outcome, CELLS) is form
+    assert replays.compare(recorded, outcome, CELLS) is form
 
 
 def test_a_snippet_that_was_stopped_never_shows_the_same() -> None:
     outcome = LimitExceeded(
         stdout="3\n", limit="wall_s", allowed=1, observed=1, tier="namespaces", layers=LAYERS
     )
-    assert corpora.compare("3\n", outcome, CELLS) is Form.DIFFERENT
-
-
-def test_missing_data_skip_a_test_and_fail_it_where_a_jail_is_required(
-    pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(corpora.VARIABLE, "/nowhere")
-    for required, ending in ((False, pytest.skip.Exception), (True, pytest.fail.Exception)):
-        monkeypatch.setattr(pytestconfig.option, "require_jail", required, raising=False)
-        with pytest.raises(ending, match="no data set traces_tora in /nowhere; put it there"):
-            corpora.folder("traces_tora", pytestconfig)
+    assert replays.compare("3\n", outcome, CELLS) is Form.DIFFERENT

@@ -1,27 +1,14 @@
-"""Other people's programs and what they once showed: read, replayed, compared.
+"""Programs and what they once showed elsewhere: read, replayed, compared."""
 
-The data lie outside of the project, in `../shared/data` next to the checkout or where
-CELLBLOCK_DATA points. Without them a test is skipped; under `--require-jail` it fails.
-"""
-
-import gzip
-import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import takewhile
-from pathlib import Path
-from typing import NoReturn
-
-import pytest
 
 from sandbox import Limits, Sandbox
 from sandbox.outcome import Completed, LimitExceeded, Outcome, Raised
-
-VARIABLE = "CELLBLOCK_DATA"
-BESIDE_THE_CHECKOUT = Path(__file__).parents[3] / "shared" / "data"
+from tests.corpora import Corpora
 
 NO_OUTPUT = "[Executed Successfully with No Output]"
 OUTPUT_CUT = "...\n[Output Truncated]"
@@ -98,49 +85,28 @@ class Replayed:
 # ---- reading ------------------------------------------------------------------------------------
 
 
-def folder(name: str, config: pytest.Config) -> Path:
-    """Where the data set `name` is; without it the test is skipped, or fails if it must not be."""
-    base = Path(os.environ.get(VARIABLE) or BESIDE_THE_CHECKOUT)
-    if (base / name).is_dir():
-        return base / name
-    _absent(
-        f"no data set {name} in {base}; put it there, or set {VARIABLE} to where it is",
-        must_be_there=bool(config.getoption("--require-jail", default=False)),
-    )
-
-
-def _absent(message: str, *, must_be_there: bool) -> NoReturn:
-    if must_be_there:
-        pytest.fail(f"--require-jail was given: {message}", pytrace=False)
-    pytest.skip(message)
-
-
-def tasks(place: Path) -> list[Task]:
-    """The tasks of HumanEval. Raises CorpusError."""
-    with gzip.open(place / "HumanEval.jsonl.gz", "rt", encoding="utf-8") as stream:
-        rows = [json.loads(line) for line in stream]
+def tasks(corpora: Corpora) -> list[Task]:
+    """The tasks of HumanEval's kind. Raises CorpusError."""
     try:
-        return [Task(**row) for row in rows]
+        return [Task(**row) for row in corpora.rows("humaneval")]
     except TypeError as error:
-        raise CorpusError(f"{place}: {error}") from error
+        raise CorpusError(f"{corpora['humaneval']}: {error}") from error
 
 
-def traces(place: Path) -> list[Trace]:
+def traces(corpora: Corpora, name: str) -> list[Trace]:
     """The traces of a set. Raises CorpusError."""
-    with open(place / "traces.jsonl", encoding="utf-8") as stream:
-        rows = [json.loads(line) for line in stream]
     try:
         found = [
             Trace(
                 row["id"].partition("/")[2],
                 tuple(Cell(cell["code"], cell["observation"]) for cell in row["cells"]),
             )
-            for row in rows
+            for row in corpora.rows(name)
         ]
     except KeyError as error:
-        raise CorpusError(f"{place}: a trace has no {error}") from error
+        raise CorpusError(f"{corpora[name]}: a trace has no {error}") from error
     if len({trace.name for trace in found}) != len(found):
-        raise CorpusError(f"{place}: two traces have one name")
+        raise CorpusError(f"{corpora[name]}: two traces have one name")
     return found
 
 

@@ -19,6 +19,11 @@ from sandbox import Policy, PolicyError
 ANY = "*"
 MiB = 1024 * 1024
 Kind = Literal["openai", "fenced", "replay", "embedded"]
+ThinkingField = Literal["none", "enable_thinking", "chat_template_kwargs", "reasoning_effort"]
+PresetName = Literal[
+    "", "none", "openai", "azure", "mistral", "deepseek", "dashscope", "openrouter", "vllm",
+    "sglang", "llamacpp", "ollama", "lmstudio", "tgi", "litellm",
+]  # fmt: skip
 
 
 class Section(BaseModel):
@@ -37,9 +42,16 @@ class ModelSettings(Section):
     """The upstream's own name; empty for the one that was asked for."""
     key: str = ""
     key_env: str = ""
-    thinking_field: Literal[
-        "none", "enable_thinking", "chat_template_kwargs", "reasoning_effort"
-    ] = "none"
+    preset: PresetName = ""
+    """Whose habits the endpoint has; empty to go by its host name."""
+    omit: tuple[str, ...] = ()
+    """Fields that are never sent to it; "strict" is that of each function."""
+    rename: Mapping[str, str] = {}
+    """Fields that are sent to it under another name."""
+    thinking_field: ThinkingField | Literal[""] = ""
+    """How it wants to be told to think; empty for the preset's way, "none" for not at all."""
+    opens_thinking: bool | None = None
+    """Whether its answers begin inside thinking, without `<think>`; found out if not set."""
     read_s: float = Field(default=300.0, gt=0)
     retries: int = Field(default=2, ge=0, le=10)
     extra: Mapping[str, JsonValue] = {}

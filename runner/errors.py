@@ -115,7 +115,8 @@ class UpstreamError(RunnerError):
     `fault`: "down" no connection, "slow" no bytes in time, "cut" ended in the middle of a turn,
     "garbled" sent what is no answer, "busy" asked to come later, "refused" does not accept this
     server's key, "rejected" called the request wrong, "failed" broke by itself. `detail` is for
-    the log; of it only what a rejected request needs to be mended is shown to a client.
+    the log; a client is shown it where it is what the endpoint itself said (`is_said`), or what a
+    rejected request needs to be mended. `answer` is all that the endpoint said, within bounds.
     """
 
     def __init__(
@@ -125,17 +126,21 @@ class UpstreamError(RunnerError):
         *,
         status: int | None = None,
         retry_after_s: float | None = None,
+        is_said: bool = False,
+        answer: str = "",
     ) -> None:
         self.fault: UpstreamFault = fault
         self.detail = detail
         self.status = status
         self.retry_after_s = retry_after_s
+        self.is_said = is_said
+        self.answer = answer
         super().__init__(sentences(UPSTREAM_WORDS[fault], detail))
 
     @property
     def public(self) -> str:
         """What a client may read."""
-        if self.fault == "rejected" and self.detail:
+        if self.detail and (self.is_said or self.fault == "rejected"):
             return sentences(UPSTREAM_WORDS[self.fault], self.detail)
         return sentences(UPSTREAM_WORDS[self.fault])
 

@@ -33,6 +33,7 @@ from runner.events import (
     TextDelta,
 )
 from runner.models.port import (
+    UNREADABLE,
     CallDelta,
     Model,
     ModelEvent,
@@ -42,6 +43,7 @@ from runner.models.port import (
     TurnEnded,
     UsageSeen,
 )
+from runner.models.upstream.json_end import ends_in_text
 from runner.tools.port import Tool
 from runner.transcript import Entry, Instruction, ToolCall, ToolResult, Turn, Usage
 
@@ -136,18 +138,20 @@ class _Draft:
     reason: str = ""
 
     def turn(self) -> Turn:
+        """What was written so far, its calls in the order of their numbers."""
         return Turn(
             reasoning="".join(self.thoughts),
             text="".join(self.texts),
             calls=tuple(
                 ToolCall(id=call.id, name=call.name, arguments="".join(call.pieces))
-                for call in self.calls
+                for call in sorted(self.calls, key=lambda call: call.index)
             ),
         )
 
 
 @dataclass(slots=True)
 class _CallDraft:
+    index: int
     id: str
     name: str
     pieces: list[str] = field(default_factory=list)
@@ -177,7 +181,9 @@ class Loop:
         self._meter = Meter()
         self._counts: Counter[str] = Counter()
         self._turns: list[Turn] = []
-        self._ids: set[str] = set()
+        self._ids = {
+            call.id for one in request.entries if isinstance(one, Turn) for call in one.calls
+        }
         self._deadline = 0.0
 
     @property
@@ -330,14 +336,14 @@ class Loop:
     def _take_call(self, event: CallDelta, draft: _Draft) -> Iterator[LoopEvent]:
         call = draft.by_index.get(event.index)
         if call is not None and event.id and event.id != call.id and event.name and call.pieces:
-            # Some servers number every call 0 and tell them apart by id alone.
+            # A recording of a server that numbered every call 0 tells them apart by id alone.
             call = None
         if call is None:
             if len(draft.calls) >= CALLS_A_TURN:
-                return
+                raise UpstreamError("garbled", f"more than {CALLS_A_TURN} calls in one turn")
             is_known = event.name in self._tools or event.name in self._client_tools
             name = event.name if is_known else self._aliases.get(event.name, event.name)
-            call = _CallDraft(self._unique(event.id), name)
+            call = _CallDraft(event.index, self._unique(event.id), name)
             draft.calls.append(call)
             draft.by_index[event.index] = call
             yield CallBegan(call.id, call.name)
@@ -347,10 +353,13 @@ class Loop:
             yield ArgumentsDelta(call.id, event.arguments)
 
     def _unique(self, call_id: str) -> str:
-        if not call_id or call_id in self._ids:
-            call_id = f"call_{len(self._ids) + 1}"
-        self._ids.add(call_id)
-        return call_id
+        """`call_id`, or one that no other call of the conversation has."""
+        number, found = 0, call_id
+        while not found or found in self._ids:
+            number += 1
+            found = f"{call_id or 'call'}_{number}"
+        self._ids.add(found)
+        return found
 
     # ---- calls --------------------------------------------------------------------------------
 
@@ -368,7 +377,13 @@ class Loop:
 
     async def _result_of(self, call: ToolCall) -> ToolResult:
         tool = self._tools.get(call.name)
+        if ends_in_text(call.arguments):
+            return _not_run(
+                call, "Not run: the arguments end inside a string. Send the whole call again."
+            )
         if tool is None:
+            if call.name == UNREADABLE:
+                return _not_run(call, "Not run: the call could not be read. Write it again.")
             names = ", ".join(sorted(self._tools)) or "none"
             return _not_run(call, f"There is no tool {call.name!r}. Tools: {names}.")
         if self._calls_left() == 0:

@@ -64,6 +64,7 @@ class ParsedRequest:
             thinking=self.thinking,
             thinking_budget=self.thinking_budget,
             effort=self.effort,
+            is_watched=self.stream,
         )
 
 

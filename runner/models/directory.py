@@ -125,9 +125,11 @@ def _upstream(settings: ModelSettings, name: str) -> Model:
         return embedded(f"models.{name}.kind")
     from runner.models.fenced import Fenced
     from runner.models.openai_compatible import Endpoint, OpenAICompatible
+    from runner.models.upstream.presets import preset_for
 
     if not settings.url:
         raise ConfigError(f"models.{name}.url", "is missing", "Name the endpoint's base URL")
+    preset = preset_for(settings.url, settings.preset)
     endpoint = Endpoint(
         url=settings.url,
         # A client takes longer to make than a request to answer: one serves every name.
@@ -135,9 +137,13 @@ def _upstream(settings: ModelSettings, name: str) -> Model:
         key=settings.key or os.environ.get(settings.key_env, "") or "none",
         read_s=settings.read_s,
         retries=settings.retries,
-        thinking_field=settings.thinking_field,
+        thinking_field=settings.thinking_field or preset.thinking_field,
         extra=settings.extra,
         headers=settings.headers,
+        key_header=preset.key_header,
+        omit=(*preset.omit, *settings.omit),
+        rename={**preset.rename, **settings.rename},
+        opens_thinking=settings.opens_thinking,
     )
     upstream = OpenAICompatible(endpoint)
     return Fenced(upstream) if settings.kind == "fenced" else upstream

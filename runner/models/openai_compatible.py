@@ -1,50 +1,33 @@
-"""Any endpoint that speaks OpenAI's Chat Completions, through the official client."""
+"""Any endpoint that speaks Chat Completions, read as tolerantly as endpoints differ."""
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
-from typing import Literal
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
 
 import httpx2
-import openai
-from openai import AsyncOpenAI
 from pydantic import JsonValue
 
-from runner.errors import UpstreamError, UpstreamFault
-from runner.events import ReasoningDelta
-from runner.models.port import (
-    CallDelta,
-    FinishReason,
-    ModelEvent,
-    ModelRequest,
-    ToolSpec,
-    TurnEnded,
-    UsageSeen,
-)
-from runner.models.textforms import Splitter
-from runner.transcript import (
-    Entry,
-    FunctionResult,
-    Instruction,
-    Question,
-    Record,
-    ToolCall,
-    Turn,
-    Usage,
-    encodable,
-)
+from runner.config import ThinkingField
+from runner.errors import ConfigError, UpstreamError
+from runner.models.port import ModelEvent, ModelRequest
+from runner.models.upstream.adaptation import Habits, Memory
+from runner.models.upstream.error_envelopes import short
+from runner.models.upstream.http_stream import TimedPieces, opened, transport_error
+from runner.models.upstream.request_json import choice_json, messages_of, tool_json
+from runner.models.upstream.sse import EventDecoder, TooLong
+from runner.models.upstream.turn_reader import TurnReader
+from runner.transcript import Record
 
-ThinkingField = Literal["none", "enable_thinking", "chat_template_kwargs", "reasoning_effort"]
-DETAIL_CHARS = 400
+LOG = logging.getLogger("cellblock.upstream")
+PATH = "/chat/completions"
 RETRIES = 2
-BUSY, SERVER_ERRORS = 429, 500
-FINISH: Mapping[str, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "calls",
-    "function_call": "calls",
-    "content_filter": "filter",
-}
+REFUSALS_A_REQUEST = 6
+HOLD_S = 1.5
+"""How long the first text of a model waits for a closing tag that would make it thinking."""
+CONNECTIONS, IDLE_CONNECTIONS = 1000, 100
+DRAINED_PIECES, DRAIN_S = 4, 0.05
 
 
 class Endpoint(Record):
@@ -63,6 +46,13 @@ class Endpoint(Record):
     extra: Mapping[str, JsonValue] = {}
     """Fields sent with every request."""
     headers: Mapping[str, str] = {}
+    key_header: str = "authorization"
+    omit: tuple[str, ...] = ()
+    """Fields that are never sent; "strict" is that of each function."""
+    rename: Mapping[str, str] = {}
+    """Fields that are sent under another name."""
+    opens_thinking: bool | None = None
+    """Whether answers begin inside thinking, without an opening tag; None finds out."""
 
 
 class OpenAICompatible:
@@ -70,42 +60,120 @@ class OpenAICompatible:
 
     def __init__(self, endpoint: Endpoint, *, transport: httpx2.AsyncBaseTransport | None = None):
         self._endpoint = endpoint
-        timeout = openai.Timeout(endpoint.read_s, connect=endpoint.connect_s)
-        self._client = AsyncOpenAI(
-            base_url=endpoint.url,
-            api_key=endpoint.key or "none",
-            max_retries=endpoint.retries,
-            default_headers=dict(endpoint.headers),
-            timeout=timeout,
-            http_client=openai.DefaultAsyncHttpxClient(transport=transport, timeout=timeout)
-            if transport is not None
-            else None,
+        self._url = _url_of(endpoint.url)
+        self._memory = Memory(omit=endpoint.omit, rename=endpoint.rename)
+        timeout = httpx2.Timeout(endpoint.read_s, connect=endpoint.connect_s)
+        limits = httpx2.Limits(
+            max_connections=CONNECTIONS, max_keepalive_connections=IDLE_CONNECTIONS
         )
+        self._client = httpx2.AsyncClient(timeout=timeout, limits=limits, transport=transport)
+        key = endpoint.key or "none"
+        self._hidden = "" if key == "none" else key
+        is_bearer = endpoint.key_header.lower() == "authorization"
+        self._headers = {
+            "content-type": "application/json",
+            "accept": "text/event-stream, application/json",
+            "user-agent": "cellblock",
+            endpoint.key_header: f"Bearer {key}" if is_bearer else key,
+            **endpoint.headers,
+        }
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """The events of the next turn. Raises UpstreamError."""
-        try:
-            stream = await self._client.post(
-                "/chat/completions",
-                # Plain objects: a typed chunk takes five times as long to make as to read.
-                cast_to=object,
-                body=self._body(request),
-                stream=True,
-                stream_cls=openai.AsyncStream[object],
-            )
-        except openai.OpenAIError as error:
-            raise upstream_error(error, has_begun=False) from error
-        turn = _TurnReader(request)
-        async with stream, aclosing(turn.read(stream)) as events:
-            async for event in events:
-                yield event
+        model = self._endpoint.model or request.model
+        habits, body = self._memory.of(model), self._body(request, model)
+        has_begun = False
+        for _ in range(REFUSALS_A_REQUEST):
+            sent = habits.fit(body)
+            try:
+                async with aclosing(self._turn(request, sent, habits)) as events:
+                    async for event in events:
+                        has_begun = True
+                        yield event
+                return
+            except UpstreamError as error:
+                field = "" if has_begun else habits.learn(error, sent)
+                if not field:
+                    raise
+                LOG.warning("the endpoint refuses the field %s of %s", field, short(model))
+        raise UpstreamError("rejected", "the endpoint refuses one field after the other")
 
     async def close(self) -> None:
-        await self._client.close()
+        await self._client.aclose()
 
-    def _body(self, request: ModelRequest) -> dict[str, object]:
+    async def _turn(
+        self, request: ModelRequest, body: Mapping[str, object], habits: Habits
+    ) -> AsyncGenerator[ModelEvent, None]:
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        asked = self._client.build_request(
+            "POST", self._url, content=content, headers=self._headers
+        )
+        response = await opened(
+            self._client, asked, retries=self._endpoint.retries, hidden=self._hidden
+        )
+        opens = self._endpoint.opens_thinking
+        opens = habits.opens_thinking if opens is None else opens
+        reader = TurnReader(
+            request,
+            opens_thinking=opens is True,
+            holds=opens is None or not request.is_watched,
+            hidden=self._hidden,
+        )
+        pieces = TimedPieces(response.aiter_bytes())
+        try:
+            async with aclosing(self._read(reader, pieces, request)) as events:
+                async for event in events:
+                    yield event
+            habits.opens_thinking = reader.habit(habits.opens_thinking)
+            await _drained(pieces)
+        finally:
+            await pieces.close()
+            await response.aclose()
+
+    async def _read(
+        self, reader: TurnReader, pieces: TimedPieces, request: ModelRequest
+    ) -> AsyncGenerator[ModelEvent, None]:
+        decoder = EventDecoder()
+        try:
+            async with aclosing(self._pieces(reader, pieces, decoder, request)) as events:
+                async for event in events:
+                    yield event
+            for event in reader.finish(decoder.head):
+                yield event
+        except (UpstreamError, httpx2.TransportError, httpx2.DecodingError, TooLong) as error:
+            # What was written before is not lost with what broke behind it.
+            for event in reader.release():
+                yield event
+            if isinstance(error, UpstreamError):
+                raise
+            if isinstance(error, TooLong):
+                raise UpstreamError("garbled", str(error)) from error
+            raise transport_error(error, has_begun=True) from error
+
+    async def _pieces(
+        self, reader: TurnReader, pieces: TimedPieces, decoder: EventDecoder, request: ModelRequest
+    ) -> AsyncGenerator[ModelEvent, None]:
+        until, clock = 0.0, asyncio.get_running_loop().time
+        while not reader.is_over:
+            wait_s = None
+            if reader.is_holding and request.is_watched:
+                until = until or clock() + HOLD_S
+                wait_s = max(until - clock(), 0.0)
+            try:
+                piece = await pieces.next(wait_s)
+            except TimeoutError:
+                for event in reader.release():
+                    yield event
+                continue
+            for found in decoder.finish() if piece is None else decoder.feed(piece):
+                for event in reader.feed(found):
+                    yield event
+            if piece is None:
+                return
+
+    def _body(self, request: ModelRequest, model: str) -> dict[str, object]:
         body: dict[str, object] = {
-            "model": self._endpoint.model or request.model,
+            "model": model,
             "messages": list(messages_of(request.entries)),
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -142,193 +210,19 @@ class OpenAICompatible:
         return {"enable_thinking": request.thinking, **more}
 
 
-class _TurnReader:
-    """Chunks of one turn into events."""
-
-    def __init__(self, request: ModelRequest) -> None:
-        self._splitter = Splitter([tool.name for tool in request.tools])
-        self._called = False
-        self._finish: FinishReason | None = None
-        self._spoke = False
-
-    async def read(self, stream: openai.AsyncStream[object]) -> AsyncGenerator[ModelEvent, None]:
-        try:
-            async for chunk in stream:
-                for event in self._chunk(chunk):
-                    yield event
-        except (openai.OpenAIError, httpx2.HTTPError, json.JSONDecodeError) as error:
-            raise upstream_error(error, has_begun=True) from error
-        except (AttributeError, TypeError, ValueError) as error:
-            raise UpstreamError("garbled", f"{type(error).__name__} in a chunk") from error
-        for event in self._splitter.finish():
-            yield event
-        if self._finish is None:
-            if not self._spoke:
-                raise UpstreamError("garbled", "the stream had no content and no end")
-            raise UpstreamError("cut", "no finish_reason before the end of the stream")
-        has_calls = self._called or self._splitter.calls
-        yield TurnEnded("calls" if has_calls and self._finish != "length" else self._finish)
-
-    def _chunk(self, chunk: object) -> Iterator[ModelEvent]:
-        if not isinstance(chunk, dict):
-            raise UpstreamError("garbled", "a chunk is no object")
-        usage = chunk.get("usage")
-        if isinstance(usage, dict):
-            yield UsageSeen(usage_of(usage))
-        for choice in chunk.get("choices") or ():
-            if choice.get("index"):
-                continue
-            yield from self._delta(choice.get("delta") or {})
-            if finish := choice.get("finish_reason"):
-                self._spoke = True
-                self._finish = FINISH.get(finish, "stop")
-
-    def _delta(self, delta: Mapping[str, JsonValue]) -> Iterator[ModelEvent]:
-        thought = delta.get("reasoning_content") or delta.get("reasoning")
-        if isinstance(thought, str) and thought:
-            self._spoke = True
-            yield ReasoningDelta(encodable(thought))
-        content = delta.get("content")
-        if isinstance(content, str) and content:
-            self._spoke = True
-            yield from self._splitter.feed(encodable(content))
-        calls = delta.get("tool_calls")
-        for call in calls if isinstance(calls, list) else ():
-            if not self._called:
-                yield from self._splitter.finish()
-            self._called = self._spoke = True
-            yield call_delta(call)
+async def _drained(pieces: TimedPieces) -> None:
+    """Read what is left behind the end of a turn, so that the connection can be used again."""
+    with suppress(TimeoutError, httpx2.TransportError, httpx2.DecodingError):
+        for _ in range(DRAINED_PIECES):
+            if await pieces.next(DRAIN_S) is None:
+                return
 
 
-def call_delta(call: JsonValue) -> CallDelta:
-    """A piece of a call; what is missing of it stays empty."""
-    found = call if isinstance(call, dict) else {}
-    function = found.get("function")
-    named = function if isinstance(function, dict) else {}
-    index, call_id = found.get("index"), found.get("id")
-    name, arguments = named.get("name"), named.get("arguments")
-    if isinstance(arguments, dict):
-        arguments = json.dumps(arguments)
-    return CallDelta(
-        index if isinstance(index, int) else 0,
-        encodable(arguments) if isinstance(arguments, str) else "",
-        id=call_id if isinstance(call_id, str) else "",
-        name=name if isinstance(name, str) else "",
-    )
-
-
-def upstream_error(error: Exception, *, has_begun: bool) -> UpstreamError:
-    """What `error` of the client means; its text stays short and free of addresses."""
-    if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
-        return UpstreamError("slow")
-    if isinstance(error, openai.APIStatusError):
-        return _status_error(error)
-    if isinstance(error, openai.APIConnectionError | httpx2.TransportError):
-        return UpstreamError("cut" if has_begun else "down", type(error).__name__)
-    if isinstance(error, json.JSONDecodeError | openai.APIResponseValidationError):
-        return UpstreamError("garbled", "a chunk is no JSON")
-    if isinstance(error, openai.APIError):
-        return UpstreamError("failed", _short(error.message))
-    return UpstreamError("failed", type(error).__name__)
-
-
-def _status_error(error: openai.APIStatusError) -> UpstreamError:
-    status = error.status_code
-    fault: UpstreamFault
-    if status == BUSY:
-        fault = "busy"
-    elif status in (401, 403):
-        fault = "refused"
-    elif status in (408, 504):
-        fault = "slow"
-    elif status in (502, 503):
-        fault = "down"
-    else:
-        fault = "failed" if status >= SERVER_ERRORS else "rejected"
-    body = error.body
-    message = body.get("message") if isinstance(body, dict) else None
-    wait = error.response.headers.get("retry-after", "")
-    return UpstreamError(
-        fault,
-        _short(message) if isinstance(message, str) else f"status {status}",
-        status=status,
-        retry_after_s=float(wait) if wait.isdigit() else None,
-    )
-
-
-def _short(text: str) -> str:
-    return " ".join(encodable(text).split())[:DETAIL_CHARS]
-
-
-def usage_of(usage: Mapping[str, JsonValue]) -> Usage:
-    """The counts of a chunk's usage object, whatever of it is there."""
-    return Usage(
-        input_tokens=_count(usage, "prompt_tokens"),
-        output_tokens=_count(usage, "completion_tokens"),
-        reasoning_tokens=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
-        cached_tokens=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
-    )
-
-
-def _count(counts: object, name: str) -> int:
-    found = counts.get(name) if isinstance(counts, Mapping) else None
-    return max(int(found), 0) if isinstance(found, int | float) else 0
-
-
-# ---- the request's JSON -------------------------------------------------------------------------
-
-
-def messages_of(entries: tuple[Entry, ...]) -> Iterator[dict[str, object]]:
-    """`entries` as Chat Completions messages; instructions become one system message first."""
-    system = "\n\n".join(one.text for one in entries if isinstance(one, Instruction) and one.text)
-    if system:
-        yield {"role": "system", "content": system}
-    for entry in entries:
-        if isinstance(entry, Question):
-            yield {"role": "user", "content": _content(entry)}
-        elif isinstance(entry, Turn):
-            yield from _turn_messages(entry)
-        elif isinstance(entry, FunctionResult):
-            yield {"role": "tool", "tool_call_id": entry.call_id, "content": entry.text}
-
-
-def _content(entry: Question) -> str | list[dict[str, object]]:
-    if not entry.images:
-        return entry.text
-    parts: list[dict[str, object]] = [{"type": "text", "text": entry.text}] if entry.text else []
-    return parts + [{"type": "image_url", "image_url": {"url": url}} for url in entry.images]
-
-
-def _turn_messages(turn: Turn) -> Iterator[dict[str, object]]:
-    message: dict[str, object] = {"role": "assistant", "content": turn.text}
-    if turn.calls:
-        message["tool_calls"] = [call_json(call) for call in turn.calls]
-    yield message
-    for result in turn.results:
-        yield {"role": "tool", "tool_call_id": result.call_id, "content": result.shown}
-
-
-def call_json(call: ToolCall) -> dict[str, object]:
-    """A call of an earlier turn. Some servers fail on arguments that are no JSON object."""
+def _url_of(base: str) -> httpx2.URL:
+    """Where to post: below `base`, whose query is kept. Raises ConfigError."""
     try:
-        is_object = isinstance(json.loads(call.arguments), dict)
-    except (ValueError, RecursionError):
-        is_object = False
-    arguments = call.arguments if is_object else "{}"
-    return {
-        "id": call.id,
-        "type": "function",
-        "function": {"name": call.name, "arguments": arguments},
-    }
-
-
-def tool_json(tool: ToolSpec) -> dict[str, object]:
-    """A tool as Chat Completions describes it."""
-    return {"type": "function", "function": tool.model_dump(mode="json")}
-
-
-def choice_json(choice: str) -> str | dict[str, object]:
-    """`tool_choice` on the wire."""
-    if choice in ("auto", "none", "required"):
-        return choice
-    return {"type": "function", "function": {"name": choice}}
+        url = httpx2.URL(base)
+    except httpx2.InvalidURL as error:
+        raise ConfigError("url", f"is no URL: {error}") from error
+    path = url.path.rstrip("/")
+    return url.copy_with(path=path if path.endswith(PATH) else path + PATH)

@@ -56,6 +56,12 @@ class ModelRequest:
     thinking_budget: int | None = None
     effort: str | None = None
     """How hard to think, in OpenAI's words; None leaves it to the upstream."""
+    is_watched: bool = True
+    """Whether the client reads the answer as it comes. If not, text may wait until the end."""
+
+
+UNREADABLE = "unreadable_call"
+"""The tool that a call names which was meant as one and could not be read."""
 
 
 # ---- events of one turn -------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -51,8 +51,24 @@ def _counts(_context: click.Context, _option: click.Parameter, value: str) -> tu
     "--timeout",
     type=click.FloatRange(0.05, 3600.0),
     metavar="S",
-    help="CPU seconds of a sample; the suite's own if not given.",
+    help="Seconds of a sample, by the rule of --limits; the suite's own if not given.",
 )
+@click.option(
+    "--limits",
+    type=click.Choice(["cpu", "reference"]),
+    default="cpu",
+    show_default=True,
+    help="What the seconds are: of CPU on a machine of the reference speed, or of wall time here,"
+    " as the reference harnesses count.",
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(0.1, 20.0),
+    metavar="X",
+    help="CPU seconds here for one of the reference machine's; measured if not given.",
+)
+@click.option("--tasks", default="", metavar="GLOB", help="Only tasks with such ids.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N tasks.")
 @click.option(
     "--engine",
     default="local",
@@ -61,6 +77,7 @@ def _counts(_context: click.Context, _option: click.Parameter, value: str) -> tu
     help="Where samples run.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the results that --out has.")
+@click.option("--overwrite", is_flag=True, help="Write over the results that --out has.")
 @click.option("--recheck/--no-recheck", default=True, help="Run again what ended near its limit.")
 @click.option(
     "--model",
@@ -91,8 +108,13 @@ def eval_command(
     ks: tuple[int, ...],
     jobs: int | None,
     timeout: float | None,
+    limits: Literal["cpu", "reference"],
+    speed: float | None,
+    tasks: str,
+    limit: int | None,
     engine: str,
     resume: bool,
+    overwrite: bool,
     recheck: bool,
     model: str | None,
     draws: int,
@@ -119,30 +141,28 @@ def eval_command(
     from runner.evals.report.page import write_page
     from runner.evals.report.progress import ProgressView
     from runner.evals.report.table import render, summary
+    from runner.evals.samples.journal import require_free
 
     try:
+        if out is not None and not (resume or overwrite):
+            require_free(out)
         if model is not None:
-            _draw(
-                suite,
-                samples,
-                data,
-                sha256,
-                resume,
-                config,
-                {
-                    "model": model,
-                    "samples": draws,
-                    "temperature": temperature,
-                    "max_tokens": max_tokens,
-                },
-            )
+            which = {"data": data, "sha256": sha256, "tasks": tasks, "limit": limit}
+            draw: dict[str, str | int | float | None] = {
+                "model": model,
+                "samples": draws,
+                "temperature": temperature,
+                "max_tokens": max_tokens,
+            }
+            _draw(suite, samples, which, resume, config, draw)
         with ExitStack() as stack:
             view: list[ProgressView] = []
+            began = time.monotonic()
 
             def show(*event: object) -> None:
                 done, total, sample, verdict = event
                 if not view:
-                    view.append(stack.enter_context(ProgressView(int(str(total)))))
+                    view.append(stack.enter_context(ProgressView(int(str(total)), began=began)))
                 view[0](done, total, sample, verdict)  # type: ignore[arg-type]
 
             report = evaluate(
@@ -154,7 +174,12 @@ def eval_command(
                 k=ks,
                 jobs=jobs,
                 timeout_s=timeout,
+                limits=limits,
+                speed=speed,
+                tasks=tasks,
+                limit=limit,
                 resume=resume and (model is None or out is not None),
+                overwrite=overwrite,
                 recheck=recheck,
                 engine=engine_called(engine),
                 progress=show,
@@ -181,8 +206,7 @@ def eval_command(
 def _draw(
     suite: str,
     samples: str,
-    data: str | None,
-    sha256: str | None,
+    which: "dict[str, Any]",
     resume: bool,
     config: str | None,
     wanted: "dict[str, str | int | float | None]",
@@ -190,12 +214,21 @@ def _draw(
     """Have a model answer the tasks of `suite`, into the file `samples`."""
     import asyncio
 
-    from runner.config import Config
+    from runner.commands.models_missing import NO_MODEL
+    from runner.config import Config, ModelSettings
     from runner.evals.generation import Draw, generate
     from runner.models.directory import Directory
+    from runner.models.fallback import or_embedded
+    from runner.models.weights import QWEN_CODER
 
     async def go() -> None:
-        directory = Directory(Config.load(Path(config) if config else None).models)
+        models = dict(or_embedded(Config.load(Path(config) if config else None).models))
+        if wanted["model"] == QWEN_CODER.name:
+            # The name that `cellblock model list` shows, whatever else is configured.
+            models.setdefault(QWEN_CODER.name, ModelSettings(kind="embedded"))
+        directory = Directory(models)
+        if directory.is_empty:
+            raise click.ClickException(NO_MODEL)
         draw = Draw.model_validate(wanted)
         last = time.monotonic()
 
@@ -222,10 +255,9 @@ def _draw(
                 served.model,
                 settled,
                 samples,
-                data=data,
-                sha256=sha256,
                 resume=resume,
                 progress=show,
+                **which,
             )
         finally:
             await directory.close()

@@ -47,9 +47,10 @@ class NodeGrader:
 
         return await asyncio.gather(*(one(task, sample) for task, sample in batch))
 
-    async def describe(self) -> tuple[str, float]:
-        """The policy as JSON, and the speed of this node."""
-        return self._grader.policy.model_dump_json(), self._grader.speed
+    async def describe(self) -> tuple[str, float, tuple[float, float]]:
+        """The policy as JSON, and the speed of this node, with its range."""
+        speedometer = self._grader.speedometer
+        return self._grader.policy.model_dump_json(), speedometer.speed, speedometer.range
 
     async def close(self) -> None:
         """End the engine."""
@@ -70,6 +71,7 @@ class RayEngine:
         self._address = address
         self.policy: dict[str, object] = {}
         self.speed = 0.0
+        self.speed_range: tuple[float, float] = (0.0, 0.0)
         self.lost_nodes = 0
 
     async def verdicts(
@@ -139,7 +141,8 @@ class RayEngine:
             )
 
     async def _describe(self, actor: Any) -> None:
-        policy, self.speed = await asyncio.wrap_future(actor.describe.remote().future())
+        described = await asyncio.wrap_future(actor.describe.remote().future())
+        policy, self.speed, self.speed_range = described
         self.policy = json.loads(policy)
 
     async def _close(self, actors: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from runner.evals.errors import BadInput, GenerationFailed, OutputFailed
 from runner.evals.samples import files
 from runner.evals.samples.records import Json, Task
 from runner.evals.suites.base import Suite
-from runner.evals.suites.loading import load_suite
+from runner.evals.suites.loading import choose, load_suite
 from runner.events import TextDelta
 from runner.models.port import Model, ModelRequest, Sampling
 from runner.transcript import Instruction, Question
@@ -33,7 +33,7 @@ class Draw(BaseModel):
     """Answers to each task."""
     temperature: float | None = Field(default=None, ge=0)
     system: str = ""
-    """TextDelta before each question."""
+    """What the model is told before each question."""
     max_tokens: int | None = Field(default=None, ge=1)
     at_once: int = Field(default=8, ge=1, le=256)
     """Requests under way at a time."""
@@ -47,22 +47,27 @@ async def generate(
     *,
     data: str | Path | None = None,
     sha256: str | None = None,
+    tasks: str = "",
+    limit: int | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> int:
     """Fill the samples file `out` with `draw.samples` answers to each task; how many are new.
 
+    `tasks` is a pattern of ids and `limit` a number of tasks.
+
     With `resume` answers that are there already are kept, and only the others asked for. Every
     answer is on disk before it counts. Raises BadInput, OutputFailed, and GenerationFailed if the
     endpoint left some out.
     """
-    kind, tasks, _source = load_suite(suite, data, sha256)
+    kind, known, _source = load_suite(suite, data, sha256)
+    chosen = choose(known, tasks, limit)
     path = Path(out)
-    there = _taken_over(path, tasks) if resume else _nothing(path)
+    there = _taken_over(path, known) if resume else _nothing(path)
     wanted = [
         (task, number)
         for number in range(draw.samples)
-        for task in tasks.values()
+        for task in chosen.values()
         if _sample_id(task, number) not in there
     ]
     if not wanted:

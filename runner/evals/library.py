@@ -7,11 +7,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from runner.evals.errors import BadInput
 from runner.evals.run import Engine, LocalEngine, Progress, Report, prepare, run
 from runner.evals.samples import files
 from runner.evals.samples.files import Source
+from runner.evals.samples.journal import require_free
 from runner.evals.samples.records import Json, Row
 from runner.evals.settings import Settings
 from runner.evals.suites import SUITES
@@ -29,7 +31,12 @@ def evaluate(
     k: Sequence[int] = (1, 10, 100),
     jobs: int | None = None,
     timeout_s: float | None = None,
+    limits: Literal["cpu", "reference"] = "cpu",
+    speed: float | None = None,
+    tasks: str = "",
+    limit: int | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     recheck: bool = True,
     engine: Engine | None = None,
     progress: Progress | None = None,
@@ -37,9 +44,11 @@ def evaluate(
     """Grade `samples`, a file or the records themselves, by the suite called `suite`.
 
     `data` is the suite's file; without it the one that an installed package brings; with `sha256`
-    only if its bytes have that hash. With `out`
-    results are kept there as they come, and `resume` goes on with them. Raises BadInput,
-    OutputFailed, SandboxError.
+    only if its bytes have that hash. `tasks` is a pattern of ids and `limit` a number of tasks.
+    With `out` results are kept there as they come; results of an earlier run are gone on with by
+    `resume`, written over by `overwrite`, and else refused. A sample's `timeout_s` are CPU
+    seconds on a machine of the reference speed, or by `limits="reference"` wall time, as the
+    reference harnesses count. Raises BadInput, OutputFailed, SandboxError.
     """
     return asyncio.run(
         evaluate_async(
@@ -51,7 +60,12 @@ def evaluate(
             k=k,
             jobs=jobs,
             timeout_s=timeout_s,
+            limits=limits,
+            speed=speed,
+            tasks=tasks,
+            limit=limit,
             resume=resume,
+            overwrite=overwrite,
             recheck=recheck,
             engine=engine,
             progress=progress,
@@ -69,7 +83,12 @@ async def evaluate_async(
     k: Sequence[int] = (1, 10, 100),
     jobs: int | None = None,
     timeout_s: float | None = None,
+    limits: Literal["cpu", "reference"] = "cpu",
+    speed: float | None = None,
+    tasks: str = "",
+    limit: int | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     recheck: bool = True,
     engine: Engine | None = None,
     progress: Progress | None = None,
@@ -81,13 +100,19 @@ async def evaluate_async(
             "there is nothing to resume without a results file",
             remedy="Say where the results are with --out",
         )
-    job = prepare(suite, _source(samples), data, sha256=sha256)
+    if out is not None and not (resume or overwrite):
+        require_free(out)
+    job = prepare(suite, _source(samples), data, sha256=sha256, tasks=tasks, limit=limit)
     kind = SUITES[suite]
     settings = Settings(
         timeout_s=timeout_s or kind.timeout_s,
         jobs=jobs or len(os.sched_getaffinity(0)),
         preload=tuple(name for name in kind.preload if find_spec(name) is not None),
         recheck=recheck,
+        limits=limits,
+        speed=speed,
+        tasks=tasks,
+        limit=limit,
     )
     return await run(
         job,
@@ -95,6 +120,7 @@ async def evaluate_async(
         engine=engine or LocalEngine(),
         out=Path(out) if out else None,
         resume=resume,
+        overwrite=overwrite,
         ks=k,
         progress=progress,
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -11,12 +12,12 @@ from runner.evals.grading.retries import decide
 from runner.evals.grading.score import Score, score
 from runner.evals.samples import files, manifest
 from runner.evals.samples.files import Source
-from runner.evals.samples.journal import Journal, result_record
+from runner.evals.samples.journal import Journal, require_free, result_record
 from runner.evals.samples.manifest import Manifest
 from runner.evals.samples.records import Sample, Task, Verdict
 from runner.evals.settings import Settings
 from runner.evals.suites.base import Suite
-from runner.evals.suites.loading import load_suite
+from runner.evals.suites.loading import choose, load_suite
 
 IN_FLIGHT = 6
 """Samples under way, for each that runs: the others are judged, several at a time."""
@@ -42,6 +43,8 @@ class Report(NamedTuple):
     verdicts: list[Verdict]
     """In the order of the samples."""
     manifest: Manifest
+    out: Path | None = None
+    """Where the results lie; the manifest is beside them."""
 
     def records(self) -> Iterator[dict[str, object]]:
         """The lines of the results: each sample's fields, and its verdict."""
@@ -73,6 +76,11 @@ class Engine(Protocol):
         """CPU seconds for one of the reference machine's, after the first verdict."""
         ...
 
+    @property
+    def speed_range(self) -> tuple[float, float]:
+        """The lowest and the highest speed that was measured, after the last verdict."""
+        ...
+
 
 class LocalEngine:
     """Grades on this machine."""
@@ -80,6 +88,7 @@ class LocalEngine:
     def __init__(self) -> None:
         self.policy: dict[str, object] = {}
         self.speed = 0.0
+        self.speed_range: tuple[float, float] = (0.0, 0.0)
 
     async def verdicts(
         self, job: Job, samples: Sequence[Sample], settings: Settings
@@ -89,7 +98,7 @@ class LocalEngine:
         left = iter(samples)
         async with Grader(job.suite, settings) as grader:
             self.policy = grader.policy.model_dump(mode="json")
-            self.speed = grader.speed
+            self.speed = grader.speedometer.speed
 
             async def work() -> None:
                 try:
@@ -107,6 +116,7 @@ class LocalEngine:
                     item = await done.get()
                     if isinstance(item, BaseException):
                         raise item
+                    self.speed_range = grader.speedometer.range
                     yield item
             finally:
                 for worker in workers:
@@ -115,16 +125,30 @@ class LocalEngine:
 
 
 def prepare(
-    suite: str, samples: Source, data: str | Path | None, *, sha256: str | None = None
+    suite: str,
+    samples: Source,
+    data: str | Path | None,
+    *,
+    sha256: str | None = None,
+    tasks: str = "",
+    limit: int | None = None,
 ) -> Job:
-    """Load and check everything before anything runs. Raises BadInput."""
+    """Load and check everything before anything runs; samples of other tasks are left out.
+
+    Raises BadInput.
+    """
     loaded = load_suite(suite, data, sha256)
-    answers = files.index_samples(samples.rows, loaded.tasks, loaded.suite.id_field)
+    chosen = choose(loaded.tasks, tasks, limit)
+    given = files.index_samples(samples.rows, loaded.tasks, loaded.suite.id_field)
+    answers = [
+        replace(sample, index=index)
+        for index, sample in enumerate(one for one in given if one.task_id in chosen)
+    ]
     if not answers:
-        raise BadInput(samples.path, "holds no sample")
+        raise BadInput(samples.path, "holds no sample" + (" of these tasks" if given else ""))
     for sample in answers:
-        loaded.suite.trial(loaded.tasks[sample.task_id], sample)
-    return Job(loaded.suite, loaded.tasks, answers, loaded.source, samples)
+        loaded.suite.trial(chosen[sample.task_id], sample)
+    return Job(loaded.suite, chosen, answers, loaded.source, samples)
 
 
 async def run(
@@ -134,10 +158,13 @@ async def run(
     engine: Engine,
     out: Path | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     ks: Sequence[int] = (1, 10, 100),
     progress: Progress | None = None,
 ) -> Report:
     """Grade every sample of `job`. Raises OutputFailed, BadInput, SandboxError."""
+    if out is not None and not (resume or overwrite):
+        require_free(out)
     plan = manifest.describe(job.suite.name, job.data, job.given, len(job.samples), settings, {})
     verdicts: dict[int, Verdict] = {}
     with _journal(out, plan, resume, len(job.samples)) as journal:
@@ -156,13 +183,19 @@ async def run(
                 done += 1
                 if progress is not None:
                     progress(done, len(job.samples), sample, verdict)
-            plan = plan.model_copy(update={"policy": engine.policy, "speed": engine.speed})
+            plan = plan.model_copy(
+                update={
+                    "policy": engine.policy,
+                    "speed": engine.speed,
+                    "speed_range": engine.speed_range,
+                }
+            )
         if journal is not None and out is not None:
             if left:
                 manifest.write(plan, out)
             journal.finish(job.samples)
     ordered = [verdicts[sample.index] for sample in job.samples]
-    return Report(_score(job, ordered, ks), job.samples, ordered, plan)
+    return Report(_score(job, ordered, ks), job.samples, ordered, plan, out)
 
 
 class _NoJournal:

@@ -30,7 +30,7 @@ def canonical(suite: str, data: Path, field: str = "solution") -> list[dict[str,
 class AskingAlive(Grader):
     """A grader that asks every candidate one question at a time."""
 
-    async def _recite(self, *_arguments: object) -> None:
+    async def _ask_beforehand(self, *_arguments: object) -> None:
         return None
 
 

@@ -11,10 +11,10 @@ There are two ways to bring them together.
 
     beforehand   What a test will ask is found out without a candidate. The candidate is asked
                  all of it, alone in its jail, and its answers go to a judge in another jail that
-                 serves many (`bench`). It runs the test on these answers. If it asks for anything
-                 else, or the candidate ended too early to tell, nothing is decided, and the
-                 sample goes the other way. The judge's process runs nothing but tests that change
-                 nothing in it; others get a fork of it.
+                 serves many (`shared_judge`). It runs the test on these answers. If it asks for
+                 anything else, or the candidate ended too early to tell, nothing is decided, and
+                 the sample goes the other way. The judge's process runs nothing but tests that
+                 change nothing in it; others get a fork of it.
     alive        Two processes in one jail. The judge is the session's own process and says the
                  verdict on the engine's channel. The candidate is forked from it before it was
                  told a single test, with all descriptors but two pipes closed; its code starts
@@ -52,11 +52,9 @@ How the suites use that:
 A missing library, a broken test, a lost engine are `infrastructure`: tried again, never scored.
 """
 
-import asyncio
 import hashlib
 import importlib.resources
 import json
-import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -65,11 +63,28 @@ from typing import Self
 from pydantic import ValidationError
 
 from runner.evals.errors import GradingFailed
-from runner.evals.grading.shared_judge import Said, SharedJudge, TestPlan
-from runner.evals.grading.verdicts import STDERR_CAP, by_end, by_word, ending, most_of, spent_by
-from runner.evals.samples.records import Json, Sample, Spent, Task, Verdict
-from runner.evals.settings import HASH_SEED, RANDOM_SEED, Settings
-from runner.evals.suites.base import Answer, Judged, Program, Reference, Suite
+from runner.evals.grading.places import Places
+from runner.evals.grading.references import References
+from runner.evals.grading.shared_judge import Ruling, SharedJudge, TestPlan
+from runner.evals.grading.snippets import (
+    COMPILE,
+    EXAMINE,
+    FIND,
+    FORK,
+    GUEST,
+    HASHES,
+    PARTS,
+    PRELOAD,
+    RECITE,
+    SEED,
+    START_SENT,
+    WARMUP,
+)
+from runner.evals.grading.speed import Speedometer
+from runner.evals.grading.verdicts import STDERR_CAP, by_end, by_ruling, ending, most_of, spent_by
+from runner.evals.samples.records import Sample, Spent, Task, Verdict
+from runner.evals.settings import HASH_SEED, Settings
+from runner.evals.suites.base import Answer, Judged, Program, Suite
 from sandbox import (
     AsyncSandbox,
     AsyncSession,
@@ -84,92 +99,22 @@ from sandbox import (
     Refused,
 )
 
-GUEST = "runner.evals.guest"
-PARTS = ("codec", "candidate", "compare", "tests", "literals", "compiled", "judge", "replay")
-WARMUP = f"{GUEST}.warmup"
-"""Loads the parts, and uses them so that sessions find them adapted."""
-PRELOAD = (
-    "bisect",
-    "collections",
-    "copy",
-    "datetime",
-    "decimal",
-    "fractions",
-    "functools",
-    "heapq",
-    "inspect",
-    "itertools",
-    "json",
-    "linecache",
-    "marshal",
-    "math",
-    "operator",
-    "random",
-    "re",
-    "statistics",
-    "string",
-    "traceback",
-    "typing",
-    "unittest",
-    "unittest.mock",
-)
-"""What tests and candidates import most; each jail has it from the start."""
 WARM = 2
 """Jails kept ready, for each candidate that runs."""
+FIRST_LOOK = 0.05
+"""Part of the limit that a candidate gets at first."""
 FIRST_LOOK_S = 0.25
-"""CPU seconds that a candidate gets at first, on a machine of the reference speed."""
-REFERENCE_CAP_BYTES = 1024 * 1024
-
-COMPILE = """
-import base64, json, marshal, zlib
-base64.b64encode(zlib.compress(marshal.dumps([(name, compile(text, '<' + name + '>', 'exec',
-    dont_inherit=True)) for name, text in json.loads({parts!a})]), 9)).decode()
-"""
-START_SENT = """
-import sys as _sys, marshal as _marshal, base64 as _base64, types as _types, zlib as _zlib
-for _name, _code in _marshal.loads(_zlib.decompress(_base64.b64decode({parts!r}))):
-    _module = _sys.modules[_name] = _types.ModuleType(_name)
-    exec(_code, _module.__dict__)
-"""
-FIND = "import sys as _sys\n_{part} = _sys.modules['" + GUEST + ".{part}']\n"
-HASHES = """
-import hashlib, json, sys
-json.dumps([hashlib.sha256(open(sys.modules[name].__file__, 'rb').read()).hexdigest()
-            for name in {names!r}])
-"""
-FORK = FIND.format(part="judge") + "_judge = _judge.Judge.fork({source}, {place!r})\n"
-RECITE = FIND.format(part="candidate") + (
-    "_candidate.recite({source}, {place!r}, __import__('json').loads({asked!a}))"
-)
-EXAMINE = "import json as _json\n_judge.verdict(_json.loads({check!a}))"
-REFERENCE = FIND.format(part="judge") + (
-    "print(_judge.reference_values(*__import__('json').loads({given!a}), {cap}))"
-)
-SEED = f"""
-import random as _random, sys as _sys
-_random.seed({RANDOM_SEED})
-if 'numpy.random' in _sys.modules:
-    _sys.modules['numpy.random'].seed({RANDOM_SEED})
-del _random, _sys
-"""
-CALIBRATE = """
-import time as _time
-def _loop():
-    began, total, table = _time.process_time(), 0, {}
-    for number in range(150_000):
-        total = (total * 31 + number) % 1_000_003
-        table[number & 1023] = total
-    return _time.process_time() - began
-print(min(_loop() for _ in range(5)))
-"""
-REFERENCE_LOOP_S = 0.02
-"""What the loop takes on a machine of speed 1."""
+"""CPU seconds that it gets at most, on a machine of the reference speed."""
+STRETCH = 1.15
+"""What a candidate gets in all, in limits: what ends between one limit and this is named."""
+PROCESSES = 64
 
 
 class Grader:
     """Grades samples of one suite. Start and stop it as an async context manager.
 
-    At most `settings.jobs` candidates run at once, however many calls of `grade` are under way.
+    At most `settings.jobs` candidates run at once (see `Places`), however many calls of `grade`
+    are under way.
     """
 
     def __init__(self, suite: Suite, settings: Settings) -> None:
@@ -178,11 +123,10 @@ class Grader:
         self.policy = self._policy((WARMUP,))
         self._box = AsyncSandbox(self.policy, pool_size=WARM * settings.jobs)
         self._start = ""
-        self._bench: SharedJudge | None = None
-        self._places = asyncio.Semaphore(settings.jobs)
-        self._references: dict[str, tuple[Reference, asyncio.Task[dict[str, Json]]]] = {}
-        self.speed = 1.0
-        """CPU seconds here for one second of a machine of the reference speed."""
+        self._judge: SharedJudge | None = None
+        self._references: References | None = None
+        self._places = Places(settings.jobs)
+        self.speedometer = Speedometer(settings.speed)
 
     def _policy(self, judge: tuple[str, ...]) -> Policy:
         settings = self._settings
@@ -195,7 +139,7 @@ class Grader:
                 output_bytes=settings.output_bytes,
                 kept_bytes=settings.output_bytes,
                 grace_s=0.2,
-                processes=64,
+                processes=PROCESSES,
             ),
         )
 
@@ -224,14 +168,14 @@ class Grader:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        for _reference, task in self._references.values():
-            task.cancel()
-        if self._bench is not None:
-            await self._bench.close()
+        if self._references is not None:
+            self._references.close()
+        if self._judge is not None:
+            await self._judge.close()
         await self._box.close()
 
-    async def grade(self, task: Task, sample: Sample, *, slack: float = 1.0) -> Verdict:
-        """The verdict of one run; `slack` stretches its limits. Engine trouble raises.
+    async def grade(self, task: Task, sample: Sample) -> Verdict:
+        """The verdict of one run; engine trouble raises.
 
         Raises BadInput, GradingFailed, SandboxError.
         """
@@ -239,20 +183,24 @@ class Grader:
         if isinstance(trial, Answer):
             return _compared(trial.accept(trial.text, trial.expected), "the answer is another one")
         if isinstance(trial, Program):
-            return await self._run_program(trial, slack)
-        return await self._examine(task, trial, slack)
+            return await self._run_program(trial)
+        return await self._examine(task, trial)
 
     # ---- a judge and a candidate ----------------------------------------------------------------
 
-    async def _examine(self, task: Task, trial: Judged, slack: float) -> Verdict:
+    async def _examine(self, task: Task, trial: Judged) -> Verdict:
         check = dict(trial.check)
-        if trial.reference is not None:
-            check |= await self._reference(task, trial.reference)
-        if not trial.files and self._bench is not None:
-            test = await self._bench.plan(task.task_id, check)
+        handling_s = 0.0
+        if trial.reference is not None and self._references is not None:
+            referred = await self._references.of(task, trial.reference)
+            check |= referred.check
+            handling_s = referred.handling_s
+        # Answers that are too long for a page of text have to be asked for one by one.
+        if not trial.files and not handling_s and self._judge is not None:
+            test = await self._judge.plan(task.task_id, check)
             if test is not None:
-                with self._bench.pending():
-                    verdict = await self._recite(self._bench, test, trial, slack)
+                with self._judge.pending():
+                    verdict = await self._ask_beforehand(self._judge, test, trial)
                 if verdict is not None:
                     return verdict
         source = json.dumps(trial.source)
@@ -263,20 +211,25 @@ class Grader:
             if not isinstance(begun, Completed):
                 raise GradingFailed(f"the judge did not start: {ending(begun)}")
             examine = EXAMINE.format(check=json.dumps(check))
-            outcome = await session.run(examine, limits=self._limits(slack))
-        return self._verdict(outcome)
+            outcome = await session.run(examine, limits=self._limits(more_s=handling_s))
+        verdict = self._verdict(outcome)
+        if handling_s:
+            return verdict.model_copy(
+                update={"details": {**verdict.details, "handling_s": round(handling_s, 3)}}
+            )
+        return verdict
 
-    async def _recite(
-        self, bench: SharedJudge, test: TestPlan, trial: Judged, slack: float
+    async def _ask_beforehand(
+        self, judge: SharedJudge, test: TestPlan, trial: Judged
     ) -> Verdict | None:
-        """The verdict by what the candidate answers beforehand; None if that does not decide."""
+        """The verdict by what the candidate answers alone; None if that does not decide."""
         code = self._start + RECITE.format(
             source=json.dumps(trial.source), place=trial.place, asked=test.asked
         )
-        whole = self._limits(slack)
+        whole = self._limits()
         # Many a wrong program loops for ever behind its first wrong answer, which is enough.
-        short = self._limits(slack, at_most_s=FIRST_LOOK_S)
-        for limits in (short, whole) if short != whole else (whole,):
+        short = self._limits(is_first_look=True)
+        for limits in (short, whole):
             async with self._jail() as session:
                 outcome = await session.run(code, limits=limits)
             if isinstance(outcome, Raised) or outcome.truncated.stdout.dropped_bytes:
@@ -288,13 +241,13 @@ class Grader:
                     result="failed: its process spoke out of turn",
                     usage=spent_by(outcome),
                 )
-            said = await bench.verdict(test, outcome.stdout)
-            if isinstance(said, Said):
-                return by_word(said, outcome)
-            if not said.is_end:
+            ruling = await judge.verdict(test, outcome.stdout)
+            if isinstance(ruling, Ruling):
+                return by_ruling(ruling, outcome)
+            if not ruling.is_end:
                 return None
             is_late = isinstance(outcome, LimitExceeded) and outcome.limit in ("cpu_s", "wall_s")
-            if limits == whole or not is_late:
+            if not is_late:
                 break
         if isinstance(outcome, LimitExceeded | Refused | Died):
             return by_end(outcome, spent_by(outcome), outcome.stderr[-STDERR_CAP:])
@@ -308,7 +261,7 @@ class Grader:
         """
         session = self._box.session()
         try:
-            async with self._places:
+            async with self._places.one():
                 await session
                 yield session
         finally:
@@ -318,10 +271,10 @@ class Grader:
     def _verdict(outcome: Outcome) -> Verdict:
         if isinstance(outcome, Completed):
             try:
-                said = Said.model_validate_json(outcome.text or "")
+                ruling = Ruling.model_validate_json(outcome.text or "")
             except ValidationError as error:
                 raise GradingFailed("the judge ended without a verdict") from error
-            return by_word(said, outcome)
+            return by_ruling(ruling, outcome)
         usage, stderr = spent_by(outcome), outcome.stderr[-STDERR_CAP:]
         if isinstance(outcome, LimitExceeded | Refused | Died):
             return by_end(outcome, usage, stderr)
@@ -334,50 +287,15 @@ class Grader:
             usage=usage,
         )
 
-    async def _reference(self, task: Task, reference: Reference) -> dict[str, Json]:
-        """What a judge is told of the reference's values, computed once a task in its own jail.
-
-        Where they are long the judge is given the solution and computes them again.
-        """
-        of_what, known = self._references.get(task.task_id, (None, None))
-        is_lost = known is not None and known.done() and (known.cancelled() or known.exception())
-        if known is None or is_lost or of_what != reference:
-            known = asyncio.ensure_future(self._compute(reference))
-            self._references[task.task_id] = reference, known
-        return await asyncio.shield(known)
-
-    async def _compute(self, reference: Reference) -> dict[str, Json]:
-        given = json.dumps([reference.source, reference.entry, reference.groups, reference.rule])
-        outcome = await self._box.run(
-            self._start + REFERENCE.format(given=given, cap=REFERENCE_CAP_BYTES),
-            limits=Limits(cpu_s=120.0, wall_s=300.0),
-        )
-        if not isinstance(outcome, Completed):
-            raise GradingFailed(f"the reference solution did not run: {ending(outcome)}")
-        values: dict[str, list[Json]] = json.loads(outcome.stdout)["values"]
-        groups: dict[str, Json] = {
-            name: [
-                [args, value]
-                for args, value in zip(rows, values.get(name, [None] * len(rows)), strict=True)
-            ]
-            for name, rows in reference.groups.items()
-        }
-        return {
-            "groups": groups,
-            "reference": [] if values else [reference.source, reference.entry],
-        }
-
     # ---- whole programs -------------------------------------------------------------------------
 
-    async def _run_program(self, trial: Program, slack: float) -> Verdict:
+    async def _run_program(self, trial: Program) -> Verdict:
         spent = Spent()
         for number, case in enumerate(trial.cases, 1):
             async with self._jail() as session:
                 await _put(session, trial.files)
                 await session.run(SEED)
-                outcome = await session.run(
-                    trial.source, stdin=case.stdin, limits=self._limits(slack)
-                )
+                outcome = await session.run(trial.source, stdin=case.stdin, limits=self._limits())
             spent = most_of(spent, spent_by(outcome))
             details: dict[str, object] = {"cases": len(trial.cases), "case": number}
             stderr = outcome.stderr[-STDERR_CAP:]
@@ -410,13 +328,33 @@ class Grader:
 
     # ---- limits ---------------------------------------------------------------------------------
 
-    def _limits(self, slack: float, *, at_most_s: float = math.inf) -> Limits:
-        cpu_s = min(self._settings.timeout_s * slack, at_most_s) * self.speed
-        return Limits(cpu_s=cpu_s, wall_s=cpu_s * self._settings.wall_factor)
+    @property
+    def limit_s(self) -> float:
+        """Seconds that a sample may take here: of CPU, or of wall time by the reference's rule."""
+        if self._settings.limits == "reference":
+            return self._settings.timeout_s
+        return self._settings.timeout_s * self.speedometer.speed
 
-    def cpu_limit_s(self) -> float:
-        """CPU seconds that a sample may take here."""
-        return self._settings.timeout_s * self.speed
+    def share_of_limit(self, verdict: Verdict) -> float:
+        """How much of its limit a sample took; what only the judging took is left out."""
+        is_wall = self._settings.limits == "reference"
+        spent_s = verdict.usage.wall_s if is_wall else verdict.usage.cpu_s
+        handling_s = verdict.details.get("handling_s", 0.0)
+        return (spent_s - (handling_s if isinstance(handling_s, float) else 0.0)) / self.limit_s
+
+    async def speed_change(self) -> float:
+        """The machine's speed now, in parts of the speed that limits were made of."""
+        return await self.speedometer.change(self._box)
+
+    def _limits(self, *, is_first_look: bool = False, more_s: float = 0.0) -> Limits:
+        limit_s = self.limit_s
+        first_s = min(FIRST_LOOK * limit_s, FIRST_LOOK_S * self.speedometer.speed)
+        if self._settings.limits == "reference":
+            # The clock on the wall alone counts, as for a harness that sets an alarm.
+            wall_s = (first_s if is_first_look else limit_s) + more_s
+            return Limits(cpu_s=wall_s * PROCESSES, wall_s=wall_s)
+        cpu_s = (first_s if is_first_look else STRETCH * limit_s) + more_s
+        return Limits(cpu_s=cpu_s, wall_s=cpu_s * self._settings.wall_factor)
 
     async def _prepare(self) -> None:
         root = importlib.resources.files(GUEST)
@@ -429,16 +367,9 @@ class Grader:
             texts = [(name, source.decode()) for name, source in parts.items()]
             compiled = await self._echo(COMPILE.format(parts=json.dumps(texts)))
             self._start = START_SENT.format(parts=compiled)
-        self._bench = SharedJudge(self._box, self._start + FIND.format(part="replay"))
-        if self._settings.speed is not None:
-            self.speed = self._settings.speed
-            return
-        outcome = await self._box.run(CALIBRATE)
-        try:
-            loop_s = float(outcome.stdout)
-        except ValueError:
-            raise GradingFailed(f"the calibration did not run: {ending(outcome)}") from None
-        self.speed = min(10.0, max(0.5, loop_s / REFERENCE_LOOP_S))
+        self._judge = SharedJudge(self._box, self._start + FIND.format(part="replay"))
+        self._references = References(self._box, self._start)
+        await self.speedometer.start(self._box)
 
     async def _echo(self, code: str) -> str:
         """The text that the trusted snippet `code` ends with."""

@@ -1,7 +1,7 @@
-"""How a run in a jail ended, as a verdict: by the word of its judge, or by the engine's."""
+"""How a run in a jail ended, as a verdict: by its judge's ruling, or by the engine's."""
 
 from runner.evals.errors import GradingFailed
-from runner.evals.grading.shared_judge import Said
+from runner.evals.grading.shared_judge import Ruling
 from runner.evals.samples.records import OutcomeName, Spent, Verdict
 from sandbox import Died, LimitExceeded, Outcome, Raised, Refused
 
@@ -13,17 +13,17 @@ LIMIT_OUTCOMES: dict[str, OutcomeName] = {
 }
 
 
-def by_word(said: Said, outcome: Outcome) -> Verdict:
-    """The judge's word as a verdict. Raises GradingFailed where it says nothing of the sample."""
-    if said.outcome == "infrastructure":
-        raise GradingFailed(f"the test cannot run here: {said.result}")
-    is_short = said.outcome == "crashed" and _was_short_of_memory(outcome)
+def by_ruling(ruling: Ruling, outcome: Outcome) -> Verdict:
+    """The judge's ruling as a verdict. Raises GradingFailed where it is not about the sample."""
+    if ruling.outcome == "infrastructure":
+        raise GradingFailed(f"the test cannot run here: {ruling.result}")
+    is_short = ruling.outcome == "crashed" and _was_short_of_memory(outcome)
     return Verdict(
-        outcome="out_of_memory" if is_short else said.outcome,
-        result=said.result,
-        error=said.error,
-        stderr=said.traceback or outcome.stderr[-STDERR_CAP:],
-        details=said.details,
+        outcome="out_of_memory" if is_short else ruling.outcome,
+        result=ruling.result,
+        error=ruling.error,
+        stderr=ruling.traceback or outcome.stderr[-STDERR_CAP:],
+        details=ruling.details,
         usage=spent_by(outcome),
     )
 

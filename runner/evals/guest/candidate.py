@@ -10,19 +10,18 @@ import os
 import random
 import struct
 import sys
-import traceback
 import unittest
 from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any, NoReturn
 
 from runner.evals.guest.codec import NotPlain, decode, encode
+from runner.evals.guest.tracebacks import describe, show_lines
 
 HEADER = struct.Struct("!I")
 FRAME_CAP = 64 * 1024 * 1024
 WITNESS_CAP = 256 * 1024
 """Operands of an assertion that are longer are not shown to the judge."""
-TRACEBACK_CAP = 16 * 1024
 FILE = "<candidate>"
 MODULE = "__test__"
 CHANCE = 20_240_607
@@ -249,7 +248,7 @@ class Arena:
     def _reply(self, what: str, *arguments: Any) -> list[Any]:
         """What there is to say to one request. Raises whatever the candidate raises."""
         if what == "load":
-            _add_source(self._source)
+            show_lines(FILE, self._source)
             code = compile(self._source, FILE, "exec", dont_inherit=True)
             exec(code, self.names)
             return ["value", None]
@@ -391,40 +390,6 @@ def _require_no_own_equality(value: Any, depth: int = 0) -> None:
     if isinstance(value, list | tuple | dict) and depth < 3:
         for item in value.values() if isinstance(value, dict) else value:
             _require_no_own_equality(item, depth + 1)
-
-
-def _add_source(source: str) -> None:
-    """Let tracebacks and `inspect` show the candidate's lines."""
-    import linecache
-
-    linecache.cache[FILE] = (len(source), None, source.splitlines(keepends=True), FILE)
-
-
-def describe(error: BaseException) -> list[Any]:
-    """Names of the error's classes, nearest first, its message and its traceback."""
-    names = [base.__name__ for base in type.mro(type(error))]
-    try:
-        message = str(error)
-    # The message is the candidate's code.
-    except BaseException as another:  # noqa: BLE001
-        message = f"<no message: {type(another).__name__}>"
-    try:
-        lines = traceback.format_exception(error.with_traceback(_own_part(error)))
-        text = "".join(lines)
-    except BaseException as another:  # noqa: BLE001
-        text = f"<no traceback: {type(another).__name__}>"
-    return [names, message[:TRACEBACK_CAP], text[-TRACEBACK_CAP:]]
-
-
-def _own_part(error: BaseException) -> Any:
-    """The traceback from the first frame of the candidate's file on."""
-    part = error.__traceback__
-    while part is not None and part.tb_frame.f_code.co_filename == __file_of_candidate__:
-        part = part.tb_next
-    return part
-
-
-__file_of_candidate__ = serve.__code__.co_filename
 
 
 # ---- tools that tests rely on -------------------------------------------------------------------

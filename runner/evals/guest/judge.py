@@ -22,7 +22,6 @@ from runner.evals.guest.candidate import (
     Gone,
     Pipes,
     canary_in,
-    describe,
     serve,
     test_of,
 )
@@ -31,6 +30,7 @@ from runner.evals.guest.compare import Comparison, expected_by
 from runner.evals.guest.compiled import EXPLAIN, compiled, names_of
 from runner.evals.guest.literals import literal, literal_arguments
 from runner.evals.guest.tests import require_imports, tests_in
+from runner.evals.guest.tracebacks import below_the_test, describe, show_lines
 
 GUEST_ROOTS = ("/workspace", "/mnt/data", "/tmp", "/dev/shm")
 REPORTED_CAP = 4000
@@ -192,6 +192,8 @@ class Judge:
     def _failed(self, error: BaseException) -> dict[str, Any]:
         told = getattr(error, "told_by_candidate", None)
         names, message, text = told or describe(error)
+        if told is not None:
+            text = below_the_test(error, text)
         outcome = "out_of_memory" if names[0] == "MemoryError" else "failed"
         if told is None and isinstance(error, BROKEN_TEST):
             outcome = "infrastructure"
@@ -282,6 +284,8 @@ class Judge:
         names: dict[str, Any] = {"__name__": "test", EXPLAIN: self.explain}
         if check["helpers"]:
             exec(compiled(check["helpers"], "<prompt>"), names)
+        show_lines("<prompt>", check["helpers"])
+        show_lines("<test>", check["test"])
         code = compiled(check["test"], "<test>")
         entry = check["entry"]
         theirs = set(self.ask("names"))

@@ -17,10 +17,13 @@ LINE_EVERY_S = 5.0
 class ProgressView:
     """Shows rate, time left and running pass@1 on `stream`. Call it after each verdict."""
 
-    def __init__(self, total: int, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, total: int, stream: TextIO | None = None, *, began: float | None = None
+    ) -> None:
         self._stream = stream or sys.stderr
         self._total = total
-        self._began = self._last_line = time.monotonic()
+        self._last_line = time.monotonic()
+        self._began = self._last_line if began is None else began
         self._first: int | None = None
         self._tried: dict[str, int] = {}
         self._right: dict[str, int] = {}

@@ -4,9 +4,14 @@ from rich.console import Console
 from rich.table import Table
 
 from runner.evals.run import Report
+from runner.evals.samples.manifest import path_beside
+from runner.evals.samples.records import Verdict
 from runner.terminal import one_line
 
 FLAKES_SHOWN = 10
+FAILURES_SHOWN = 3
+LINES_SHOWN = 10
+LINE_SHOWN = 160
 
 
 def summary(report: Report) -> dict[str, object]:
@@ -24,7 +29,14 @@ def summary(report: Report) -> dict[str, object]:
             {"index": sample.index, "task_id": sample.task_id, "why": verdict.flaky}
             for sample, verdict in report.flaky()
         ],
+        "limit": {
+            "rule": report.manifest.settings.limits,
+            "timeout_s": report.manifest.settings.timeout_s,
+            "words": report.manifest.limit(),
+        },
         "speed": report.manifest.speed,
+        "speed_range": report.manifest.speed_range,
+        "out": None if report.out is None else str(report.out),
         "suite_sha256": report.manifest.suite_sha256,
     }
 
@@ -46,6 +58,8 @@ def render(report: Report, console: Console) -> None:
             f"{score.tasks_without_samples} tasks of the suite have no sample; they are left out.",
             style="yellow",
         )
+    console.print(f"Limit of a sample: {report.manifest.limit()}.", markup=False)
+    _show_failures(report, console)
     flaky = report.flaky()
     if flaky:
         console.print(f"{len(flaky)} verdicts may be others the next time:", style="yellow")
@@ -58,3 +72,33 @@ def render(report: Report, console: Console) -> None:
             " they. They are in no figure above; run again with --resume.",
             style="bold red",
         )
+    if report.out is not None:
+        console.print(f"Results: {report.out}\nManifest: {path_beside(report.out)}", markup=False)
+
+
+def _show_failures(report: Report, console: Console) -> None:
+    """Print what the first samples failed at: the assertion, then the lines that led to it."""
+    pairs = zip(report.samples, report.verdicts, strict=True)
+    failed = [(sample, verdict) for sample, verdict in pairs if not verdict.passed]
+    for sample, verdict in failed[:FAILURES_SHOWN]:
+        task = one_line(sample.task_id)
+        console.print(f"\nsample {sample.index} ({task}): {verdict.failure_reason}", markup=False)
+        for line in told_lines(verdict):
+            console.print(f"  {line}", markup=False)
+    if len(failed) > FAILURES_SHOWN:
+        where = f"{report.out} has them" if report.out else "--out FILE keeps them"
+        console.print(f"\nand {len(failed) - FAILURES_SHOWN} more; {where}", markup=False)
+
+
+def told_lines(verdict: Verdict) -> list[str]:
+    """The lines of a failure that matter: its message, and where the test and the candidate were.
+
+    Made of what the candidate wrote: every line is put on one line of the terminal.
+    """
+    shown = [one_line(verdict.result)]
+    lines = [line for line in verdict.stderr.splitlines() if line.strip(" ^~")]
+    kept = [line for line in lines if not line.startswith("Traceback (most recent")]
+    if len(kept) > LINES_SHOWN:
+        half = LINES_SHOWN // 2
+        kept = [*kept[:half], f"  ... {len(kept) - 2 * half} lines ...", *kept[-half:]]
+    return [text[:LINE_SHOWN] for text in [*shown, *map(one_line, kept)] if text]

@@ -23,6 +23,10 @@ SYNC_EVERY = 64
 """Records between two fsyncs: what a crash of the whole machine may cost."""
 
 
+DERIVED = ("failure_reason", "reward_valid", "mask_sample")
+"""What the results hold beside the verdict's fields, for those who train on them."""
+
+
 class Journal:
     """Verdicts by the index of their sample, kept on disk as they come."""
 
@@ -142,6 +146,19 @@ class Journal:
         self.close()
 
 
+def require_free(out: str | Path) -> None:
+    """Raise BadInput if there are results that a new run would write over."""
+    journal = Journal(out)
+    for path, what in ((journal.out, "results"), (journal.part, "part of the results of a run")):
+        if path.exists() and path.stat().st_size:
+            raise BadInput(
+                str(path),
+                f"holds {what} already",
+                remedy="Go on with them by --resume, write over them by --overwrite, or name"
+                " another file",
+            )
+
+
 def result_record(fields: Mapping[str, Json], verdict: Verdict) -> dict[str, object]:
     """A line of the results: the sample's own fields, then the verdict's."""
     said = verdict.model_dump(mode="json")
@@ -151,4 +168,6 @@ def result_record(fields: Mapping[str, Json], verdict: Verdict) -> dict[str, obj
         "outcome": said["outcome"],
         "usage": said["usage"],
     }
-    return {**fields, **ordered, **{key: said[key] for key in said if key not in ordered}}
+    derived = {name: getattr(verdict, name) for name in DERIVED}
+    rest = {key: said[key] for key in said if key not in ordered}
+    return {**fields, **ordered, **rest, **derived}

@@ -28,9 +28,20 @@ class Manifest(BaseModel):
     policy: dict[str, object]
     speed: float = 0.0
     """CPU seconds here for one of the reference machine's; 0 before it was measured."""
+    speed_range: tuple[float, float] = (0.0, 0.0)
+    """The lowest and the highest speed that was measured during the run."""
     chance: dict[str, object] = {}
     versions: dict[str, str] = {}
     machine: dict[str, object] = {}
+
+    def limit(self) -> str:
+        """The limit of a sample, in words."""
+        seconds = self.settings.timeout_s
+        if self.settings.limits == "reference":
+            return f"{seconds:g} s of wall time, the reference harness's rule"
+        if not self.speed:
+            return f"{seconds:g} s of CPU on the reference machine"
+        return f"{seconds * self.speed:.3g} s of CPU ({seconds:g} at a speed of {self.speed:.2f})"
 
     def require_same(self, other: "Manifest", file: str) -> None:
         """Raise BadInput unless results of `other` may be gone on with."""

@@ -13,6 +13,16 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 OutcomeName = Literal[
     "passed", "failed", "timed_out", "out_of_memory", "crashed", "refused", "infrastructure"
 ]
+FailureReason = Literal[
+    "wrong_answer",
+    "exception",
+    "syntax_error",
+    "timed_out",
+    "out_of_memory",
+    "crashed",
+    "refused",
+    "infrastructure",
+]
 SCORED: tuple[OutcomeName, ...] = (
     "passed",
     "failed",
@@ -133,3 +143,27 @@ class Verdict(_Record):
     @property
     def passed(self) -> bool:
         return self.outcome == "passed"
+
+    @property
+    def failure_reason(self) -> FailureReason | None:
+        """Why a sample did not pass, in one word of few; None if it did."""
+        if self.outcome == "passed":
+            return None
+        if self.outcome != "failed":
+            return self.outcome
+        if self.error in ("SyntaxError", "IndentationError", "TabError"):
+            return "syntax_error"
+        # A program's wrong answer has no error of its own.
+        return "wrong_answer" if self.error in ("AssertionError", "") else "exception"
+
+    @property
+    def reward_valid(self) -> bool:
+        """Whether the verdict says something about the sample: a failure of the machine does not,
+        and is no zero.
+        """
+        return self.outcome != "infrastructure"
+
+    @property
+    def mask_sample(self) -> bool:
+        """Whether to leave the sample out of training: no verdict, or one in doubt."""
+        return not self.reward_valid or bool(self.flaky)

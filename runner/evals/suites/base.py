@@ -76,6 +76,8 @@ class Suite(ABC):
     timeout_s: ClassVar[float] = 3.0
     """CPU seconds of a sample on a machine of the reference speed."""
     preload: ClassVar[tuple[str, ...]] = ()
+    brought_by: ClassVar[str] = "Name its file with --data"
+    """What to do where the data is not here: the package or the file that brings it."""
     packaged: ClassVar[tuple[tuple[str, str], ...]] = ()
     """(package, file) where the data may be installed."""
 

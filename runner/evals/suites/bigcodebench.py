@@ -9,6 +9,7 @@ class BigCodeBench(Suite):
     """Samples have `completion`, which follows the prompt, or `solution`, the whole program."""
 
     name = "bigcodebench"
+    brought_by = "Give BigCodeBench.jsonl (data set bigcode/bigcodebench) with --data"
     timeout_s = 20.0
 
     def check_task(self, task: Task) -> None:

@@ -12,6 +12,7 @@ class ClassEval(Suite):
     """
 
     name = "classeval"
+    brought_by = "Give ClassEval_data.json (repository FudanSELab/ClassEval, data/) with --data"
     timeout_s = 5.0
 
     def check_task(self, task: Task) -> None:

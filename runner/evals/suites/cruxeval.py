@@ -15,6 +15,7 @@ class CruxEval(Suite):
     """
 
     name = "cruxeval"
+    brought_by = "Give cruxeval.jsonl (repository facebookresearch/cruxeval, data/) with --data"
     id_field = "id"
     timeout_s = 3.0
 

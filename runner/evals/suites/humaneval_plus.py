@@ -17,6 +17,9 @@ class HumanEvalPlus(Suite):
     """Every input of `base_input` and `plus_input`; both are reported apart in the details."""
 
     name = "humaneval-plus"
+    brought_by = (
+        "Give HumanEvalPlus.jsonl.gz (repository evalplus/humanevalplus_release) with --data"
+    )
     timeout_s = 5.0
     packaged = (("evalplus", "HumanEvalPlus.jsonl.gz"),)
     rules: ClassVar[dict[str, str]] = {"find_zero": "root"}

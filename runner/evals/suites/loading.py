@@ -1,5 +1,6 @@
 """A suite by its name, with its tasks from a file that is here."""
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ def load_suite(name: str, data: str | Path | None, sha256: str | None = None) ->
         raise BadInput(
             "",
             f"the data of {name} is not installed here",
-            remedy="Give its file with --data; nothing is downloaded",
+            remedy=f"{kind.brought_by}; nothing is downloaded",
         )
     source = files.read(path)
     if sha256 is not None and source.sha256 != sha256.lower():
@@ -47,3 +48,16 @@ def load_suite(name: str, data: str | Path | None, sha256: str | None = None) ->
         return Loaded(suite, suite.load(source.rows), source)
     except BadInput as error:
         raise error if error.file else BadInput(source.path, error.problem) from None
+
+
+def choose(tasks: dict[str, Task], pattern: str, limit: int | None) -> dict[str, Task]:
+    """The tasks whose ids match `pattern`, and of these the first `limit`. Raises BadInput."""
+    found = [task for task in tasks.values() if not pattern or fnmatchcase(task.task_id, pattern)]
+    if not found:
+        raise BadInput(
+            "",
+            f"no task is called {pattern!r}",
+            field="--tasks",
+            remedy=f"Its tasks are called like {next(iter(tasks), 'none')!r}",
+        )
+    return {task.task_id: task for task in found[:limit]}

@@ -9,6 +9,10 @@ class Mbpp(Suite):
     """Samples have `solution` or `completion`; either is the whole program."""
 
     name = "mbpp"
+    brought_by = (
+        "Give sanitized-mbpp.json or mbpp.jsonl (repository "
+        "google-research/google-research, mbpp/) with --data"
+    )
     timeout_s = 3.0
 
     def check_task(self, task: Task) -> None:

@@ -15,6 +15,7 @@ class MbppPlus(HumanEvalPlus):
     """Samples have `solution` or `completion`; either is the whole program."""
 
     name = "mbpp-plus"
+    brought_by = "Give MbppPlus.jsonl.gz (repository evalplus/mbppplus_release) with --data"
     packaged = (("evalplus", "MbppPlus.jsonl.gz"),)
     rules: ClassVar[dict[str, str]] = {
         "are_equivalent": "any",

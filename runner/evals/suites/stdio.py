@@ -21,6 +21,7 @@ class Stdio(Suite):
     """
 
     name = "stdio"
+    brought_by = "Give a file of tasks with --data; docs/evals.md has its fields and a sample"
     timeout_s = 5.0
 
     def load(self, rows: list[Row]) -> dict[str, Task]:

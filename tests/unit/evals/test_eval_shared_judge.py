@@ -7,10 +7,17 @@ from typing import Any, cast
 import pytest
 
 from runner.evals.grading import shared_judge as module
-from runner.evals.grading.shared_judge import Said, SharedJudge, Silence, TestPlan
+from runner.evals.grading.shared_judge import (
+    Ruling,
+    SharedJudge,
+    TestPlan,
+    Undecided,
+    _Worked,
+)
 from sandbox import AsyncSandbox, SessionLost
 
 CHECK: dict[str, Any] = {"kind": "calls"}
+UNDECIDED = Undecided(missing="another question")
 PASSED = '{"outcome": "passed", "result": "passed"}'
 
 
@@ -24,21 +31,21 @@ class Judged(SharedJudge):
         self.dismissed = 0
         self._answers = list(answers)
 
-    async def _run(self, items: list[str]) -> list[str]:
+    async def _run(self, items: list[str]) -> _Worked:
         self.told += map(json.loads, items)
         self.batches.append(len(items))
         await asyncio.sleep(0)
         answer = self._answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return _Worked(answer, is_judge_lost=len(answer) < len(items))
 
     async def _dismiss(self) -> None:
         self.dismissed += 1
         await super()._dismiss()
 
 
-async def verdicts(judge: SharedJudge, count: int) -> list[Said | Silence]:
+async def verdicts(judge: SharedJudge, count: int) -> list[Ruling | Undecided]:
     test = TestPlan(1, CHECK, "{}")
     return await asyncio.gather(*(judge.verdict(test, "") for _ in range(count)))
 
@@ -49,19 +56,19 @@ async def test_what_waits_is_judged_together() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     found = await verdicts(judge, 4)
-    outcomes = [one.outcome for one in (*await first, *found) if isinstance(one, Said)]
+    outcomes = [one.outcome for one in (*await first, *found) if isinstance(one, Ruling)]
     assert outcomes == ["passed"] * 5
     assert judge.batches == [1, 4]
 
 
-@pytest.mark.parametrize("answer", [[], [PASSED, PASSED], SessionLost("gone")])
+@pytest.mark.parametrize("answer", [[], SessionLost("gone")])
 async def test_a_judge_that_fails_decides_nothing_and_is_replaced(
     answer: list[str] | Exception,
 ) -> None:
     judge = Judged(answer, [PASSED])
-    assert await verdicts(judge, 1) == [Silence(is_end=False)]
+    assert await verdicts(judge, 1) == [UNDECIDED]
     assert judge.dismissed == 1
-    assert isinstance((await verdicts(judge, 1))[0], Said)
+    assert isinstance((await verdicts(judge, 1))[0], Ruling)
 
 
 @pytest.mark.parametrize(
@@ -69,12 +76,30 @@ async def test_a_judge_that_fails_decides_nothing_and_is_replaced(
     [
         ('{"missing": "silence"}', True),
         ('{"missing": "another question"}', False),
+        ('{"missing": "everything"}', False),
         ('{"outcome": "won", "result": ""}', False),
         ("", False),
     ],
 )
 async def test_only_silence_is_the_end_of_a_candidate(line: str, is_end: bool) -> None:
-    assert await verdicts(Judged([line]), 1) == [Silence(is_end=is_end)]
+    [found] = await verdicts(Judged([line]), 1)
+    assert isinstance(found, Undecided)
+    assert found.is_end is is_end
+
+
+async def test_only_the_candidate_that_was_the_end_of_a_judge_is_left_undecided() -> None:
+    judge = Judged([PASSED], [PASSED] * 2)
+    first = asyncio.ensure_future(verdicts(judge, 4))
+    found = await first
+    assert [isinstance(one, Ruling) for one in found] == [True, False, True, True]
+    assert judge.batches == [4, 2]
+    assert judge.dismissed == 1
+
+
+async def test_a_lost_engine_leaves_a_whole_batch_undecided_at_once() -> None:
+    judge = Judged(SessionLost("gone"))
+    assert await verdicts(judge, 3) == [UNDECIDED] * 3
+    assert judge.batches == [3]
 
 
 async def test_a_judge_that_heard_much_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:

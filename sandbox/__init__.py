@@ -70,8 +70,9 @@ if TYPE_CHECKING:
     from sandbox.policy.policy import ImportPolicy, Mount, Policy
     from sandbox.policy.profiles import PROFILES
     from sandbox.protocol.messages import Checked
+    from sandbox.session.best_of import BestOf
     from sandbox.session.checkpoints import Checkpoint, CheckpointState
-    from sandbox.session.session import AsyncSession, BestOf
+    from sandbox.session.session import AsyncSession
 
 _NAMES = {  # module: what users may import of it
     "sandbox.blocking": "Sandbox Session",
@@ -95,7 +96,8 @@ _NAMES = {  # module: what users may import of it
     "sandbox.policy.policy": "ImportPolicy Mount Policy",
     "sandbox.policy.profiles": "PROFILES",
     "sandbox.protocol.messages": "Checked",
-    "sandbox.session.session": "AsyncSession BestOf",
+    "sandbox.session.best_of": "BestOf",
+    "sandbox.session.session": "AsyncSession",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 

@@ -25,10 +25,11 @@ from sandbox.outcome import Outcome
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
 from sandbox.protocol.messages import Checked
+from sandbox.session.best_of import BestOf
 from sandbox.session.checkpoints import Checkpoint, CheckpointState
 from sandbox.session.expiry import RETENTION_S
 from sandbox.session.live_session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT
-from sandbox.session.session import AsyncSession, BestOf
+from sandbox.session.session import AsyncSession
 
 T = TypeVar("T")
 

@@ -54,6 +54,23 @@ async def wait_for_end(task: asyncio.Task[Any], *, within_s: float) -> None:
     await asyncio.wait([task], timeout=within_s)
 
 
+async def wait_out(task: asyncio.Task[Any], *, within_s: float) -> None:
+    """As `wait_for_end`, but also when the caller is cancelled meanwhile, any number of times.
+
+    For an end after which nothing may be left: the loop turns without rest in a cancelled scope.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within_s
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done() and (left_s := deadline - loop.time()) > 0:
+        try:
+            await asyncio.wait([task], timeout=left_s)
+        except asyncio.CancelledError as error:
+            cancelled = error  # The same one goes on: scopes know their own by what it says.
+    if cancelled is not None:
+        raise cancelled
+
+
 async def _carry_out(
     work: Coroutine[Any, Any, T], result: "asyncio.Future[T]", undo: Callable[[T], object] | None
 ) -> None:

@@ -10,7 +10,7 @@ from sandbox.policy.environment import Environment, discover
 from sandbox.policy.lowering import lower
 from sandbox.policy.policy import Policy
 from sandbox.processes import branching, cgroup, directories
-from sandbox.processes.cancellation import in_background, shielded
+from sandbox.processes.cancellation import in_background, wait_out
 from sandbox.processes.pool import Pool
 from sandbox.processes.worker import Worker
 from sandbox.processes.zygote import Zygote
@@ -81,7 +81,8 @@ class WorkerSupply:
             return
         if self._closing is None:
             self._closing = in_background(self._close())
-            await shielded(asyncio.wait([self._closing]), within_s=CLOSED_WITHIN_S)
+        await wait_out(self._closing, within_s=CLOSED_WITHIN_S)
+        if self._closing.done():
             self._closing.result()
 
     async def _close(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from types import TracebackType
-from typing import NamedTuple, Self, overload
+from typing import Self, overload
 
 from sandbox import events
 from sandbox.errors import (
@@ -20,6 +20,7 @@ from sandbox.policy.policy import Policy
 from sandbox.processes.cancellation import in_background, wait_for_end
 from sandbox.processes.supply import WorkerSupply
 from sandbox.protocol.messages import Checked
+from sandbox.session.best_of import BestOf, best_of
 from sandbox.session.checkpoints import Checkpoint, CheckpointState
 from sandbox.session.expiry import RETENTION_S, Expiry
 from sandbox.session.live_session import (
@@ -34,13 +35,6 @@ from sandbox.session.turns import Turns
 from sandbox.session.workspace import Workspace
 
 CLOSED_WITHIN_S = 10.0
-
-
-class BestOf(NamedTuple):
-    """What `best_of` came to: the index of the winner, None if nothing completed."""
-
-    winner: int | None
-    outcomes: tuple[Outcome, ...]
 
 
 class AsyncSession:
@@ -268,18 +262,15 @@ class AsyncSession:
         branches = await self.fork(len(snippets))
         self._expiry.work()
         try:
-            runs = (
+            runs = [
                 branch.run(code, limits=limits)
-                for branch, code in zip(branches, snippets, strict=False)
-            )
-            outcomes = await asyncio.gather(*runs)
-            completed = [i for i, outcome in enumerate(outcomes) if outcome.status == "completed"]
-            if not completed:
-                return BestOf(None, tuple(outcomes))
-            scores = {i: key(outcomes[i]) if key is not None else 0.0 for i in completed}
-            winner = max(completed, key=lambda index: (scores[index], -index))
-            await self._turns.wait(lambda: self._become(branches[winner]))
-            return BestOf(winner, tuple(outcomes))
+                for branch, code in zip(branches, snippets, strict=True)
+            ]
+            found = await best_of(runs, key)
+            if found.winner is not None:
+                winner = branches[found.winner]
+                await self._turns.wait(lambda: self._become(winner))
+            return found
         finally:
             self._expiry.rest()
             _close_all(branches)
@@ -384,6 +375,13 @@ class AsyncSession:
         self._end(before)
 
     def _drop(self, checkpoint: Checkpoint, why: str) -> None:
+        """Drop `checkpoint`, once nothing is under way: it may be what is rolled back to."""
+        if self._turns.is_taken:
+            in_background(self._turns.wait(lambda: self._drop_now(checkpoint, why)))
+        else:
+            self._drop_now(checkpoint, why)
+
+    def _drop_now(self, checkpoint: Checkpoint, why: str) -> None:
         if self._live is not None:
             self._live.checkpoints.drop(checkpoint, why)
 

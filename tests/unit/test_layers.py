@@ -51,6 +51,7 @@ HOST_ORDER = (
         "sandbox.session.workspace",
         "sandbox.session.expiry",
         "sandbox.session.request",
+        "sandbox.session.best_of",
     ),
     ("sandbox.session.file_snapshots",),
     ("sandbox.doctor.features",),

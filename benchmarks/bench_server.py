@@ -100,7 +100,7 @@ async def once(port: int, method: str, path: str, body: bytes = b"") -> tuple[in
 def request(method: str, path: str, body: bytes) -> bytes:
     """The bytes of a request on a connection of its own."""
     return (
-        f"{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n"
+        f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {KEY}\r\n"
         f"content-type: application/json\r\nconnection: close\r\n"
         f"content-length: {len(body)}\r\n\r\n"
     ).encode() + body

@@ -88,6 +88,13 @@ class ServerSettings(Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    hosts: tuple[str, ...] = ()
+    """Names beside its address that clients reach it by, such as the one of a proxy before it."""
+    cors_origins: tuple[str, ...] = ()
+    """Sites whose pages may use it with a key, such as "https://chat.example"; "*" for all."""
+    head_s: float = Field(default=10.0, gt=0)
+    """How long a connection may take to send a request's head."""
+    connections_per_address: int = Field(default=1024, ge=1)
     body_bytes: int = Field(default=64 * MiB, ge=1024)
     heartbeat_s: float = Field(default=12.0, gt=0)
     grace_s: float = Field(default=10.0, ge=0)

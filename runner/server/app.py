@@ -16,6 +16,7 @@ from runner.models.directory import Directory
 from runner.server.accounts import Accounts
 from runner.server.http.metrics import Metrics
 from runner.server.http.middleware import RequestMiddleware
+from runner.server.http.origins import OriginCheck
 from runner.server.http.replies import error_reply, json_reply
 from runner.server.live.containers import Containers
 from runner.server.live.session_slots import SessionSlots
@@ -111,7 +112,8 @@ def create_app(services: Services) -> FastAPI:
         openapi_url="/openapi.json",
     )
     app.state.services = services
-    app.add_middleware(RequestMiddleware, metrics=services.metrics)
+    origins = OriginCheck(services.config.server)
+    app.add_middleware(RequestMiddleware, metrics=services.metrics, origins=origins)
     app.include_router(responses_routes.router)
     app.include_router(chat_routes.router)
     app.include_router(conversation_routes.router)

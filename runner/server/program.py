@@ -10,6 +10,7 @@ import uvicorn
 from runner.config import Config
 from runner.models.directory import Directory
 from runner.server.app import create_app, open_services
+from runner.server.http.connections import protocol_of
 from runner.server.http.logs import JsonLines
 from runner.server.services import Services
 
@@ -29,6 +30,20 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def settings_of(services: Services) -> uvicorn.Config:
+    """How uvicorn serves `services`."""
+    return uvicorn.Config(
+        create_app(services),
+        http=protocol_of(services.config.server),
+        access_log=False,
+        # Its records go where those of this process go.
+        log_config=None,
+        log_level="warning",
+        timeout_graceful_shutdown=CLOSE_S,
+        server_header=False,
+    )
+
+
 def serve(config: Config, directory: Directory, listener: socket.socket) -> None:
     """Answer on `listener`. Raises ConfigError, PolicyError."""
     handler = logging.StreamHandler(sys.stderr)
@@ -37,15 +52,7 @@ def serve(config: Config, directory: Directory, listener: socket.socket) -> None
     # It would log each request to an upstream, with its address.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     services = open_services(config, directory=directory)
-    settings = uvicorn.Config(
-        create_app(services),
-        access_log=False,
-        # Its records go to the handler above.
-        log_config=None,
-        log_level="warning",
-        timeout_graceful_shutdown=CLOSE_S,
-        server_header=False,
-    )
+    settings = settings_of(services)
     # What was loaded stays for good: no later collection has to walk through it.
     gc.freeze()
     gc.enable()

@@ -14,7 +14,8 @@ from scripted import ScriptedModel
 from runner.config import Config, KeySettings, ServerSettings
 from runner.models.directory import Directory, Served
 from runner.models.port import Model, ModelEvent, ModelRequest, Profile
-from runner.server.app import create_app, open_services
+from runner.server.app import open_services
+from runner.server.program import settings_of
 from runner.server.services import Services
 from runner.transcript import Question
 
@@ -86,12 +87,7 @@ def running(models: Directory, settings: Config) -> Iterator[Running]:
     services = open_services(settings, directory=models)
     listener = socket.create_server(("127.0.0.1", 0))
     served = Running(services, listener.getsockname()[1])
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(services), log_level="warning", access_log=False,
-            timeout_graceful_shutdown=2,
-        )
-    )  # fmt: skip
+    server = uvicorn.Server(settings_of(services))
 
     async def main() -> None:
         served.loop = asyncio.get_running_loop()

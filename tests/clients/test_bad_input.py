@@ -28,7 +28,7 @@ def claiming(server, path, length):
     """(status, body) of a request whose head claims `length` bytes, of which one is sent."""
     host, port = server.origin.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
-        head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n"
+        head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {KEY}\r\n"
         connection.sendall(f"{head}content-length: {length}\r\n\r\n{{".encode())
         reply = http.client.HTTPResponse(connection)
         reply.begin()

@@ -116,7 +116,7 @@ def test_a_client_that_leaves_in_its_own_body_is_no_failure(lines, path):
     with serving(directory(ScriptedModel())) as server:
         host, port = server.origin.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=30) as connection:
-            head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n"
+            head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {KEY}\r\n"
             kind = "content-type: application/json\r\ncontent-length: 99\r\n\r\n{"
             connection.sendall(f"{head}{kind}".encode())
         server.wait_until(lambda: lines.events("request"))

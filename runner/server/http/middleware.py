@@ -1,13 +1,15 @@
-"""What every request passes: an id, a size limit, one line in the log, the counters."""
+"""What every request passes: an id, a look at its origin, one line in the log, the counters."""
 
 import time
 import uuid
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runner.server.http import logs
 from runner.server.http.metrics import Metrics
+from runner.server.http.origins import OriginCheck
 from runner.server.http.replies import error_reply
 
 QUIET = ("/healthz", "/readyz", "/metrics")
@@ -16,9 +18,10 @@ QUIET = ("/healthz", "/readyz", "/metrics")
 class RequestMiddleware:
     """ASGI middleware. It adds `x-request-id` to every answer and never touches its body."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, origins: OriginCheck) -> None:
         self._app = app
         self._metrics = metrics
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -28,6 +31,7 @@ class RequestMiddleware:
         scope.setdefault("state", {})["request_id"] = request_id
         logs.REQUEST_ID.set(request_id)
         began, status = time.perf_counter(), 0
+        headers, shared = scope["headers"], list[tuple[bytes, bytes]]()
 
         async def stamped(message: Message) -> None:
             nonlocal status
@@ -36,12 +40,20 @@ class RequestMiddleware:
                 message["headers"] = [
                     *message["headers"],
                     (b"x-request-id", request_id.encode()),
+                    *shared,
                 ]
             await send(message)
 
         self._metrics.open.inc()
         try:
-            await self._app(scope, receive, stamped)
+            self._origins.check(scope, headers)
+            shared = self._origins.answers(headers)
+            allowed = self._origins.preflight(scope["method"], headers)
+            if allowed is None:
+                await self._app(scope, receive, stamped)
+            else:
+                shared = allowed
+                await Response(status_code=204)(scope, receive, stamped)
         except ClientDisconnect:
             # It left while it sent its body: no answer can reach it.
             pass

@@ -1,0 +1,157 @@
+"""Origins: which names of this server a request may use, and pages of which sites may send it.
+
+A page of another site can make a browser send requests to a server on loopback, and a name that
+such a site points at 127.0.0.1 makes them look like its own. So the Host header must be a name
+that the server was started for, and an Origin must be the server's own or one that the config
+names. Sources: RFC 9110 section 7.2; the Fetch standard, "CORS protocol".
+"""
+
+import ipaddress
+import socket
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from runner.config import ServerSettings
+from runner.errors import RequestError
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+METHODS = b"GET, POST, PUT, DELETE"
+PREFLIGHT_S = b"600"
+EXPOSED = (
+    b"x-request-id, retry-after, retry-after-ms, x-should-retry, x-ratelimit-limit-requests,"
+    b" x-ratelimit-remaining-requests, x-ratelimit-reset-requests"
+)
+SHOWN_CHARS = 100
+Headers = list[tuple[bytes, bytes]]
+
+
+class Hosts(NamedTuple):
+    """Names of the server. `any_address` takes numeric addresses too: no site can own one."""
+
+    names: frozenset[str]
+    any_address: bool
+
+    @classmethod
+    def of(cls, settings: ServerSettings) -> "Hosts":
+        """The names that a server with these settings is started for."""
+        names = {name_of(name) for name in settings.hosts} | {name_of(settings.host)}
+        try:
+            bound = ipaddress.ip_address(name_of(settings.host))
+            is_everywhere, is_loopback = bound.is_unspecified, bound.is_loopback
+        except ValueError:
+            is_everywhere, is_loopback = False, settings.host == "localhost"
+        if is_everywhere or is_loopback:
+            names |= LOOPBACK
+        if is_everywhere:
+            own = socket.gethostname().lower()
+            names |= {own, f"{own}.local"}
+        return cls(frozenset(names), is_everywhere)
+
+    def has(self, host: str) -> bool:
+        """Whether `host`, a Host header's value, is a name of the server."""
+        name = name_of(host)
+        return name in self.names or (self.any_address and _is_address(name))
+
+
+class OriginCheck:
+    """Decides on requests by their Host, Origin and credentials."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._hosts = Hosts.of(settings)
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in settings.cors_origins)
+
+    def check(self, scope: Mapping[str, object], headers: Headers) -> None:
+        """Refuse a request that another site may be behind. Raises RequestError."""
+        host = self._host(scope, headers)
+        origin = _only(headers, b"origin")
+        is_foreign = origin is not None and not _is_own(origin, host)
+        if is_foreign and not self._is_named(origin):
+            raise RequestError(
+                "forbidden",
+                f"Pages of the origin {str(origin)[:SHOWN_CHARS]!r} may not use this server; its"
+                " owner can name it in [server] cors_origins.",
+            )
+        site = _only(headers, b"sec-fetch-site")
+        if is_foreign or site in ("cross-site", "same-site"):
+            kind = (_only(headers, b"authorization") or "").partition(" ")[0]
+            if kind.lower() == "basic":
+                # A browser adds them by itself, to a page's requests too.
+                message = "Basic credentials are not taken from pages of other origins."
+                raise RequestError("forbidden", message)
+
+    def answers(self, headers: Headers) -> Headers:
+        """Headers of an answer that a page of a named origin may read."""
+        origin = _only(headers, b"origin")
+        if origin is None or not self._is_named(origin):
+            return []
+        return [
+            (b"access-control-allow-origin", origin.encode("latin-1")),
+            (b"access-control-expose-headers", EXPOSED),
+            (b"vary", b"Origin"),
+        ]
+
+    def preflight(self, method: str, headers: Headers) -> Headers | None:
+        """The answer's headers when the request only asks what is allowed; None if it does not."""
+        origin = _only(headers, b"origin")
+        wanted = _only(headers, b"access-control-request-method")
+        if method != "OPTIONS" or wanted is None or not self._is_named(origin):
+            return None
+        asked = _only(headers, b"access-control-request-headers") or ""
+        return [
+            *self.answers(headers),
+            (b"access-control-allow-methods", METHODS),
+            (b"access-control-allow-headers", asked.encode("latin-1")),
+            (b"access-control-max-age", PREFLIGHT_S),
+        ]
+
+    def _host(self, scope: Mapping[str, object], headers: Headers) -> str:
+        host = _only(headers, b"host")
+        if host is None:
+            if scope.get("http_version") == "1.0":
+                return ""
+            raise RequestError("forbidden", "The request has no Host header.")
+        if not self._hosts.has(host):
+            raise RequestError(
+                "forbidden",
+                f"This server was not started for the host {host[:SHOWN_CHARS]!r}; its owner can"
+                " name it in [server] hosts.",
+            )
+        return host
+
+    def _is_named(self, origin: str | None) -> bool:
+        if origin is None or origin == "null":
+            return False
+        return "*" in self._origins or origin.lower() in self._origins
+
+
+def name_of(host: str) -> str:
+    """The name in `host[:port]`, as names are compared."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    name, colon, port = host.rpartition(":")
+    if colon and ":" not in name and port.isascii() and port.isdigit():
+        host = name
+    return host.removesuffix(".")
+
+
+def _only(headers: Headers, name: bytes) -> str | None:
+    """The one value of a header. Raises RequestError when it was sent twice."""
+    found = [value for key, value in headers if key == name]
+    if len(found) > 1:
+        raise RequestError("forbidden", f"The header {name.decode()} was sent more than once.")
+    return found[0].decode("latin-1") if found else None
+
+
+def _is_own(origin: str, host: str) -> bool:
+    parts = urlsplit(origin.lower())
+    return parts.scheme in ("http", "https") and bool(host) and parts.netloc == host.lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -70,12 +70,14 @@ class WebExtractor:
         read_pages = await asyncio.gather(*map(self._read, urls))
         wholes = [_titled(url, page) for url, page in zip(urls, read_pages, strict=True)]
         room = self._shown_chars // len(urls)
-        parts = [
-            _titled(url, page._replace(text=passages(page.text, goal, room)))
-            if isinstance(page, Document)
-            else _titled(url, page)
-            for url, page in zip(urls, read_pages, strict=True)
-        ]
+        parts = []
+        for url, page in zip(urls, read_pages, strict=True):
+            if isinstance(page, Document):
+                # Whole pages are searched: in a thread, so that other requests go on.
+                found = await asyncio.to_thread(passages, page.text, goal, room)
+                parts.append(_titled(url, page._replace(text=found)))
+            else:
+                parts.append(_titled(url, page))
         output = "\n\n".join(wholes)
         return _result(
             call,
@@ -125,7 +127,10 @@ def passages(text: str, goal: str, room: int) -> str:
     if len(text) <= room or not wanted:
         return shorten(text, room)
     paragraphs = [part for part in text.split("\n") if part.strip()]
-    scores = [len(wanted & set(WORD.findall(part.lower()))) for part in paragraphs]
+    scores = [
+        len(wanted & set(WORD.findall(part.lower()))) if len(part) < room else 0
+        for part in paragraphs
+    ]
     order = sorted(range(len(paragraphs)), key=lambda place: (-scores[place], place))
     chosen: list[int] = []
     for place in order:

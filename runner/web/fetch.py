@@ -115,8 +115,9 @@ class Fetcher:
             raise WebError(f"The page cannot be fetched ({type(error).__name__})") from error
 
     async def _follow(self, url: str) -> Body:
+        tls = self._tls or await asyncio.to_thread(_tls)
         client = httpx2.AsyncClient(
-            transport=CheckedTransport(self._guard, self._tls or _tls()),
+            transport=CheckedTransport(self._guard, tls),
             headers=HEADERS,
             timeout=httpx2.Timeout(None, connect=CONNECT_S),
             trust_env=False,
@@ -173,7 +174,8 @@ async def get_json(url: str, parameters: Mapping[str, str], *, timeout_s: float)
     """The answer of an endpoint that the owner chose: no guard. Raises WebError."""
     try:
         async with asyncio.timeout(timeout_s):
-            client = httpx2.AsyncClient(verify=_tls(), timeout=None, trust_env=False)
+            tls = await asyncio.to_thread(_tls)
+            client = httpx2.AsyncClient(verify=tls, timeout=None, trust_env=False)
             async with client, client.stream("GET", url, params=parameters) as response:
                 if response.status_code != 200:
                     raise WebError(f"The search engine answered {response.status_code}")

@@ -12,6 +12,7 @@ from runner.tools.web import WebTools, backend_of
 from runner.tools.web_extractor import asked, passages
 from runner.tools.web_search import WebSearch
 from runner.transcript import Search, Source, ToolCall
+from runner.web.charsets import CODECS, codec_of
 from runner.web.folder import Folder, expression, page_of
 from runner.web.metasearch import Metasearch, found_in
 from runner.web.pages import document_of
@@ -133,14 +134,30 @@ def test_an_answer_of_the_metasearch_that_cannot_be_read_is_an_error(answer):
         found_in(answer)
 
 
-@pytest.mark.parametrize(
-    ("printed", "problem"),
-    [("", "could not be extracted"), ("[]", "no text"), ('{"title": "t", "text": " "}', "no text"),
-     ('{"title": 7, "text": "x"}', "no text")],
-)  # fmt: skip
-def test_what_the_jail_prints_is_checked(printed, problem):
-    with pytest.raises(WebError, match=problem):
+@pytest.mark.parametrize("printed", ["", "only a title", "t\n", "t\n \n\t\n"])
+def test_what_the_jail_prints_is_checked(printed):
+    with pytest.raises(WebError, match="no text"):
         document_of(printed)
+
+
+def test_what_the_jail_prints_is_a_title_and_a_text():
+    assert document_of("Frogs  jump\nOne.\n\nTwo.\n") == ("Frogs jump", "One.\n\nTwo.")
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["punycode", "idna", "undefined", "rot13", "hex", "bz2", "zlib", "raw_unicode_escape",
+     "unicode_escape", "utf-7", "uu", "quopri", "mbcs", "../x", "", "x" * 10_000, "\0"],
+)  # fmt: skip
+def test_what_is_no_charset_of_pages_is_none(label):
+    assert codec_of(label) == ""
+
+
+def test_every_charset_of_the_table_decodes_any_bytes_with_its_codec():
+    anything = bytes(range(256)) * 40
+    for label, codec in CODECS.items():
+        assert codec_of(f' "{label.upper()}"') == codec
+        assert len(anything.decode(codec, "replace")) > 1000
 
 
 # ---- the folder ---------------------------------------------------------------------------------

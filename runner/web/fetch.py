@@ -115,7 +115,7 @@ class Fetcher:
             raise WebError(f"The page cannot be fetched ({type(error).__name__})") from error
 
     async def _follow(self, url: str) -> Body:
-        tls = self._tls or await asyncio.to_thread(_tls)
+        tls = await asyncio.to_thread(_tls) if self._tls is None else self._tls
         client = httpx2.AsyncClient(
             transport=CheckedTransport(self._guard, tls),
             headers=HEADERS,

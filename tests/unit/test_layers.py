@@ -158,6 +158,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {  # library -> the modules that may impo
     "click": ("runner.cli", "runner.commands.*"),
     "fastapi": ("runner.server.*",),
     "starlette": ("runner.server.*",),
+    "uvicorn": ("runner.server.program", "runner.server.http.connections"),
     "httpx2": ("runner.models.*", "runner.web.fetch"),
 }
 """Any other library may be imported by one module alone."""

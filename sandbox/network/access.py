@@ -7,13 +7,16 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+from sandbox.errors import PolicyError
 from sandbox.network.authority import Authority
 from sandbox.network.proxy import Proxy, Refusal
-from sandbox.network.rules import NetworkRules
+from sandbox.network.rules import ANY_PORT, NetworkRules
 from sandbox.network.secrets import Secret, SecretStore
 
-PORT = 3128
-"""On the session's own loopback."""
+PROXY_PORTS = (3128, 3129, 3130, 3131, 3132)
+"""The first that no rule forwards is the proxy's, on the session's own loopback."""
+FORWARDS_CAP = 4
+LOOPBACK = ("127.0.0.1", "localhost")
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 """What requests, httpx, urllib, pip, git and curl look at."""
 NOT_PROXIED = "localhost,127.0.0.1,::1"
@@ -39,6 +42,21 @@ class NetworkAccess:
         self._rules = NetworkRules.parse(() if network == "none" else network)
         self._secrets = SecretStore(secrets)
         self.is_open = network != "none"
+        self.forwards = tuple(
+            dict.fromkeys(
+                rule.port
+                for rule in self._rules.rules
+                if rule.host in LOOPBACK and rule.allows_private and rule.port != ANY_PORT
+            )
+        )
+        """Ports of the host's loopback that are found at the same port of the session's."""
+        if len(self.forwards) > FORWARDS_CAP:
+            raise PolicyError(
+                "network",
+                f"forwards {len(self.forwards)} ports of the loopback",
+                f"Forward at most {FORWARDS_CAP}",
+            )
+        self._port = next(port for port in PROXY_PORTS if port not in self.forwards)
         self._authority = Authority() if secrets else None
         self.trusted_file = ""
         """A file of the host that the jail sees as `TRUSTED_FILE`; empty for none."""
@@ -49,16 +67,16 @@ class NetworkAccess:
                 os.fchmod(stream.fileno(), 0o644)
 
     @property
-    def port(self) -> int:
-        """Where the proxy is on the session's loopback; 0 for nowhere."""
-        return PORT if self.is_open else 0
+    def ports(self) -> tuple[int, ...]:
+        """Ports of the session's loopback that the host serves: the proxy's, then the forwards."""
+        return (self._port, *self.forwards) if self.is_open else ()
 
     @property
     def variables(self) -> dict[str, str]:
         """Environment variables that lead a snippet's clients to the proxy."""
         if not self.is_open:
             return {}
-        found = dict.fromkeys(PROXY_VARIABLES, f"http://127.0.0.1:{PORT}")
+        found = dict.fromkeys(PROXY_VARIABLES, f"http://127.0.0.1:{self._port}")
         found |= dict.fromkeys(("no_proxy", "NO_PROXY"), NOT_PROXIED)
         if self.trusted_file:
             found |= dict.fromkeys(TRUST_VARIABLES, TRUSTED_FILE)

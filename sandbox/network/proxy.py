@@ -22,29 +22,37 @@ HTTP/1.1 is h11's to parse.
 """
 
 import asyncio
-import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import h11
 
 from sandbox.network.authority import Authority
+from sandbox.network.connections import (
+    CHUNK_BYTES,
+    DIAL_WITHIN_S,
+    HEAD_CAP_BYTES,
+    IDLE_S,
+    Peer,
+    Route,
+    Unreachable,
+    answer,
+    bracketed,
+    dial,
+    pump,
+    server_side,
+)
 from sandbox.network.rules import NetworkRule, NetworkRules, address_of, is_public, normal_host
 from sandbox.network.secrets import SecretStore
 
-HEAD_CAP_BYTES = 64 * 1024
-CHUNK_BYTES = 64 * 1024
 BODY_HELD_BYTES = 1024 * 1024
 """A longer body with a secret in it goes to the host in chunks."""
 CONNECTIONS_CAP = 64
 HEAD_WITHIN_S = 30.0
-IDLE_S = 300.0
-DIAL_WITHIN_S = 15.0
-ADDRESSES_TRIED = 3
 HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-connection proxy-authorization proxy-authenticate te trailer"
     b" upgrade expect".split()
@@ -52,6 +60,7 @@ HOP_BY_HOP = frozenset(
 """Headers that are about one connection. Source: RFC 9110, section 7.6.1."""
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
@@ -61,6 +70,10 @@ class NetworkUsage:
     requests: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
+
+    def copy(self) -> "NetworkUsage":
+        """The same numbers, which go on by themselves."""
+        return replace(self)
 
 
 class Refusal(NamedTuple):
@@ -74,55 +87,12 @@ class Refusal(NamedTuple):
     """The smallest change of the policy that would let it through, as TOML; empty for none."""
 
 
-class Route(NamedTuple):
-    """Where a request goes: the name that was asked for, and the addresses that it may go to."""
-
-    host: str
-    port: int
-    addresses: tuple[str, ...]
-
-    @property
-    def place(self) -> str:
-        return f"{_bracketed(self.host)}:{self.port}"
-
-
 class Refused(Exception):
     """A request that the rules do not let through."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.hint)
         self.refusal = refusal
-
-
-class Unreachable(Exception):
-    """A host that was allowed and could not be connected to."""
-
-
-class Peer(NamedTuple):
-    """One side of a forwarded request."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    http: h11.Connection
-
-    async def next_event(self, within_s: float) -> h11.Event | type[h11.PAUSED]:
-        """The next part of a message. Raises TimeoutError, h11.RemoteProtocolError, OSError."""
-        while True:
-            event = self.http.next_event()
-            if event is not h11.NEED_DATA:
-                return event  # type: ignore[return-value]
-            if self.http.they_are_waiting_for_100_continue:
-                await self.send(h11.InformationalResponse(status_code=100, headers=[]))
-            async with asyncio.timeout(within_s):
-                self.http.receive_data(await self.reader.read(CHUNK_BYTES))
-
-    async def send(self, event: h11.Event) -> int:
-        """Write `event`; how many bytes it was on the wire."""
-        data = self.http.send(event)
-        if data:
-            self.writer.write(data)
-            await self.writer.drain()
-        return len(data or b"")
 
 
 class Proxy:
@@ -146,23 +116,53 @@ class Proxy:
         self._on_refused = on_refused
         self._resolve = resolve or _resolve
         self._upstream_tls = upstream_tls
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, listener: socket.socket) -> None:
         """Accept on `listener`, which is the proxy's from now on."""
-        self._server = await asyncio.start_server(self._accept, sock=listener, limit=CHUNK_BYTES)
+        self._servers.append(
+            await asyncio.start_server(
+                lambda reader, writer: self._accept(reader, writer, self._serve),
+                sock=listener,
+                limit=CHUNK_BYTES,
+            )
+        )
+
+    async def forward(self, listener: socket.socket, port: int) -> None:
+        """Join what connects to `listener` to `port` of the host's loopback, byte by byte."""
+
+        async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there = await dial(Route("127.0.0.1", port, ("127.0.0.1",)), None)
+            self.usage.requests += 1
+            try:
+                await self._pump_both(Peer(reader, writer, server_side()), *there)
+            finally:
+                there[1].close()
+
+        self._servers.append(
+            await asyncio.start_server(
+                lambda reader, writer: self._accept(reader, writer, join),
+                sock=listener,
+                limit=CHUNK_BYTES,
+            )
+        )
+
+    def abort(self) -> None:
+        """Stop listening and end every connection. Does not wait."""
+        for server in self._servers:
+            server.close()
+        for task in self._tasks:
+            task.cancel()
 
     async def close(self) -> None:
-        """Stop listening and end every connection."""
-        if self._server is not None:
-            self._server.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Stop listening, end every connection and wait for that."""
+        self.abort()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, serve: Serve
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
         if len(self._tasks) >= CONNECTIONS_CAP:
@@ -171,15 +171,15 @@ class Proxy:
             return
         self._tasks.add(task)
         try:
-            await self._serve(reader, writer)
-        except (OSError, TimeoutError, h11.ProtocolError, asyncio.IncompleteReadError):
+            await serve(reader, writer)
+        except (Unreachable, OSError, TimeoutError, h11.ProtocolError, asyncio.IncompleteReadError):
             pass  # Either side went away or spoke no HTTP: what was begun is over.
         finally:
             self._tasks.discard(task)
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        client = Peer(reader, writer, _server_side())
+        client = Peer(reader, writer, server_side())
         while True:
             request = await client.next_event(HEAD_WITHIN_S)
             if not isinstance(request, h11.Request):
@@ -190,7 +190,7 @@ class Proxy:
                     return
                 url = urlsplit(request.target.decode("latin-1"))
                 if url.scheme != "http" or not url.hostname:
-                    await _answer(client, 400, "This is a proxy: it wants absolute http URLs")
+                    await answer(client, 400, "This is a proxy: it wants absolute http URLs")
                     return
                 target = url._replace(scheme="", netloc="").geturl() or "/"
                 route = await self._route(
@@ -198,10 +198,10 @@ class Proxy:
                 )
                 goes_on = await self._forward(client, request, route, target.encode(), tls=None)
             except Refused as refused:
-                await _answer(client, 403, refused.refusal.hint)
+                await answer(client, 403, refused.refusal.hint)
                 return
             except (Unreachable, ValueError) as error:
-                await _answer(client, 502, str(error))
+                await answer(client, 502, str(error))
                 return
             if not goes_on:
                 return
@@ -212,7 +212,7 @@ class Proxy:
     async def _route(self, method: str, host_text: str, port: int) -> Route:
         """Where a request to `host_text` may go. Raises Refused, Unreachable, ValueError."""
         host = normal_host(host_text)
-        place = f"{_bracketed(host)}:{port}"
+        place = f"{bracketed(host)}:{port}"
         rule = self._rules.match(host, port)
         if rule is None:
             private = address_of(host) is not None and not is_public(host)
@@ -258,7 +258,7 @@ class Proxy:
         if self._secrets.are_for(route.host):
             await self._intercept(client, route)
             return
-        reader, writer = await _dial(route, None)
+        reader, writer = await dial(route, None)
         self.usage.requests += 1
         try:
             await client.send(h11.Response(status_code=200, headers=[], reason=b"OK"))
@@ -280,8 +280,8 @@ class Proxy:
             self.usage.received_bytes += count
 
         async with asyncio.TaskGroup() as group:
-            group.create_task(_pump(client.reader, writer, sent))
-            group.create_task(_pump(reader, client.writer, received))
+            group.create_task(pump(client.reader, writer, sent))
+            group.create_task(pump(reader, client.writer, received))
 
     async def _intercept(self, client: Peer, route: Route) -> None:
         """Be the host for the client, and the client for the host; put secrets in on the way."""
@@ -290,7 +290,7 @@ class Proxy:
         await client.send(h11.Response(status_code=200, headers=[], reason=b"OK"))
         await client.writer.start_tls(self._authority.context_for(route.host))
         tls = self._upstream_tls or ssl.create_default_context()
-        inner = Peer(client.reader, client.writer, _server_side())
+        inner = Peer(client.reader, client.writer, server_side())
         while True:
             request = await inner.next_event(IDLE_S)
             if not isinstance(request, h11.Request):
@@ -298,7 +298,7 @@ class Proxy:
             try:
                 goes_on = await self._forward(inner, request, route, request.target, tls=tls)
             except Unreachable as error:
-                await _answer(inner, 502, str(error))
+                await answer(inner, 502, str(error))
                 return
             if not goes_on:
                 return
@@ -316,12 +316,12 @@ class Proxy:
         tls: ssl.SSLContext | None,
     ) -> bool:
         """One request and its answer; whether the client's connection can take another one."""
-        reader, writer = await _dial(route, tls)
+        reader, writer = await dial(route, tls)
         upstream = Peer(reader, writer, h11.Connection(h11.CLIENT, HEAD_CAP_BYTES))
         self.usage.requests += 1
         try:
             await self._send_request(client, upstream, request, route, target, is_tls=bool(tls))
-            await self._send_answer(client, upstream, route)
+            await self._sendanswer(client, upstream, route)
         finally:
             writer.close()
         return client.http.our_state is h11.DONE and client.http.their_state is h11.DONE
@@ -338,7 +338,7 @@ class Proxy:
     ) -> None:
         has_secrets = self._secrets.are_for(route.host)
         default = 443 if is_tls else 80
-        named = _bracketed(route.host) if route.port == default else route.place
+        named = bracketed(route.host) if route.port == default else route.place
         headers = [
             (name, self._secrets.reveal(value, route.host))
             for name, value in request.headers
@@ -386,7 +386,7 @@ class Proxy:
             held += event.data
         return held, False
 
-    async def _send_answer(self, client: Peer, upstream: Peer, route: Route) -> None:
+    async def _sendanswer(self, client: Peer, upstream: Peer, route: Route) -> None:
         masker = self._secrets.masker() if self._secrets.are_for(route.host) else None
         while True:
             event = await upstream.next_event(IDLE_S)
@@ -419,72 +419,10 @@ class Proxy:
         )
 
 
-async def _answer(client: Peer, status: int, text: str) -> None:
-    """Say why not, in the status line too: that is what most clients show of a proxy's answer."""
-    body = f"Cellblock: {text}\n".encode()
-    reason = "".join(one if " " <= one <= "~" else "?" for one in text)[:200]
-    head = h11.Response(
-        status_code=status,
-        reason=reason.encode(),
-        headers=[
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-        ],
-    )
-    await client.send(head)
-    await client.send(h11.Data(data=body))
-    await client.send(h11.EndOfMessage())
-
-
-async def _dial(
-    route: Route, tls: ssl.SSLContext | None
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to the first address that answers. Raises Unreachable."""
-    problem = "no address"
-    for address in route.addresses[:ADDRESSES_TRIED]:
-        try:
-            async with asyncio.timeout(DIAL_WITHIN_S):
-                return await asyncio.open_connection(
-                    address,
-                    route.port,
-                    ssl=tls,
-                    server_hostname=route.host if tls is not None else None,
-                    limit=CHUNK_BYTES,
-                )
-        except (OSError, TimeoutError) as error:
-            problem = str(error) or type(error).__name__
-    raise Unreachable(f"{route.place} cannot be reached: {problem}")
-
-
-async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, count: Callable[[int], None]
-) -> None:
-    while True:
-        async with asyncio.timeout(IDLE_S):
-            data = await reader.read(CHUNK_BYTES)
-        if not data:
-            break
-        count(len(data))
-        writer.write(data)
-        await writer.drain()
-    with contextlib.suppress(OSError):
-        if writer.can_write_eof():
-            writer.write_eof()
-
-
 async def _resolve(host: str, port: int) -> list[str]:
     """Addresses of `host`, as the host's own resolver gives them."""
     rows = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(row[4][0]) for row in rows))
-
-
-def _server_side() -> h11.Connection:
-    return h11.Connection(h11.SERVER, HEAD_CAP_BYTES)
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _with_private(rule: NetworkRule) -> str:

@@ -175,7 +175,7 @@ def lower(
         shared_host_id=host_id_base + 1 if host_id_base is not None and is_shared else None,
         memory_bytes=limits.memory_bytes,
         processes=limits.processes,
-        proxy_port=access.port if access is not None else 0,
+        listen_ports=access.ports if access is not None else (),
         has_groups=has_groups,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from sandbox.doctor import features
 from sandbox.errors import LayerUnavailable, SessionClosed, StaleProcess
+from sandbox.network.access import NetworkAccess
 from sandbox.policy.environment import Environment, discover
 from sandbox.policy.lowering import lower
 from sandbox.policy.policy import Policy
@@ -30,6 +31,8 @@ class WorkerSupply:
         self._max_waiting = max_waiting
         self._made_in = os.getpid()
         self._expected = 0
+        self.access = NetworkAccess(policy.network, policy.secrets)
+        """What the policy's network comes to; every session has a proxy of its own."""
         self._environment: Environment | None = None
         self._hierarchies: cgroup.Hierarchies | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -93,6 +96,7 @@ class WorkerSupply:
             await self.pool.close()
         if self.zygote is not None:
             await self.zygote.close()
+        self.access.close()
 
     async def _open(self) -> Pool:
         if os.getpid() != self._made_in:
@@ -126,7 +130,12 @@ class WorkerSupply:
             self._environment = await asyncio.to_thread(discover, self._policy.environment)
             self._hierarchies = await asyncio.to_thread(_find_hierarchies)
             await asyncio.to_thread(directories.sweep)
-        plan = lower(self._policy, self._environment, has_groups=self._hierarchies is not None)
+        plan = lower(
+            self._policy,
+            self._environment,
+            has_groups=self._hierarchies is not None,
+            access=self.access,
+        )
         try:
             self.zygote = await Zygote.start(plan, self._environment.interpreter, self._hierarchies)
         except LayerUnavailable as error:

@@ -42,8 +42,8 @@ from sandbox.protocol.plan import JailPlan
 
 START_WITHIN_S = 30.0
 GONE_WITHIN_S = 10.0
-READY_DESCRIPTORS = 4
-"""With `Ready`, at most: the pidfd of init and the directories."""
+READY_DESCRIPTORS = 9
+"""With `Ready`, at most, beside the pidfd of init: the directories and the listeners."""
 
 
 class WorkerListener(Protocol):
@@ -151,6 +151,8 @@ class Worker:
         self.meter: Meter | None = None
         self.layers: tuple[str, ...] = ()
         self.disk = SessionDisk(plan, directory)
+        self.listeners: tuple[int, ...] = ()
+        """Sockets that listen in the session's net namespace, as the plan's `listen_ports`."""
         self.init = InitProcess(self._on_init_gone)
         self.kills = Kills()
         self._lifecycle = Lifecycle()
@@ -328,6 +330,9 @@ class Worker:
             self.group.close()
             self.group = None
         self.disk.close()
+        for fd in self.listeners:
+            os.close(fd)
+        self.listeners = ()
         self.ends.close()
         fork_safety.discard(self)
         origin, self.lineage.origin = self.lineage.origin, None
@@ -340,7 +345,7 @@ class Worker:
         """Close the descriptors without a word to the loop: for a forked child."""
         channels = (self.control.fileno(), self.guest.fileno(), self.init.fileno())
         outputs = (self.output.stdout, self.output.stderr)
-        for fd in (*channels, *outputs, *self.disk.directories):
+        for fd in (*channels, *outputs, *self.disk.directories, *self.listeners):
             if fd >= 0:
                 with contextlib.suppress(OSError):
                     os.close(fd)
@@ -366,7 +371,9 @@ class Worker:
 
     def _become_ready(self, message: Ready) -> None:
         self.init.watch(self.birth.init_pidfd(self.control))
-        self.disk.directories = tuple(self.control.take_descriptors(READY_DESCRIPTORS))
+        fds = self.control.take_descriptors(READY_DESCRIPTORS)
+        own = len(fds) - len(self.plan.listen_ports)
+        self.disk.directories, self.listeners = tuple(fds[:own]), tuple(fds[own:])
         self.guest.become_session(message.pid)
         self.layers = tuple(message.layers)
         if self.group is None:

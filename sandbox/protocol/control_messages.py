@@ -19,7 +19,7 @@ class Ready(Message):
     """The jail holds and the session process `pid` waits.
 
     The session process says it, as its only word on this channel. Descriptors: the pidfd of init,
-    then workspace, tmp and shm, and the proxy's socket if there is one. Of a branch, init says it,
+    then workspace, tmp and shm, and the sockets of the plan's ports. Of a branch, init says it,
     and the directories came before.
     """
 
@@ -97,7 +97,7 @@ class BuildNamespaces(Message):
 class NamespacesReady(Message):
     """First word of a branch init.
 
-    Descriptors: its namespaces, its directories, and the proxy's socket if there is one.
+    Descriptors: its namespaces, its directories, and the sockets of the plan's ports.
     """
 
     namespaces: NamespaceCount

@@ -107,8 +107,8 @@ class JailPlan:
     """Memory of a whole session, for its cgroup or the meter."""
     processes: int
     """Processes and threads of a snippet; init, standby and checkpoints come on top."""
-    proxy_port: int
-    """Port of the session's loopback on which the host serves its proxy; 0 for no network."""
+    listen_ports: tuple[int, ...]
+    """Ports of the session's loopback that the host serves: the proxy's first; none without one."""
     has_groups: bool
     """Whether cgroups count; without them a call whose memory nobody sees is refused."""
 
@@ -124,6 +124,7 @@ class JailPlan:
             raise ValueError(f"plan fields differ: {sorted(set(raw) ^ known)}")
         raw["layers"] = tuple(raw["layers"])
         raw["preload"] = tuple(raw["preload"])
+        raw["listen_ports"] = tuple(raw["listen_ports"])
         raw["env"] = tuple((name, value) for name, value in raw["env"])
         raw["binds"] = tuple(Bind(**row) for row in raw["binds"])
         raw["import_rules"] = tuple(ImportRule(**row) for row in raw["import_rules"])

@@ -19,6 +19,7 @@ from sandbox.errors import (
     SessionError,
     SessionLost,
 )
+from sandbox.network.access import NetworkAccess
 from sandbox.outcome import Artifact, Outcome
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
@@ -28,6 +29,7 @@ from sandbox.protocol.messages import Check, Checked, Message
 from sandbox.protocol.plan import CHECKPOINTS_CAP
 from sandbox.session.checkpoints import Checkpoint, Checkpoints, CheckpointState
 from sandbox.session.file_snapshots import FileSnapshots, Snapshot
+from sandbox.session.network import SessionNetwork
 from sandbox.session.outcomes import outcome_of, too_much_held
 from sandbox.session.request import SnippetRequest
 from sandbox.session.run_output import Sink
@@ -54,10 +56,17 @@ class SessionOptions:
     takes_files_back: bool
     checkpoints: int
     checkpoint_bytes: int
+    access: NetworkAccess | None = None
 
     @classmethod
     def of(
-        cls, policy: Policy, *, survive: bool | None, checkpoints: int, checkpoint_bytes: int
+        cls,
+        policy: Policy,
+        *,
+        survive: bool | None,
+        checkpoints: int,
+        checkpoint_bytes: int,
+        access: NetworkAccess | None = None,
     ) -> "SessionOptions":
         """Options under `policy`. Raises PolicyError."""
         if not 1 <= checkpoints <= CHECKPOINTS_CAP:
@@ -70,6 +79,7 @@ class SessionOptions:
             takes_files_back=policy.files == "rollback",
             checkpoints=checkpoints,
             checkpoint_bytes=checkpoint_bytes,
+            access=access,
         )
 
 
@@ -98,6 +108,7 @@ class LiveSession:
         self._listing: Listing | None = {}
         self._running: SnippetRun | None = None
         self._is_ended = False
+        self._network = SessionNetwork(options.access, worker)
         self._hearing = worker.heard_by(self)
         self._hearing.__enter__()
 
@@ -128,6 +139,7 @@ class LiveSession:
         if self._is_ended:
             return None
         self._is_ended = True
+        self._network.close()
         self.checkpoints.close()
         self._hearing.__exit__(None, None, None)
         return self.worker
@@ -168,6 +180,7 @@ class LiveSession:
         worker, allowed = self.worker, request.limits
         before = self.files.listing() if self._listing is None else self._listing
         self.number += 1
+        await self._network.serve()
         is_lowered = allowed.memory_bytes != self._options.limits.memory_bytes
         group = worker.group if is_lowered else None
         if group is not None and not await _fits(group, allowed.memory_bytes):
@@ -188,7 +201,7 @@ class LiveSession:
             self._note_loss(ran)
         if isinstance(ran.end, Gone) and ran.breach is None:
             raise self.loss or SessionLost("its processes were ended from outside")
-        return outcome_of(worker, ran, artifacts, allowed)
+        return outcome_of(worker, ran, artifacts, allowed, self._network.bill())
 
     def interrupt(self) -> None:
         """End the snippet that runs now, if there is one."""

@@ -22,6 +22,7 @@ from sandbox.policy.limits import Limits
 from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import Done
 from sandbox.session.limit_watch import Breach
+from sandbox.session.network import NetworkBill
 from sandbox.session.snippet_run import Exit, Ran, signal_name
 
 NEARLY_ALL = 0.9
@@ -30,12 +31,16 @@ OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def outcome_of(
-    worker: Worker, ran: Ran, artifacts: tuple[Artifact, ...], limits: Limits
+    worker: Worker,
+    ran: Ran,
+    artifacts: tuple[Artifact, ...],
+    limits: Limits,
+    network: NetworkBill,
 ) -> Outcome:
     """The outcome of a run: limits first, then how the process ended, then what it said."""
     end = ran.end
     done = end if isinstance(end, Done) else None
-    shared = _shared(worker, ran, done, artifacts)
+    shared = _shared(worker, ran, done, artifacts, network)
     breach = ran.breach
     if breach is not None:
         return _exceeded(breach, shared)
@@ -43,7 +48,7 @@ def outcome_of(
         name = signal_name(end.status)
         if name == "SIGSYS":
             killed = Denial(layer="seccomp", tried="a system call", rule="kill")
-            shared["denials"] = (*ran.denials, killed)
+            shared["denials"] = (*shared["denials"], killed)
         code = os.WEXITSTATUS(end.status) if name is None else None
         return Died(exit_code=code, signal=name, **shared)
     if done is None:
@@ -62,18 +67,24 @@ def outcome_of(
 
 
 def _shared(
-    worker: Worker, ran: Ran, done: Done | None, artifacts: tuple[Artifact, ...]
+    worker: Worker,
+    ran: Ran,
+    done: Done | None,
+    artifacts: tuple[Artifact, ...],
+    network: NetworkBill,
 ) -> dict[str, Any]:
     """What every outcome has. Of what most runs leave empty, only what this one did not."""
     usage = ran.usage
     if artifacts:
         written = usage.written_bytes + sum(item.size_bytes for item in artifacts)
         usage = usage.model_copy(update={"written_bytes": written})
+    if network.usage.requests:
+        usage = usage.model_copy(update=vars(network.usage))
     shared: dict[str, Any] = {
         "displays": ran.displays,
         "artifacts": artifacts,
         "usage": usage,
-        "denials": ran.denials,
+        "denials": (*ran.denials, *network.denials),
         "state": ran.state,
         "survives": ran.survives,
         "tier": worker.plan.tier,

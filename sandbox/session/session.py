@@ -57,7 +57,11 @@ class AsyncSession:
         retention_s: float = RETENTION_S,
     ) -> None:
         self._options = SessionOptions.of(
-            policy, survive=survive, checkpoints=checkpoints, checkpoint_bytes=checkpoint_bytes
+            policy,
+            survive=survive,
+            checkpoints=checkpoints,
+            checkpoint_bytes=checkpoint_bytes,
+            access=supply.access,
         )
         self._supply = supply
         self._policy = policy

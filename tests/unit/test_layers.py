@@ -60,6 +60,7 @@ HOST_ORDER = (
     ("sandbox.processes.supply",),
     ("sandbox.session.run_output", "sandbox.session.limit_watch", "sandbox.session.takeover"),
     ("sandbox.session.snippet_run", "sandbox.session.checkpoints"),
+    ("sandbox.session.network",),
     ("sandbox.session.outcomes",),
     ("sandbox.session.live_session",),
     ("sandbox.session.turns",),
@@ -151,6 +152,7 @@ STANDARD_LIBRARY_ONLY = (
 )
 """Patterns of modules, and the libraries that one of them may have all the same (see HOMES)."""
 HOMES: Mapping[str, tuple[str, ...]] = {  # library -> the modules that may import it
+    "h11": ("sandbox.network.*",),
     "psutil": ("sandbox.processes.meter",),
     "RestrictedPython": ("sandbox.guest.language.restricted",),
     "pydantic": ("sandbox.*", "runner.*"),

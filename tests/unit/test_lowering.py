@@ -101,7 +101,7 @@ def test_a_network_by_name_is_a_proxy_and_the_variables_that_lead_to_it():
     finally:
         access.close()
     variables = dict(plan.env)
-    assert plan.proxy_port == 3128
+    assert plan.listen_ports == (3128,)
     assert variables["HTTPS_PROXY"] == variables["http_proxy"] == "http://127.0.0.1:3128"
     assert variables["KEY"].startswith("cellblock-secret-")
     assert variables["SSL_CERT_FILE"] in [bind.target for bind in plan.binds]
@@ -109,7 +109,7 @@ def test_a_network_by_name_is_a_proxy_and_the_variables_that_lead_to_it():
 
 
 def test_without_a_network_a_plan_has_no_proxy():
-    assert lower(Policy(), discover()).proxy_port == 0
+    assert lower(Policy(), discover()).listen_ports == ()
     with pytest.raises(PolicyError, match="network"):
         lower(Policy(network=["pypi.org:443"]), discover())
 

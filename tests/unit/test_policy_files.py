@@ -94,7 +94,7 @@ def test_a_stricter_policy_never_lowers_to_a_wider_plan(one, other):
     wide, narrow = (lower(policy, HERE) for policy in (wide_policy, strict_policy))
     assert set(narrow.layers) >= set(wide.layers)
     assert set(narrow.binds) <= set(wide.binds)
-    assert narrow.proxy_port == wide.proxy_port == 0
+    assert narrow.listen_ports == wide.listen_ports == ()
     for name in ("memory_bytes", "processes", "workspace_bytes", "workspace_files", "shm_bytes"):
         assert getattr(narrow, name) <= getattr(wide, name)
     for name in ("open_files", "file_bytes"):

@@ -79,7 +79,7 @@ def _serve(context: jail.JailContext, channel_fd: int, become_init: BecomeInit) 
         assert isinstance(message, BuildNamespaces)
         control_fd, *cgroup_fds = channel.take_descriptors(1 + message.cgroups)
         own = dataclasses.replace(
-            context, cgroup_fds=cgroup_fds, directories=[], proc_fd=-1, proxy_fd=-1
+            context, cgroup_fds=cgroup_fds, directories=[], proc_fd=-1, listeners=[]
         )
         try:
             _furnish(own, sources)
@@ -148,4 +148,4 @@ def _furnish(context: jail.JailContext, sources: list[int]) -> None:
             branch.copy_tree(source, target)
     with step("loopback"):
         sysapi.bring_loopback_up()
-        jail.listen_for_proxy(context)
+        jail.listen_for_host(context)

@@ -128,8 +128,8 @@ class JailContext:
 
     plan: JailPlan
     template: JailTemplate
-    proxy_fd: int = -1
-    """A socket that listens in the session's net namespace, for the host to serve."""
+    listeners: list[int] = field(default_factory=list)
+    """Sockets that listen in the session's net namespace, for the host to serve."""
     directories: list[int] = field(default_factory=list)
     """Descriptors of the workspace, /tmp and /dev/shm, for the host."""
     host_id: int = -1
@@ -145,8 +145,8 @@ class JailContext:
 
     @property
     def handed_over(self) -> list[int]:
-        """Descriptors that the host is given with the session: its directories, then the proxy."""
-        return [*self.directories, *([self.proxy_fd] if self.proxy_fd >= 0 else [])]
+        """Descriptors that the host is given: directories, then listeners."""
+        return [*self.directories, *self.listeners]
 
 
 Step = tuple[str, Callable[[JailContext], None]]
@@ -278,10 +278,10 @@ def _bring_loopback_up(_context: JailContext) -> None:
     sysapi.bring_loopback_up()
 
 
-def listen_for_proxy(context: JailContext) -> None:
-    """Make the socket on which the host serves the session's proxy, if the plan has one."""
-    if context.plan.proxy_port:
-        context.proxy_fd = sysapi.listen_on_loopback(context.plan.proxy_port)
+def listen_for_host(context: JailContext) -> None:
+    """Make the sockets on which the host serves the session's way out, if the plan has one."""
+    for port in context.plan.listen_ports:
+        context.listeners.append(sysapi.listen_on_loopback(port))
 
 
 def _enter_cgroup_namespace(context: JailContext) -> None:
@@ -428,7 +428,7 @@ AHEAD_STEPS = (
     LayerStep("", "make namespaces", _make_namespaces),
     LayerStep("mount_namespace", "make workspace", _make_workspace),
     LayerStep("net_namespace", "bring loopback up", _bring_loopback_up),
-    LayerStep("net_namespace", "listen for the proxy", listen_for_proxy),
+    LayerStep("net_namespace", "listen for the host", listen_for_host),
 )
 """What the zygote does before the session is known; `go_home` closes what they opened."""
 INIT_STEPS = (

@@ -1,0 +1,132 @@
+"""The network by name, from inside real jails to servers on the host's loopback."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox import Completed, Policy, Sandbox, Secret
+
+FETCH = """
+import urllib.request, urllib.error
+def fetch(url, **headers):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as r:
+            return r.status, r.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except urllib.error.URLError as error:
+        return 0, str(error.reason)
+"""
+
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = f"{self.path} {self.headers.get('Authorization')}".encode()
+        self.server.seen.append(body.decode())  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def server() -> Iterator[http.server.ThreadingHTTPServer]:
+    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    made.seen = []  # type: ignore[attr-defined]
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+def test_a_named_host_is_reached_and_billed(server):
+    port = server.server_address[1]
+    with Sandbox(Policy(network=[f"127.0.0.1:{port}!"])) as box, box.session() as session:
+        session.run(FETCH)
+        outcome = session.run(f"fetch('http://127.0.0.1:{port}/a')")
+        after = session.run("1")
+    assert outcome.text == "(200, '/a None')"
+    assert (outcome.usage.requests, after.usage.requests) == (1, 0)
+    assert outcome.usage.received_bytes > len("/a None")
+    assert outcome.denials == ()
+
+
+def test_another_host_is_refused_with_the_rule_that_would_allow_it(server):
+    port = server.server_address[1]
+    with Sandbox(Policy(network=["example.org:443"])) as box:
+        outcome = box.run(
+            FETCH + f"fetch('http://other.example:{port}/') + fetch('https://b.example/')"
+        )
+    assert isinstance(outcome, Completed)
+    assert "403" in outcome.text
+    assert [(one.layer, one.tried, one.allow_with) for one in outcome.denials] == [
+        ("network", f"GET other.example:{port}", f'network = ["other.example:{port}"]'),
+        ("network", "CONNECT b.example:443", 'network = ["b.example:443"]'),
+    ]
+
+
+def test_without_the_proxy_there_is_still_no_network(server):
+    port = server.server_address[1]
+    with Sandbox(Policy(network=["example.org:443"])) as box:
+        outcome = box.run(
+            "import socket\n"
+            "def reach(place):\n"
+            "    try:\n"
+            "        socket.create_connection(place, 2)\n"
+            "        return 'connected'\n"
+            "    except OSError as error:\n"
+            "        return error.errno\n"
+            f"[reach(('127.0.0.1', {port})), reach(('203.0.113.1', 80))]"
+        )
+    assert outcome.text == "[111, 101]"
+
+
+async def to_loopback(_host: str, _port: int) -> list[str]:
+    return ["127.0.0.1"]
+
+
+def test_a_secret_is_a_placeholder_inside_and_the_value_on_its_way(server, monkeypatch):
+    port = server.server_address[1]
+    monkeypatch.setattr("sandbox.network.proxy._resolve", to_loopback)
+    policy = Policy(
+        network=[f"api.example:{port}!"],
+        secrets={"API_KEY": Secret("the-real-value", hosts=["api.example"])},
+    )
+    with Sandbox(policy) as box:
+        outcome = box.run(
+            FETCH + "import os\nkey = os.environ['API_KEY']\n"
+            f"(key, fetch('http://api.example:{port}/s', Authorization=key))"
+        )
+    assert isinstance(outcome, Completed)
+    assert server.seen == ["/s the-real-value"]
+    assert "the-real-value" not in outcome.model_dump_json()
+    assert outcome.text.count("cellblock-secret-") == 2
+
+
+def test_a_branch_has_a_way_out_of_its_own(server):
+    port = server.server_address[1]
+    with Sandbox(Policy(network=[f"127.0.0.1:{port}!"])) as box, box.session() as session:
+        session.run(FETCH)
+        branch = session.fork()
+        outcome = branch.run(f"fetch('http://127.0.0.1:{port}/b')")
+        branch.close()
+        own = session.run(f"fetch('http://127.0.0.1:{port}/o')")
+    assert (outcome.text, own.text) == ("(200, '/b None')", "(200, '/o None')")
+    assert (outcome.usage.requests, own.usage.requests) == (1, 1)
+
+
+def test_curl_finds_the_proxy_and_its_refusal():
+    with Sandbox(Policy(network=["example.org:443"])) as box:
+        outcome = box.run(
+            "import subprocess\n"
+            "subprocess.run(['curl', '-sS', '-m', '10', 'https://other.example/'],"
+            " capture_output=True, text=True).stderr"
+        )
+    assert "403" in outcome.text

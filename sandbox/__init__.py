@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from sandbox.events import (
         ArtifactMade,
+        Cleared,
         Displayed,
         Event,
         Finished,
@@ -83,7 +84,7 @@ _NAMES = {  # module: what users may import of it
         " FileRefused GuestFault LayerUnavailable PolicyError PoolFull SandboxError SessionClosed"
         " SessionError SessionExpired SessionLost StaleProcess ZygoteDied"
     ),
-    "sandbox.events": "ArtifactMade Displayed Event Finished Started Stderr Stdout",
+    "sandbox.events": "ArtifactMade Cleared Displayed Event Finished Started Stderr Stdout",
     "sandbox.doctor.features": "FeatureReport LayerReport probe",
     "sandbox.policy.limits": "Limits",
     "sandbox.outcome": (
@@ -114,6 +115,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointDropped",
     "CheckpointState",
+    "Cleared",
     "Completed",
     "CopyRefused",
     "Denial",

@@ -272,15 +272,29 @@ class Session:
         """Names of the layers that hold for this session."""
         return self._session.enforcement
 
-    def run(self, code: str, *, limits: Limits | None = None, stdin: str | None = None) -> Outcome:
+    def run(
+        self,
+        code: str,
+        *,
+        limits: Limits | None = None,
+        stdin: str | None = None,
+        script: str | None = None,
+    ) -> Outcome:
         """Run `code` and give back how it ended."""
-        return self._box._call(self._session.run(code, limits=limits, stdin=stdin))
+        return self._box._call(self._session.run(code, limits=limits, stdin=stdin, script=script))
 
     def stream(
-        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
+        self,
+        code: str,
+        *,
+        limits: Limits | None = None,
+        stdin: str | None = None,
+        script: str | None = None,
     ) -> Iterator[events.Event]:
         """Events of `run` as they happen; the last one is `Finished`."""
-        return self._box._iterate(self._session.stream(code, limits=limits, stdin=stdin))
+        return self._box._iterate(
+            self._session.stream(code, limits=limits, stdin=stdin, script=script)
+        )
 
     def interrupt(self) -> None:
         """End the snippet that runs now; see AsyncSession.interrupt.

@@ -67,14 +67,14 @@ class AsyncSandbox:
     ) -> Outcome:
         """Run one snippet in a fresh jail that ends with it."""
         async with AsyncSession(self._supply, self.policy, survive=False) as session:
-            return await session.run(code, limits=limits, stdin=stdin)
+            return await session.run(code, limits=limits, stdin=stdin, script="")
 
     async def stream(
         self, code: str, *, limits: Limits | None = None, stdin: str | None = None
     ) -> AsyncIterator[events.Event]:
         """Events of one snippet in a fresh jail, as they happen."""
         async with AsyncSession(self._supply, self.policy, survive=False) as session:
-            async for event in session.stream(code, limits=limits, stdin=stdin):
+            async for event in session.stream(code, limits=limits, stdin=stdin, script=""):
                 yield event
 
     def session(

@@ -33,9 +33,18 @@ class Stderr:
 
 @dataclass(frozen=True, slots=True)
 class Displayed:
-    """One MIME bundle; binary types as base64."""
+    """One MIME bundle; binary types as base64.
+
+    `replaces` is the number, from 0, of the display whose place it takes; None for one more.
+    """
 
     bundle: dict[str, str]
+    replaces: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """The displays so far are gone; the numbers start again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,4 +61,4 @@ class Finished:
     outcome: Outcome
 
 
-Event = Started | Stdout | Stderr | Displayed | ArtifactMade | Finished
+Event = Started | Stdout | Stderr | Displayed | Cleared | ArtifactMade | Finished

@@ -159,6 +159,7 @@ def lower(
         import_rules=imports.rules,
         import_default=imports.default,
         language=policy.language,
+        notebook=policy.notebook and policy.language == "full",
         env=_env(policy, environment, host, access),
         workspace_bytes=limits.workspace_bytes,
         workspace_files=limits.workspace_files,

@@ -309,6 +309,8 @@ class Policy(Settings):
     """Modules that every session finds imported already."""
     imports: Annotated[PresetName | ImportPolicy, BeforeValidator(_imports)] = "open"
     language: Language = "full"
+    notebook: StrictBool = True
+    """Whether a snippet may use what notebooks add to Python: `%time`, `!ls`, `frame?`."""
     network: Annotated[Literal["none"] | tuple[StrictStr, ...], BeforeValidator(_network)] = "none"
     """Hosts and ports that HTTP requests may go to, as in `packages.example.org:443`,
     `*.example.com:443` or, for an address that is not public, `127.0.0.1:5432!`."""

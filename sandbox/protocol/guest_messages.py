@@ -48,13 +48,18 @@ _LINE = whole(0, 2**31)
 
 @message(20, "to_guest")
 class Run(Message):
-    """Run a snippet. With `survive`, a descriptor comes along: the channel of the standby."""
+    """Run a snippet. With `survive`, a descriptor comes along: the channel of the standby.
+
+    `script` is None for a snippet after which the session goes on. Otherwise the code ends as a
+    program does, and `script` is its path, empty if it has none.
+    """
 
     nonce: Nonce
     number: Count
     code: Code
     stdin: Annotated[str | None, optional_text(CODE_CAP_BYTES)]
     survive: Annotated[bool, flag()]
+    script: Annotated[str | None, optional_text(NAME_CAP)] = None
 
 
 @message(21, "to_guest")
@@ -108,11 +113,22 @@ class CopyReady(Message):
 
 @message(31, "from_guest")
 class Display(Message):
-    """One MIME bundle; binary types as base64 text. `metadata` is a flat map of JSON scalars."""
+    """One MIME bundle; binary types as base64 text. `metadata` is a flat map of JSON scalars.
+
+    It takes the place of an earlier one of the same `number`.
+    """
 
     nonce: Nonce
     bundle: Annotated[dict[str, str], mapping(text(TO_HOST_CAP_BYTES), 32)]
     metadata: Annotated[dict[str, str | int | float | bool | None], mapping(scalar, 64)]
+    number: Count = 0
+
+
+@message(42, "from_guest")
+class ClearDisplays(Message):
+    """Forget what the snippet has displayed so far."""
+
+    nonce: Nonce
 
 
 @message(32, "from_guest")

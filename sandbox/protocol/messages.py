@@ -18,12 +18,12 @@ Four kinds of channel, each a stream socketpair that carries frames:
   own, with `NamespacesReady`.
 * **guest channel** (host <-> one session process, hostile from its first snippet on;
   `guest_messages`). The host sends `Run`, `ForkCopy`, `Check`, `Measure`, `Warm`,
-  `EnterNamespaces`. The guest answers `Run` with any number of `Display` and `Denied` and exactly
-  one `Done`, `Warm` with nothing, the others with one message. A copy of the process has a channel
-  of its own, on which its first word is `CopyReady`; then it serves like the original. All that a
-  guest says can be forged, and none of it is trusted beyond that session: each field is bounded, a
-  message out of place is a fault, and the host decides from what the kernel said (wait status,
-  limits hit) before it looks at `Done`.
+  `EnterNamespaces`. The guest answers `Run` with any number of `Display`, `ClearDisplays` and
+  `Denied` and exactly one `Done`, `Warm` with nothing, the others with one message. A copy of the
+  process has a channel of its own, on which its first word is `CopyReady`; then it serves like the
+  original. All that a guest says can be forged, and none of it is trusted beyond that session:
+  each field is bounded, a message out of place is a fault, and the host decides from what the
+  kernel said (wait status, limits hit) before it looks at `Done`.
 
 Each message is declared once, in the module of its channel: `@message(kind, direction)` over its
 fields, each annotated with its bound. `codec` packs and unpacks them.

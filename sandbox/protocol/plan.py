@@ -94,6 +94,8 @@ class JailPlan:
     import_rules: tuple[ImportRule, ...]
     import_default: ImportAction
     language: Language
+    notebook: bool
+    """Whether `%time`, `!ls` and the like are understood."""
     env: tuple[tuple[str, str], ...]
     workspace_bytes: int
     workspace_files: int

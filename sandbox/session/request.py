@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sandbox.errors import PolicyError
 from sandbox.policy.limits import Limits, merged
+from sandbox.protocol.bounds import NAME_CAP
 from sandbox.protocol.messages import CODE_CAP_BYTES, TO_GUEST_CAP_BYTES
 
 
@@ -15,16 +16,26 @@ class SnippetRequest:
     code: str
     stdin: str | None
     limits: Limits
+    script: str | None
+    """The name of the program that it is, empty for one without; None for a snippet."""
 
     @classmethod
     def of(
-        cls, code: str, *, stdin: str | None, limits: Limits | None, policy_limits: Limits
+        cls,
+        code: str,
+        *,
+        stdin: str | None,
+        limits: Limits | None,
+        policy_limits: Limits,
+        script: str | None = None,
     ) -> "SnippetRequest":
         """A request within the limits of a policy. Raises PolicyError."""
         allowed = merged(policy_limits, limits)
+        if script and (len(script) > NAME_CAP or "\0" in script):
+            raise PolicyError("script", f"is {script[:80]!r}", "Give the path of a program")
         _check_length("code", code)
         _check_length("stdin", stdin or "")
-        return cls(code=code, stdin=stdin, limits=allowed)
+        return cls(code=code, stdin=stdin, limits=allowed, script=script)
 
 
 def _check_length(name: str, text: str) -> None:

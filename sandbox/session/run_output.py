@@ -16,6 +16,8 @@ DRAIN_BYTES = 1 << 21
 """More than a pipe holds: what was written before the end is read, a later flood is not."""
 DISPLAYS_CAP = 256
 DENIALS_CAP = 200
+LEAST_DISPLAY_BYTES = 64
+"""What a display counts as at least: an empty one costs time too."""
 
 Sink = Callable[[events.Event], None]
 
@@ -31,6 +33,8 @@ class RunOutput:
         self._pipes = pipes
         self._sink = sink
         self._decoders = (StreamDecoder(), StreamDecoder()) if sink is not None else None
+        self._places: dict[int, int] = {}
+        """Where the display of a number stands among them."""
         self._displayed_bytes = 0
         self._is_listening = False
 
@@ -75,15 +79,28 @@ class RunOutput:
 
     def count_display(self, bundle: dict[str, str]) -> None:
         """Count the bytes of `bundle`, which `show` keeps if they are within the limit."""
-        self._displayed_bytes += sum(map(_size, bundle.values()))
+        self._displayed_bytes += LEAST_DISPLAY_BYTES + sum(map(_size, bundle.values()))
 
-    def show(self, bundle: dict[str, str]) -> bool:
-        """Keep `bundle`; False if there are as many as a snippet may have."""
+    def show(self, bundle: dict[str, str], number: int) -> bool:
+        """Keep `bundle`, in place of one of that number; False if there are too many."""
+        place = self._places.get(number)
+        if place is not None:
+            self.displays[place] = bundle
+            self.tell(events.Displayed(bundle, place))
+            return True
         if len(self.displays) >= DISPLAYS_CAP:
             return False
+        self._places[number] = len(self.displays)
         self.displays.append(bundle)
         self.tell(events.Displayed(bundle))
         return True
+
+    def clear(self) -> None:
+        """Forget what was displayed."""
+        self._displayed_bytes += LEAST_DISPLAY_BYTES
+        self.displays.clear()
+        self._places.clear()
+        self.tell(events.Cleared())
 
     def deny(self, denial: Denial) -> None:
         """Keep `denial`, unless there are very many."""

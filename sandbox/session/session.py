@@ -115,25 +115,40 @@ class AsyncSession:
         return self._alive().worker.layers
 
     async def run(
-        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
+        self,
+        code: str,
+        *,
+        limits: Limits | None = None,
+        stdin: str | None = None,
+        script: str | None = None,
     ) -> Outcome:
         """Run `code` and give back how it ended.
 
         `limits` replaces what it sets of the policy's limits, for this call. `stdin` is what the
         snippet reads; without it reads meet the end of the file. Raises SessionClosed,
         SessionLost, PolicyError. When the calling task is cancelled the snippet is interrupted.
+
+        With `script` the code runs and ends as a program of that name does: `__file__` and
+        `sys.argv[0]` are the name, empty for a program that has none; threads are waited for,
+        `atexit` functions run, open files are written out, variables are gone.
         """
-        return await self._run(self._request(code, limits, stdin), None)
+        return await self._run(self._request(code, limits, stdin, script), None)
 
     async def stream(
-        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
+        self,
+        code: str,
+        *,
+        limits: Limits | None = None,
+        stdin: str | None = None,
+        script: str | None = None,
     ) -> AsyncIterator[events.Event]:
         """Events of `run` as they happen; the last one is `Finished` with the outcome.
 
         Leaving the loop early interrupts the snippet.
         """
         queue: asyncio.Queue[events.Event | None] = asyncio.Queue()
-        task = in_background(self._run(self._request(code, limits, stdin), queue.put_nowait))
+        request = self._request(code, limits, stdin, script)
+        task = in_background(self._run(request, queue.put_nowait))
         task.add_done_callback(lambda _task: queue.put_nowait(None))
         try:
             while (event := await queue.get()) is not None:
@@ -317,9 +332,11 @@ class AsyncSession:
     def _grace_s(self) -> float:
         return self._options.limits.grace_s
 
-    def _request(self, code: str, limits: Limits | None, stdin: str | None) -> SnippetRequest:
+    def _request(
+        self, code: str, limits: Limits | None, stdin: str | None, script: str | None
+    ) -> SnippetRequest:
         return SnippetRequest.of(
-            code, stdin=stdin, limits=limits, policy_limits=self._options.limits
+            code, stdin=stdin, limits=limits, policy_limits=self._options.limits, script=script
         )
 
     async def _run(self, request: SnippetRequest, sink: Sink | None) -> Outcome:

@@ -19,7 +19,7 @@ from sandbox.outcome import Denial, State, Usage
 from sandbox.processes.worker import Worker
 from sandbox.processes.worker_state import Event
 from sandbox.processes.worker_state import State as WorkerState
-from sandbox.protocol.messages import Denied, Display, Done, Message, Run
+from sandbox.protocol.messages import ClearDisplays, Denied, Display, Done, Message, Run
 from sandbox.session.limit_watch import Breach, LimitWatch
 from sandbox.session.output import HeadTailBuffer
 from sandbox.session.request import SnippetRequest
@@ -142,7 +142,10 @@ class SnippetRun:
 
     def on_guest(self, message: Message) -> None:
         if isinstance(message, Display) and message.nonce == self._nonce:
-            self._show(message.bundle)
+            self._show(message.bundle, message.number)
+        elif isinstance(message, ClearDisplays) and message.nonce == self._nonce:
+            self._output.clear()
+            self._check_output()
         elif isinstance(message, Denied) and message.nonce == self._nonce:
             self._output.deny(
                 Denial(
@@ -174,13 +177,13 @@ class SnippetRun:
         if not self._end.done():
             self._end.set_result(end)
 
-    def _show(self, bundle: dict[str, str]) -> None:
+    def _show(self, bundle: dict[str, str], number: int) -> None:
         self._output.count_display(bundle)
         self._check_output()
         breach = self._watch.breach
         if breach is not None and breach.limit == "output_bytes":
             return
-        if not self._output.show(bundle):
+        if not self._output.show(bundle, number):
             self._finish(Fault("more displays than a snippet may have"))
 
     # ---- while it runs --------------------------------------------------------------------------
@@ -188,7 +191,14 @@ class SnippetRun:
     def _hand_over(self) -> None:
         request = self._request
         self._takeover.send(
-            Run(self._nonce, self._number, request.code, request.stdin, self._survive)
+            Run(
+                self._nonce,
+                self._number,
+                request.code,
+                request.stdin,
+                self._survive,
+                request.script,
+            )
         )
         self._timers.start("listen", min(LISTEN_AFTER_S, request.limits.wall_s), self._listen)
 

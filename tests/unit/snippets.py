@@ -1,10 +1,12 @@
 """A session in the process of the test: snippets run here, and the process is put back after."""
 
+import asyncio
 import builtins
 import inspect
 import linecache
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,12 +24,12 @@ class Snippets:
     def __init__(self, language: Language) -> None:
         self.bundles: list[dict[str, str]] = []
         self.metadata: list[dict[str, Scalar]] = []
-        self.runner = SnippetRunner(language=language, emit=self._keep)
+        self._places: dict[int, int] = {}
+        self.runner = SnippetRunner(language=language, screen=self)
         self.number = 0
 
     def run(self, code: str) -> Ending:
-        self.bundles.clear()
-        self.metadata.clear()
+        self.clear()
         self.number += 1
         return self.runner.run(code, self.number)
 
@@ -43,9 +45,20 @@ class Snippets:
         assert ending.ended == "raised"
         return ending.error_traceback
 
-    def _keep(self, bundle: dict[str, str], metadata: dict[str, Scalar]) -> None:
+    def show(self, bundle: dict[str, str], metadata: dict[str, Scalar], number: int) -> None:
+        """Keep a bundle as the host does."""
+        if number in self._places:
+            self.bundles[self._places[number]] = bundle
+            return
+        self._places[number] = len(self.bundles)
         self.bundles.append(bundle)
         self.metadata.append(metadata)
+
+    def clear(self) -> None:
+        """Forget what was kept."""
+        self.bundles.clear()
+        self.metadata.clear()
+        self._places.clear()
 
 
 @contextmanager
@@ -58,6 +71,12 @@ def snippets(language: Language = "full") -> Iterator[Snippets]:
         patch.setenv("MPLBACKEND", "Agg")
         for name in ("_", "display", "exit", "quit", "help"):
             patch.setattr(builtins, name, None, raising=False)
+        patch.setattr(sys, "argv", list(sys.argv))
+        patch.setattr(sys, "breakpointhook", sys.breakpointhook)
+        patch.setattr(warnings, "_showwarnmsg", warnings._showwarnmsg)  # type: ignore[attr-defined]
+        for module in (asyncio, asyncio.tasks):
+            patch.setattr(module, "create_task", module.create_task)
+        policy = asyncio.get_event_loop_policy()
         handler = signal.signal(signal.SIGINT, signal.default_int_handler)
         bases = sys.modules.get("matplotlib.backend_bases")
         if bases is not None:
@@ -66,5 +85,8 @@ def snippets(language: Language = "full") -> Iterator[Snippets]:
             yield Snippets(language)
         finally:
             signal.signal(signal.SIGINT, handler)
+            asyncio.set_event_loop_policy(policy)
+            for name in [name for name in sys.modules if name.split(".")[0] == "IPython"]:
+                del sys.modules[name]
             for file in [file for file in linecache.cache if file.startswith(SNIPPET_FILE)]:
                 del linecache.cache[file]

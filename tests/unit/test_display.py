@@ -4,6 +4,7 @@ import base64
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas  # type: ignore[import-untyped]
@@ -12,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.guest.display import bundles, tables
+from sandbox.guest.display.board import FIRST, LAST, SHORT_TEXT, TOTAL_CAP
 from sandbox.guest.display.bundles import bundle_from, bundle_of
-from sandbox.guest.display.display import BUNDLES_CAP, SHORT_TEXT, TOTAL_CAP
 from sandbox.protocol.frames import FrameReader
 from sandbox.protocol.messages import TO_HOST_CAP_BYTES, Display, pack, unpack
 from tests.unit.snippets import Snippets, snippets
@@ -104,9 +105,9 @@ def test_a_method_that_has_no_form_to_give_is_passed_over(result: Any) -> None:
         ({"_repr_json_": {"a": float("nan")}}, "[application/json left out: ValueError: "),
         ({"_repr_mimebundle_": {"application/json": "{"}}, "[application/json left out: JSOND"),
         ({"_repr_png_": "%%%"}, "[image/png left out: Error: "),
-        ({"_repr_html_": "é" * 200_000}, "[text/html left out: 1200002 characters, 1048576 are"),
+        ({"_repr_html_": "é" * 900_000}, "[text/html left out: 5400002 characters, 5242880 are"),
         ({"_repr_png_": b"x" * 5_000_000}, "[image/png left out: 6666668 characters, 5242880 are"),
-        ({"_repr_png_": b"x" * 6_000_000}, "[image/png left out: ValueError: 6000000 bytes, 5242"),
+        ({"_repr_png_": b"x" * 6_000_000}, "[image/png left out: 6000000 bytes, 5242880 are"),
     ],
 )
 def test_a_form_that_fails_or_floods_is_replaced_by_a_note(
@@ -200,7 +201,7 @@ def test_what_was_printed_is_flushed_before_a_display(
             order.append("flush")
             raise ValueError
 
-    monkeypatch.setattr(session.runner._displays, "_emit", lambda *_: order.append("emit"))
+    monkeypatch.setattr(session, "show", lambda *_: order.append("emit"))
     monkeypatch.setattr(sys, "stdout", Stream())
     session.run("display(1)")
     assert order == ["flush", "emit"]
@@ -215,30 +216,111 @@ def test_between_snippets_nothing_is_displayed(session: Snippets) -> None:
 # ---- caps ---------------------------------------------------------------------------------------
 
 
-def test_only_so_many_displays_are_sent(session: Snippets) -> None:
-    session.run(f"for i in range({BUNDLES_CAP} + 50): display(i)")
-    assert len(session.bundles) == BUNDLES_CAP + 1
-    assert session.bundles[-2] == {"text/plain": "99"}
-    assert session.bundles[-1] == {
-        "text/plain": "[this and all further displays left out: 100 are allowed]"
-    }
+def test_of_too_many_displays_the_first_and_the_last_are_kept(session: Snippets) -> None:
+    session.run("for i in range(150): display(i)")
+    assert [bundle["text/plain"] for bundle in session.bundles] == [
+        *map(str, range(FIRST)),
+        f"[{150 - FIRST - LAST} displays left out here: the first {FIRST} and the last {LAST} of"
+        " a snippet are kept]",
+        *map(str, range(150 - LAST, 150)),
+    ]
     session.run("display(1)")
     assert session.bundles == [{"text/plain": "1"}]
 
 
-def test_only_so_many_characters_are_sent(session: Snippets) -> None:
+def test_of_too_many_characters_the_first_give_way(session: Snippets) -> None:
     session.run("b = {'text/plain': 'img', 'image/png': bytes(3_000_000)}")
     session.run("for i in range(6): display(b, raw=True)\ndisplay(1)")
-    assert [set(bundle) for bundle in session.bundles[:5]] == [{"text/plain", "image/png"}] * 5
-    left = TOTAL_CAP - 5 * 4_000_007
-    note = f"img\n[image/png left out: 4000007 characters; {left} of {TOTAL_CAP} are left]"
-    assert session.bundles[5:] == [{"text/plain": note}, {"text/plain": "1"}]
+    note = (
+        "img\n[image/png left out: 4000007 characters; all displays of a snippet may have"
+        f" {TOTAL_CAP}, and later ones came]"
+    )
+    assert session.bundles[0] == {"text/plain": note}
+    assert [set(bundle) for bundle in session.bundles[1:6]] == [{"text/plain", "image/png"}] * 5
+    assert session.bundles[6:] == [{"text/plain": "1"}]
 
 
-def test_long_text_beyond_the_total_is_not_sent_either(session: Snippets) -> None:
-    session.run("b = {'image/png': bytes(3_900_000)}\nfor i in range(4): display(b, raw=True)")
-    session.run(f"for i in range(4): display(b, raw=True)\ndisplay('x' * {SHORT_TEXT * 20})")
-    assert session.bundles[4]["text/plain"].startswith("[display left out: ")
+def test_long_text_gives_way_too(session: Snippets) -> None:
+    session.run("b = {'image/png': bytes(3_930_000)}")
+    session.run(f"display('x' * {SHORT_TEXT * 2})\nfor i in range(4): display(b, raw=True)")
+    assert session.bundles[0]["text/plain"].startswith("[display left out: 20004 characters;")
+    assert all("image/png" in bundle for bundle in session.bundles[1:])
+
+
+# ---- updates ------------------------------------------------------------------------------------
+
+
+def test_an_update_takes_the_place_of_what_was_shown(session: Snippets) -> None:
+    session.run("display('a')\nh = display('b', display_id=True)\ndisplay('c')\nh.update('d')")
+    assert [bundle["text/plain"] for bundle in session.bundles] == ["'a'", "'d'", "'c'"]
+
+
+def test_of_many_updates_the_last_is_kept(session: Snippets) -> None:
+    session.run("h = display(0, display_id='n')\nfor k in range(1, 1000): h.update(k)")
+    assert session.bundles == [{"text/plain": "999"}]
+
+
+def test_all_displays_of_an_id_are_updated(session: Snippets) -> None:
+    session.run("h = display(1, display_id='n')\nh.display(2)\ndisplay(3, display_id='n')")
+    session.run("h.update(4)")
+    assert session.bundles == [{"text/plain": "4"}]
+    session.run("for n in (1, 2): display(n, display_id='n')\ndisplay(5, display_id='n', update=1)")
+    assert session.bundles == [{"text/plain": "5"}, {"text/plain": "5"}]
+
+
+def test_a_clearing_forgets_what_was_shown_at_once_or_when_the_next_comes(
+    session: Snippets,
+) -> None:
+    clear = "from IPython.display import clear_output\ndisplay(1)\n"
+    session.run(f"{clear}clear_output()")
+    assert session.bundles == []
+    session.run(f"{clear}clear_output(wait=True)")
+    assert session.bundles == [{"text/plain": "1"}]
+    session.run(f"{clear}clear_output(wait=True)\ndisplay(2)")
+    assert session.bundles == [{"text/plain": "2"}]
+
+
+def test_a_loop_that_clears_leaves_its_last_picture(session: Snippets) -> None:
+    session.run(
+        "from IPython.display import clear_output\n"
+        "for k in range(500):\n    clear_output(wait=True)\n    display(k)\n    display(-k)"
+    )
+    assert session.bundles == [{"text/plain": "499"}, {"text/plain": "-499"}]
+
+
+def test_changes_that_are_many_are_not_all_sent(session: Snippets) -> None:
+    sent = 0
+    show = session.show
+
+    def count(*arguments: Any) -> None:
+        nonlocal sent
+        sent += 1
+        show(*arguments)
+
+    session.show = count  # type: ignore[method-assign]
+    session.run(
+        "b = {'image/png': bytes(300_000)}\nh = display(b, raw=True, display_id='n')\n"
+        "for k in range(1000): h.update(b, raw=True)\nh.update('end')"
+    )
+    assert sent < 100
+    assert session.bundles == [{"text/plain": "'end'"}]
+
+
+# ---- forms that are too long --------------------------------------------------------------------
+
+
+def test_a_form_that_is_too_long_becomes_a_file(session: Snippets, tmp_path: Path) -> None:
+    session.runner.enter(str(tmp_path))
+    page = "<p>" * 2_000_000
+    session.run("display({'text/plain': 'page', 'text/html': '<p>' * 2_000_000}, raw=True)")
+    [bundle] = session.bundles
+    assert bundle == {
+        "text/plain": "page\n[text/html is in the file display-1.html: 6000002 characters,"
+        " 5242880 are shown]"
+    }
+    assert (tmp_path / "display-1.html").read_text() == page
+    session.run("display({'image/gif': bytes(6_000_000)}, raw=True)")
+    assert (tmp_path / "display-2.gif").stat().st_size == 6_000_000
 
 
 @given(

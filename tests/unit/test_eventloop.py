@@ -1,6 +1,7 @@
 """Await in snippets: one loop for the session, interrupts that end one snippet, copies."""
 
 import os
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -34,13 +35,13 @@ def test_asyncio_is_imported_only_when_something_awaits() -> None:
     assert "selectors" not in names
 
 
-def test_tasks_of_one_snippet_go_on_in_the_next(session: Snippets) -> None:
+def test_tasks_of_one_snippet_go_on_in_the_next_that_awaits(session: Snippets) -> None:
     session.run(
         "import asyncio\nsteps = []\n"
         "async def work():\n"
         "    for n in range(3):\n"
         "        steps.append(n)\n"
-        "        await asyncio.sleep(0)\n"
+        "        await asyncio.sleep(0.001)\n"
         "    return 'done'\n"
         "async def start(): return asyncio.create_task(work())\n"
         "task = await start()"
@@ -48,6 +49,50 @@ def test_tasks_of_one_snippet_go_on_in_the_next(session: Snippets) -> None:
     assert session.text("task.done()") == "False"
     assert session.text("await task") == "'done'"
     assert session.text("steps") == "[0, 1, 2]"
+
+
+def test_a_plain_snippet_may_make_tasks_that_start_at_its_end(session: Snippets) -> None:
+    session.run(
+        "import asyncio\nsteps = []\n"
+        "async def work(n):\n    steps.append(n)\n    await asyncio.sleep(0)\n    return n\n"
+        "one = asyncio.create_task(work(1))\ntwo = asyncio.ensure_future(work(2))\n"
+        "both = asyncio.gather(work(3), work(4))"
+    )
+    assert session.text("steps, one.done()") == "([1, 2, 3, 4], True)"
+    assert session.text("await both + [await two]") == "[3, 4, 2]"
+
+
+def test_what_goes_on_for_ever_does_not_keep_the_snippet(session: Snippets) -> None:
+    session.run(
+        "import asyncio\nasync def spin():\n    while True:\n        await asyncio.sleep(0)\n"
+        "task = asyncio.create_task(spin())"
+    )
+    assert session.text("task.done()") == "False"
+    session.run("task.cancel()")
+
+
+def test_the_loop_of_the_session_is_the_current_one(session: Snippets) -> None:
+    session.run("import asyncio\nasync def main(): return 7\nasyncio.run(main())")
+    assert session.text("asyncio.get_event_loop().run_until_complete(main())") == "7"
+    session.run("own = asyncio.get_event_loop()")
+    assert session.text("await asyncio.sleep(0)\nasyncio.get_running_loop() is own") == "True"
+
+
+def test_a_nested_run_is_told_to_await(session: Snippets) -> None:
+    ending = session.run(
+        "import asyncio\nasync def main(): pass\nawait main()\ntodo = main()\nasyncio.run(todo)"
+    )
+    assert "write `await main()`" in ending.error_message
+    session.run("todo.close()")
+
+
+def test_a_forgotten_await_is_told_by_its_own_snippet(session: Snippets) -> None:
+    session.run("async def main(): pass")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        session.run("1\nmain()")
+    assert [(one.filename, one.lineno) for one in told] == [("<snippet 2>", 2)]
+    assert "'main' was never awaited" in str(told[0].message)
 
 
 def test_a_plain_snippet_may_use_asyncio_run(session: Snippets) -> None:

@@ -23,6 +23,7 @@ from sandbox.protocol.messages import (
     BuildNamespaces,
     Check,
     Checked,
+    ClearDisplays,
     Confirm,
     CopyReady,
     CopyResult,
@@ -101,6 +102,7 @@ FIELDS: dict[type, dict[str, st.SearchStrategy[object]]] = {
         "code": word,
         "stdin": st.none() | word,
         "survive": st.booleans(),
+        "script": st.none() | word,
     },
     ForkCopy: {"nonce": word},
     Measure: {"nonce": word},
@@ -127,7 +129,9 @@ FIELDS: dict[type, dict[str, st.SearchStrategy[object]]] = {
         "nonce": word,
         "bundle": st.dictionaries(name, word, max_size=4),
         "metadata": st.dictionaries(name, scalars, max_size=4),
+        "number": size,
     },
+    ClearDisplays: {"nonce": word},
     Denied: {"nonce": word, "layer": word, "tried": word, "rule": word, "hint": word},
     Done: {
         "nonce": word,
@@ -342,7 +346,7 @@ def test_a_field_may_be_as_long_as_its_bound_and_no_longer(field, longest):
 
 @pytest.mark.parametrize("literal", ["1e999", "-1e999"])
 def test_a_number_that_reads_as_infinity_is_refused(literal):
-    body = f'{{"nonce": "", "bundle": {{}}, "metadata": {{"a": {literal}}}}}'
+    body = f'{{"nonce": "", "bundle": {{}}, "metadata": {{"a": {literal}}}, "number": 0}}'
     with pytest.raises(MessageError, match=r"Display\.metadata: out of bounds"):
         unpack("from_guest", Frame(SPECS[Display].kind, body.encode()))
 

@@ -79,6 +79,7 @@ def test_defaults_are_the_documented_ones():
         "preload": (),
         "imports": "open",
         "language": "full",
+        "notebook": True,
         "network": "none",
         "secrets": {},
         "mounts": (),

@@ -23,6 +23,7 @@ from runner.server.routes.access import TheAccount, TheServices
 from runner.transcript import compact, encodable
 from sandbox import (
     ArtifactMade,
+    Cleared,
     Displayed,
     Event,
     FileRefused,
@@ -308,7 +309,9 @@ def _frame(event: Event) -> bytes:
     return f"event: {name}\ndata: {compact(data)}\n\n".encode()
 
 
-def _event_json(event: Started | Stdout | Stderr | Displayed | ArtifactMade) -> tuple[str, object]:
+def _event_json(
+    event: Started | Stdout | Stderr | Displayed | Cleared | ArtifactMade,
+) -> tuple[str, object]:
     if isinstance(event, Started):
         return "started", {"number": event.number}
     if isinstance(event, Stdout):
@@ -316,5 +319,8 @@ def _event_json(event: Started | Stdout | Stderr | Displayed | ArtifactMade) -> 
     if isinstance(event, Stderr):
         return "stderr", {"text": event.text}
     if isinstance(event, Displayed):
-        return "displayed", {"bundle": event.bundle}
+        place = {} if event.replaces is None else {"replaces": event.replaces}
+        return "displayed", {"bundle": event.bundle, **place}
+    if isinstance(event, Cleared):
+        return "cleared", {}
     return "artifact", event.artifact.model_dump(mode="json")

@@ -8,11 +8,11 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple, TypeGuard
 
-from sandbox.guest.display import figures, tables
+from sandbox.guest.display import charts, figures, tables
 from sandbox.guest.display.names import short_type_name
 from sandbox.guest.display.texts import clean, cut
 
@@ -21,9 +21,8 @@ Scalar = str | int | float | bool | None
 MiB = 1024 * 1024
 TEXT_CAP = 200_000
 """Characters of the plain text of a value; more is cut in the middle."""
-MARKUP_CAP = 1 * MiB
-BINARY_CAP = 5 * MiB
-"""Also for the JSON of a plotting library. Caps count characters as a frame's JSON has them."""
+FORM_CAP = 5 * MiB
+"""Characters of one form of a value, as a frame's JSON has them; a longer one becomes a file."""
 BUNDLE_CAP = 12 * MiB
 """With the plain text, and escaped, a bundle of this size fits the largest frame."""
 TYPES_CAP = 30
@@ -50,6 +49,7 @@ PLAIN_TYPES = frozenset(
 """Types of which no value has a form but its repr; they are not asked."""
 
 
+BYTES = (bytes, bytearray, memoryview)
 BINARY = ("image/", "audio/", "video/", "font/", "application/pdf", "application/octet-stream")
 
 
@@ -75,13 +75,23 @@ def text_of(value: object) -> str:
         return failure("repr", value, error)
 
 
-def bundle_of(value: object, text: str) -> Bundle:
+Keep = Callable[[str, bytes], str]
+"""Writes a form that is too long, of this type, to a file; gives its name, or raises OSError."""
+
+
+def _keep_nothing(_mime: str, _data: bytes) -> str:
+    raise OSError("there is no place for it")
+
+
+def bundle_of(value: object, text: str, keep: Keep = _keep_nothing) -> Bundle:
     """`value` in all forms that it offers; `text` is its plain one."""
     if type(value) in PLAIN_TYPES or value is None:
         return Bundle({"text/plain": text}, {}, False)
-    forms = _Forms(text)
+    forms = _Forms(text, keep)
     if figures.is_figure(value):
         forms.take_figure(value)
+    elif charts.is_chart(value):
+        forms.take_chart(value)
     elif tables.is_table(value):
         forms.ask(value)
         forms.take_table(value)
@@ -90,11 +100,15 @@ def bundle_of(value: object, text: str) -> Bundle:
     return forms.bundle()
 
 
-def bundle_from(data: Mapping[str, object], metadata: Mapping[str, object] | None) -> Bundle:
+def bundle_from(
+    data: Mapping[str, object],
+    metadata: Mapping[str, object] | None,
+    keep: Keep = _keep_nothing,
+) -> Bundle:
     """A bundle whose forms the caller made itself."""
     if not isinstance(data, Mapping):
         raise TypeError(f"a bundle maps MIME types to data, not {short_type_name(type(data))}")
-    forms = _Forms(None)
+    forms = _Forms(None, keep)
     forms.take_all(data, metadata or {})
     return forms.bundle()
 
@@ -122,8 +136,9 @@ def cost(text: str) -> int:
 class _Forms:
     """Collects the forms of one value within the caps."""
 
-    def __init__(self, text: str | None) -> None:
+    def __init__(self, text: str | None, keep: Keep) -> None:
         self._text = text
+        self._keep = keep
         self._data: dict[str, str] = {}
         self._metadata: dict[str, Scalar] = {}
         self._notes: list[str] = []
@@ -164,6 +179,14 @@ class _Forms:
         except Exception as error:  # noqa: BLE001
             self._notes.append(failure("drawing", figure, error))
 
+    def take_chart(self, chart: object) -> None:
+        """Take the forms of an interactive chart: a page, and what it was drawn from."""
+        for mime, make in charts.forms_of(chart):
+            try:
+                self.take(mime, make())
+            except Exception as error:  # noqa: BLE001
+                self._notes.append(failure(mime, chart, error))
+
     def take_table(self, value: object) -> None:
         """Take the forms that a pandas table does not offer by itself."""
         try:
@@ -185,6 +208,9 @@ class _Forms:
             return
         if len(self._data) + len(self._notes) >= TYPES_CAP:
             return
+        if _is_binary(mime) and isinstance(item, BYTES) and len(item) > FORM_CAP:
+            self._keep_as_file(mime, bytes(item), f"{len(item)} bytes, {FORM_CAP} are shown")
+            return
         try:
             text = _encode(mime, item)
         except Exception as error:  # noqa: BLE001
@@ -193,9 +219,10 @@ class _Forms:
         if mime == "text/plain":
             text = cut(text, TEXT_CAP)
         size = len(text) if text.isascii() and _is_binary(mime) else cost(text)
-        cap = min(_cap(mime), BUNDLE_CAP - self._cost)
+        cap = min(FORM_CAP, BUNDLE_CAP - self._cost)
         if size > cap and mime != "text/plain":
-            self._notes.append(f"[{mime} left out: {size} characters, {cap} are allowed]")
+            data = base64.b64decode(text) if _is_binary(mime) else text.encode()
+            self._keep_as_file(mime, data, f"{size} characters, {cap} are shown")
             return
         self._cost += size
         self._data[mime] = text
@@ -203,6 +230,16 @@ class _Forms:
             self._note_metadata(metadata)
         if mime == "image/png":
             self._note_metadata(_png_size(text))
+
+    def _keep_as_file(self, mime: str, data: bytes, why: str) -> None:
+        try:
+            self._notes.append(f"[{mime} is in the file {self._keep(mime, data)}: {why}]")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self._notes.append(
+                f"[{mime} left out: {why}, and it could not be saved as a file ({reason});"
+                " save a smaller or simpler version, or have limits.workspace_bytes raised]"
+            )
 
     def _call(self, value: object, method: str, options: dict[str, None]) -> object:
         try:
@@ -232,9 +269,7 @@ def _is_scalar(value: object) -> TypeGuard[str | int | float | bool]:
 def _encode(mime: str, item: object) -> str:
     """`item` as the text that stands for it in a bundle."""
     if _is_binary(mime):
-        if isinstance(item, (bytes, bytearray, memoryview)):
-            if len(item) > BINARY_CAP:
-                raise ValueError(f"{len(item)} bytes, {BINARY_CAP} characters are allowed")
+        if isinstance(item, BYTES):
             return base64.b64encode(item).decode("ascii")
         if isinstance(item, str):
             text = "".join(item.split())
@@ -266,10 +301,6 @@ def _as_json(value: Any) -> object:
         if hasattr(value, method):
             return getattr(value, method)()
     return str(value)
-
-
-def _cap(mime: str) -> int:
-    return BINARY_CAP if _is_binary(mime) or mime.endswith("+json") else MARKUP_CAP
 
 
 def _png_size(text: str) -> dict[str, int]:

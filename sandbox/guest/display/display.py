@@ -1,58 +1,62 @@
 """What a snippet shows: `display()`, the echo of its last expression, its figures; within caps."""
 
 import builtins
+import mimetypes
 import os
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
-from sandbox.guest.display import figures
+from sandbox.guest.display import figures, ipython, libraries
+from sandbox.guest.display.board import Board, Screen
 from sandbox.guest.display.bundles import (
     PLAIN_TYPES,
     Bundle,
-    MiB,
-    Scalar,
     bundle_from,
     bundle_of,
     reason,
     text_of,
 )
+from sandbox.guest.display.warned import Warned
 from sandbox.guest.language.hooks import ImportHooks
 
-Emit = Callable[[dict[str, str], dict[str, Scalar]], None]
-
-BUNDLES_CAP = 100
-TOTAL_CAP = 20 * MiB
-"""Bundles of one snippet, and characters in all of them."""
-SHORT_TEXT = 10_000
-"""Characters of plain text that are shown also when the total is spent."""
 IPYTHON_MODULES = ("IPython.core.display_functions", "IPython.core.display", "IPython.display")
+FILES_CAP = 100
+"""Displays of one session that are kept as files of the workspace."""
+SUFFIXES = {"application/javascript": ".js", "text/latex": ".tex", "text/markdown": ".md"}
 
 
 class Displays:
     """Sends bundles of the snippet that runs now; between snippets there is none to send for."""
 
-    def __init__(self, emit: Emit, hooks: ImportHooks) -> None:
-        self._emit = emit
+    def __init__(self, screen: Screen, hooks: ImportHooks, warned: Warned) -> None:
+        self._board = Board(screen, _flush_stdout)
+        self._warned = warned
         self._is_open = False
         self._pid = 0
-        self._count = 0
-        self._total = 0
+        self._files = 0
         self._shown: set[int] = set()
+        self.directory = ""
+        """Where a form goes that is too long to be sent."""
         builtins.display = self.display  # type: ignore[attr-defined]
         figures.preset_backend()
         figures.when_shown(hooks, self._show_figure)
-        hooks.when_imported("plotly.basedatatypes", self._teach_plotly)
+        libraries.teach(hooks, self.display)
         for name in IPYTHON_MODULES:
             hooks.when_imported(name, self._teach_ipython)
+        ipython.offer(self._functions())
 
     def begin(self) -> None:
         """A snippet starts: its caps are whole."""
         self._pid = os.getpid()
-        self._count = self._total = 0
+        self._board.reset()
         self._is_open = True
+
+    def finish(self) -> None:
+        """The snippet has nothing more to do: send what has waited."""
+        if self._is_open and os.getpid() == self._pid:
+            self._board.finish()
 
     def end(self) -> None:
         """The snippet is over: what its threads display from now on is dropped."""
@@ -67,20 +71,37 @@ class Displays:
         metadata: Any = None,
         display_id: Any = None,
         raw: bool = False,
+        update: bool = False,
         **_others: Any,
     ) -> "Handle | None":
-        """Show each object in the forms that it offers; with `raw`, objects are bundles."""
+        """Show each object in the forms that it offers; with `raw`, objects are bundles.
+
+        With `update`, in place of what was shown with that `display_id`.
+        """
+        name = ""
+        if display_id is not None and display_id is not False:
+            name = os.urandom(16).hex() if display_id is True else str(display_id)
         for value in objects:
             if raw:
-                bundle = bundle_from(value, metadata)
+                bundle = bundle_from(value, metadata, self._keep)
             else:
-                bundle = bundle_of(value, text_of(value))
+                bundle = self._bundle_of(value, text_of(value))
                 if not bundle.is_rich and self._displays_itself(value):
                     continue
                 if figures.is_figure(value):
                     self._shown.add(id(value))
-            self._send(_chosen(bundle, include, exclude))
-        return Handle(self) if display_id else None
+            self._send(_chosen(bundle, include, exclude), name, update)
+        return Handle(self, name) if name else None
+
+    def update_display(self, obj: Any, *, display_id: Any, **options: Any) -> None:
+        """Show `obj` in place of what was shown with that `display_id`."""
+        self.display(obj, display_id=display_id, **{**options, "update": True})
+
+    def clear_output(self, wait: bool = False) -> None:
+        """Forget what the snippet has shown; with `wait`, when it shows the next thing."""
+        if self._is_open and os.getpid() == self._pid:
+            self._shown.clear()
+            self._board.clear(wait=bool(wait))
 
     def echo(self, value: Any) -> str | None:
         """The plain text of a last expression's value; its other forms, if any, are shown."""
@@ -92,7 +113,7 @@ class Displays:
                 value is figure for figure in figures.open_figures()
             )
             if not is_open_figure:
-                bundle = bundle_of(value, text)
+                bundle = self._bundle_of(value, text)
                 if bundle.is_rich:
                     self._send(bundle)
                 else:
@@ -106,13 +127,25 @@ class Displays:
                 self._show_figure(figure)
             figures.close(figure)
 
-    def publish(self, data: Any, metadata: Any = None, **_others: Any) -> None:
+    def publish(self, data: Any, metadata: Any = None, **options: Any) -> None:
         """Show a bundle, as IPython's `publish_display_data`."""
-        self.display(data, raw=True, metadata=metadata)
+        transient = options.get("transient") or {}
+        self.display(
+            data,
+            raw=True,
+            metadata=metadata,
+            display_id=transient.get("display_id"),
+            update=bool(options.get("update")),
+        )
 
     def _show_figure(self, figure: Any) -> None:
-        bundle = bundle_of(figure, text_of(figure))
-        self._send(bundle)
+        self._send(self._bundle_of(figure, text_of(figure)))
+
+    def _bundle_of(self, value: Any, text: str) -> Bundle:
+        if not figures.is_figure(value):
+            return bundle_of(value, text, self._keep)
+        with self._warned.drawing():
+            return bundle_of(value, text, self._keep)
 
     def _displays_itself(self, value: Any) -> bool:
         method = getattr(type(value), "_ipython_display_", None)
@@ -124,70 +157,74 @@ class Displays:
             self._send(Bundle({"text/plain": f"<display failed: {reason(error)}>"}, {}, False))
         return True
 
-    def _send(self, bundle: Bundle) -> None:
+    def _send(self, bundle: Bundle, display_id: str = "", update: bool = False) -> None:
         if not self._is_open or not bundle.data:
             return
         if os.getpid() != self._pid:
             # A child of the snippet's process: the channel is not its own.
             print(bundle.data.get("text/plain", ""))
-            return
-        if self._count > BUNDLES_CAP:
-            return
-        size = bundle.cost
-        self._count += 1
-        if self._count > BUNDLES_CAP:
-            text = f"[this and all further displays left out: {BUNDLES_CAP} are allowed]"
-            bundle = Bundle({"text/plain": text}, {}, False)
-        elif self._total + size > TOTAL_CAP:
-            text = bundle.data.pop("text/plain", "")
-            note = (
-                f"[{', '.join(bundle.data) or 'display'} left out: {size} characters;"
-                f" {TOTAL_CAP - self._total} of {TOTAL_CAP} are left]"
-            )
-            text = f"{text}\n{note}" if 0 < len(text) <= SHORT_TEXT else note
-            bundle = Bundle({"text/plain": text}, {}, False)
-        else:
-            self._total += size
-        # What was printed before must not arrive after it. The stream may be the snippet's own.
-        with suppress(Exception):
-            sys.stdout.flush()
-        self._emit(bundle.data, bundle.metadata)
+        # What an earlier snippet has shown is that snippet's; it is shown anew.
+        elif not (update and display_id and self._board.update(bundle, display_id)):
+            self._board.add(bundle, display_id)
+
+    def _keep(self, mime: str, data: bytes) -> str:
+        """Write a form that is too long to be sent to a file of the workspace; its name."""
+        suffix = SUFFIXES.get(mime) or mimetypes.guess_extension(mime)
+        if suffix is None:
+            suffix = ".json" if mime.endswith("json") else ".txt"
+        while self._files < FILES_CAP and self.directory:
+            self._files += 1
+            name = f"display-{self._files}{suffix}"
+            with suppress(FileExistsError), open(os.path.join(self.directory, name), "xb") as file:
+                try:
+                    file.write(data)
+                    file.flush()
+                except OSError:
+                    os.unlink(file.name)
+                    raise
+                return name
+        raise OSError("no more files for displays")
+
+    def _functions(self) -> dict[str, Any]:
+        """IPython's functions by their names."""
+        return {
+            "display": self.display,
+            "update_display": self.update_display,
+            "publish_display_data": self.publish,
+            "clear_output": self.clear_output,
+        }
 
     def _teach_ipython(self, module: ModuleType) -> None:
         """Let IPython's functions show here; without its kernel they would print."""
-        for name, function in (
-            ("display", self.display),
-            ("update_display", self.display),
-            ("publish_display_data", self.publish),
-            ("clear_output", _keep_output),
-        ):
+        for name, function in self._functions().items():
             if hasattr(module, name):
                 setattr(module, name, function)
 
-    def _teach_plotly(self, module: ModuleType) -> None:
-        """Let `figure.show()` show here; it would look for a browser."""
-
-        def show(figure: object, *_others: object, **_options: object) -> None:
-            self.display(figure)
-
-        if hasattr(module, "BaseFigure"):
-            module.BaseFigure.show = show
-
 
 class Handle:
-    """What `display(..., display_id=...)` returns: shows again, it cannot replace."""
+    """What `display(..., display_id=...)` returns: shows again, or in place of what is there."""
 
-    def __init__(self, displays: Displays) -> None:
+    def __init__(self, displays: Displays, display_id: str) -> None:
         self._displays = displays
+        self.display_id = display_id
 
-    def display(self, value: object, **options: Any) -> None:
-        self._displays.display(value, **options)
+    def __repr__(self) -> str:
+        return f"<DisplayHandle display_id={self.display_id}>"
 
-    update = display
+    def display(self, obj: object, **options: Any) -> None:
+        """Show `obj` once more, to be updated with the others."""
+        self._displays.display(obj, **{**options, "display_id": self.display_id})
+
+    def update(self, obj: object, **options: Any) -> None:
+        """Show `obj` in place of what was shown with this handle."""
+        self._displays.update_display(obj, **{**options, "display_id": self.display_id})
 
 
-def _keep_output(wait: bool = False) -> None:
-    """In place of IPython's `clear_output`: what was shown stays."""
+def _flush_stdout() -> None:
+    """Write out what was printed before: it must not arrive after what is shown then."""
+    # The stream may be the snippet's own.
+    with suppress(Exception):
+        sys.stdout.flush()
 
 
 def _chosen(bundle: Bundle, include: Any, exclude: Any) -> Bundle:

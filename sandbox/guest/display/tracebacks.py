@@ -41,8 +41,11 @@ class Described(NamedTuple):
     errno: int
 
 
-def describe(error: BaseException) -> Described:
-    """`error` as text. Runs its `__str__`; lets a KeyboardInterrupt that hits there through."""
+def describe(error: BaseException, advice: str = "") -> Described:
+    """`error` as text, with a line of `advice` if there is one.
+
+    Runs its `__str__`; lets a KeyboardInterrupt that hits there through.
+    """
     kind = short_type_name(type(error))
     if isinstance(error, MemoryError):
         # Locals of the frames that have ended may be what the memory went to.
@@ -53,7 +56,11 @@ def describe(error: BaseException) -> Described:
     # A subclass may break any attribute that the formatter reads, and memory may be short.
     except Exception as failure:  # noqa: BLE001
         text = _plain(error, kind, message, failure)
-    return Described(kind, message, clean(cut(_cut_lines(text), TRACEBACK_CAP)), _errno(error))
+    text = clean(cut(_cut_lines(text), TRACEBACK_CAP))
+    if advice:
+        message = f"{message}\n{clean(advice)}" if message else clean(advice)
+        text = f"{text.rstrip()}\n{clean(advice)}\n"
+    return Described(kind, message, text, _errno(error))
 
 
 def describe_syntax_error(error: BaseException) -> Described:
@@ -105,7 +112,7 @@ def _format(error: BaseException) -> str:
         end.__cause__, end.__context__ = cause, context
         end.__suppress_context__ = suppress
     files = (node.tb_frame.f_code.co_filename for node in _nodes(error.__traceback__))
-    depth = sum(not _is_engine(file) for file in files)
+    depth = sum(not is_engine(file) for file in files)
     for part in _parts(shown):
         stack = _Stack()
         if part is shown:
@@ -150,7 +157,7 @@ def _below_loop(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSum
     selectors = os.path.join(os.path.dirname(package), "selectors.py")
     for index, frame in enumerate(frames):
         if not (
-            _is_engine(frame.filename) or frame.filename.startswith((package + os.sep, selectors))
+            is_engine(frame.filename) or frame.filename.startswith((package + os.sep, selectors))
         ):
             return frames[index:]
     return []
@@ -160,7 +167,8 @@ _HERE = os.path.dirname(describe.__code__.co_filename)
 _ENGINE = os.path.dirname(os.path.dirname(_HERE)) + os.sep
 
 
-def _is_engine(file: str) -> bool:
+def is_engine(file: str) -> bool:
+    """Whether `file` is the engine's, or the machinery of imports."""
     return file.startswith((_ENGINE, _MACHINERY))
 
 
@@ -178,7 +186,7 @@ class _Stack(traceback.StackSummary):
     def take(self, frames: list[traceback.FrameSummary], left_out: int) -> None:
         """Hold what is to be shown of `frames`; `left_out` more were before them."""
         self.notes = {-1: f"  [{left_out} frames left out]\n"} if left_out else {}
-        groups = _grouped([frame for frame in frames if not _is_engine(frame.filename)])
+        groups = _grouped([frame for frame in frames if not is_engine(frame.filename)])
         gap = range(HEAD_FRAMES, max(HEAD_FRAMES, len(groups) - TAIL_FRAMES))
         for index, (frame, repeats) in enumerate(groups):
             if index in gap:
@@ -225,7 +233,7 @@ def _plain(error: BaseException, kind: str, message: str, failure: Exception) ->
     lines = [f"[the traceback was not formatted: {short_type_name(type(failure))}]"]
     for node in list(_nodes(error.__traceback__))[-TAIL_FRAMES:]:
         code = node.tb_frame.f_code
-        if not _is_engine(code.co_filename):
+        if not is_engine(code.co_filename):
             lines.append(f'  File "{code.co_filename}", line {node.tb_lineno}, in {code.co_name}')
     return "\n".join([*lines, f"{kind}: {message}" if message else kind, ""])
 

@@ -5,11 +5,17 @@ when it is needed: a session that awaits nothing has no selector and no descript
 """
 
 import os
+import threading
+import warnings
 from collections.abc import Coroutine
 from contextlib import suppress
 from contextvars import Context
-from types import TracebackType
+from functools import wraps
+from time import monotonic
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
+
+from sandbox.guest.language.hooks import ImportHooks
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,16 +23,42 @@ if TYPE_CHECKING:
 
 UNWIND_S = 0.05
 """How long a task that was interrupted may take to unwind; the host's grace is longer."""
+GO_ON_S = 0.05
+GO_ON_PASSES = 100
+"""How long tasks that are ready may go on after the snippet that left them; the next await goes on
+with them."""
 
 
 class EventLoop:
-    """Runs coroutines of snippets, one at a time, in the context of the session."""
+    """Runs coroutines of snippets, one at a time, in the context of the session.
 
-    def __init__(self) -> None:
+    It is the current loop of the main thread, so that `asyncio.create_task` and
+    `asyncio.get_event_loop` work at top level whether the snippet awaits or not.
+    """
+
+    def __init__(self, hooks: ImportHooks) -> None:
         self._loop: asyncio.SelectorEventLoop | None = None
         self._pid = 0
         self._watched: list[selectors.SelectorKey] | None = None
         """What the loop watched, while it holds no descriptor of its own."""
+        hooks.when_imported("asyncio", self._teach)
+
+    def begin(self) -> None:
+        """A snippet starts: this process has the loop to itself."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._current()
+
+    def go_on(self) -> None:
+        """Let tasks that are ready run, for a moment: nothing else may await for long."""
+        loop: Any = self._loop
+        if loop is None or loop.is_closed() or loop.is_running():
+            return
+        until = monotonic() + GO_ON_S
+        for _ in range(GO_ON_PASSES):
+            if not loop._ready or monotonic() > until:
+                break
+            loop.call_soon(loop.stop)
+            loop.run_forever()
 
     def let_go(self) -> None:
         """Close the descriptors of the loop, which does not run, until `take_up`."""
@@ -62,6 +94,40 @@ class EventLoop:
             # A traceback leads to this frame; with the task in it, it would keep itself alive.
             del task
 
+    def _teach(self, asyncio: ModuleType) -> None:
+        """Make this the current loop, and have tasks made on it when none runs."""
+        kind = type(asyncio.get_event_loop_policy())
+        session = self
+
+        class Policy(kind):  # type: ignore[misc, valid-type]
+            """The policy that was in force, with the session's loop for the main thread."""
+
+            _own: Any = None
+
+            def set_event_loop(self, loop: Any) -> None:
+                if _is_main_thread():
+                    self._own = loop
+                super().set_event_loop(loop)
+
+            def get_event_loop(self) -> Any:
+                if _is_main_thread() and (self._own is None or self._own.is_closed()):
+                    self.set_event_loop(session._current())
+                return super().get_event_loop()
+
+        create: Any = asyncio.create_task
+
+        @wraps(create)
+        def create_task(coro: Any, **options: Any) -> Any:
+            if asyncio._get_running_loop() is None and _is_main_thread():
+                return asyncio.get_event_loop().create_task(coro, **options)
+            return create(coro, **options)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            asyncio.set_event_loop_policy(Policy())
+        for module in (asyncio, asyncio.tasks):
+            setattr(module, "create_task", create_task)  # noqa: B010
+
     def _current(self) -> "asyncio.SelectorEventLoop":
         import asyncio
 
@@ -73,6 +139,10 @@ class EventLoop:
             _put_together(self._loop, _take_apart(self._loop))
         self._pid = os.getpid()
         return self._loop
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _drive(loop: "asyncio.AbstractEventLoop", task: "asyncio.Task[object]") -> None:

@@ -32,6 +32,7 @@ from sandbox.protocol.messages import (
     TO_GUEST_CAP_BYTES,
     Check,
     Checked,
+    ClearDisplays,
     CopyReady,
     CopyResult,
     Denied,
@@ -89,7 +90,7 @@ class SessionProcess:
         self._has_stdin = False
         self._pid = 0
         streams.replace()
-        self.snippets = SnippetRunner(language=plan.language, emit=self._emit)
+        self.snippets = SnippetRunner(language=plan.language, screen=self, notebook=plan.notebook)
         imports.install(plan.import_rules, plan.import_default, self._report)
 
     def rehearse(self) -> None:
@@ -126,6 +127,7 @@ class SessionProcess:
         _forget_temporary_directory()
         _reseed()
         set_handler(SIGINT, self._on_interrupt)
+        self.snippets.enter(os.getcwd())
         if self._plan.tier == "landlock" and not self._plan.has_own_ids:
             chmod_shim.forgive(os.path.dirname(os.environ["TMPDIR"]))
 
@@ -161,7 +163,7 @@ class SessionProcess:
         self._feed_stdin(message.stdin)
         self._is_running = True
         try:
-            ending = self.snippets.run(message.code, message.number)
+            ending = self.snippets.run(message.code, message.number, message.script)
         finally:
             self._is_running = False
         self._leave_if_forked()
@@ -283,15 +285,23 @@ class SessionProcess:
         streams.replace_stdin()
         self._has_stdin = stdin is not None
 
-    def _emit(
-        self, bundle: dict[str, str], metadata: dict[str, str | int | float | bool | None]
+    def show(
+        self,
+        bundle: dict[str, str],
+        metadata: dict[str, str | int | float | bool | None],
+        number: int,
     ) -> None:
-        self._say(Display(self._nonce, bundle, metadata))
+        """Have the host show a bundle, in place of one of that number."""
+        self._say(Display(self._nonce, bundle, metadata, number))
+
+    def clear(self) -> None:
+        """Have the host forget what the snippet has shown."""
+        self._say(ClearDisplays(self._nonce))
 
     def _report(self, action: str, tried: str, rule: str, hint: str) -> None:
         self._say(Denied(self._nonce, "import_policy", tried, f"{rule} -> {action}", hint))
 
-    def _say(self, message: Display | Denied) -> None:
+    def _say(self, message: Display | ClearDisplays | Denied) -> None:
         """Send what the running snippet has to show; any of its threads may.
 
         After its end, and in children that it forked, nothing is sent. An interrupt waits until the

@@ -8,19 +8,28 @@ from _sitebuiltins import _Helper
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
-from types import ModuleType
-from typing import Any, Literal, NamedTuple, NoReturn
+from types import CoroutineType, ModuleType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 from sandbox.guest.display import figures, streams, tracebacks
-from sandbox.guest.display.display import Displays, Emit
+from sandbox.guest.display.advice import advice_for
+from sandbox.guest.display.board import Screen
+from sandbox.guest.display.display import Displays
 from sandbox.guest.display.names import Names, Row
+from sandbox.guest.display.warned import Warned
 from sandbox.guest.language.hooks import ImportHooks
 from sandbox.guest.language.sources import Sources
+from sandbox.guest.session import library_changes, notebook, program_end
 from sandbox.guest.session.compiler import Compiled, Compiler, Refused
 from sandbox.guest.session.eventloop import EventLoop
-from sandbox.protocol.plan import Language
+from sandbox.protocol.plan import WORKSPACE, Language
+
+if TYPE_CHECKING:
+    from sandbox.guest.session.magics import Magics
 
 CO_COROUTINE = 0x80
+PROGRAM = "snippet"
+"""What a snippet finds in `sys.argv[0]`: `argparse` names it."""
 
 
 class Ending(NamedTuple):
@@ -46,7 +55,7 @@ class SnippetRunner:
     wherever that hits, `run` returns an ending.
     """
 
-    def __init__(self, *, language: Language, emit: Emit) -> None:
+    def __init__(self, *, language: Language, screen: Screen, notebook: bool = True) -> None:
         module = ModuleType("__main__")
         module.__dict__["__builtins__"] = builtins
         sys.modules["__main__"] = module
@@ -55,53 +64,91 @@ class SnippetRunner:
         hooks = ImportHooks()
         hooks.install()
         self._sources = Sources(hooks)
-        self._displays = Displays(emit, hooks)
+        self._warned = Warned()
+        self._displays = Displays(screen, hooks, self._warned)
         self._compiler = Compiler(language)
-        self.loop = EventLoop()
+        self._has_notebook = notebook and language == "full"
+        self._magics: Magics | None = None
+        self.loop = EventLoop(hooks)
+        library_changes.teach(hooks, self._sources)
         self._context = copy_context()
         self._recursion_limit = self._guest_recursion_limit = sys.getrecursionlimit()
         self._text: str | None = None
+        self._rows: list[Row] | None = None
+        self._directory = WORKSPACE
         _complete_builtins()
         if language == "restricted":
             self._restrict()
         self._names = Names(self.namespace)
 
-    def run(self, code: str, number: int) -> Ending:
-        """Run `code` as snippet `number`. Never raises; a child that it forked never returns."""
+    def enter(self, directory: str) -> None:
+        """A session starts in this process; `directory` is its workspace."""
+        self._directory = self._displays.directory = directory
+        sys.argv[:] = [PROGRAM]
+
+    def run(self, code: str, number: int, script: str | None = None) -> Ending:
+        """Run `code` as snippet `number`. Never raises; a child that it forked never returns.
+
+        With `script` it ends as a program does; it is the program's path, or empty.
+        """
         try:
-            return self._run(code, number)
+            return self._run(code, number, script)
         # Between two stages: an interrupt, or the end of a memory that the snippet holds.
         except (KeyboardInterrupt, MemoryError, RecursionError) as error:
-            names: list[Row] = []
+            names = self._rows or []
             with suppress(MemoryError):
-                names = self._names.changes()
+                names += self._names.changes()
             number = errno.ENOMEM if isinstance(error, MemoryError) else 0
             return Ending(
                 "raised", names, None, type(error).__name__, str(error), error_errno=number
             )
         finally:
             self._displays.end()
-            self._text = None
+            self._text = self._rows = None
+            if self._magics is not None:
+                self._magics.end()
 
     def forget(self, number: int) -> None:
         """Leave no trace of snippet `number`, which set no variable."""
         self._sources.forget(number)
         vars(builtins).pop("_", None)
 
-    def _run(self, code: str, number: int) -> Ending:
+    def _run(self, code: str, number: int, script: str | None) -> Ending:
         pid = os.getpid()
         self._displays.begin()
         file, text = self._sources.add(number, code)
+        lines = self._sources.lines(file)
+        self._warned.begin(file, len(lines))
+        self.loop.begin()
+        if script is not None:
+            sys.argv[:] = [script]
+            if script:
+                self.namespace["__file__"] = os.path.join(self._directory, script)
+                sys.argv[:] = [self.namespace["__file__"]]
         try:
-            compiled = self._compiler.compile(text, file, self._sources.lines(file))
+            compiled = self._compile(text, file, lines)
         # The compiler may run out of stack or memory; a warning filter may raise anything.
         except Exception as error:  # noqa: BLE001
             return self._raised(tracebacks.describe_syntax_error(error))
         if isinstance(compiled, Refused):
             return Ending("refused", [], error_message=compiled.reason, refused_line=compiled.line)
-        return self._conclude(self._attempt(self._evaluate, compiled), pid)
+        return self._conclude(self._attempt(self._evaluate, compiled), pid, script is not None)
 
-    def _conclude(self, error: BaseException | None, pid: int) -> Ending:
+    def _compile(self, text: str, file: str, lines: list[str]) -> Compiled | Refused:
+        try:
+            return self._compiler.compile(text, file, lines)
+        except SyntaxError:
+            rewritten = notebook.rewrite(text) if self._has_notebook else None
+            if rewritten is None:
+                raise
+        if self._magics is None:
+            from sandbox.guest.session import magics
+
+            self._magics = magics.Magics(self.namespace, self._displays)
+            magics.offer(self._magics)
+        return self._compiler.compile(rewritten, file, rewritten.splitlines(keepends=True))
+
+    def _conclude(self, error: BaseException | None, pid: int, is_program: bool) -> Ending:
         # No caller holds `error` in a variable: its traceback leads back to the callers' frames,
         # and the cycle would keep all that the snippet's functions held.
         if os.getpid() != pid:
@@ -112,15 +159,31 @@ class SnippetRunner:
         elif figures.may_be_open():
             late = self._attempt(self._context.run, self._displays.show_figures)
             error = error or late
+        names = self._rows = self._names.changes()
+        late = self._attempt(self._leave, error, is_program)
+        self._displays.finish()
+        error = error or late
         if error is None or _is_clean_exit(error):
-            return Ending("completed", self._names.changes(), self._text)
+            return Ending("completed", names, self._text)
         self._sources.restore()
-        return self._raised(tracebacks.describe(error))
+        advice = advice_for(error, self._directory)
+        return self._raised(tracebacks.describe(error, advice), names)
 
-    def _raised(self, described: tracebacks.Described) -> Ending:
+    def _leave(self, error: BaseException | None, is_program: bool) -> None:
+        """What comes after a snippet's last line: its tasks, its files, a program's end."""
+        if isinstance(error, KeyboardInterrupt):
+            program_end.write_out_files()
+            return
+        self._context.run(self.loop.go_on)
+        if is_program:
+            self._context.run(program_end.end_program, self.namespace)
+        else:
+            program_end.write_out_files()
+
+    def _raised(self, described: tracebacks.Described, names: list[Row] | None = None) -> Ending:
         return Ending(
             "raised",
-            self._names.changes(),
+            self._names.changes() if names is None else names,
             None,
             described.type,
             described.message,
@@ -162,7 +225,9 @@ class SnippetRunner:
             value = self._context.run(self._call, compiled)
         if value is not None and not compiled.is_silent:
             self._text = self._context.run(self._displays.echo, value)
-            self._builtins["_"] = value
+            # A coroutine that is only looked at was meant to be awaited: let Python say so now.
+            if type(value) is not CoroutineType:
+                self._builtins["_"] = value
 
     def _call(self, compiled: Compiled) -> Any:
         if compiled.body is not None:
@@ -190,6 +255,7 @@ def _complete_builtins() -> None:
     """Have what the `site` module would give. Its own `exit` closes standard input."""
     for name, function in (("exit", sys.exit), ("quit", sys.exit), ("help", _Helper())):
         setattr(builtins, name, function)
+    sys.breakpointhook = library_changes.refuse_to_debug
 
 
 def _is_clean_exit(error: BaseException) -> bool:

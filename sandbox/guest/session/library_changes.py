@@ -1,0 +1,79 @@
+"""Changes to libraries so that they work with code that lies in no file and without a terminal.
+
+Each is made when the library is imported, and only there.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NoReturn
+
+from sandbox.guest.language.code_origin import SNIPPET_FILE
+from sandbox.guest.language.hooks import ImportHooks
+from sandbox.guest.language.sources import Sources
+
+NO_DEBUGGER = "a debugger needs a terminal, and a session has none: print the values instead"
+
+
+def teach(hooks: ImportHooks, sources: Sources) -> None:
+    """Make the changes, now or when the library gets imported."""
+    for name, change in (
+        ("numba.core.caching", _teach_numba),
+        ("pdb", _teach_pdb),
+        ("line_profiler.line_profiler", _teach_line_profiler),
+    ):
+        hooks.when_imported(name, change)
+
+
+def refuse_to_debug(*_arguments: object, **_options: object) -> NoReturn:
+    """What `breakpoint()` comes to. Raises RuntimeError."""
+    raise RuntimeError(NO_DEBUGGER)
+
+
+def _teach_pdb(module: ModuleType) -> None:
+    for name in ("set_trace", "post_mortem", "pm"):
+        setattr(module, name, refuse_to_debug)
+
+
+def _teach_numba(module: ModuleType) -> None:
+    """Let numba cache functions of snippets, as it does those of notebooks."""
+    base: Any = getattr(module, "IPythonCacheLocator", None) or getattr(
+        module, "_IPythonCacheLocator", None
+    )
+    if base is None:
+        return
+
+    class SnippetCacheLocator(base):  # type: ignore[misc]
+        """Where compiled functions of snippets are kept: for the session."""
+
+        def get_cache_path(self) -> str:
+            home = os.environ.get("HOME") or tempfile.gettempdir()
+            return os.path.join(home, ".cache", "numba")
+
+        @classmethod
+        def from_function(cls, py_func: Any, py_file: str) -> Any:
+            if not py_file.startswith(SNIPPET_FILE):
+                return None
+            locator = cls(py_func, py_file)
+            try:
+                locator.ensure_cache_path()
+            except OSError:
+                return None
+            return locator
+
+    for kind in vars(module).values():
+        classes = getattr(kind, "_locator_classes", None)
+        if isinstance(classes, list) and SnippetCacheLocator not in classes:
+            classes.append(SnippetCacheLocator)
+
+
+def _teach_line_profiler(module: ModuleType) -> None:
+    """Let the profiler find the lines of a snippet, which lie in no file."""
+    known: Callable[[str], bool] | None = getattr(module, "is_generated_code", None)
+    if known is not None:
+        setattr(  # noqa: B010
+            module,
+            "is_generated_code",
+            lambda file: file.startswith(SNIPPET_FILE) or known(file),
+        )

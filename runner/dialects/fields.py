@@ -167,6 +167,7 @@ def function_spec(function: Fields) -> ToolSpec:
         name=name,
         description=function.text("description") or "",
         parameters={"type": "object", "properties": {}} if parameters is None else parameters.data,
+        strict=function.flag("strict"),
     )
 
 

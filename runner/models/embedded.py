@@ -176,7 +176,7 @@ class Embedded:
             metadata.version("xllamacpp"),
             platform.machine(),
             compact([entry.model_dump(mode="json") for entry in request.entries]),
-            compact([tool.model_dump(mode="json") for tool in request.tools]),
+            compact([tool.model_dump(mode="json", exclude_none=True) for tool in request.tools]),
         )
         digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
         return f"{self._what.name}-{digest[:16]}.state"

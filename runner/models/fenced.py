@@ -78,7 +78,7 @@ def _protocol(request: ModelRequest) -> Iterator[Entry]:
 
 
 def _schema(tool: ToolSpec) -> str:
-    return compact(tool.model_dump(mode="json"))
+    return compact(tool.model_dump(mode="json", exclude_none=True))
 
 
 def _plain(entries: tuple[Entry, ...]) -> Iterator[Entry]:

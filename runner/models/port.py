@@ -20,6 +20,8 @@ class ToolSpec(Record):
     name: str
     description: str
     parameters: Mapping[str, JsonValue]
+    strict: bool | None = None
+    """Whether arguments must fit `parameters`; None leaves it to the upstream."""
 
 
 class Sampling(Record):

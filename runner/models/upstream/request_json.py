@@ -53,7 +53,7 @@ def call_json(call: ToolCall) -> dict[str, object]:
 
 def tool_json(tool: ToolSpec) -> dict[str, object]:
     """A tool as Chat Completions describes it."""
-    return {"type": "function", "function": tool.model_dump(mode="json")}
+    return {"type": "function", "function": tool.model_dump(mode="json", exclude_none=True)}
 
 
 def choice_json(choice: str) -> str | dict[str, object]:

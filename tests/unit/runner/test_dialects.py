@@ -473,6 +473,7 @@ class Plotting:
 
     def __init__(self, spec, **changes):
         self.spec, self._changes = spec, changes
+        self.aliases = frozenset()
 
     async def run(self, _call):
         return result_with(**self._changes)

@@ -16,8 +16,15 @@ from runner.events import (
     TextDelta,
 )
 from runner.loop import Budget, Loop
-from runner.models.port import CallDelta, ModelRequest, Profile, Sampling, ToolSpec
-from runner.transcript import Instruction, Question, Turn, Usage
+from runner.models.port import (
+    UNREADABLE,
+    CallDelta,
+    ModelRequest,
+    Profile,
+    Sampling,
+    ToolSpec,
+)
+from runner.transcript import Instruction, Question, ToolCall, Turn, Usage
 
 QUESTION = Question(text="What is 6 times 7?")
 
@@ -268,3 +275,26 @@ async def test_a_function_of_the_client_is_never_taken_for_another_name_of_a_too
     interpreter = ScriptedTool()
     last = await ended(Loop(model, request(), [interpreter], client_tools=[spec]))
     assert (last.ending, interpreter.ran) == ("client_calls", [])
+
+
+async def test_arguments_that_end_inside_a_string_are_told_back_and_not_run():
+    cut = [CallDelta(0, '{"code": "print(1', id="a", name="code_interpreter"), CALLED]
+    model, tool = ScriptedModel(cut, [*say("Then not."), STOPPED]), ScriptedTool()
+    events = await everything(Loop(model, request(), [tool]))
+    assert tool.ran == []
+    assert "end inside a string" in events[-1].turns[0].results[0].shown
+
+
+async def test_a_call_that_could_not_be_read_is_told_back():
+    lost = [CallDelta(0, '{"text": "x"}', id="a", name=UNREADABLE), CALLED]
+    model, tool = ScriptedModel(lost, [*say("Then not."), STOPPED]), ScriptedTool()
+    events = await everything(Loop(model, request(), [tool]))
+    assert events[-1].turns[0].results[0].shown.startswith("Not run: the call could not be read")
+
+
+async def test_an_id_of_an_earlier_turn_is_not_given_to_another_call():
+    earlier = Turn(calls=(ToolCall(id="call_a", name="code_interpreter"),))
+    model = ScriptedModel([*call("1"), CALLED], [*call("2"), CALLED], [*say("ok"), STOPPED])
+    request = ModelRequest(entries=(earlier, Question(text="Go.")))
+    events = await everything(Loop(model, request, [ScriptedTool()]))
+    assert [turn.calls[0].id for turn in events[-1].turns[:2]] == ["call_a_1", "call_a_2"]

@@ -1,7 +1,9 @@
 """Upstreams: the OpenAI-compatible channel, the fenced protocol, record and replay."""
 
+import asyncio
 import json
 from contextlib import aclosing
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -40,7 +42,7 @@ def sse(*chunks, end="data: [DONE]\n\n"):
     return "".join(f"data: {json.dumps(one)}\n\n" for one in chunks) + end
 
 
-def upstream(*replies, retries=0, **settings):
+def upstream(*replies, retries=0, opens_thinking=None, **settings):
     """A model over an endpoint that gives `replies` in turn; the requests that it saw."""
     seen, left = [], list(replies)
 
@@ -53,7 +55,8 @@ def upstream(*replies, retries=0, **settings):
             return httpx2.Response(200, text=reply, headers={"content-type": "text/event-stream"})
         return reply
 
-    endpoint = Endpoint(url="http://upstream.test/v1", model="m", retries=retries, **settings)
+    endpoint = Endpoint(url="http://upstream.test/v1", model="m", retries=retries,
+                        opens_thinking=opens_thinking, **settings)  # fmt: skip
     return OpenAICompatible(endpoint, transport=httpx2.MockTransport(answer)), seen
 
 
@@ -177,6 +180,77 @@ async def test_a_call_that_came_as_text_is_a_call():
         CallDelta(0, '{"code":"1+1"}', id="call_text_1", name="code_interpreter"),
         TurnEnded("calls"),
     ]
+
+
+class Slow(httpx2.AsyncByteStream):
+    """A body whose pieces come when they are let go."""
+
+    def __init__(self, *pieces):
+        self.pieces, self.let_go = pieces, [asyncio.Event() for _ in pieces]
+
+    async def __aiter__(self):
+        for piece, event in zip(self.pieces, self.let_go, strict=True):
+            await event.wait()
+            yield piece.encode()
+
+
+def slow(*pieces):
+    body = Slow(*pieces)
+    transport = httpx2.MockTransport(lambda _request: httpx2.Response(200, stream=body))
+    return OpenAICompatible(Endpoint(url="http://upstream.test/v1"), transport=transport), body
+
+
+async def test_the_first_text_of_a_model_waits_a_while_for_a_closing_tag(monkeypatch):
+    monkeypatch.setattr("runner.models.openai_compatible.HOLD_S", 0.05)
+    first = sse(chunk({"content": "It is "}), end="")
+    model, body = slow(first, sse(chunk({"content": "42."}), chunk({}, "stop")))
+    body.let_go[0].set()
+    async with aclosing(model.stream(REQUEST)) as events:
+        assert await asyncio.wait_for(anext(events), 5) == TextDelta("It is ")
+        body.let_go[1].set()
+        assert [event async for event in events] == [TextDelta("42."), TurnEnded("stop")]
+
+
+async def test_a_client_that_waits_for_the_whole_answer_gets_thinking_apart(monkeypatch):
+    monkeypatch.setattr("runner.models.openai_compatible.HOLD_S", 0.0)
+    model, body = slow(sse(chunk({"content": "Hm."}), end=""), sse(
+        chunk({"content": "\n</think>\n\n42"}), chunk({}, "stop")))  # fmt: skip
+    for event in body.let_go:
+        event.set()
+    unwatched = replace(REQUEST, is_watched=False)
+    assert await everything(model, unwatched) == [
+        ReasoningDelta("Hm.\n"), TextDelta("42"), TurnEnded("stop"),
+    ]  # fmt: skip
+
+
+async def test_what_is_known_of_a_model_lets_later_answers_flow():
+    plain = sse(chunk({"content": "a"}), chunk({"content": "b"}, "stop"))
+    opened = sse(chunk({"content": "hm"}), chunk({"content": "</think>\n42"}, "stop"))
+    model, _ = upstream(plain, opened, opened, plain)
+    assert await everything(model) == [TextDelta("ab"), TurnEnded("stop")]
+    # Not expected, so it is shown, without the tag; from then on it is known.
+    assert await everything(model) == [TextDelta("hm"), TextDelta("42"), TurnEnded("stop")]
+    assert await everything(model) == [ReasoningDelta("hm"), TextDelta("42"), TurnEnded("stop")]
+    # It did not think this time: the answer is whole all the same.
+    assert (await everything(model))[-2:] == [TextDelta("ab"), TurnEnded("stop")]
+
+
+async def test_an_endpoint_that_calls_by_itself_is_not_read_for_calls_in_text():
+    text = '<tool_call>{"name": "code_interpreter", "arguments": {"code": "1"}}</tool_call>'
+    turn = Turn(
+        calls=(ToolCall(id="call_9", name="code_interpreter", arguments='{"code":"1"}'),),
+        results=(ToolResult(call_id="call_9", tool="code_interpreter", shown="1"),),
+    )
+    model, _ = upstream(sse(chunk({"content": text}, "stop")))
+    events = await everything(model, replace(REQUEST, entries=(QUESTION, turn)))
+    assert events[-1] == TurnEnded("stop")
+    assert "".join(event.text for event in events[:-1]) == text
+    written = Turn(
+        calls=(ToolCall(id="call_text_1", name="code_interpreter", arguments="{}"),),
+        results=(ToolResult(call_id="call_text_1", tool="code_interpreter", shown="1"),),
+    )
+    events = await everything(model, replace(REQUEST, entries=(QUESTION, written)))
+    assert events[-1] == TurnEnded("calls")
 
 
 # ---- fenced -------------------------------------------------------------------------------------

@@ -7,19 +7,24 @@ language is answered as an error of the sandbox, which is what makes such a clie
 import base64
 import binascii
 import json
+import re
+import signal
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runner.asked_limits import within
+from runner.errors import RunnerError
 from sandbox import (
     AsyncSandbox,
     Died,
+    EngineTimeout,
     FileRefused,
     LimitExceeded,
     Limits,
     Outcome,
+    PoolFull,
     Raised,
     Refused,
     SandboxError,
@@ -28,6 +33,11 @@ from sandbox import (
 BODY_CAP_BYTES = 64 * 1024 * 1024
 LONGEST_S = 600.0
 LANGUAGES = ("python",)
+OVERLOADED = 504
+"""The status upon which these clients come again; any other is the end of a sample for them."""
+KILLED = 128 + signal.SIGKILL
+CANNOT_EXECUTE = 126
+"""A shell's word for what it may not run."""
 
 Message = MutableMapping[str, object]
 Receive = Callable[[], Awaitable[Message]]
@@ -74,19 +84,32 @@ class RunCodeResponse(BaseModel):
     files: dict[str, str] = {}
 
 
+class Overloaded(RunnerError):
+    """There is no place to run in now; the same request may well pass later."""
+
+
 async def run_code(box: AsyncSandbox, request: RunCodeRequest) -> RunCodeResponse:
-    """Run one program in a jail of its own."""
+    """Run one program in a jail of its own. Raises Overloaded.
+
+    What the engine fails to do is `SandboxError`, never `Failed`: it says nothing of the program.
+    """
     if request.language not in LANGUAGES:
         return RunCodeResponse(
             status="SandboxError",
             message=f"language {request.language!r} is not supported, only {LANGUAGES[0]!r}",
         )
+    given = {}
+    for path, content in request.files.items():
+        try:
+            given[path] = base64.b64decode(content or "", validate=True)
+        except binascii.Error as error:
+            message = f"files: {path!r} is no base64: {error}"
+            return RunCodeResponse(status="SandboxError", message=message)
     asked = Limits(wall_s=request.run_timeout, cpu_s=request.run_timeout)
     limits = within(asked, box.policy.limits)
     try:
         async with box.session() as session:
-            for path, content in request.files.items():
-                data = base64.b64decode(content or "", validate=True)
+            for path, data in given.items():
                 await session.put(path, data)
             outcome = await session.run(request.code, limits=limits, stdin=request.stdin)
             files = {}
@@ -95,7 +118,9 @@ async def run_code(box: AsyncSandbox, request: RunCodeRequest) -> RunCodeRespons
                     files[path] = base64.b64encode(await session.get(path)).decode()
                 except FileRefused:
                     continue  # The program did not make it; the client sees that it is missing.
-    except (SandboxError, binascii.Error) as error:
+    except (PoolFull, EngineTimeout) as error:
+        raise Overloaded(str(error)) from error
+    except SandboxError as error:
         return RunCodeResponse(status="SandboxError", message=str(error))
     result = _result(outcome)
     is_success = result.status == "Finished" and result.return_code == 0
@@ -105,32 +130,51 @@ async def run_code(box: AsyncSandbox, request: RunCodeRequest) -> RunCodeRespons
 
 
 def _result(outcome: Outcome) -> CommandRunResult:
+    """How a shell would see the program end: its exit code, and the words it would say."""
     status: RunStatus = "Finished"
     code: int | None = 0
-    stderr = outcome.stderr
+    words = ""
     if isinstance(outcome, LimitExceeded):
-        status = "TimeLimitExceeded" if outcome.limit in ("wall_s", "cpu_s") else "Error"
-        code = None
-        if status == "Error":
-            stderr += f"ended for going over {outcome.limit}\n"
-    elif isinstance(outcome, Raised):
-        code = 1
-        if outcome.error.type == "SystemExit":
-            code = int(outcome.error.message) if outcome.error.message.isdigit() else 1
+        if outcome.limit in ("wall_s", "cpu_s"):
+            status, code = "TimeLimitExceeded", None
         else:
-            stderr += outcome.error.traceback
+            code, words = KILLED, f"Killed: over {outcome.limit}\n"
+    elif isinstance(outcome, Raised) and outcome.error.type == "SystemExit":
+        code, words = exit_code(outcome.error.message)
+    elif isinstance(outcome, Raised):
+        code, words = 1, outcome.error.traceback
     elif isinstance(outcome, Died):
-        code = outcome.exit_code if outcome.exit_code is not None else -9
+        code, words = _after_death(outcome)
     elif isinstance(outcome, Refused):
-        status, code = "Error", None
-        stderr += outcome.reason
+        code, words = CANNOT_EXECUTE, f"{outcome.reason}\n"
     return CommandRunResult(
         status=status,
         execution_time=outcome.usage.wall_s,
         return_code=code,
         stdout=outcome.stdout,
-        stderr=stderr,
+        stderr=outcome.stderr + words,
     )
+
+
+def exit_code(said: str) -> tuple[int, str]:
+    """The code and the words of a `SystemExit` whose text is `said`.
+
+    A whole number is the code, its lowest eight bits; anything else is written and is a failure.
+    """
+    if said in ("", "None", "False"):
+        return 0, ""
+    if re.fullmatch(r"-?[0-9]+", said):
+        # What no C long holds becomes -1 in CPython.
+        is_long = len(said) > 20 or not -(1 << 63) <= int(said) < 1 << 63
+        return (-1 if is_long else int(said)) & 0xFF, ""
+    return 1, "" if said == "True" else f"{said}\n"
+
+
+def _after_death(outcome: Died) -> tuple[int, str]:
+    if outcome.exit_code is not None:
+        return outcome.exit_code, ""
+    number = getattr(signal.Signals, outcome.signal or "", signal.Signals.SIGKILL)
+    return 128 + number, f"{signal.strsignal(number) or outcome.signal}\n"
 
 
 class RunCodeApp:
@@ -167,7 +211,10 @@ class RunCodeApp:
             request = RunCodeRequest.model_validate_json(body)
         except ValidationError as error:
             return 422, json.dumps({"detail": json.loads(error.json(include_url=False))}).encode()
-        response = await run_code(self._box, request)
+        try:
+            response = await run_code(self._box, request)
+        except Overloaded as error:
+            return _error(OVERLOADED, str(error))
         return 200, response.model_dump_json().encode()
 
 

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn, cast
 
 import pytest
 import sandbox_fusion as client
@@ -15,8 +15,15 @@ import uvicorn
 
 from runner.evals.errors import BadInput
 from runner.evals.rewards import Reward, reward
-from runner.evals.run_code import RunCodeApp, RunCodeRequest, RunCodeResponse, run_code
-from sandbox import AsyncSandbox, Policy
+from runner.evals.run_code import (
+    Overloaded,
+    RunCodeApp,
+    RunCodeRequest,
+    RunCodeResponse,
+    exit_code,
+    run_code,
+)
+from sandbox import AsyncSandbox, Policy, PoolFull, SessionLost
 from tests.corpora import OWN, SAMPLES_HAVE_S
 
 INC = {"test": "assert inc(1) == 2"}
@@ -83,6 +90,15 @@ def test_a_program_reads_its_input_and_files_and_leaves_files() -> None:
         ("1 / 0", "Finished", 1),
         ("import sys; sys.exit(3)", "Finished", 3),
         ("import os; os._exit(4)", "Finished", 4),
+        ("import sys; sys.exit(-1)", "Finished", 255),
+        ("import sys; sys.exit(2**70)", "Finished", 255),
+        ("import sys; sys.exit('no')", "Finished", 1),
+        ("import sys; sys.exit('\u00b2')", "Finished", 1),
+        ("import sys; sys.exit(2.0)", "Finished", 1),
+        ("import os; os.kill(os.getpid(), 9)", "Finished", 137),
+        ("import os; os.abort()", "Finished", 134),
+        ("x = (", "Finished", 1),
+        ("x = [1] * 10**9", "Finished", 137),
         ("while True: pass", "TimeLimitExceeded", None),
     ],
 )
@@ -93,6 +109,70 @@ def test_a_program_that_does_not_end_well_has_failed(
     assert answer.status == "Failed"
     assert answer.run_result is not None
     assert (answer.run_result.status, answer.run_result.return_code) == (status, return_code)
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "words"),
+    [
+        ("", 0, ""),
+        ("None", 0, ""),
+        ("0", 0, ""),
+        ("256", 0, ""),
+        ("-3", 253, ""),
+        ("9" * 4000, 255, ""),
+        ("True", 1, ""),
+        ("\u0663", 1, "\u0663\n"),
+        ("1_0", 1, "1_0\n"),
+        ("one\ntwo", 1, "one\ntwo\n"),
+    ],
+)
+def test_an_exit_is_what_a_shell_sees(said: str, code: int, words: str) -> None:
+    assert exit_code(said) == (code, words)
+
+
+def test_the_words_of_an_end_are_in_the_errors() -> None:
+    for code, words in (
+        ("import sys; sys.exit('why')", "why\n"),
+        ("import os; os.kill(os.getpid(), 11)", "Segmentation fault\n"),
+    ):
+        answer = ask(code=code)
+        assert answer.run_result is not None
+        assert answer.run_result.stderr == words
+
+
+def test_files_that_are_no_base64_are_named() -> None:
+    answer = ask(code="1", files={"a.txt": "?"})
+    assert answer.status == "SandboxError"
+    assert "'a.txt' is no base64" in answer.message
+
+
+class Full:
+    """An engine without a place."""
+
+    policy = Policy()
+
+    def session(self) -> NoReturn:
+        raise PoolFull(1.0, 1, 1)
+
+
+async def test_an_engine_without_a_place_says_504_and_one_in_trouble_is_no_failure() -> None:
+    app = RunCodeApp(cast(AsyncSandbox, Full()))
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, object]:
+        return {"body": b'{"code": "1", "language": "python"}'}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app({"type": "http", "path": "/run_code", "method": "POST"}, receive, send)
+    assert sent[0]["status"] == 504
+    with pytest.raises(Overloaded):
+        await run_code(cast(AsyncSandbox, Full()), RunCodeRequest(code="1", language="python"))
+    lost = Full()
+    lost.session = lambda: (_ for _ in ()).throw(SessionLost("gone"))  # type: ignore[method-assign]
+    answer = await run_code(cast(AsyncSandbox, lost), RunCodeRequest(code="1", language="python"))
+    assert (answer.status, answer.run_result) == ("SandboxError", None)
 
 
 @pytest.fixture

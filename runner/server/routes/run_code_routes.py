@@ -6,10 +6,16 @@ These clients send no header of their own. Their HTTP library makes one of the e
 
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from runner.errors import RequestError
-from runner.evals.run_code import RunCodeRequest, RunCodeResponse, run_code
+from runner.evals.run_code import (
+    OVERLOADED,
+    Overloaded,
+    RunCodeRequest,
+    RunCodeResponse,
+    run_code,
+)
 from runner.server.http.bodies import read_json_bytes
 from runner.server.http.openapi_bodies import errors_of
 from runner.server.http.streaming import Answer
@@ -36,9 +42,22 @@ async def run_code_route(request: Request, services: TheServices, account: TheAc
         raise RequestError("invalid", f"{place}: {first['msg']}.", param=place) from None
 
     async def make() -> Response:
-        with account.request():
-            async with services.slots.for_run(account):
-                answer = await run_code(services.box, wanted)
+        try:
+            with account.request():
+                async with services.slots.for_run(account):
+                    answer = await run_code(services.box, wanted)
+        except Overloaded as error:
+            return _later(str(error), 1.0)
+        except RequestError as error:
+            if error.fault not in ("rate", "concurrency"):
+                raise
+            return _later(error.message, error.retry_after_s or 1.0)
         return Response(answer.model_dump_json(), media_type="application/json")
 
     return Answer(make, services.streams)
+
+
+def _later(message: str, after_s: float) -> Response:
+    """The answer upon which these clients come again: of all refusals they know this one."""
+    headers = {"retry-after": str(max(1, round(after_s)))}
+    return JSONResponse({"detail": message}, OVERLOADED, headers)

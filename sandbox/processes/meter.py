@@ -164,12 +164,15 @@ def end_orphans(launcher_pid: int) -> None:
         time.sleep(REAPED_AFTER_S)
 
 
-def private_bytes(pid: int) -> int:
+def private_bytes(pid: int, *, parent: int) -> int:
     """Memory that only the process `pid` holds, or, where that is not told, its private pages.
 
-    The second counts pages that it shares with those it was forked from. 0 once it is gone.
+    The second counts pages that it shares with those it was forked from. 0 once it is gone, and for
+    a number, which a guest may have given, that is not of a child of `parent`.
     """
     try:
+        if _parent_of(pid) != parent:
+            return 0
         with open(f"/proc/{pid}/smaps_rollup", "rb") as stream:
             rows = [line.split() for line in stream if line.startswith(b"Private_")]
         return sum(int(row[1]) for row in rows) * 1024
@@ -178,6 +181,11 @@ def private_bytes(pid: int) -> int:
         return int(memory.rss - memory.shared)
     except (FileNotFoundError, ProcessLookupError):
         return 0
+
+
+def _parent_of(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", "rb") as stream:
+        return int(stream.read().rpartition(b")")[2].split()[1])
 
 
 def _shared_memory_bytes(pid: int) -> int:

@@ -366,8 +366,11 @@ class Worker:
             self.gate.hear(message)
         elif isinstance(message, NamespacesReady):
             self.birth.hear(message)
-        elif isinstance(message, Failed) and not self._ready.done():
-            self.fail_to_start(self.birth.failed(message))
+        elif isinstance(message, Failed):
+            if not self._ready.done():
+                self.fail_to_start(self.birth.failed(message))
+            else:
+                self.kill()  # Init met an error that it did not expect, and ends the session.
 
     def _become_ready(self, message: Ready) -> None:
         self.init.watch(self.birth.init_pidfd(self.control))

@@ -99,6 +99,8 @@ class Checkpoints:
                     await worker.killed()
             except TimeoutError:
                 worker.kill()
+            if source.pid in worker.kills.gone_copies:
+                worker.kill()  # The copy had ended, or gave a number that is not its own.
             if not worker.is_live:
                 raise SessionLost("its process did not end when it was rolled back")
             worker.adopt(source)
@@ -194,7 +196,7 @@ class Checkpoints:
     async def _private_bytes(self, copy: GuestProcess) -> int:
         if not self._worker.plan.asks_for("pid_namespace"):
             # There its pid is the host's, and its own files of /proc are closed to it.
-            return private_bytes(copy.pid) if copy.pid else 0
+            return private_bytes(copy.pid, parent=self._worker.init.pid) if copy.pid else 0
         answer = await copy.ask(Measure(NONCE), within_s=COPY_WITHIN_S)
         return answer.private_bytes if isinstance(answer, Measured) else 0
 

@@ -19,6 +19,7 @@ from sandbox.guest.jail.callrules import (
     KILL_PROCESS,
     NOTIFY,
     OWN_NAMESPACES,
+    PROCESSES_BY_NUMBER,
     Rule,
     arg,
     refuse,
@@ -104,14 +105,17 @@ NOT_ON_A_SHARED_HOST = names_in(
     "inotify_add_watch bind connect listen accept accept4"
 )
 NOT_WITH_A_SHARED_ID = names_in(
-    "chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes futimesat utimensat "
-    "sched_setaffinity setpriority"
+    "chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes futimesat utimensat"
 )
 SIGNALS = names_in("kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_send_signal")
 TRUNCATES = names_in("truncate open openat openat2")
-ASKED_OF_INIT = names_in(
-    "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open setpriority sched_setaffinity"
+ASKED_OF_INIT = names_in("kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo")
+BY_NUMBER = names_in(
+    "sched_setaffinity sched_getaffinity sched_getscheduler sched_getparam sched_getattr "
+    "sched_rr_get_interval getpgid getsid get_robust_list setpriority getpriority ioprio_get "
+    "pidfd_open"
 )
+"""Calls that take the number of a process, in every tier."""
 REFUSED_OR_LOOKED_AT = {
     "namespaces": ASKED_OF_INIT,
     "landlock-7 own id": NOT_ON_A_SHARED_HOST,
@@ -120,6 +124,7 @@ REFUSED_OR_LOOKED_AT = {
     "landlock-4": NOT_ON_A_SHARED_HOST | NOT_WITH_A_SHARED_ID | SIGNALS,
     "landlock-1": NOT_ON_A_SHARED_HOST | NOT_WITH_A_SHARED_ID | SIGNALS | TRUNCATES,
 }
+REFUSED_OR_LOOKED_AT = {table: names | BY_NUMBER for table, names in REFUSED_OR_LOOKED_AT.items()}
 GIVEN_UP = {
     table: names_in("capset") if table == "namespaces" else frozenset[str]()
     for table in REFUSED_OR_LOOKED_AT
@@ -200,6 +205,21 @@ ARGUMENTS: list[tuple[str, Arguments, int]] = [
     ("personality", (0xFFFFFFFF,), ALLOW),
     ("personality", (0x0040000,), refuse(errno.EPERM)),  # ADDR_NO_RANDOMIZE
     ("prlimit64", (0,), ALLOW),
+    *[(name, (0,), ALLOW) for name in sorted(BY_NUMBER) if name.startswith(("sched", "getpg"))],
+    *[(name, (1,), NOTIFY) for name in sorted(BY_NUMBER) if name.startswith(("sched", "getpg"))],
+    *[(name, (which, 0, 19), ALLOW) for name in ("setpriority", "getpriority") for which in (0, 1)],
+    ("setpriority", (0, 1, 19), NOTIFY),
+    ("setpriority", (2, 0, 19), NOTIFY),
+    ("getpriority", (2, 0), NOTIFY),
+    ("ioprio_get", (1, 0), ALLOW),
+    ("ioprio_get", (2, 0), ALLOW),
+    ("ioprio_get", (1, 1), NOTIFY),
+    ("ioprio_get", (3, 0), NOTIFY),
+    ("getsid", (0,), ALLOW),
+    ("getsid", (1,), NOTIFY),
+    ("pidfd_open", (1,), NOTIFY),
+    ("get_robust_list", (0,), ALLOW),
+    ("get_robust_list", (1,), refuse(errno.EPERM)),
     ("prlimit64", (1,), refuse(errno.EPERM)),
     ("fcntl", (3, 1030), ALLOW),  # F_DUPFD_CLOEXEC
     ("fcntl", (3, 1024), refuse(errno.EPERM)),  # F_SETLEASE
@@ -234,12 +254,6 @@ IN_NAMESPACES: list[tuple[str, Arguments, int]] = [
     ("kill", (1, 9), NOTIFY),
     ("kill", (WORD, 9), NOTIFY),
     ("tgkill", (1, 1, 9), NOTIFY),
-    ("pidfd_open", (1,), NOTIFY),
-    ("setpriority", (1, 0, 19), ALLOW),
-    ("setpriority", (0, 1, 19), NOTIFY),
-    ("setpriority", (2, 0, 19), NOTIFY),
-    ("sched_setaffinity", (0,), ALLOW),
-    ("sched_setaffinity", (1,), NOTIFY),
     ("fcntl", (3, 8, 1), NOTIFY),  # F_SETOWN
     ("fcntl", (3, 15, 0), refuse(errno.EPERM)),  # F_SETOWN_EX
 ]
@@ -256,18 +270,11 @@ ON_A_SHARED_HOST: list[tuple[str, Arguments, int]] = [
 WITH_AN_OWN_ID: list[tuple[str, Arguments, int]] = [
     ("fchmodat", (), ALLOW),
     ("utimensat", (), ALLOW),
-    ("sched_setaffinity", (1,), ALLOW),
-    ("setpriority", (2, 0, 19), ALLOW),
 ]
 WITH_A_SHARED_ID: list[tuple[str, Arguments, int]] = [
     ("fchmodat", (), refuse(errno.EPERM)),
     ("fchownat", (), refuse(errno.EPERM)),
     ("utimensat", (), refuse(errno.EPERM)),
-    ("sched_setaffinity", (0,), ALLOW),
-    ("sched_setaffinity", (1,), refuse(errno.EPERM)),
-    ("setpriority", (0, 0, 19), ALLOW),
-    ("setpriority", (0, 1, 19), refuse(errno.EPERM)),
-    ("setpriority", (2, 0, 19), refuse(errno.EPERM)),
 ]
 WITH_SIGNAL_SCOPES: list[tuple[str, Arguments, int]] = [
     ("kill", (1234, 9), ALLOW),
@@ -393,6 +400,22 @@ def test_files_of_memory_are_refused_where_no_control_group_counts_them(
     assert answers == [ALLOW, refuse(errno.ENOSYS)]
 
 
+@each_arch
+@pytest.mark.parametrize("abi", [1, 5, 7])
+def test_init_may_signal_whatever_the_version_of_landlock(abi: int, arch: str) -> None:
+    compiled = bpf.load(seccomp.compile_filter(rules_for("landlock", abi, for_init=True), arch))
+
+    def decide(name: str, *arguments: int) -> int:
+        return bpf.run(compiled, AUDIT_ARCH[arch], NUMBERS[arch][name], arguments).action
+
+    for name in ("kill", "pidfd_open", "pidfd_send_signal"):
+        assert decide(name, 1234, 9) == ALLOW
+    for request in (0xC0502100, 0xC0182101):
+        assert decide("ioctl", 3, request) == ALLOW
+    for name in ("ptrace", "socket", "process_vm_readv"):
+        assert decide(name, 1) != ALLOW
+
+
 def test_the_process_tier_has_no_table() -> None:
     with pytest.raises(ValueError, match="no filter"):
         rules_for("process")
@@ -405,9 +428,10 @@ def test_every_row_gives_a_reason_and_decides_something(table: str) -> None:
         assert len(rule.why) >= len("signals")
         names = set(rule.calls.split())
         assert len(names) == len(rule.calls.split()), f"a name twice in {rule.calls}"
-        if table == "namespaces" and rule not in OWN_NAMESPACES:
+        above = OWN_NAMESPACES + PROCESSES_BY_NUMBER
+        if table == "namespaces" and rule not in above:
             assert names & settled == set(), "a row above has decided already"
-        if not rule.when and rule not in OWN_NAMESPACES:
+        if not rule.when and rule not in above:
             settled |= names
 
 

@@ -1,8 +1,9 @@
-"""The gate's judgement: who may touch whom, from what /proc tells of them."""
+"""The seccomp notifier's judgement: which process may touch which, by what /proc shows."""
 
 import errno
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,14 @@ TARGETS = [
     ("rt_tgsigqueueinfo", (7, 8, 9), Target("processes", (7, 8))),
     ("pidfd_open", (7, 0), Target("processes", (7,))),
     ("sched_setaffinity", (7, 8), Target("processes", (7,))),
+    ("sched_getattr", (7, 0, 48), Target("processes", (7,))),
+    ("getpgid", (7,), Target("processes", (7,))),
+    ("getsid", (7,), Target("processes", (7,))),
+    ("getpriority", (PRIO_PROCESS, 7), Target("processes", (7,))),
+    ("getpriority", (PRIO_GROUP, 7), Target("group", (7,))),
+    ("ioprio_get", (1, 7), Target("processes", (7,))),
+    ("ioprio_get", (2, 7), Target("group", (7,))),
+    ("ioprio_get", (3, 0), Target("user")),
     ("setpriority", (PRIO_PROCESS, 7, 1), Target("processes", (7,))),
     ("setpriority", (PRIO_GROUP, 7, 1), Target("group", (7,))),
     ("setpriority", (PRIO_USER, 0, 1), Target("user")),
@@ -40,7 +49,7 @@ TARGETS = [
 
 
 @pytest.mark.parametrize(("name", "arguments", "target"), TARGETS)
-def test_a_call_touches_whom_its_arguments_name(
+def test_a_call_touches_what_its_arguments_name(
     name: str, arguments: tuple[int, ...], target: Target
 ) -> None:
     assert target_of(name, (*arguments, 0, 0, 0)) == target
@@ -74,7 +83,7 @@ TREE = {  # a session (2, child 4, group 4) with branches 10 and 20; 20 has a br
 def tell(directory: Path, pid: int, process: Process, numbers: tuple[int, ...]) -> None:
     directory.mkdir(parents=True)
     (directory / "status").write_text(
-        f"State:\tS (sleeping)\nTgid:\t{pid}\nPPid:\t{process.parent}\n"
+        f"Name:\t\x0bState:\tZ\nState:\tS (sleeping)\nTgid:\t{pid}\nPPid:\t{process.parent}\n"
         f"NSpid:\t{' '.join(map(str, numbers))}\nNSpgid:\t{' '.join(map(str, process.groups))}\n"
         f"CapInh:\t0\nCapPrm:\t{process.capabilities:x}\nCapEff:\t0\n"
     )
@@ -97,15 +106,15 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 class Threaded(Processes):
     """Finds threads by number, as /proc does, though a listing leaves them out."""
 
-    def status(self, pid: int) -> str:
+    def status(self, pid: int) -> bytes:
         return super().status(pid) or self._of_thread(pid)
 
-    def _of_thread(self, pid: int) -> str:
+    def _of_thread(self, pid: int) -> bytes:
         try:
             fd = os.open(f"thread-{pid}/status", os.O_RDONLY, dir_fd=self.proc_fd)
         except FileNotFoundError:
-            return ""
-        with open(fd) as stream:
+            return b""
+        with open(fd, "rb") as stream:
             return stream.read()
 
 
@@ -117,11 +126,11 @@ def judge(processes: Processes, caller: int, name: str, *arguments: int) -> int:
 @pytest.mark.parametrize(
     ("caller", "own", "foreign"),
     [
-        (2, {1, 2, 3, 4}, {5, 6, 10, 11, 20, 21, 22, 26, 30, 31}),
-        (3, {1, 2, 3, 4}, {5, 10, 11}),
-        (11, {1, 3}, {2, 4, 7, 8, 10, 11}),
-        (21, {1, 3, 4}, {2, 6, 7, 8, 20, 21, 26, 31}),
-        (31, {1, 3}, {2, 4, 7, 8, 31}),
+        (2, {2, 3, 4}, {5, 6, 10, 11, 20, 21, 22, 26, 30, 31}),
+        (3, {2, 3, 4}, {5, 10, 11}),
+        (11, {3}, {2, 4, 7, 8, 10, 11}),
+        (21, {3, 4}, {2, 6, 7, 8, 20, 21, 26, 31}),
+        (31, {3}, {2, 4, 7, 8, 31}),
     ],
 )
 def test_a_process_may_touch_those_of_its_own_namespace_alone(
@@ -130,6 +139,7 @@ def test_a_process_may_touch_those_of_its_own_namespace_alone(
     found = {n for n in own | foreign if judge(processes, caller, "kill", n, 9) == GO_ON}
     assert found == own
     assert {judge(processes, caller, "kill", n, 9) for n in foreign} == {errno.ESRCH}
+    assert judge(processes, caller, "kill", 1, 9) == errno.EPERM
 
 
 def test_both_numbers_of_a_thread_must_be_the_callers_own(processes: Processes) -> None:
@@ -168,6 +178,35 @@ def test_a_caller_that_was_killed_touches_nobody(processes: Processes) -> None:
     assert judge(processes, 99, "kill", 2, 9) == errno.ESRCH
 
 
-def test_without_branches_nothing_is_looked_up() -> None:
-    gate = SeccompNotifier(-1, Processes(-1), lambda: False)
-    assert gate.judge(2, "kill", [10, 9, 0]) == GO_ON
+def test_without_branches_nothing_is_looked_up_and_init_is_refused() -> None:
+    notifier = SeccompNotifier(-1, Processes(-1), lambda: False)
+    assert notifier.judge(2, "kill", [10, 9, 0]) == GO_ON
+    assert notifier.judge(2, "kill", [1, 9, 0]) == errno.EPERM
+    assert notifier.judge(2, "tgkill", [1, 1, 9]) == errno.EPERM
+    assert notifier.judge(2, "setpriority", [PRIO_GROUP, 1, 9]) == errno.EPERM
+    assert notifier.judge(2, "fcntl", [3, F_SETOWN, 1]) == errno.EPERM
+
+
+@pytest.fixture
+def child() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
+        yield process
+        process.kill()
+
+
+def test_without_a_pid_namespace_only_what_descends_from_init_is_touched(
+    child: subprocess.Popen[bytes],
+) -> None:
+    notifier = SeccompNotifier(-1, Processes(-1), lambda: False, has_own_numbers=False)
+
+    def answer(name: str, *arguments: int) -> int:
+        return notifier.judge(child.pid, name, [*arguments, 0, 0, 0])
+
+    assert answer("pidfd_open", child.pid) == GO_ON
+    assert answer("setpriority", PRIO_GROUP, child.pid) == GO_ON
+    for foreign in (os.getpid(), os.getppid(), 1, 2**22 - 1):
+        assert answer("pidfd_open", foreign) == errno.ESRCH
+        assert answer("sched_setaffinity", foreign) == errno.ESRCH
+        assert answer("setpriority", PRIO_GROUP, foreign) == errno.ESRCH
+    assert answer("setpriority", PRIO_GROUP, os.getpgid(0)) == errno.ESRCH
+    assert answer("setpriority", PRIO_USER, 0) == errno.EPERM

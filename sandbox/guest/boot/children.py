@@ -4,12 +4,14 @@ import os
 import signal
 import time
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 
-from sandbox.guest.kernel.procfs import Processes, field, is_live
+from sandbox.guest.kernel.procfs import Processes, fields, is_live
 
 LOOK_AGAIN_S = 0.0002
 STANDS_STILL_WITHIN_S = 0.2
-STANDING = ("T", "t", "Z", "X", "")
+ADOPTED_WITHIN_S = 0.5
+STANDING = (b"T", b"t", b"Z", b"X", b"")
 """States of a thread that is stopped, traced or over; see proc_pid_status(5)."""
 SIGKILL_PENDING = 1 << (signal.SIGKILL - 1)
 ENDS_KEPT = 256
@@ -20,8 +22,10 @@ of each init grow by a huge page."""
 class Children:
     """The processes of this session, as init sees them."""
 
-    def __init__(self, proc_fd: int) -> None:
+    def __init__(self, proc_fd: int, *, has_capabilities: bool = False) -> None:
+        """`has_capabilities` says that the plan leaves them to the session's own processes."""
         self._proc_fd = proc_fd
+        self._has_capabilities = has_capabilities
         self.processes = Processes(proc_fd)
         self._watched: set[int] = set()
         self._ends: OrderedDict[int, int] = OrderedDict()
@@ -29,8 +33,14 @@ class Children:
         """Whether pid namespaces of branches may be below this one."""
 
     def watch(self, pid: int) -> None:
-        """Have `reap` report the end of `pid`, even if that is past."""
+        """Have `reap` report the end of `pid`, even if that is past.
+
+        The number may be a guest's word. One that is no child of this process, in its own pid
+        namespace and without capabilities, is reported as killed and never signalled.
+        """
         self._watched.add(pid)
+        if pid not in self._ends and not self._is_own_child(pid):
+            self._ends[pid] = signal.SIGKILL
 
     def reap(self) -> list[tuple[int, int]]:
         """Collect every child that has ended; ends of watched ones, as (pid, wait status)."""
@@ -49,16 +59,17 @@ class Children:
         return over
 
     def interrupt(self, pid: int) -> None:
-        """SIGINT to `pid`; nothing if it is gone."""
-        if pid > 1:
+        """SIGINT to `pid`; nothing if it is not watched, or gone."""
+        # What is watched is a child that was not reaped: its number cannot be another's by now.
+        if pid in self._watched:
             _signal(pid, signal.SIGINT)
 
     def pause(self, *, stopped: bool) -> None:
         """Stop every process of the session but init, or let them all go on."""
         number = signal.SIGSTOP if stopped else signal.SIGCONT
         if self._proc_fd < 0:
-            for pid in _descendants(os.getpid()):
-                _signal(pid, number)
+            for pid in self.processes.descendants(os.getpid()):
+                self._signal_below(pid, number)
         elif self.has_branches:
             for pid in self._own_pids():
                 _signal(pid, number)
@@ -76,7 +87,7 @@ class Children:
             except ChildProcessError:
                 return
 
-    def doom_all_but(self, spare: list[int]) -> int:
+    def doom_all_but(self, spare: Sequence[int]) -> int:
         """Let no process of the session but init and `spare` run again; how many there were.
 
         `kill(-1, SIGSTOP)` reaches every process of the pid namespace in one step. A fork that is
@@ -105,7 +116,39 @@ class Children:
             killed |= doomed
         return len(killed)
 
-    def bury_all_but(self, spare: list[int]) -> None:
+    def spared(self, pids: Iterable[int]) -> list[int]:
+        """Those of `pids`, which a guest has named, that `doom_all_but` has left to go on."""
+        return [pid for pid in pids if self._is_adopted(pid) and self._goes_on(pid)]
+
+    def _is_adopted(self, pid: int) -> bool:
+        """Whether `pid` is a child of this process, once a parent of its that was killed is gone.
+
+        The parent of a copy exits before the copy is of use, or was ended just now.
+        """
+        end = time.monotonic() + ADOPTED_WITHIN_S
+        while not self._is_own_child(pid):
+            if not self._goes_on(pid) or time.monotonic() > end:
+                return False
+            time.sleep(LOOK_AGAIN_S)
+        return True
+
+    def _is_own_child(self, pid: int) -> bool:
+        """Whether the kernel says that `pid` is a child of this process, of the session's own."""
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        if self._proc_fd < 0:
+            return True
+        # Inits of branches are children too, and a builder of branches has capabilities.
+        row = self.processes.row(pid)
+        return (
+            row is not None
+            and row.depth == 1
+            and (self._has_capabilities or not row.has_capabilities)
+        )
+
+    def bury_all_but(self, spare: Sequence[int]) -> None:
         """Wait until those that `doom_all_but` ended are gone; then let the others go on."""
         if self._proc_fd < 0 or (not spare and not self.has_branches):
             return
@@ -123,11 +166,12 @@ class Children:
         """Live processes of this pid namespace but init; those of branches below it not."""
         return {pid for pid in self.processes.pids() if pid != os.getpid() and self._is_own(pid)}
 
-    def goes_on(self, pid: int) -> bool:
+    def _goes_on(self, pid: int) -> bool:
         """Whether `pid` lives and no SIGKILL is on its way to it."""
-        text = self.processes.status(pid)
-        pending = int(field(text, "SigPnd") or "0", 16) | int(field(text, "ShdPnd") or "0", 16)
-        return is_live(text) and not pending & SIGKILL_PENDING
+        told = fields(self.processes.status(pid))
+        if not is_live(told):
+            return False
+        return not (int(told[b"SigPnd"], 16) | int(told[b"ShdPnd"], 16)) & SIGKILL_PENDING
 
     def end_escaped(self) -> int:
         """End processes of this pid namespace that hold capabilities; how many there were.
@@ -163,17 +207,17 @@ class Children:
 
     def _does_any_move(self) -> bool:
         return any(
-            field(self.processes.status(thread), "State")[:1] not in STANDING
+            fields(self.processes.status(thread)).get(b"State", b"")[:1] not in STANDING
             for pid in self.processes.pids()
             if pid != os.getpid()
             for thread in self.processes.threads(pid)
         )
 
     def _is_own(self, pid: int) -> bool:
-        text = self.processes.status(pid)
-        return is_live(text) and len(field(text, "NSpid").split()) == 1
+        told = fields(self.processes.status(pid))
+        return is_live(told) and len(told[b"NSpid"].split()) == 1
 
-    def _kill_tree(self, spare: list[int]) -> int:
+    def _kill_tree(self, spare: Sequence[int]) -> int:
         """The same without a pid namespace: walk the descendants of this subreaper.
 
         All are stopped first; what a fork that was under way brings forth is found by looking
@@ -181,28 +225,50 @@ class Children:
         """
         killed: set[int] = set()
         for number in (signal.SIGSTOP, signal.SIGKILL):
-            while doomed := _live_descendants(os.getpid()) - set(spare):
+            while doomed := self._live_descendants() - set(spare):
                 fresh = doomed - killed if number is signal.SIGSTOP else doomed
                 if not fresh:
                     break
                 for pid in fresh:
-                    _signal(pid, number)
+                    self._signal_below(pid, number)
                 killed |= fresh
                 if number is signal.SIGKILL:
                     time.sleep(LOOK_AGAIN_S)
         return len(killed)
 
+    def _live_descendants(self) -> set[int]:
+        return {
+            pid
+            for pid in self.processes.descendants(os.getpid())
+            if is_live(fields(self.processes.status(pid)))
+        }
 
-def _live_descendants(pid: int) -> set[int]:
-    found = set()
-    for child in _descendants(pid):
+    def _signal_below(self, pid: int, number: signal.Signals) -> None:
+        """Signal a descendant, among all processes of the host; nothing if it has ended.
+
+        Between two looks a number can become another process's. The descriptor stays with the one
+        process, and is used only if a look after it was made leads from the number to this init.
+        """
         try:
-            with open(f"/proc/{child}/status") as stream:
-                if is_live(stream.read()):
-                    found.add(child)
-        except OSError:
-            continue  # It has ended.
-    return found
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            if self._descends(pid):
+                signal.pidfd_send_signal(pidfd, number)
+        except ProcessLookupError:
+            return
+        finally:
+            os.close(pidfd)
+
+    def _descends(self, pid: int) -> bool:
+        own = os.getpid()
+        while pid != own:
+            told = fields(self.processes.status(pid))
+            pid = int(told.get(b"PPid", b"0"))
+            if pid <= 1:
+                return False
+        return True
 
 
 def _signal(pid: int, number: signal.Signals) -> int:
@@ -212,19 +278,3 @@ def _signal(pid: int, number: signal.Signals) -> int:
     except ProcessLookupError:
         return 0
     return 1
-
-
-def _descendants(pid: int) -> set[int]:
-    """Every process below `pid`, zombies included."""
-    found: set[int] = set()
-    waiting = [pid]
-    while waiting:
-        parent = waiting.pop()
-        try:
-            with open(f"/proc/{parent}/task/{parent}/children") as stream:
-                children = [int(word) for word in stream.read().split()]
-        except OSError:
-            continue
-        waiting += [child for child in children if child not in found]
-        found.update(children)
-    return found

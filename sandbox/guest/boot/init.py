@@ -48,6 +48,9 @@ from sandbox.protocol.messages import (
 )
 from sandbox.protocol.plan import WORKSPACE
 
+FAILURES_CAP = 100
+"""After so many unexpected errors an init that stays for its branches ends with them."""
+
 BOUND = b"b"
 """Word of init to the session process: init has given up its rights, snippets may run."""
 NO_INIT_FDS = jail.InitFds(-1, -1, -1)
@@ -119,7 +122,8 @@ def _serve(
     context.proc_fd = held.proc_fd
     self_pipe = SelfPipe((ends.control, held.listener))
     self_pipe.wait()
-    children = Children(context.proc_fd)
+    keeps_capabilities = not context.plan.asks_for("capabilities")
+    children = Children(context.proc_fd, has_capabilities=keeps_capabilities)
     children.watch(pid)
     control = GuestChannel(ends.control, "to_init", TO_GUEST_CAP_BYTES)
     Init(context, control, children, self_pipe, held).attend()
@@ -237,9 +241,13 @@ class Init:
         self._notifier: SeccompNotifier | None = None
         if held.listener >= 0:
             self._notifier = SeccompNotifier(
-                held.listener, children.processes, lambda: children.has_branches
+                held.listener,
+                children.processes,
+                lambda: children.has_branches,
+                has_own_numbers=context.plan.asks_for("pid_namespace"),
             )
         self._user_namespace = held.user_namespace
+        self._ready: list[int] = []
         self._builder = -1
         """A pidfd of the builder of the branches that were asked for last."""
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -255,18 +263,40 @@ class Init:
 
     def attend(self) -> NoReturn:
         """Answer the supervisor and reap, until the supervisor closes the channel."""
-        ready: list[int] = []
-        while True:
-            self._report_ends()
-            for fd in ready:
-                if fd == self._control.fileno():
+        for _ in range(FAILURES_CAP):
+            try:
+                while True:
+                    self._attend_once()
+            # Whatever it is, it ends this session, and is reported; branches are not this session.
+            except Exception as error:  # noqa: BLE001
+                self._end_session(error)
+        os._exit(1)
+
+    def _attend_once(self) -> None:
+        self._report_ends()
+        ready, self._ready = self._ready, []
+        for fd in ready:
+            if fd == self._control.fileno():
+                self._obey()
+            elif self._notifier is not None:
+                # An `AllowSetns` was sent before the message that makes its entrant ask.
+                while select.select([self._control], [], [], 0)[0]:
                     self._obey()
-                elif self._notifier is not None:
-                    # An `AllowSetns` was sent before the message that makes its entrant ask.
-                    while select.select([self._control], [], [], 0)[0]:
-                        self._obey()
-                    self._notifier.answer()
-            ready = self._self_pipe.wait()
+                self._notifier.answer()
+        self._ready = self._self_pipe.wait()
+
+    def _end_session(self, error: Exception) -> None:
+        """End every process of this session after an unexpected `error`, and report it.
+
+        This process ends with them, but for the branches below, which would end with it.
+        """
+        with suppress(ConnectionError):
+            self._control.send(Failed("init", f"{type(error).__name__}: {error}"))
+        if not self._children.has_branches:
+            self._children.end()
+            os._exit(1)
+        self._children.doom_all_but(())
+        self._children.bury_all_but(())
 
     def _obey(self) -> None:
         try:
@@ -284,9 +314,9 @@ class Init:
 
     def _kill(self, message: Kill) -> None:
         count = self._children.doom_all_but(message.spare)
-        gone = [pid for pid in message.spare if not self._children.goes_on(pid)]
+        spared = self._children.spared(message.spare)
         self._report_ends()
-        self._control.send(Killed(count, gone))
+        self._control.send(Killed(count, [pid for pid in message.spare if pid not in spared]))
         self._children.bury_all_but(message.spare)
 
     def _report_ends(self) -> None:
@@ -304,9 +334,9 @@ class Init:
     def _allow_setns(self, message: AllowSetns) -> None:
         if self._notifier is not None and message.namespaces:
             kinds = [kind for _name, kind in branch.KINDS[-message.namespaces :]]
-            self._notifier.open(kinds, message.entrant)
+            self._notifier.allow(kinds, message.entrant)
         else:
-            passed, entrant = self._notifier.shut() if self._notifier is not None else (0, 0)
+            passed, entrant = self._notifier.deny() if self._notifier is not None else (0, 0)
             self._control.send(SetnsDenied(passed, entrant))
 
     def _branch(self, message: Branch) -> None:

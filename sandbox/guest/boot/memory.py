@@ -18,7 +18,7 @@ PROT_EXEC = 4
 PYMEM_DOMAIN_MEM = 1
 PYMEM_DOMAIN_OBJ = 2
 
-_MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (....) ([0-9a-f]+) (\S+) (\d+)\s*(.*)")
+_MAPPING = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) (....) ([0-9a-f]+) (\S+) (\d+)\s*(.*)")
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mprotect.argtypes = (ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int)
 
@@ -59,13 +59,14 @@ class Mapping(NamedTuple):
 def mappings() -> list[Mapping]:
     """The mappings of this process, in order of address. Source: proc_pid_maps(5)."""
     found = []
-    with open("/proc/self/maps") as stream:
+    with open("/proc/self/maps", "rb") as stream:
         for line in stream:
             match = _MAPPING.match(line)
             assert match is not None
             start, end, access, offset, device, inode, _path = match.groups()
-            place = (device, int(inode))
-            found.append(Mapping(int(start, 16), int(end, 16), access, int(offset, 16), place))
+            place = (device.decode(), int(inode))
+            row = Mapping(int(start, 16), int(end, 16), access.decode(), int(offset, 16), place)
+            found.append(row)
     return found
 
 

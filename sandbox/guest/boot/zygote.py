@@ -16,7 +16,7 @@ import time
 from typing import NoReturn
 
 from sandbox.guest.boot import init, memory
-from sandbox.guest.jail import callrules, jail, landlock, seccomp
+from sandbox.guest.jail import jail, landlock, seccomp
 from sandbox.guest.jail.jail import JailError, step
 from sandbox.guest.jail.landlock import PathRule
 from sandbox.guest.jail.root import is_hidden_by_session
@@ -109,7 +109,7 @@ def _prepare(plan: JailPlan) -> jail.JailTemplate:
             version = landlock.abi()
             program = _compile(plan, version)
             if plan.tier == "landlock":
-                init_program = _compile(plan, max(version, callrules.SCOPES_SIGNALS))
+                init_program = _compile(plan, version, for_init=True)
     with step("landlock rules"):
         readable = _readable(plan) if plan.asks_for("landlock") else []
         rule_fds = [fd for fd, _access in readable]
@@ -143,9 +143,13 @@ def _prepare(plan: JailPlan) -> jail.JailTemplate:
     )
 
 
-def _compile(plan: JailPlan, landlock_abi: int) -> bytes:
+def _compile(plan: JailPlan, landlock_abi: int, *, for_init: bool = False) -> bytes:
     rules = seccomp.rules_for(
-        plan.tier, landlock_abi, own_id=plan.has_own_ids, is_metered=not plan.has_groups
+        plan.tier,
+        landlock_abi,
+        own_id=plan.has_own_ids,
+        is_metered=not plan.has_groups,
+        for_init=for_init,
     )
     return seccomp.compile_filter(rules, sysapi.ARCH)
 
@@ -166,9 +170,9 @@ def _readable(plan: JailPlan) -> list[tuple[int, Access]]:
 
 
 def _data_bytes() -> int:
-    with open("/proc/self/status") as stream:
+    with open("/proc/self/status", "rb") as stream:
         for line in stream:
-            if line.startswith("VmData:"):
+            if line.startswith(b"VmData:"):
                 return int(line.split()[1]) * 1024
     raise JailError("memory", "/proc/self/status has no line VmData")
 

@@ -66,6 +66,7 @@ from collections.abc import Iterable, Sequence
 
 from sandbox.guest.jail.jail import JailError
 from sandbox.guest.kernel import sysapi
+from sandbox.guest.kernel.procfs import Processes, fields
 from sandbox.protocol.plan import SHARED_MEMORY, TEMPORARY, WORKSPACE
 
 KINDS = (  # in this order: see the module's docstring
@@ -122,17 +123,19 @@ def _what_is_not_copied(directory: str, names: list[str]) -> set[str]:
 
 def confirm(pid: int, proc_fd: int) -> None:
     """Raise JailError unless process `pid` of this pid namespace is bound, and alone with us."""
-    with open(os.open(f"{pid}/status", os.O_RDONLY, dir_fd=proc_fd)) as stream:
-        fields = dict(line.rstrip("\n").split(":\t", 1) for line in stream if ":\t" in line)
-    if fields.get("NSpgid") != str(pid) or fields.get("NSsid") != str(pid):
+    processes = Processes(proc_fd)
+    told = fields(processes.status(pid))
+    own = str(pid).encode()
+    if told.get(b"NSpgid") != own or told.get(b"NSsid") != own:
         # A group from outside could be signalled whole, its members outside included.
         raise JailError("branch", "the session process is in a process group from outside")
-    wanted = {"Seccomp": "2", "NoNewPrivs": "1"}
-    wanted |= {name: "0" * 16 for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")}
+    wanted = {b"Seccomp": b"2", b"NoNewPrivs": b"1"}
+    wanted |= {name: b"0" * 16 for name in (b"CapInh", b"CapPrm", b"CapEff", b"CapAmb")}
     for name, value in wanted.items():
-        if fields.get(name) != value:
-            raise JailError("branch", f"{name} of the session process is {fields.get(name)}")
-    pids = {int(name) for name in os.listdir(proc_fd) if name.isdigit()}
+        if told.get(name) != value:
+            seen = told.get(name, b"missing").decode(errors="replace")
+            raise JailError("branch", f"{name.decode()} of the session process is {seen}")
+    pids = set(processes.pids())
     if pids != {os.getpid(), pid}:
         raise JailError("branch", f"{len(pids)} processes are in it instead of two")
 
@@ -142,9 +145,9 @@ def confirm(pid: int, proc_fd: int) -> None:
 
 def what_stays_shared(except_fds: set[int]) -> str:
     """What of this process a branch would go on sharing with it; empty if there is nothing."""
-    with open("/proc/self/maps") as stream:
+    with open("/proc/self/maps", "rb") as stream:
         for line in stream:
-            if line.split(None, 2)[1].startswith("rw") and line[line.index(" ") + 4] == "s":
+            if line.split(None, 2)[1].startswith(b"rw") and line[line.index(b" ") + 4] == ord("s"):
                 return "the session has writable shared memory"
     for name in os.listdir("/proc/self/fd"):
         if int(name) < STANDARD_DESCRIPTORS or int(name) in except_fds:

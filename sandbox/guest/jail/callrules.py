@@ -176,6 +176,9 @@ TERMINAL_POWERS: Final = (
 F_SETOWN: Final = 8
 F_SETSIG: Final = 10
 F_SETOWN_EX: Final = 15
+# seccomp_unotify(2)
+SECCOMP_RECEIVE: Final = 0xC0502100
+SECCOMP_SEND: Final = 0xC0182101
 # socket(2), socket(7), tcp(7)
 SOCK_TYPE_MASK: Final = 0xF
 IPPROTO_DEFAULT: Final = 0
@@ -189,6 +192,8 @@ TCP_ULP: Final = 31
 PERSONALITY_QUERY: Final = 0xFFFFFFFF
 PRIO_PROCESS: Final = 0
 PRIO_GROUP: Final = 1
+IOPRIO_PROCESS: Final = 1
+IOPRIO_GROUP: Final = 2
 SELF: Final = 0
 
 _INTERNET: Final = arg(0).is_(socket.AF_INET, socket.AF_INET6)
@@ -431,22 +436,43 @@ SHARED: Final = (
     ),
 )
 
-OWN_NAMESPACES: Final = (
-    Rule("setns", NOTIFY, "how a branch leaves; init lets one process through, when asked to"),
-    Rule("capset", ALLOW, "a branch gives up what its namespaces gave it; none can be taken"),
-    Rule("kill", ALLOW, "the own process group", (arg(0).is_(SELF),)),
-    Rule("sched_setaffinity", ALLOW, "own processors", (arg(0).is_(SELF),)),
+PROCESSES_BY_NUMBER: Final = (
     Rule(
-        "setpriority",
+        "sched_setaffinity sched_getaffinity sched_getscheduler sched_getparam sched_getattr "
+        "sched_rr_get_interval getpgid getsid get_robust_list",
+        ALLOW,
+        "the caller itself",
+        (arg(0).is_(SELF),),
+    ),
+    Rule(
+        "setpriority getpriority",
         ALLOW,
         "own priority, or that of the own process group",
         (arg(0).is_(PRIO_PROCESS, PRIO_GROUP), arg(1).is_(SELF)),
     ),
     Rule(
-        "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open setpriority "
-        "sched_setaffinity",
+        "ioprio_get",
+        ALLOW,
+        "own priority, or that of the own process group",
+        (arg(0).is_(IOPRIO_PROCESS, IOPRIO_GROUP), arg(1).is_(SELF)),
+    ),
+    Rule("get_robust_list", refuse(EPERM), "an address in the memory of another process"),
+    Rule(
+        "sched_setaffinity sched_getaffinity sched_getscheduler sched_getparam sched_getattr "
+        "sched_rr_get_interval getpgid getsid setpriority getpriority ioprio_get pidfd_open",
         NOTIFY,
-        "branches can be numbered from above; init allows only the session's own",
+        "init lets a call touch the session's own processes, and itself not",
+    ),
+)
+
+OWN_NAMESPACES: Final = (
+    Rule("setns", NOTIFY, "how a branch leaves; init lets one process through, when asked to"),
+    Rule("capset", ALLOW, "a branch gives up what its namespaces gave it; none can be taken"),
+    Rule("kill", ALLOW, "the own process group", (arg(0).is_(SELF),)),
+    Rule(
+        "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo",
+        NOTIFY,
+        "branches can be numbered from above, and init has handlers",
     ),
     Rule("fcntl", NOTIFY, "a signal by way of a descriptor", (arg(1).is_(F_SETOWN),)),
     Rule("fcntl", refuse(EPERM), "likewise; the number is in memory", (arg(1).is_(F_SETOWN_EX),)),
@@ -524,15 +550,6 @@ SHARED_IDENTITY: Final = (
         refuse(EPERM),
         "Landlock does not rule modes: a snippet could open or close all files of its user",
     ),
-    Rule("sched_setaffinity", ALLOW, "own processors", (arg(0).is_(SELF),)),
-    Rule("sched_setaffinity", refuse(EPERM), "processors of the user's other processes"),
-    Rule(
-        "setpriority",
-        ALLOW,
-        "own priority",
-        (arg(0).is_(PRIO_PROCESS), arg(1).is_(SELF)),
-    ),
-    Rule("setpriority", refuse(EPERM), "priority of the user's other processes"),
 )
 
 UNSCOPED_SIGNALS: Final = (
@@ -559,6 +576,16 @@ UNRULED_TRUNCATION: Final = (
     Rule("openat2", refuse(ENOSYS), "its flags sit behind a pointer; callers use openat"),
 )
 
+INIT_DUTIES: Final = (
+    Rule("pidfd_open", ALLOW, "init signals a process that it has looked at, and no other"),
+    Rule(
+        "ioctl",
+        ALLOW,
+        "takes and answers the calls that the session's filter asks about",
+        (arg(1).is_(SECCOMP_RECEIVE, SECCOMP_SEND),),
+    ),
+)
+
 UNCOUNTED_MEMORY: Final = (
     Rule(
         "memfd_create",
@@ -572,24 +599,32 @@ RULES_TRUNCATION: Final = 3
 
 
 def rules_for(
-    tier: Tier, landlock_abi: int = 0, *, own_id: bool = False, is_metered: bool = False
+    tier: Tier,
+    landlock_abi: int = 0,
+    *,
+    own_id: bool = False,
+    is_metered: bool = False,
+    for_init: bool = False,
 ) -> tuple[Rule, ...]:
     """The table of `tier`. Where sessions share the host's namespaces, less is allowed.
 
     There the filter also makes up for what Landlock does not rule: `landlock_abi` is what the
     kernel answered, `own_id` whether the session's uid is its own alone. Without signal scopes it
-    takes `kill` away, for init has the session's uid; that filter is not for init itself. In all
-    tiers it refuses what the meter cannot see, where `is_metered`.
+    takes `kill` away, for init has the session's uid. In all tiers it refuses what the meter cannot
+    see, where `is_metered`. `for_init` is the table of init itself, which signals whatever scopes
+    there are, in the tier where it makes no namespaces.
     """
     if tier == "process":
         raise ValueError("the tier process has no filter: its code is trusted")
     uncounted = UNCOUNTED_MEMORY if is_metered else ()
     if tier == "namespaces":
-        return uncounted + OWN_NAMESPACES + OWN_NETWORK + SHARED
-    rules: tuple[Rule, ...] = uncounted + NO_NETWORK + SHARED_HOST + SHARED
+        return uncounted + OWN_NAMESPACES + PROCESSES_BY_NUMBER + OWN_NETWORK + SHARED
+    rules: tuple[Rule, ...] = uncounted + NO_NETWORK + SHARED_HOST + PROCESSES_BY_NUMBER + SHARED
     if not own_id:
         rules = SHARED_IDENTITY + rules
-    if landlock_abi < SCOPES_SIGNALS:
+    if for_init:
+        rules = INIT_DUTIES + rules
+    elif landlock_abi < SCOPES_SIGNALS:
         rules = UNSCOPED_SIGNALS + rules
     if landlock_abi < RULES_TRUNCATION:
         rules = UNRULED_TRUNCATION + rules

@@ -33,6 +33,7 @@ kills every process of its pid namespace, all sessions with it. The end of a ses
 to its init, pid 1 of the session's pid namespace, with the same effect one level down.
 """
 
+import errno
 import os
 import resource
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -179,12 +180,23 @@ def confine_session_process(context: JailContext) -> InitFds:
             _restrict_paths(context)
     if plan.asks_for("seccomp"):
         with step("filter calls"):
-            listens = plan.tier == "namespaces"
-            listener = seccomp.install(context.template.seccomp_program, listen=listens)
+            listener = _filter_calls(plan, context.template.seccomp_program)
     close_rule_fds(context)
     with step("verify"):
         verify(context.template.final_facts)
     return InitFds(listener, context.user_namespace, context.proc_fd)
+
+
+def _filter_calls(plan: JailPlan, program: bytes) -> int:
+    """Install the session's filter; the listener that init answers on, or -1."""
+    try:
+        return seccomp.install(program, listen=True)
+    except OSError as error:
+        # The engine is filtered itself, by a filter with a listener: the kernel takes one. What
+        # this filter would ask init about is refused then, and branches cannot be made.
+        if error.errno != errno.EBUSY or plan.tier == "namespaces":
+            raise
+        return seccomp.install(program)
 
 
 def close_rule_fds(context: JailContext) -> None:

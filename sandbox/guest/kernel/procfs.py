@@ -1,8 +1,16 @@
-"""The processes of a session, as /proc tells them to init."""
+"""Reads the processes of a session from /proc, for init.
+
+A process gives itself any name of 15 bytes, and /proc shows it. So nothing here is decoded, and
+the line of the name is left out before anything is looked for: every field that decides on life,
+parentage or rights is a number that the kernel wrote.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+
+ENDED = (b"Z", b"X", b"")
+"""States of a thread that has ended, or of which there is nothing to read; proc_pid_status(5)."""
 
 
 class Row(NamedTuple):
@@ -15,7 +23,7 @@ class Row(NamedTuple):
     groups: tuple[int, ...]
     has_capabilities: bool
     is_live: bool
-    """False for one that has ended and that nobody has waited for."""
+    """False for one that has ended and was not waited for yet."""
 
     @property
     def depth(self) -> int:
@@ -48,33 +56,52 @@ class Processes:
         finally:
             os.close(fd)
 
-    def status(self, pid: int) -> str:
+    def children(self, pid: int) -> list[int]:
+        """Children of every thread of `pid`, zombies included; empty if it has ended."""
+        found: list[int] = []
+        for thread in self.threads(pid):
+            found += map(int, self._read(f"{pid}/task/{thread}/children").split())
+        return found
+
+    def descendants(self, pid: int) -> set[int]:
+        """Every process below `pid`, zombies included."""
+        found: set[int] = set()
+        waiting = [pid]
+        while waiting:
+            fresh = set(self.children(waiting.pop())) - found
+            waiting += fresh
+            found |= fresh
+        return found
+
+    def status(self, pid: int) -> bytes:
         """/proc/PID/status of a process or a thread; empty if it has ended."""
-        try:
-            with open(self._open(f"{pid}/status")) as stream:
-                return stream.read()
-        except OSError:
-            return ""
+        return self._read(f"{pid}/status")
 
     def row(self, pid: int) -> Row | None:
         """What there is to know of a process or a thread; None if there is none."""
-        text = self.status(pid)
-        if not text:
+        told = fields(self.status(pid))
+        if not told:
             return None
-        told = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
         return Row(
-            int(told["Tgid"]),
-            int(told["PPid"]),
-            tuple(map(int, told["NSpid"].split())),
-            tuple(map(int, told["NSpgid"].split())),
-            any(int(told[name], 16) for name in ("CapPrm", "CapEff", "CapInh")),
-            is_live(text),
+            int(told[b"Tgid"]),
+            int(told[b"PPid"]),
+            tuple(map(int, told[b"NSpid"].split())),
+            tuple(map(int, told[b"NSpgid"].split())),
+            any(int(told[name], 16) for name in (b"CapPrm", b"CapEff", b"CapInh")),
+            is_live(told),
         )
 
-    def rows(self) -> dict[int, Row]:
-        """All processes by pid."""
-        found = ((pid, self.row(pid)) for pid in self.pids())
+    def rows(self, pids: Iterable[int] | None = None) -> dict[int, Row]:
+        """All processes by pid, or those of `pids`."""
+        found = ((pid, self.row(pid)) for pid in (self.pids() if pids is None else pids))
         return {pid: row for pid, row in found if row is not None}
+
+    def _read(self, path: str) -> bytes:
+        try:
+            with open(self._open(path), "rb") as stream:
+                return stream.read()
+        except OSError:
+            return b""  # It has ended.
 
     def _open(self, path: str) -> int:
         if self.proc_fd < 0:
@@ -82,14 +109,21 @@ class Processes:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.proc_fd)
 
 
-def is_live(status: str) -> bool:
-    """Whether the process of this /proc/PID/status has neither ended nor been waited for."""
-    return field(status, "State")[:1] not in ("Z", "X", "")
+def fields(status: bytes) -> dict[bytes, bytes]:
+    """The lines of a /proc/PID/status by name, without the first, which is the process's own.
+
+    The kernel escapes a newline in it. If one ever came through, the real line, which comes after
+    it, would still be the one that counts.
+    """
+    _own_name, _newline, lines = status.partition(b"\n")
+    found = (line.partition(b":\t") for line in lines.split(b"\n"))
+    return {name: value for name, colon, value in found if colon}
 
 
-def field(status: str, name: str) -> str:
-    """The value of a line of /proc/PID/status; empty if it has none."""
-    for line in status.splitlines():
-        if line.startswith(name + ":"):
-            return line.partition(":")[2].strip()
-    return ""
+def is_live(told: dict[bytes, bytes]) -> bool:
+    """Whether a process of these `fields` runs, or may: any of its threads.
+
+    A first thread that has ended alone is a zombie, while others of the process go on.
+    """
+    state = told.get(b"State", b"")[:1]
+    return state not in ENDED or (state == b"Z" and int(told.get(b"Threads", b"0")) > 1)

@@ -1,4 +1,4 @@
-# namespaces: seccomp -> completed, EPERM/ESRCH | landlock: seccomp -> completed, EPERM
+# namespaces: seccomp -> completed, EPERM/ESRCH | landlock: seccomp -> completed, EPERM/ESRCH
 # Push the pages of another process out, or reap the memory of a dying one.
 span = (ctypes.c_size_t * 2)(VICTIM_ADDRESS, 4096)
 

@@ -1,4 +1,4 @@
-# namespaces: seccomp -> completed, ENOENT/EPERM | landlock: seccomp -> completed, EACCES/EPERM
+# namespaces: seccomp -> completed, ENOENT/EPERM | landlock: seccomp -> completed, EACCES/EPERM/ESRCH
 # setns() by path and by pidfd, with every namespace that a process has.
 CLONE_NEWUSER = 0x10000000
 names = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time")

@@ -1,4 +1,4 @@
-# namespaces: pid_namespace -> completed, ESRCH | landlock: landlock -> completed, EPERM
+# namespaces: pid_namespace -> completed, ESRCH | landlock: seccomp -> completed, ESRCH
 # A pidfd is a second way to send a signal.
 # bare: escapes
 import signal

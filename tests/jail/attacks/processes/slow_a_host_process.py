@@ -1,4 +1,4 @@
-# namespaces: pid_namespace -> completed, ESRCH | landlock: seccomp -> completed, EPERM
+# namespaces: pid_namespace -> completed, ESRCH | landlock: seccomp -> completed, ESRCH
 # Priority and processor set of the victim.
 # bare: escapes
 def slow():

@@ -1,4 +1,4 @@
-# namespaces: seccomp -> completed, ESRCH | landlock: seccomp -> completed, EPERM
+# namespaces: seccomp -> completed, ESRCH | landlock: seccomp -> completed, ESRCH
 # pidfd_getfd duplicates an open file of another process.
 # bare: escapes
 def steal():

@@ -78,7 +78,7 @@ GUEST_ORDER = (
     ("sandbox.guest.kernel.procfs",),
     ("sandbox.guest.boot.children",),
     ("sandbox.guest.kernel.sysapi",),
-    ("sandbox.guest.jail.landlock", "sandbox.guest.jail.seccomp"),
+    ("sandbox.guest.jail.landlock", "sandbox.guest.jail.seccomp", "sandbox.guest.jail.rlimits"),
     (
         "sandbox.guest.session.atfork",
         "sandbox.guest.language.hooks",

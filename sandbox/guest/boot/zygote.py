@@ -16,7 +16,7 @@ import time
 from typing import NoReturn
 
 from sandbox.guest.boot import init, memory
-from sandbox.guest.jail import jail, landlock, seccomp
+from sandbox.guest.jail import jail, landlock, rlimits, seccomp
 from sandbox.guest.jail.jail import JailError, step
 from sandbox.guest.jail.landlock import PathRule
 from sandbox.guest.jail.root import is_hidden_by_session
@@ -137,7 +137,7 @@ def _prepare(plan: JailPlan) -> jail.JailTemplate:
         final_facts=jail.facts_of(plan, jail.FINAL_LAYERS),
         namespaces=jail.namespaces_ahead(plan),
         filesystems=jail.filesystems_of(plan, os.getuid()),
-        limits=jail.limits_of(plan, data_bytes),
+        limits=rlimits.limits_of(plan, data_bytes),
         covered=tuple(bind.target for bind in plan.binds if is_hidden_by_session(bind)),
         data_bytes=data_bytes,
     )

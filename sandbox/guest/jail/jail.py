@@ -55,10 +55,7 @@ NAMESPACES_AHEAD = {
 }
 """Namespaces that can be made before the session is known, by layer."""
 MOUNT_ATTRIBUTES = sysapi.MOUNT_ATTR_NOSUID | sysapi.MOUNT_ATTR_NODEV
-SIGNALS_QUEUED = 256
 DETAIL_CAP = 2_000
-BRANCHES_COUNTED = 16
-LOCKED_BYTES = 64 * 1024
 ABOVE_MOUNTS = ("/mnt", "/dev")
 """Directories below which sessions and branches mount what they may write. Rules are on these,
 which are read-only: a branch mounts its own there, and a ruleset in force takes no more rules."""
@@ -365,35 +362,6 @@ def write_id_maps(outside: int) -> None:
 def _enter_workspace(context: JailContext) -> None:
     os.chdir(context.workspace)
     os.umask(0o022)
-
-
-def limits_of(plan: JailPlan, data_bytes: int) -> tuple[tuple[int, tuple[int, int]], ...]:
-    """What a session is given: soft and hard alike, and never above what this process has."""
-    limits = plan.rlimits
-    values = {
-        resource.RLIMIT_NOFILE: limits.open_files,
-        resource.RLIMIT_FSIZE: limits.file_bytes,
-        resource.RLIMIT_STACK: limits.stack_bytes,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_MEMLOCK: LOCKED_BYTES,
-        resource.RLIMIT_MSGQUEUE: 0,
-        resource.RLIMIT_SIGPENDING: SIGNALS_QUEUED,
-        resource.RLIMIT_NICE: 0,
-        resource.RLIMIT_RTPRIO: 0,
-    }
-    if limits.processes is not None:
-        # The kernel counts branches to their origin too. Cgroups count each by itself.
-        share = BRANCHES_COUNTED if plan.has_groups else 1
-        values[resource.RLIMIT_NPROC] = limits.processes * share
-    if limits.data_bytes is not None:
-        values[resource.RLIMIT_DATA] = data_bytes + limits.data_bytes
-    return tuple((which, (capped, capped)) for which, capped in map(_capped, values.items()))
-
-
-def _capped(limit: tuple[int, int]) -> tuple[int, int]:
-    which, value = limit
-    _soft, hard = resource.getrlimit(which)
-    return which, value if hard == resource.RLIM_INFINITY else min(value, hard)
 
 
 def _set_rlimits(context: JailContext) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runner.evals.generation import Draw, generate
     from runner.evals.grading.score import Score, pass_at_k
     from runner.evals.library import evaluate, evaluate_async
-    from runner.evals.rewards import Reward, reward
+    from runner.evals.rewards import Graded, Reward, reward
     from runner.evals.run import Report
     from runner.evals.samples.records import Verdict
     from runner.evals.settings import Settings
@@ -33,6 +33,7 @@ _HOMES = {
     "Draw": "generation",
     "EvalError": "errors",
     "GenerationFailed": "errors",
+    "Graded": "rewards",
     "GradingFailed": "errors",
     "OutputFailed": "errors",
     "Report": "run",
@@ -54,6 +55,7 @@ __all__ = [
     "Draw",
     "EvalError",
     "GenerationFailed",
+    "Graded",
     "GradingFailed",
     "OutputFailed",
     "Report",

@@ -11,11 +11,12 @@ limits are CPU time, and the order of a batch does not matter.
 import asyncio
 import math
 import os
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 from runner.evals.errors import BadInput
 from runner.evals.grading.grader import Grader
@@ -26,14 +27,29 @@ from runner.evals.settings import Settings
 from runner.evals.suites import SUITES
 
 NO_VERDICT = math.nan
+T = TypeVar("T")
 TaskGiven = str | Mapping[str, Json]
 """An id of the suite's data, or the record of a task."""
 
 
-class Reward:
-    """A reward function with a warm engine, for many batches. A context manager; one thread.
+class Graded(NamedTuple):
+    """One completion, as a trainer needs it."""
 
-    `budget_s` is the wall time of one batch.
+    reward: float
+    """1.0, 0.0, or not a number where nothing can be said."""
+    failure_reason: str | None
+    reward_valid: bool
+    mask_sample: bool
+    """Leave it out of training: no verdict, or one near a limit that may be another next time."""
+    verdict: Verdict | None
+    """None where the budget was spent before its turn."""
+
+
+class Reward:
+    """A reward function with a warm engine, for many batches. A context manager.
+
+    It has a thread of its own, and may be called from any, by several at once. `budget_s` is the
+    wall time of one batch.
     """
 
     def __init__(
@@ -60,14 +76,18 @@ class Reward:
             recheck=False,
             speed=speed,
         )
-        self._runner = asyncio.Runner()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="cellblock-rewards", daemon=True
+        )
         self._grader = Grader(self._suite, self._settings)
 
     def __enter__(self) -> Self:
+        self._thread.start()
         try:
-            self._runner.run(self._grader.__aenter__())
+            self._run(self._grader.__aenter__())
         except BaseException:
-            self._runner.close()
+            self._stop()
             raise
         return self
 
@@ -77,12 +97,18 @@ class Reward:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._runner.run(self._grader.__aexit__(kind, error, trace))
-        self._runner.close()
+        try:
+            self._run(self._grader.__aexit__(kind, error, trace))
+        finally:
+            self._stop()
 
     def __call__(self, completions: Sequence[str], tasks: Sequence[TaskGiven]) -> list[float]:
         """The reward of each completion, for the task at its place. Raises BadInput."""
-        return [_reward(verdict) for verdict in self.verdicts(completions, tasks)]
+        return [graded.reward for graded in self.graded(completions, tasks)]
+
+    def graded(self, completions: Sequence[str], tasks: Sequence[TaskGiven]) -> list[Graded]:
+        """The rewards, with what a trainer needs to leave noise out. Raises BadInput."""
+        return [_graded(verdict) for verdict in self.verdicts(completions, tasks)]
 
     def verdicts(
         self, completions: Sequence[str], tasks: Sequence[TaskGiven]
@@ -94,7 +120,15 @@ class Reward:
             self._work(self._task(task, number), completion, number)
             for number, (completion, task) in enumerate(zip(completions, tasks, strict=True))
         ]
-        return self._runner.run(self._grade(work))
+        return self._run(self._grade(work))
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def _work(self, task: Task, completion: str, number: int) -> tuple[Task, Sample]:
         """A task and its sample. Raises BadInput."""
@@ -147,7 +181,13 @@ def reward(
         return function(completions, tasks)
 
 
-def _reward(verdict: Verdict | None) -> float:
-    if verdict is None or verdict.outcome == "infrastructure":
-        return NO_VERDICT
-    return 1.0 if verdict.passed else 0.0
+def _graded(verdict: Verdict | None) -> Graded:
+    if verdict is None:
+        return Graded(NO_VERDICT, "budget", False, True, None)
+    return Graded(
+        reward=float(verdict.passed) if verdict.reward_valid else NO_VERDICT,
+        failure_reason=verdict.failure_reason,
+        reward_valid=verdict.reward_valid,
+        mask_sample=verdict.mask_sample,
+        verdict=verdict,
+    )

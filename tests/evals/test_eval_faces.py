@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, cast
 
 import pytest
@@ -53,6 +54,31 @@ def test_what_the_budget_does_not_reach_is_no_number() -> None:
         assert given[0] == 1.0
         assert all(map(math.isnan, given[1:]))
         assert function([GOOD], [INC]) == [1.0]
+
+
+def test_an_answer_is_graded_as_a_model_writes_it_from_many_threads() -> None:
+    answers = [f"<think>easy</think>\n```python\n{code}\n```\nDone." for code in (GOOD, BAD)]
+    with Reward(timeout_s=20) as function, ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda one: function.graded([one], [INC])[0], answers * 4))
+    assert [one.reward for one in found] == [1.0, 0.0] * 4
+    assert {one.failure_reason for one in found} == {None, "wrong_answer"}
+    assert all(one.reward_valid and not one.mask_sample for one in found)
+
+
+def test_the_engines_trouble_is_no_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_arguments: object) -> None:
+        raise SessionLost("gone")
+
+    monkeypatch.setattr("runner.evals.grading.grader.Grader.grade", fail)
+    monkeypatch.setattr("runner.evals.grading.retries.RETRY_AFTER_S", 0.0)
+    with Reward() as function:
+        [found] = function.graded([GOOD], [INC])
+    assert math.isnan(found.reward)
+    assert (found.failure_reason, found.reward_valid, found.mask_sample) == (
+        "infrastructure",
+        False,
+        True,
+    )
 
 
 def test_tasks_and_completions_come_in_pairs() -> None:

@@ -19,6 +19,8 @@ from sandbox import Policy, PolicyError
 ANY = "*"
 MiB = 1024 * 1024
 Kind = Literal["openai", "fenced", "replay", "embedded"]
+Interpreter = Literal["asked", "always"]
+"""Whether plain Chat requests get the code interpreter, or those alone that ask for it."""
 ThinkingField = Literal["none", "enable_thinking", "chat_template_kwargs", "reasoning_effort"]
 PresetName = Literal[
     "", "none", "openai", "azure", "mistral", "deepseek", "dashscope", "openrouter", "vllm",
@@ -61,6 +63,7 @@ class ModelSettings(Section):
     pace_s: float = Field(default=0.0, ge=0)
     record: str = ""
     """A file to which every exchange is appended."""
+    interpreter: Interpreter = "asked"
     system: str = ""
     temperature: float | None = None
     max_tokens: int | None = Field(default=None, ge=1)
@@ -76,6 +79,7 @@ class KeySettings(Section):
     requests_per_minute: int = Field(default=600, ge=1)
     concurrent_requests: int = Field(default=256, ge=1)
     sessions: int = Field(default=32, ge=1)
+    interpreter: Interpreter = "asked"
     stored_bytes: int = Field(default=1024 * MiB, ge=0)
 
     @property

@@ -1,15 +1,17 @@
 """Chat Completions: requests in, chunks out. Code and its output never show, unless asked for."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import JsonValue
 
+from runner.dialects.containers import container_of
 from runner.dialects.faults import DEADLINE, Fault, openai_body, openai_error
 from runner.dialects.fields import Fields, function_spec, model_name, sampling_of, text_of
 from runner.dialects.parsed_request import (
     NEEDS_STREAM,
     NEEDS_THINKING,
+    ContainerRequest,
     ParsedRequest,
     ServerTool,
     check_exclusive,
@@ -51,6 +53,8 @@ FINISH: dict[Ending, str] = {
     "filter": "content_filter",
 }
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+KNOWN_TOOLS = "only 'function' and 'code_interpreter' are"
+Rules = Literal["openai", "model_studio"]
 error_body = openai_body
 
 
@@ -61,19 +65,27 @@ class ChatOptions(NamedTuple):
     include_tool_info: bool = False
 
 
-def parse(body: JsonValue) -> tuple[ParsedRequest, ChatOptions]:
-    """The request in `body`. Raises RequestError."""
+def parse(
+    body: JsonValue, *, rules: Rules = "model_studio", always_code: bool = False
+) -> tuple[ParsedRequest, ChatOptions]:
+    """The request in `body`. Raises RequestError.
+
+    By Model Studio's `rules` the interpreter needs a stream and thinking, and is a switch; by
+    OpenAI's it may be in `tools` too. `always_code` gives it to requests that do not ask.
+    """
     fields = Fields(body)
     model = model_name(fields)
     wants_code = fields.flag("enable_code_interpreter") or False
     thinking = fields.flag("enable_thinking")
     stream = fields.flag("stream") or False
-    functions = tuple(map(_function, fields.objects("tools")))
+    functions, interpreter = _tools(fields, rules)
     check_exclusive(has_interpreter=wants_code, has_functions=bool(functions), param="tools")
-    if wants_code and not thinking:
+    if rules == "model_studio" and wants_code and not thinking:
         raise RequestError("invalid", NEEDS_THINKING, param="enable_thinking")
-    if wants_code and not stream:
+    if rules == "model_studio" and wants_code and not stream:
         raise RequestError("invalid", NEEDS_STREAM, param="enable_thinking")
+    choice = tool_choice(fields)
+    wants_code = wants_code or interpreter is not None or (always_code and choice != "none")
     sampling = sampling_of(fields)
     if thinking and (sampling.response_format or {}).get("type") in ("json_object", "json_schema"):
         raise RequestError(
@@ -90,7 +102,7 @@ def parse(body: JsonValue) -> tuple[ParsedRequest, ChatOptions]:
         stream=stream,
         tools=server_tools(fields, wants_code),
         client_tools=functions,
-        tool_choice=tool_choice(fields),
+        tool_choice=choice,
         parallel_calls=fields.flag("parallel_tool_calls") is not False,
         sampling=sampling,
         max_tokens=fields.whole("max_completion_tokens", least=1)
@@ -98,6 +110,7 @@ def parse(body: JsonValue) -> tuple[ParsedRequest, ChatOptions]:
         thinking=thinking,
         thinking_budget=fields.whole("thinking_budget", least=1),
         effort=fields.text("reasoning_effort"),
+        container=interpreter or ContainerRequest(),
     )
     return parsed, ChatOptions(
         include_usage=options.flag("include_usage") or False,
@@ -105,14 +118,23 @@ def parse(body: JsonValue) -> tuple[ParsedRequest, ChatOptions]:
     )
 
 
-def _function(tool: Fields) -> ToolSpec:
-    kind = tool.text("type")
-    if kind != "function":
-        raise tool.wrong("type", f"is {kind!r}; only 'function' is known here")
-    function = tool.object("function")
-    if function is None:
-        raise tool.wrong("function", "is missing")
-    return function_spec(function)
+def _tools(fields: Fields, rules: Rules) -> tuple[tuple[ToolSpec, ...], ContainerRequest | None]:
+    """Functions of the client, and the container of an interpreter among them."""
+    functions: list[ToolSpec] = []
+    container: ContainerRequest | None = None
+    for tool in fields.objects("tools"):
+        kind = tool.text("type")
+        if kind == "code_interpreter" and rules == "openai":
+            container = container_of(tool)
+        elif kind == "function":
+            function = tool.object("function")
+            if function is None:
+                raise tool.wrong("function", "is missing")
+            functions.append(function_spec(function))
+        else:
+            known = "only 'function' is" if rules == "model_studio" else KNOWN_TOOLS
+            raise tool.wrong("type", f"is {kind!r}; {known} known here")
+    return tuple(functions), container
 
 
 def server_tools(fields: Fields, wants_code: bool) -> frozenset[ServerTool]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
+from runner.dialects.containers import container_of
 from runner.dialects.faults import openai_body
 from runner.dialects.fields import Fields, function_spec, model_name, sampling_of, text_of
 from runner.dialects.parsed_request import (
@@ -41,9 +42,7 @@ SERVER_TOOLS: Mapping[str, ServerTool] = {
     "web_extractor": "web_extractor",
 }
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-MEMORY_LIMITS = ("1g", "4g", "16g", "64g")
 METADATA_PAIRS, METADATA_KEY_CHARS, METADATA_VALUE_CHARS = 16, 64, 512
-CONTAINER_ID_CHARS = 64
 Lookup = Callable[[str], Mapping[str, JsonValue] | None]
 
 
@@ -223,34 +222,11 @@ def _tools(
         elif kind is not None and kind in SERVER_TOOLS:
             own.add(SERVER_TOOLS[kind])
             if kind == "code_interpreter":
-                container = _container(tool)
+                container = container_of(tool)
         else:
             known = ", ".join((*SERVER_TOOLS, "function"))
             raise tool.wrong("type", f"is {kind!r}; known types: {known}")
     return frozenset(own), tuple(functions), container
-
-
-def _container(tool: Fields) -> ContainerRequest:
-    value = tool.data.get("container")
-    if value is None:
-        return ContainerRequest()
-    if isinstance(value, str):
-        return ContainerRequest(id=tool.text("container", longest=CONTAINER_ID_CHARS) or "")
-    auto = Fields(value, tool.name("container"))
-    if auto.text("type") not in (None, "auto"):
-        raise auto.wrong("type", "must be 'auto'")
-    check_network(auto)
-    memory = auto.text("memory_limit")
-    if memory is not None and memory not in MEMORY_LIMITS:
-        raise auto.wrong("memory_limit", f"must be one of {', '.join(MEMORY_LIMITS)}")
-    return ContainerRequest(file_ids=auto.strings("file_ids"), memory_limit=memory or "")
-
-
-def check_network(container: Fields) -> None:
-    """Code has no network here, so a container that asks for some cannot be had."""
-    policy = container.object("network_policy")
-    if policy is not None and policy.text("type") != "disabled":
-        raise policy.wrong("type", "must be 'disabled': code has no network on this server")
 
 
 def metadata_of(fields: Fields) -> dict[str, JsonValue]:

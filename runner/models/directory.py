@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from runner.config import ANY, ModelSettings
+from runner.config import ANY, Interpreter, ModelSettings
 from runner.errors import ConfigError, RequestError
 from runner.models.port import Model, Profile
 
@@ -43,6 +43,11 @@ class Directory:
         """Whether a request for `name` would be answered."""
         known = {*self._settings, *self._made}
         return name in known or ANY in known
+
+    def interpreter(self, name: str) -> Interpreter:
+        """Whether plain Chat with the model `name` has the code interpreter unasked."""
+        settings = self._settings.get(name) or self._settings.get(ANY)
+        return "asked" if settings is None else settings.interpreter
 
     def load(self) -> None:
         """Load the libraries of the configured upstreams, so that no request waits for it."""

@@ -287,9 +287,6 @@ FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type":
     ("changes", "error", "code", "param"),
     [
         ({"tools": [FUNCTION]}, openai.BadRequestError, "invalid_parameter_error", "tools"),
-        ({"extra_body": {"enable_code_interpreter": True}}, openai.BadRequestError,
-         "invalid_parameter_error", "enable_thinking"),
-        ({"stream": False}, openai.BadRequestError, "invalid_parameter_error", "enable_thinking"),
         ({"model": "nobody"}, openai.NotFoundError, "model_not_found", "model"),
         ({"messages": []}, openai.BadRequestError, "invalid_parameter_error", "messages"),
     ],

@@ -79,37 +79,61 @@ FORMAT = maybe(record(["type"], type=one_of("text", "json_object", "json_schema"
 NONE: OpenApi = {"anyOf": [{"type": "array", "maxItems": 0}, {"type": "null"}]}
 TRUE: OpenApi = {"const": True}
 
+CONTAINER: OpenApi = {
+    "anyOf": [
+        text(maxLength=64),
+        record(
+            ["type"],
+            type=one_of("auto"),
+            file_ids=maybe(array(text())),
+            memory_limit=maybe(one_of("1g", "4g", "16g", "64g")),
+        ),
+        {"type": "null"},
+    ]
+}
+INTERPRETER = record(["type"], type=one_of("code_interpreter"), container=CONTAINER)
+
 # ---- Chat Completions ---------------------------------------------------------------------------
 
-CHAT = body_of(
-    {
-        **record(
-            ["model", "messages"],
-            model=MODEL,
-            messages=array(MESSAGE, least=1),
-            stream=maybe(FLAG),
-            stream_options=maybe(
-                record([], include_usage=maybe(FLAG), include_tool_info=maybe(FLAG))
+
+def _chat(tool: OpenApi, **with_code: OpenApi) -> OpenApi:
+    """The body of Chat with such a `tool`; `with_code` holds where the interpreter is turned on."""
+    return body_of(
+        {
+            **record(
+                ["model", "messages"],
+                model=MODEL,
+                messages=array(MESSAGE, least=1),
+                stream=maybe(FLAG),
+                stream_options=maybe(
+                    record([], include_usage=maybe(FLAG), include_tool_info=maybe(FLAG))
+                ),
+                tools=maybe(array(tool)),
+                tool_choice=CHOICE,
+                parallel_tool_calls=maybe(FLAG),
+                response_format=FORMAT,
+                max_tokens=maybe(whole(1)),
+                max_completion_tokens=maybe(whole(1)),
+                enable_code_interpreter=maybe(FLAG),
+                enable_thinking=maybe(FLAG),
+                thinking_budget=maybe(whole(1)),
+                reasoning_effort=maybe(text()),
+                **SEARCH,
+                **SAMPLING,
             ),
-            tools=maybe(array(FUNCTION_TOOL)),
-            tool_choice=CHOICE,
-            parallel_tool_calls=maybe(FLAG),
-            response_format=FORMAT,
-            max_tokens=maybe(whole(1)),
-            max_completion_tokens=maybe(whole(1)),
-            enable_code_interpreter=maybe(FLAG),
-            enable_thinking=maybe(FLAG),
-            thinking_budget=maybe(whole(1)),
-            reasoning_effort=maybe(text()),
-            **SEARCH,
-            **SAMPLING,
-        ),
-        "allOf": [
-            when("enable_code_interpreter", enable_thinking=TRUE, stream=TRUE, tools=NONE),
-            when("enable_thinking", response_format=maybe(record(["type"], type=one_of("text")))),
-        ],
-    }
-)
+            "allOf": [
+                when("enable_code_interpreter", **with_code),
+                when(
+                    "enable_thinking",
+                    response_format=maybe(record(["type"], type=one_of("text"))),
+                ),
+            ],
+        }
+    )
+
+
+CHAT = _chat({"anyOf": [FUNCTION_TOOL, INTERPRETER]}, tools=maybe(array(INTERPRETER)))
+STUDIO_CHAT = _chat(FUNCTION_TOOL, enable_thinking=TRUE, stream=TRUE, tools=NONE)
 
 # ---- DashScope ----------------------------------------------------------------------------------
 
@@ -161,19 +185,6 @@ GENERATION = body_of(
 
 # ---- Responses ----------------------------------------------------------------------------------
 
-CONTAINER: OpenApi = {
-    "anyOf": [
-        text(maxLength=64),
-        record(
-            ["type"],
-            type=one_of("auto"),
-            file_ids=maybe(array(text())),
-            memory_limit=maybe(one_of("1g", "4g", "16g", "64g")),
-        ),
-        {"type": "null"},
-    ]
-}
-INTERPRETER = record(["type"], type=one_of("code_interpreter"), container=CONTAINER)
 WEB_TOOL = record(["type"], type=one_of("web_search", "web_search_preview", "web_extractor"))
 OWN_FUNCTION = record(["type", "name"], type=one_of("function"), name=MODEL)
 ITEM: OpenApi = {"anyOf": [{**MESSAGE, "not": {"required": ["type"]}}, *FUNCTION_ITEMS]}

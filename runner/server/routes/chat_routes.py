@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 
 from fastapi import APIRouter, Request
+from pydantic import JsonValue
 from starlette.responses import Response
 
 from runner.dialects import chat, dashscope
@@ -16,7 +17,7 @@ from runner.events import Ended, LoopEvent, RoundBegan
 from runner.server.accounts import Account
 from runner.server.http.bodies import read_json
 from runner.server.http.openapi_bodies import answers_of, errors_of
-from runner.server.http.openapi_requests import CHAT, GENERATION
+from runner.server.http.openapi_requests import CHAT, GENERATION, STUDIO_CHAT
 from runner.server.http.replies import error_reply, json_reply, note, request_id_of
 from runner.server.http.streaming import Answer, EventStream, Wire
 from runner.server.routes.access import TheAccount, TheServices
@@ -24,7 +25,8 @@ from runner.server.routes.paths import BASES
 from runner.server.services import Job, Services
 from sandbox import SandboxError
 
-CHAT_PATHS = ("/v1/chat/completions", "/compatible-mode/v1/chat/completions")
+CHAT_PATH, STUDIO_PATH = "/v1/chat/completions", "/compatible-mode/v1/chat/completions"
+"""On the second the interpreter is bound to Model Studio's own rules."""
 DASHSCOPE_PATHS = (
     "/api/v1/services/aigc/text-generation/generation",
     "/api/v1/services/aigc/multimodal-generation/generation",
@@ -38,7 +40,12 @@ async def chat_completions(
     request: Request, services: TheServices, account: TheAccount
 ) -> Response:
     """Chat Completions, streamed or not. Snippets run out of the client's sight."""
-    parsed, options = chat.parse(await read_json(request, services.config.server.body_bytes))
+    body = await read_json(request, services.config.server.body_bytes)
+    if request.url.path == STUDIO_PATH:
+        parsed, options = chat.parse(body)
+    else:
+        always = account.settings.interpreter == "always" or _always(services, body)
+        parsed, options = chat.parse(body, rules="openai", always_code=always)
     job = await _job(services, parsed, account)
     completion_id, created = f"chatcmpl-{uuid.uuid4()}", int(time.time())
     if not parsed.stream:
@@ -113,13 +120,19 @@ async def get_model(model: str, services: TheServices, _account: TheAccount) -> 
     return json_reply(_model(model))
 
 
-for _path in CHAT_PATHS:
-    router.post(_path, openapi_extra=CHAT, responses=answers_of("openai"))(chat_completions)
+for _path, _body in ((CHAT_PATH, CHAT), (STUDIO_PATH, STUDIO_CHAT)):
+    router.post(_path, openapi_extra=_body, responses=answers_of("openai"))(chat_completions)
 for _path in DASHSCOPE_PATHS:
     router.post(_path, openapi_extra=GENERATION, responses=answers_of("dashscope"))(generation)
 for _base in BASES:
     router.get(f"{_base}/models", responses=errors_of("openai"))(list_models)
     router.get(f"{_base}/models/{{model:path}}", responses=errors_of("openai"))(get_model)
+
+
+def _always(services: Services, body: JsonValue) -> bool:
+    """Whether the model that `body` names has the interpreter unasked."""
+    name = body.get("model") if isinstance(body, dict) else None
+    return isinstance(name, str) and services.directory.interpreter(name) == "always"
 
 
 def _model(name: str) -> dict[str, object]:

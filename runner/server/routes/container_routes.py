@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from runner.dialects.containers import check_network
 from runner.dialects.fields import Fields
-from runner.dialects.responses import check_network
 from runner.errors import RequestError
 from runner.server.http.bodies import read_json
 from runner.server.http.downloads import content_reply

@@ -471,6 +471,8 @@ def result_with(**changes):
 class Plotting:
     """A tool whose snippet draws and saves."""
 
+    aliases = frozenset()
+
     def __init__(self, spec, **changes):
         self.spec, self._changes = spec, changes
         self.aliases = frozenset()

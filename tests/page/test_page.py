@@ -1,10 +1,39 @@
 """The page in a real browser: what a person does with it, and what a snippet cannot do to it."""
 
+import json
+import tempfile
+
 import pytest
-from page_talks import ASK, POWER
+from browsing import Visitor
+from cutting import Behind, wired
+from page_talks import (
+    ASK,
+    ATTACK,
+    FILE,
+    HELD,
+    HOSTILE,
+    MADE,
+    PLOT,
+    POWER,
+    REFUSED,
+    SET_1,
+    SET_2,
+    SHOW,
+    SLOW,
+    PageModel,
+)
 from playwright.sync_api import expect
+from serving import config, directory, running, serving
+from talking import on_loop
 
 pytestmark = pytest.mark.slow
+DROP = """([name, text]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([text], name));
+  const zone = document.querySelector('.main');
+  for (const kind of ['dragenter', 'dragover', 'drop'])
+    zone.dispatchEvent(new DragEvent(kind, {dataTransfer: data, bubbles: true, cancelable: true}));
+}"""
 
 
 def test_a_question_is_answered_with_thinking_code_output_and_words(visitor):
@@ -15,6 +44,100 @@ def test_a_question_is_answered_with_thinking_code_output_and_words(visitor):
     expect(page.locator(".run .output")).to_have_text(POWER)
     expect(page.locator(".message table td").first).to_have_text("21")
     expect(page.locator(".run .k-number").first).to_have_text("123")
+    expect(page.locator(".bill")).to_contain_text("793, 134")
+
+
+def test_an_answer_is_shown_while_it_is_written(visitor, server):
+    visitor.ask(HELD)
+    message = visitor.page.locator(".message")
+    expect(message).to_have_text("One, ")
+    expect(visitor.page.get_by_role("button", name="Stop")).to_be_visible()
+    on_loop(server, set_event(server.model.release))
+    expect(message).to_have_text("One, two, three.")
+    server.model.release.clear()
+
+
+async def set_event(event):
+    event.set()
+
+
+def test_stop_ends_the_snippet_and_a_follow_up_knows_of_the_question(visitor, server):
+    visitor.ask(SLOW)
+    page = visitor.page
+    expect(page.locator(".run header")).to_contain_text("Running")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".turn")).to_contain_text("Stopped.")
+    visitor.answered(SHOW, "Shown.")
+    expect(page.locator(".output").last).to_contain_text("NameError")
+    asked = server.model.scripts[SHOW].requests[-1].entries
+    assert [one.text for one in asked if one.role == "user"][-2:] == [SLOW, SHOW]
+
+
+def test_a_dropped_file_is_read_by_code(visitor):
+    visitor.page.evaluate(DROP, ["data.csv", "1\n2\n3\n"])
+    expect(visitor.page.locator(".attached")).to_contain_text("data.csv")
+    visitor.answered(FILE, "Three lines.")
+    expect(visitor.page.locator(".output")).to_have_text("3 lines")
+    expect(visitor.page.locator(".panel")).to_contain_text("data.csv")
+
+
+def test_a_plot_is_a_picture_in_the_answer(visitor):
+    visitor.answered(PLOT, "Here it is.")
+    plot = visitor.page.locator("img.plot")
+    expect(plot).to_have_count(1)
+    assert plot.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+
+
+def test_a_file_that_code_made_is_downloaded_from_the_link_in_the_answer(visitor):
+    visitor.answered(MADE, "Here:")
+    with visitor.page.expect_download() as waited:
+        visitor.page.locator(".message p a.file").click()
+    assert waited.value.suggested_filename == "squares.csv"
+    assert waited.value.path().read_text() == "0,0\n1,1\n2,4\n3,9\n4,16\n"
+
+
+def test_a_branch_has_variables_of_its_own(visitor):
+    visitor.answered(SET_1, "x is 1.")
+    page = visitor.page
+    page.get_by_role("button", name="Try in a branch").click()
+    expect(page.locator(".tree strong")).to_have_text(f"a branch: {SET_1}")
+    visitor.answered(SET_2, "x is 2.")
+    page.locator(".tree").get_by_role("button", name=SET_1, exact=True).click()
+    expect(page.locator(".tree strong")).to_have_text(SET_1)
+    visitor.answered(SHOW, "Shown.")
+    expect(page.locator(".output").last).to_have_text("x = 1")
+
+
+def test_the_best_of_two_answers_goes_on_as_the_conversation(visitor):
+    visitor.answered(SET_1, "x is 1.")
+    page = visitor.page
+    page.get_by_label("Best of").select_option("2")
+    visitor.ask(SHOW)
+    columns = page.locator(".column")
+    expect(columns).to_have_count(2)
+    for index in range(2):
+        expect(columns.nth(index).locator(".output")).to_have_text("x = 1")
+        expect(columns.nth(index).get_by_role("button", name="Choose")).to_be_enabled()
+    columns.nth(1).get_by_role("button", name="Choose").click()
+    expect(page.locator("article.turn")).to_have_count(2)
+    visitor.answered(SHOW, "Shown.")
+    expect(page.locator(".output").last).to_have_text("x = 1")
+
+
+def test_conversations_are_kept_and_opened_again(visitor):
+    visitor.answered(SET_1, "x is 1.")
+    page = visitor.page
+    page.get_by_role("button", name="New conversation").first.click()
+    visitor.answered(SET_2, "x is 2.")
+    page.reload()
+    expect(page.locator(".message")).to_have_text("x is 2.")
+    page.locator(".talks").get_by_role("button", name=SET_1, exact=True).first.click()
+    expect(page.locator(".message")).to_have_text("x is 1.")
+    expect(page.locator(".run .code")).to_have_text("x = 1")
+    before = page.locator(".talks li").count()
+    page.locator(".talks li.here .remove").click()
+    page.locator(".talks li.here").get_by_role("button", name="Delete", exact=True).click()
+    expect(page.locator(".talks li")).to_have_count(before - 1)
 
 
 def test_a_snippet_runs_in_the_scratch_pad_without_a_model(visitor):
@@ -23,3 +146,121 @@ def test_a_snippet_runs_in_the_scratch_pad_without_a_model(visitor):
     output = visitor.page.locator(".run .output")
     expect(output).to_contain_text("seven")
     expect(output).to_contain_text("42")
+
+
+def test_output_comes_while_a_snippet_runs_and_stop_ends_it(visitor):
+    visitor.scratch()
+    page = visitor.page
+    page.get_by_label("Python code").fill("import time\nprint('begun', flush=True)\ntime.sleep(600)")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".run .output")).to_contain_text("begun")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("section.run")).to_have_attribute("aria-busy", "false")
+    visitor.run("'and on'")
+    expect(page.locator(".run .output").last).to_have_text("'and on'")
+
+
+def test_a_file_goes_into_the_scratch_pads_session_and_comes_back(visitor):
+    visitor.scratch()
+    page = visitor.page
+    page.get_by_label("Attach files").set_input_files(
+        {"name": "in.txt", "mimeType": "text/plain", "buffer": b"hello"}
+    )
+    expect(page.locator(".panel")).to_contain_text("in.txt")
+    visitor.run("open('out.txt', 'w').write(open('in.txt').read().upper())")
+    with page.expect_download() as waited:
+        page.locator(".panel a.file", has_text="out.txt").click()
+    assert waited.value.path().read_bytes() == b"HELLO"
+
+
+def test_what_a_hostile_snippet_shows_never_becomes_part_of_the_page(visitor):
+    visitor.answered(HOSTILE, "<img src=x onerror=")
+    page = visitor.page
+    expect(page.locator(".run .output")).to_have_text(ATTACK)
+    frame = page.frame_locator("iframe.guest")
+    expect(frame.locator("p")).to_have_text("framed")
+    assert frame.locator("p").evaluate("p => getComputedStyle(p).color") == "rgb(255, 0, 0)"
+    assert frame.locator("p").evaluate("() => origin") == "null"
+    assert page.locator("#page img, #page a[href^=javascript]").count() == 0
+    assert page.title() == "Cellblock"
+    # What the frame refused, it told the console of: the script by two walls, and the handler.
+    walls = [one for one in visitor.problems if "Content Security Policy" in one]
+    walls += [one for one in visitor.problems if "frame is sandboxed" in one]
+    assert len(walls) == len(visitor.problems) > 0
+    visitor.problems.clear()
+
+
+def test_a_refusal_is_explained_where_it_happened_and_no_policy_is_changed(visitor, server):
+    visitor.answered(REFUSED, "It was refused.")
+    before = server.services.box.policy
+    seen = json.dumps(visitor.page.locator(".run").all_inner_texts())
+    assert "ctypes" in seen
+    assert server.services.box.policy is before
+
+
+def test_a_lost_connection_is_taken_up_again_where_it_broke(browser, server):
+    with wired(int(server.origin.rpartition(":")[2])) as wire:
+        with Visitor(browser, Behind(wire, server)) as visitor:
+            visitor.sign_in()
+            visitor.ask(HELD)
+            message = visitor.page.locator(".message")
+            expect(message).to_have_text("One, ")
+            wire.cut()
+            expect(visitor.page.locator(".turn")).to_contain_text("Trying again")
+            on_loop(server, set_event(server.model.release))
+            wire.mend()
+            expect(message).to_have_text("One, two, three.")
+            expect(visitor.page.locator(".turn")).to_have_attribute("aria-busy", "false")
+            server.model.release.clear()
+            visitor.answered(SET_1, "x is 1.")
+
+
+def test_the_page_goes_on_after_a_restart_of_the_server(browser):
+    with tempfile.TemporaryDirectory() as folder:
+        settings = config()
+        settings = settings.model_copy(
+            update={"server": settings.server.model_copy(update={"data_dir": folder})}
+        )
+        with wired(0) as wire:
+            with Visitor(browser, None) as visitor:
+                with running(directory(PageModel()), settings) as first:
+                    wire.target = int(first.origin.rpartition(":")[2])
+                    visitor.server = Behind(wire, first)
+                    visitor.sign_in()
+                    visitor.answered(SET_1, "x is 1.")
+                    visitor.ask(HELD)
+                    expect(visitor.page.locator(".message").last).to_have_text("One, ")
+                wire.cut()
+                with running(directory(PageModel()), settings) as second:
+                    wire.target = int(second.origin.rpartition(":")[2])
+                    wire.mend()
+                    turn = visitor.page.locator("article.turn").last
+                    expect(turn).to_have_attribute("aria-busy", "false")
+                    expect(turn).to_contain_text("One, ")
+                    # The variables are gone, and the conversation is not.
+                    visitor.answered(SHOW, "Shown.")
+                    expect(visitor.page.locator(".output").last).to_contain_text("NameError")
+                    visitor.page.reload()
+                    expect(visitor.page.locator(".question").first).to_contain_text(SET_1)
+
+
+def test_without_a_model_there_is_the_scratch_pad_alone(browser):
+    with serving(directory_without_model()) as server, Visitor(browser, server) as visitor:
+        visitor.sign_in()
+        expect(visitor.page.get_by_label("Python code")).to_be_visible()
+        assert visitor.page.locator(".views, nav.menu").count() == 0
+        visitor.run("1 + 1")
+        expect(visitor.page.locator(".output")).to_have_text("2")
+
+
+def directory_without_model():
+    from runner.models.directory import Directory
+
+    return Directory({})
+
+
+def test_the_page_speaks_chinese_where_the_browser_does(browser, server):
+    with Visitor(browser, server, locale="zh-CN") as visitor:
+        visitor.sign_in()
+        expect(visitor.page.get_by_label("你的问题")).to_be_visible()
+        assert visitor.page.evaluate("document.documentElement.lang") == "zh-Hans"

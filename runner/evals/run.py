@@ -1,7 +1,7 @@
 """A run over all samples: work is pulled by jobs, each verdict is on disk before the next."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -45,6 +45,8 @@ class Report(NamedTuple):
     manifest: Manifest
     out: Path | None = None
     """Where the results lie; the manifest is beside them."""
+    tasks: Mapping[str, Task] = {}
+    """By their ids."""
 
     def records(self) -> Iterator[dict[str, object]]:
         """The lines of the results: each sample's fields, and its verdict."""
@@ -195,7 +197,7 @@ async def run(
                 manifest.write(plan, out)
             journal.finish(job.samples)
     ordered = [verdicts[sample.index] for sample in job.samples]
-    return Report(_score(job, ordered, ks), job.samples, ordered, plan, out)
+    return Report(_score(job, ordered, ks), job.samples, ordered, plan, out, job.tasks)
 
 
 class _NoJournal:

@@ -1,5 +1,6 @@
 // Builds the page, and the template of the evaluation's report, into the files that the wheel
 // carries. `make page` runs it; nothing of npm is needed to use them.
+import { createHash } from "node:crypto";
 import { readFile, writeFile, mkdir } from "node:fs/promises";
 import { build } from "esbuild";
 
@@ -52,9 +53,15 @@ await writeFile(
   new URL("licences.txt", BUILT),
   await licences([...page.inputs, ...report.inputs]),
 );
-if (!report.css) process.exit();
-const template = await readFile(new URL("source/report/index.html", import.meta.url), "utf8");
-const head = template.replace("/*STYLE*/", () => report.css.trim());
+
+// The report stands alone: its parts are inside it, and its policy names them by their hashes.
+const hash = (text) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
 // Only "</" could end the element that it stands in.
 const script = report.js.trim().replaceAll("</", "<\\/");
-await writeFile(REPORT, head.replace("/*SCRIPT*/", () => script));
+const style = report.css.trim();
+const parts = { SCRIPT: script, STYLE: style, SCRIPT_HASH: hash(script), STYLE_HASH: hash(style) };
+const template = await readFile(new URL("source/report/index.html", import.meta.url), "utf8");
+await writeFile(
+  REPORT,
+  template.replace(/\{\{(\w+)\}\}/g, (whole, name) => parts[name] ?? whole),
+);

@@ -1,12 +1,17 @@
 """Pictures of every view of the page, light, dark and 390 px wide: `make page-shots`."""
 
+import json
 import sys
+import tempfile
 from pathlib import Path
 
 from browsing import Visitor, browser_at_work
 from page_talks import ASK, HOSTILE, MADE, PLOT, REFUSED, TABLE, PageModel
 from playwright.sync_api import expect
 from serving import directory, serving
+
+from runner.evals import evaluate
+from runner.evals.report.page import write_page
 
 WIDE, NARROW = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 LOOKS = (("light", WIDE), ("dark", WIDE), ("light", NARROW), ("dark", NARROW))
@@ -67,8 +72,40 @@ def shoot(visitor: Visitor, folder: Path, mark: str, *, is_narrow: bool, languag
     take("scratch")
 
 
+def write_report(folder: Path) -> Path:
+    """A report of a few tasks, with another run to compare with."""
+    test = "start = 1\nassert inc(start) == 2, 'not one more'\nassert inc(5) == 6"
+    codes = ("def inc(x):\n    return x + 1", "def inc(x):\n    return x", "import os; os._exit(0)")
+    data, before, page = (folder / name for name in ("tasks.jsonl", "before.jsonl", "page.html"))
+    names = [f"task/{number}" for number in range(8)]
+    tasks = [{"task_id": name, "prompt": "Add one.", "test": test} for name in names]
+    data.write_text("".join(json.dumps(task) + "\n" for task in tasks))
+    samples = [
+        {"task_id": name, "solution": codes[number % 3]} for number, name in enumerate(names)
+    ]
+    report = evaluate("custom", samples, data=data)
+    lines = [{**one, "outcome": "passed"} for one in report.records()][1:]
+    before.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    write_page(report, page, against=before)
+    return page
+
+
+def shoot_report(browser, page: Path, folder: Path) -> None:
+    """Pictures of the evaluation's report."""
+    for look, size in LOOKS:
+        window = browser.new_page(viewport=size, color_scheme=look, locale="en")
+        window.goto(page.as_uri())
+        window.get_by_role("button", name="Open task/1").click()
+        window.screenshot(path=folder / f"report-{look}-{size['width']}.png", full_page=True)
+        window.close()
+
+
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        report = write_report(Path(place))
+        with browser_at_work() as browser:
+            shoot_report(browser, report, folder)
     with browser_at_work() as browser, serving(directory(PageModel())) as server:
         for look, size in LOOKS:
             is_narrow = size is NARROW

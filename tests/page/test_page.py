@@ -151,7 +151,9 @@ def test_a_snippet_runs_in_the_scratch_pad_without_a_model(visitor):
 def test_output_comes_while_a_snippet_runs_and_stop_ends_it(visitor):
     visitor.scratch()
     page = visitor.page
-    page.get_by_label("Python code").fill("import time\nprint('begun', flush=True)\ntime.sleep(600)")
+    page.get_by_label("Python code").fill(
+        "import time\nprint('begun', flush=True)\ntime.sleep(600)"
+    )
     page.keyboard.press("Control+Enter")
     expect(page.locator(".run .output")).to_contain_text("begun")
     page.get_by_role("button", name="Stop").click()
@@ -199,20 +201,20 @@ def test_a_refusal_is_explained_where_it_happened_and_no_policy_is_changed(visit
 
 
 def test_a_lost_connection_is_taken_up_again_where_it_broke(browser, server):
-    with wired(int(server.origin.rpartition(":")[2])) as wire:
-        with Visitor(browser, Behind(wire, server)) as visitor:
-            visitor.sign_in()
-            visitor.ask(HELD)
-            message = visitor.page.locator(".message")
-            expect(message).to_have_text("One, ")
-            wire.cut()
-            expect(visitor.page.locator(".turn")).to_contain_text("Trying again")
-            on_loop(server, set_event(server.model.release))
-            wire.mend()
-            expect(message).to_have_text("One, two, three.")
-            expect(visitor.page.locator(".turn")).to_have_attribute("aria-busy", "false")
-            server.model.release.clear()
-            visitor.answered(SET_1, "x is 1.")
+    port = int(server.origin.rpartition(":")[2])
+    with wired(port) as wire, Visitor(browser, Behind(wire, server)) as visitor:
+        visitor.sign_in()
+        visitor.ask(HELD)
+        message = visitor.page.locator(".message")
+        expect(message).to_have_text("One, ")
+        wire.cut()
+        expect(visitor.page.locator(".turn")).to_contain_text("Trying again")
+        on_loop(server, set_event(server.model.release))
+        wire.mend()
+        expect(message).to_have_text("One, two, three.")
+        expect(visitor.page.locator(".turn")).to_have_attribute("aria-busy", "false")
+        server.model.release.clear()
+        visitor.answered(SET_1, "x is 1.")
 
 
 def test_the_page_goes_on_after_a_restart_of_the_server(browser):
@@ -221,27 +223,26 @@ def test_the_page_goes_on_after_a_restart_of_the_server(browser):
         settings = settings.model_copy(
             update={"server": settings.server.model_copy(update={"data_dir": folder})}
         )
-        with wired(0) as wire:
-            with Visitor(browser, None) as visitor:
-                with running(directory(PageModel()), settings) as first:
-                    wire.target = int(first.origin.rpartition(":")[2])
-                    visitor.server = Behind(wire, first)
-                    visitor.sign_in()
-                    visitor.answered(SET_1, "x is 1.")
-                    visitor.ask(HELD)
-                    expect(visitor.page.locator(".message").last).to_have_text("One, ")
-                wire.cut()
-                with running(directory(PageModel()), settings) as second:
-                    wire.target = int(second.origin.rpartition(":")[2])
-                    wire.mend()
-                    turn = visitor.page.locator("article.turn").last
-                    expect(turn).to_have_attribute("aria-busy", "false")
-                    expect(turn).to_contain_text("One, ")
-                    # The variables are gone, and the conversation is not.
-                    visitor.answered(SHOW, "Shown.")
-                    expect(visitor.page.locator(".output").last).to_contain_text("NameError")
-                    visitor.page.reload()
-                    expect(visitor.page.locator(".question").first).to_contain_text(SET_1)
+        with wired(0) as wire, Visitor(browser, None) as visitor:
+            with running(directory(PageModel()), settings) as first:
+                wire.target = int(first.origin.rpartition(":")[2])
+                visitor.server = Behind(wire, first)
+                visitor.sign_in()
+                visitor.answered(SET_1, "x is 1.")
+                visitor.ask(HELD)
+                expect(visitor.page.locator(".message").last).to_have_text("One, ")
+            wire.cut()
+            with running(directory(PageModel()), settings) as second:
+                wire.target = int(second.origin.rpartition(":")[2])
+                wire.mend()
+                turn = visitor.page.locator("article.turn").last
+                expect(turn).to_have_attribute("aria-busy", "false")
+                expect(turn).to_contain_text("One, ")
+                # The variables are gone, and the conversation is not.
+                visitor.answered(SHOW, "Shown.")
+                expect(visitor.page.locator(".output").last).to_contain_text("NameError")
+                visitor.page.reload()
+                expect(visitor.page.locator(".question").first).to_contain_text(SET_1)
 
 
 def test_without_a_model_there_is_the_scratch_pad_alone(browser):

@@ -28,7 +28,7 @@ const bundle = async (entry, banner) => {
 
 const licences = async (inputs) => {
   const names = new Set(
-    inputs.map((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1]).filter(Boolean),
+    inputs.map((path) => /(?:^|\/)node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1]).filter(Boolean),
   );
   const parts = ["What the built page contains beside its own source, and under which licence.\n"];
   for (const name of [...names].sort()) {

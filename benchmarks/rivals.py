@@ -138,7 +138,7 @@ class JupyterKernel:
             from jupyter_client.kernelspec import KernelSpec
             from jupyter_client.manager import AsyncKernelManager
         except ImportError as error:
-            raise Unmeasured(f"needs {error.name}: pip install 'cellblock[bench]'") from None
+            raise Unmeasured(f"needs {error.name}: pip install ipykernel jupyter_client") from None
         self._manager = AsyncKernelManager()
         self._manager._kernel_spec = KernelSpec(
             argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],

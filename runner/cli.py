@@ -235,7 +235,9 @@ def _server_extra() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        missing = f"{error.name} is not installed. Run: pip install 'cellblock[server]'"
+        from runner.extras import install_command
+
+        missing = f"{error.name} is not installed. Run: {install_command('server')}"
         raise click.ClickException(missing) from error
     except ConfigError as error:
         _fail(error, EXIT_WRONG_USAGE)

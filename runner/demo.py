@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.commands import wording
+from runner.extras import install_command
 from runner.terminal import escaped, one_line
 from sandbox import (
     EnvironmentFailed,
@@ -99,7 +100,7 @@ def main() -> int:
         return EXIT_INTERRUPTED
     except EnvironmentFailed as error:
         console.print(Text(escaped(str(error)), "red"))
-        console.print('The demo wants data packages: pip install "cellblock[data]"')
+        console.print(f"The demo wants data packages: {install_command('data')}")
         return EXIT_ENGINE_FAILED
     except SandboxError as error:
         console.print(Text(escaped(str(error)), "red"))

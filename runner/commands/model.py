@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from runner.models.weights import Shelf, Weights
 
 EXIT_NOT_INSTALLED = 1
-SERVER_MISSING = "What runs the model is not installed. Run: pip install 'cellblock[embedded]'"
 
 
 @click.group("model")
@@ -27,12 +26,14 @@ def install() -> None:
     """
     from runner.commands.wording import size
     from runner.errors import FetchFailed
+    from runner.extras import install_command
     from runner.models.fallback import can_run
     from runner.models.fetching import install
 
     weights, shelf = _known()
     if not can_run():
-        raise click.ClickException(SERVER_MISSING)
+        missing = "What runs the model is not installed."
+        raise click.ClickException(f"{missing} Run: {install_command('embedded')}")
     if shelf.has(weights):
         click.echo(f"{weights.name} is installed: {shelf.path(weights)}")
         return

@@ -1,10 +1,12 @@
 """What `chat` and `serve` say when there is no model to talk to."""
 
-NO_MODEL = """\
+from runner.extras import install_command
+
+NO_MODEL = f"""\
 There is no model yet. Two ways to have one:
 
   1. Install a small one that runs on this machine, without a key. It is fetched once, 1.1 GB:
-       pip install 'cellblock[embedded]'
+       {install_command("embedded")}
        cellblock model install
 
   2. Name an endpoint that speaks OpenAI's Chat Completions, here a local one:

@@ -19,6 +19,7 @@ from runner.evals.run import Job
 from runner.evals.samples.records import Sample, Task, Verdict
 from runner.evals.settings import Settings
 from runner.evals.suites import SUITES
+from runner.extras import install_command
 
 BATCHES_PER_JOB = 4
 """Samples of a batch, for each job of the node."""
@@ -66,7 +67,10 @@ class RayEngine:
             self._ray: Any = importlib.import_module("ray")
         except ModuleNotFoundError:
             raise BadInput(
-                "", "ray is not installed", field="--engine", remedy="Install cellblock[ray]"
+                "",
+                "ray is not installed",
+                field="--engine",
+                remedy=f"Run: {install_command('ray')}",
             ) from None
         self._address = address
         self.policy: dict[str, object] = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runner.config import ANY, ModelSettings
 from runner.errors import ConfigError
+from runner.extras import install_command
 from runner.models.weights import QWEN_CODER, Shelf
 
 LIMITS = (
@@ -28,7 +29,7 @@ def installed(field: str) -> Path:
     shelf = Shelf()
     if not can_run():
         problem = "what runs the embedded model is not installed"
-        raise ConfigError(field, problem, "Run: pip install 'cellblock[embedded]'")
+        raise ConfigError(field, problem, f"Run: {install_command('embedded')}")
     if not shelf.has(QWEN_CODER):
         problem = "the embedded model is not installed"
         raise ConfigError(field, problem, "Run: cellblock model install")

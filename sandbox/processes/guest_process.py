@@ -91,7 +91,7 @@ class GuestProcess:
         return self._exited.is_set()
 
     def note_exit(self) -> None:
-        """Wake those who wait in `exited`."""
+        """Wake the tasks that wait in `exited`."""
         self._exited.set()
 
     def close(self) -> None:
@@ -123,7 +123,7 @@ class GuestProcess:
             self._on_end(fault)
 
     def _give_up(self, fault: str | None) -> None:
-        """Wake those who wait for a word of it."""
+        """Wake the tasks that wait for a message of it."""
         self._is_ready_or_over.set()
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(GuestFault(fault or "a copy of the session ended"))

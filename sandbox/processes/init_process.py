@@ -87,7 +87,7 @@ class Kills:
             self._is_over.set()
 
     def give_up(self) -> None:
-        """Init is gone: wake those who wait."""
+        """Init is gone: wake the tasks that wait."""
         self._is_over.set()
 
     async def over(self) -> None:

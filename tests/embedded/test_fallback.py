@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from serving import serving
 
 from runner.config import ANY, ModelSettings
 from runner.errors import ConfigError
+from runner.extras import install_command
 from runner.models import fallback
 from runner.models.directory import Directory
 from runner.models.embedded import PROFILE, Embedded, embedded
@@ -58,7 +60,7 @@ def test_without_weights_of_the_right_size_there_is_none(weights):
 def test_without_what_runs_it_there_is_none(weights, monkeypatch):
     monkeypatch.setattr(fallback, "can_run", lambda: False)
     assert or_embedded({}) == {}
-    with pytest.raises(ConfigError, match=r"pip install 'cellblock\[embedded\]'"):
+    with pytest.raises(ConfigError, match=re.escape(install_command("embedded"))):
         installed("models.small.kind")
 
 

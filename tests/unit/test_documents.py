@@ -1,6 +1,7 @@
 """What the documents point at exists, and the threat table leaves no category out."""
 
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,22 @@ import pytest
 from runner.cli import commands
 from sandbox.outcome import EXIT_STATUS
 from sandbox.policy.lowering import LAYERS_OF
+from sandbox.processes import worker_state
 
 ROOT = Path(__file__).parents[2]
 ATTACKS = ROOT / "tests" / "jail" / "attacks"
 SECURITY = (ROOT / "SECURITY.md").read_text()
 README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests" / "README.md")
+)
 FILE = re.compile(r"`((?:\w+/)+\w+\.py)`")
-LINK = re.compile(r"\]\(([^)#:]+)\)")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+PLACE = re.compile(r"`((?:sandbox|runner|tests|benchmarks|docs)/[\w./-]*)`")
+VERSION = re.compile(r"^## (\d+\.\d+\.\d+), (\d{4}-\d{2}-\d{2})$", re.MULTILINE)
 
 
 def rows(text: str) -> list[list[str]]:
@@ -50,12 +60,35 @@ def test_every_layer_of_the_default_tier_is_explained() -> None:
     assert set(LAYERS_OF["namespaces"]) <= explained
 
 
-@pytest.mark.parametrize("name", ["README.md", "SECURITY.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_and_files_of_a_document_lead_somewhere(name: str) -> None:
     text = (ROOT / name).read_text()
-    inside = [path for path in FILE.findall(text) if path.startswith("tests/")]
-    missing = [path for path in [*LINK.findall(text), *inside] if not (ROOT / path).exists()]
+    below = (ROOT / name).parent
+    missing = [link for link in LINK.findall(text) if not (below / link).exists()]
+    missing += [path for path in PLACE.findall(text) if not (ROOT / path).exists()]
     assert missing == []
+
+
+def test_the_states_of_a_worker_are_drawn_as_they_are() -> None:
+    drawn = ARCHITECTURE.partition("<!-- worker states -->\n")[2].partition("<!-- end -->")[0]
+    assert drawn == f"```mermaid\n{worker_state.diagram()}\n```\n"
+
+
+def test_every_folder_of_the_engine_is_explained() -> None:
+    told = {path.rstrip("/") for path in PLACE.findall(ARCHITECTURE.partition("## Folders")[2])}
+    folders = {
+        path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "sandbox").rglob("*.py")
+    }
+    assert folders - told - {"sandbox/guest"} == set()
+
+
+def test_the_newest_version_of_the_changelog_is_the_packages() -> None:
+    assert CHANGELOG.partition("## ")[2].startswith("Unreleased\n")
+    versions = VERSION.findall(CHANGELOG)
+    assert versions[0][0] == version("cellblock")
+    assert len(versions) == CHANGELOG.count("\n## ") - 1, "a version has no date"
+    dates = [date for _, date in versions]
+    assert dates == sorted(dates, reverse=True)
 
 
 def test_readme_names_every_exit_status_and_every_command() -> None:

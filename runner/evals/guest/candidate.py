@@ -111,7 +111,7 @@ def serve(source: str, place: str, pipes: Pipes) -> NoReturn:
                 _close(fd)
         _silence()
         _seed()
-        Arena(source, place, pipes).serve()
+        CandidateProcess(source, place, pipes).serve()
     finally:
         # Whatever happens, no frame above this one belongs to the candidate.
         os._exit(70)
@@ -125,11 +125,11 @@ def recite(source: str, place: str, asked: dict[str, Any]) -> None:
     told = os.dup(1)
     _silence()
     _seed()
-    Arena(source, place, Pipes(-1, told)).recite(asked, told)
+    CandidateProcess(source, place, Pipes(-1, told)).recite(asked, told)
 
 
 def _silence() -> None:
-    """Nothing to read, and nobody hears what is written to stdout."""
+    """Leave nothing to read, and drop what is written to stdout."""
     nothing = os.open("/dev/null", os.O_RDWR)
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)
@@ -167,7 +167,7 @@ def _seed() -> None:
         numpy_random.seed(CHANCE & 0xFFFFFFFF)
 
 
-class Arena:
+class CandidateProcess:
     """The candidate's namespace and the objects that the judge has a handle of."""
 
     def __init__(self, source: str, place: str, pipes: Pipes) -> None:
@@ -323,7 +323,7 @@ class Arena:
     def _witnessed(self, case: type[unittest.TestCase], name: str) -> Callable[..., None]:
         """The assertion `name`, its operands also shown to the judge once it held here."""
         original = getattr(case, name)
-        arena = self
+        process = self
 
         def witnessed(test: unittest.TestCase, *args: Any, **kwargs: Any) -> None:
             nested = test.__dict__.get("_is_asserting", False)
@@ -333,7 +333,7 @@ class Arena:
             finally:
                 test.__dict__["_is_asserting"] = nested
             if not nested:
-                arena._show(test, name, args, kwargs)
+                process._show(test, name, args, kwargs)
 
         return witnessed
 

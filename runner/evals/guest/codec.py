@@ -29,7 +29,7 @@ Remote = Callable[[int, str], Any]
 
 
 class NotPlain(Exception):
-    """A value cannot travel, and nobody keeps it."""
+    """A value cannot be sent, and is not kept."""
 
 
 def dumps(value: Any, keep: Keep | None = None) -> str:

@@ -92,7 +92,7 @@ for _name in (
 
 
 class Rehearsal(Judge):
-    """A judge that asks nobody, and takes down what it would have asked."""
+    """A judge that asks no candidate, and notes what it would have asked."""
 
     def __init__(self, theirs: list[str], untrue: set[int]) -> None:
         self.asked: list[list[Any]] = []

@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from runner.evals.guest import replay
-from runner.evals.guest.candidate import FILE, Arena, Pipes
+from runner.evals.guest.candidate import FILE, CandidateProcess, Pipes
 
 PRACTICES = 20
 """CPython 3.11 adapts a function to what it does from about its tenth call on."""
@@ -39,11 +39,11 @@ CHECK: dict[str, Any] = {
 
 
 def practise() -> None:
-    """Do what a candidate's session does, with nobody to hear it."""
+    """Do what a candidate's session does, and drop its answers."""
     told = os.open("/dev/null", os.O_WRONLY)
     for _ in range(PRACTICES):
         for source in (CANDIDATE, "f("):
-            Arena(source, "names", Pipes(-1, told)).recite(ASKED, told)
+            CandidateProcess(source, "names", Pipes(-1, told)).recite(ASKED, told)
         replay.plan(CHECK)
     os.close(told)
     linecache.cache.pop(FILE, None)

@@ -1,4 +1,4 @@
-"""Session slots: one ledger of every session of the engine that the server holds, and for whom.
+"""Counts every session of the engine that the server holds, and the key that each is for.
 
 Three kinds of holders take slots. A container's session may be ended while the container is idle,
 and is what gives way when room is wanted. A client's own session stays until its client or its

@@ -1,4 +1,4 @@
-"""Run a function as soon as a module has been imported, whoever imports it and whenever.
+"""Runs a function as soon as a module has been imported, by any code and at any time.
 
 The engine changes a few functions of libraries so that what they show reaches the caller. It
 must not import those libraries itself: most snippets never use them.

@@ -137,7 +137,7 @@ class ImportPolicy:
         return verdict
 
     def may_refuse(self, module: str) -> bool:
-        """Whether `module` is not plainly allowed by rule; says nothing of who asks."""
+        """Whether `module` is not plainly allowed by rule, whatever code asks for it."""
         return self._by_rules(module).action != "allow"
 
     def requests(self, module: str, fromlist: Sequence[str] = ()) -> Iterator[tuple[str, Verdict]]:

@@ -143,7 +143,7 @@ def enter_user_namespace(*, inside: int) -> None:
 
 
 def spare_ids(own_map: str) -> int | None:
-    """First id of a range of `ID_COUNT` that `own_map`, a text of uid_map, has and nobody uses.
+    """First id of an unused range of `ID_COUNT` in `own_map`, a text of uid_map.
 
     Source: user_namespaces(7), "User and group ID mappings".
     """

@@ -146,7 +146,7 @@ def _is_main_thread() -> bool:
 
 
 def _drive(loop: "asyncio.AbstractEventLoop", task: "asyncio.Task[object]") -> None:
-    """Run `loop` until `task` is done, or somebody else stops the loop."""
+    """Run `loop` until `task` is done, or other code stops the loop."""
 
     def stop(_: object) -> None:
         # Called late, by the run of a later snippet, it must not stop that.

@@ -40,7 +40,7 @@ WORDS = (
     GivenUp(r"call filters?", "seccomp filter"),
     GivenUp(r"control groups?", "cgroup"),
     GivenUp(r"conclusions?", "outcome", "sandbox"),
-    GivenUp(r"stand-?ins?", "safe_builtins", "sandbox"),
+    GivenUp(r"standins?", "safe_builtins", "sandbox"),
     GivenUp(r"arenas?", "candidate", "runner/evals"),
     GivenUp(r"(?-i:Gate)", "SeccompNotifier; ImportHook; RequestMiddleware"),
     GivenUp(r"(?-i:Wire)", "HostChannel; GuestChannel", "sandbox"),

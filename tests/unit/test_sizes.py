@@ -20,7 +20,7 @@ LARGER = {  # what: why
     "sandbox/guest/jail/callrules.py": "a table: one row for each system call, with its reason",
     "sandbox/session/session.py: AsyncSession": "the public face: a call each, with its contract",
     "sandbox/session": "one session: its face, its state, and a module for each thing it can do",
-    "sandbox/processes/worker.py: Worker": "a handle on each process, channel and limit of a session",
+    "sandbox/processes/worker.py: Worker": "a handle on each process and channel of a session",
     "runner/config.py: ModelSettings": "a table: one field for each setting of a model",
     "runner/dialects/responses_events.py: ResponsesWriter": "a format: one method for each event",
     "tests/clients/test_containers.py": "one module of the API, call by call",

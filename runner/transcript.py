@@ -162,6 +162,9 @@ class Question(Record):
     role: Literal["user"] = "user"
     text: str
     images: tuple[str, ...] = ()
+    parts: tuple[Mapping[str, JsonValue], ...] = ()
+    """All of it in the order of its writer, in the form of Chat Completions. Empty where that is
+    the text and then the images."""
 
 
 class Turn(Record):

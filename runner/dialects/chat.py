@@ -6,8 +6,9 @@ from typing import Literal, NamedTuple
 from pydantic import JsonValue
 
 from runner.dialects.containers import container_of
+from runner.dialects.content_parts import chat_parts, question_of, texts_only
 from runner.dialects.faults import DEADLINE, Fault, openai_body, openai_error
-from runner.dialects.fields import Fields, function_spec, model_name, sampling_of, text_of
+from runner.dialects.fields import Fields, function_spec, model_name, sampling_of
 from runner.dialects.parsed_request import (
     NEEDS_STREAM,
     NEEDS_THINKING,
@@ -35,7 +36,6 @@ from runner.transcript import (
     Entry,
     FunctionResult,
     Instruction,
-    Question,
     ToolCall,
     Turn,
     Usage,
@@ -180,28 +180,15 @@ def _entry(message: Fields) -> Entry:
     if content is not None and not isinstance(content, str | list):
         raise message.wrong("content", "must be a string or an array of parts")
     if role in ("system", "developer"):
-        return Instruction(text=text_of(content))
+        return Instruction(text=texts_only(message, role))
     if role == "user":
-        return Question(text=text_of(content), images=tuple(_images(message)))
+        return question_of(list(chat_parts(message)))
     if role == "assistant":
         calls = tuple(map(_call, message.objects("tool_calls")))
-        return Turn(text=text_of(content), calls=calls)
+        text = texts_only(message, role) or message.text("refusal") or ""
+        return Turn(text=text, calls=calls)
     call_id = message.text("tool_call_id") or message.text("name") or ""
-    return FunctionResult(call_id=call_id, text=text_of(content))
-
-
-def _images(message: Fields) -> Iterator[str]:
-    if not isinstance(message.data.get("content"), list):
-        return
-    for index, part in enumerate(message.items("content")):
-        if isinstance(part, str):
-            continue
-        fields = Fields(part, f"{message.name('content')}[{index}]")
-        url = fields.data.get("image_url", fields.data.get("image"))
-        if isinstance(url, dict):
-            url = url.get("url")
-        if isinstance(url, str):
-            yield url
+    return FunctionResult(call_id=call_id, text=texts_only(message, role))
 
 
 def _call(call: Fields) -> ToolCall:
@@ -332,12 +319,13 @@ class ChatWriter:
 
 def completion(ended: Ended, *, completion_id: str, created: int, model: str) -> dict[str, object]:
     """The whole answer of a request that did not stream."""
+    text = "".join(turn.text for turn in ended.turns)
+    calls = list(_open_calls(ended))
     message: dict[str, object] = {
         "role": "assistant",
-        "content": "".join(turn.text for turn in ended.turns),
+        "content": text if text or not calls else None,
         "reasoning_content": "".join(turn.reasoning for turn in ended.turns),
     }
-    calls = [call for call in _open_calls(ended)]
     if calls:
         message["tool_calls"] = calls
     choice = {

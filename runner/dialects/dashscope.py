@@ -218,11 +218,12 @@ class DashScopeWriter:
             yield from self._end(event)
 
     def fail(self, fault: Fault) -> Iterator[bytes]:
-        """The frame that ends the stream with an error."""
+        """The frame that ends the stream with an error, its status where clients read it."""
         self._number += 1
         body = compact(error_body(fault, self._request_id))
         yield (
-            f"id:{self._number}\nevent:error\n:HTTP_STATUS/{fault.status}\ndata:{body}\n\n".encode()
+            f"id:{self._number}\nevent:error\n:HTTP_STATUS/{fault.status}\n"
+            f"status:{fault.status}\ndata:{body}\n\n".encode()
         )
 
     def _end(self, event: Ended) -> Iterator[bytes]:

@@ -1,7 +1,6 @@
 """Responses: requests in, with earlier output replayed as the clients send it back."""
 
-import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ from pydantic import JsonValue
 
 from runner.dialects.containers import container_of
 from runner.dialects.faults import openai_body
-from runner.dialects.fields import Fields, function_spec, model_name, sampling_of, text_of
+from runner.dialects.fields import Fields, function_spec, model_name, sampling_of
 from runner.dialects.parsed_request import (
     ContainerRequest,
     InlineFile,
@@ -17,21 +16,12 @@ from runner.dialects.parsed_request import (
     ServerTool,
     check_exclusive,
 )
+from runner.dialects.responses_input import InputReader, Lookup
 from runner.errors import RequestError
 from runner.models.port import ToolSpec
 from runner.transcript import (
-    CodeRun,
     Entry,
-    Extraction,
-    FunctionResult,
     Instruction,
-    Question,
-    Search,
-    Source,
-    ToolCall,
-    ToolResult,
-    Turn,
-    compact,
 )
 
 error_body = openai_body
@@ -43,7 +33,6 @@ SERVER_TOOLS: Mapping[str, ServerTool] = {
 }
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 METADATA_PAIRS, METADATA_KEY_CHARS, METADATA_VALUE_CHARS = 16, 64, 512
-Lookup = Callable[[str], Mapping[str, JsonValue] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +77,7 @@ def parse(body: JsonValue, *, lookup: Lookup) -> tuple[ParsedRequest, ResponsesO
     background, store = fields.flag("background") or False, fields.flag("store") is not False
     if background and not store:
         raise RequestError("invalid", "background requires store to be true.", param="background")
-    reader = _InputReader(lookup)
+    reader = InputReader(lookup, has_interpreter="code_interpreter" in tools)
     entries = reader.read(fields)
     instructions = fields.text("instructions")
     if instructions:
@@ -133,9 +122,15 @@ class Replayed(NamedTuple):
     container_id: str
 
 
-def replay(items: Sequence[Mapping[str, JsonValue]]) -> Replayed:
-    """What `items` say. Raises RequestError."""
-    reader = _InputReader(lambda _item_id: None)
+def replay(items: Sequence[Mapping[str, JsonValue]], *, is_kept: bool = True) -> Replayed:
+    """What `items` say. Raises RequestError.
+
+    References among kept ones are passed over: earlier versions kept some, and what they name
+    stands elsewhere, or is gone.
+    """
+    if is_kept:
+        items = [item for item in items if item.get("type") != "item_reference"]
+    reader = InputReader(lambda _item_id: None)
     entries = reader.read_items(Fields({"items": [dict(item) for item in items]}), "items")
     return Replayed(entries, reader.container_id)
 
@@ -273,177 +268,3 @@ def _echo(fields: Fields) -> dict[str, JsonValue]:
         "truncation": "disabled",
         "user": fields.text("user"),
     }
-
-
-# ---- input --------------------------------------------------------------------------------------
-
-
-def inline_data(part: Fields, key: str) -> bytes:
-    """The bytes of a data URL, or of bare base64. Raises RequestError."""
-    text = part.text(key) or ""
-    head, comma, tail = text.partition(",")
-    if comma and not head.endswith(";base64"):
-        raise part.wrong(key, "must be a data URL in base64")
-    try:
-        return base64.b64decode(tail if comma else text, validate=True)
-    except ValueError:
-        raise part.wrong(key, "is no base64") from None
-
-
-class _InputReader:
-    """Input items into entries; thinking joins the turn that it led to."""
-
-    def __init__(self, lookup: Lookup) -> None:
-        self._lookup = lookup
-        self._entries: list[Entry] = []
-        self._reasoning = ""
-        self.items: list[Mapping[str, JsonValue]] = []
-        self.container_id = ""
-        self.file_ids: list[str] = []
-        self.inline_files: list[InlineFile] = []
-
-    def read(self, fields: Fields) -> tuple[Entry, ...]:
-        """Entries of the field `input`."""
-        value = fields.data.get("input")
-        if isinstance(value, str):
-            text = fields.text("input") or ""
-            part: JsonValue = {"type": "input_text", "text": text}
-            self.items.append({"type": "message", "role": "user", "content": [part]})
-            return (Question(text=text),)
-        return self.read_items(fields, "input")
-
-    def read_items(self, fields: Fields, key: str) -> tuple[Entry, ...]:
-        """Entries of a list of items."""
-        if not fields.items(key) and key == "input":
-            raise fields.wrong(key, "must be a string or a non-empty array")
-        for item in fields.objects(key):
-            self.items.append(item.data)
-            self._item(item)
-        return tuple(self._entries)
-
-    def _item(self, item: Fields) -> None:
-        kind = item.text("type") or "message"
-        if kind == "item_reference":
-            found = self._lookup(item.text("id") or "")
-            if found is None:
-                message = f"Item with id '{item.text('id')}' not found."
-                raise RequestError("not_found", message, param=item.name("id"))
-            self._item(Fields(dict(found), item.name("id")))
-        elif kind == "message":
-            self._message(item)
-        elif kind == "reasoning":
-            parts = [*item.items("summary"), *item.items("content")]
-            self._reasoning += "".join(map(text_of, parts))
-        elif kind == "code_interpreter_call":
-            self._code(item)
-        elif kind == "web_search_call":
-            self._search(item)
-        elif kind == "web_extractor_call":
-            self._extraction(item)
-        elif kind == "function_call":
-            call = ToolCall(
-                id=item.text("call_id") or "",
-                name=item.text("name") or "",
-                arguments=item.text("arguments") or "",
-            )
-            self._add_call(call)
-        elif kind == "function_call_output":
-            text = text_of(item.data.get("output"))
-            self._entries.append(FunctionResult(call_id=item.text("call_id") or "", text=text))
-        else:
-            raise item.wrong("type", f"is {kind!r}, which this server does not know")
-
-    def _add_call(self, call: ToolCall) -> None:
-        """Calls in a row belong to one turn, as models expect them."""
-        last = self._entries[-1] if self._entries else None
-        if isinstance(last, Turn) and last.calls and not last.results and not last.text:
-            self._entries[-1] = last.model_copy(update={"calls": (*last.calls, call)})
-        else:
-            self._turn(calls=(call,))
-
-    def _message(self, item: Fields) -> None:
-        role = item.text("role")
-        content = item.data.get("content")
-        if content is not None and not isinstance(content, str | list):
-            raise item.wrong("content", "must be a string or an array of parts")
-        if role in ("system", "developer"):
-            self._entries.append(Instruction(text=text_of(content)))
-        elif role == "user":
-            images = tuple(self._attachments(item)) if isinstance(content, list) else ()
-            self._entries.append(Question(text=text_of(content), images=images))
-        elif role == "assistant":
-            self._turn(text=text_of(content))
-        else:
-            raise item.wrong("role", "must be user, assistant, system or developer")
-
-    def _attachments(self, item: Fields) -> Iterator[str]:
-        for part in item.objects("content"):
-            file_id = part.data.get("file_id")
-            if isinstance(file_id, str):
-                self.file_ids.append(file_id)
-            if part.data.get("type") == "input_file" and part.has("file_data"):
-                name = part.text("filename") or "file"
-                self.inline_files.append(InlineFile(name, inline_data(part, "file_data")))
-            url = part.data.get("image_url")
-            if isinstance(url, str):
-                yield url
-                if url.startswith("data:"):
-                    kind = url.partition(";")[0].rpartition("/")[2].partition("+")[0] or "png"
-                    name = f"image_{len(self.inline_files) + 1}.{kind}"
-                    self.inline_files.append(InlineFile(name, inline_data(part, "image_url")))
-
-    def _turn(
-        self,
-        *,
-        text: str = "",
-        calls: tuple[ToolCall, ...] = (),
-        results: tuple[ToolResult, ...] = (),
-    ) -> None:
-        reasoning, self._reasoning = self._reasoning, ""
-        self._entries.append(Turn(reasoning=reasoning, text=text, calls=calls, results=results))
-
-    def _replayed(self, name: str, item: Fields, arguments: str, result: ToolResult) -> None:
-        call = ToolCall(id=result.call_id, name=name, arguments=arguments)
-        self._turn(calls=(call,), results=(result,))
-
-    def _code(self, item: Fields) -> None:
-        code = item.text("code") or ""
-        container_id = item.text("container_id") or ""
-        self.container_id = container_id or self.container_id
-        outputs = [one for one in item.items("outputs") if isinstance(one, dict)]
-        logs = "\n".join(text_of(one.get("logs")) for one in outputs if "logs" in one)
-        images = sum(one.get("type") == "image" for one in outputs)
-        shown = logs + (f"\n[{images} image(s) shown to the user]" if images else "")
-        result = ToolResult(
-            call_id=item.text("id") or f"call_{len(self._entries)}",
-            tool="code_interpreter",
-            shown=shown.strip("\n") or "[the code ran and printed nothing]",
-            details=CodeRun(code=code, container_id=container_id, stdout=logs),
-        )
-        self._replayed("code_interpreter", item, compact({"code": code}), result)
-
-    def _search(self, item: Fields) -> None:
-        action = item.object("action") or Fields({})
-        query = action.text("query") or ""
-        sources = tuple(
-            Source(url=source.text("url") or "") for source in action.objects("sources")
-        )
-        result = ToolResult(
-            call_id=item.text("id") or f"call_{len(self._entries)}",
-            tool="web_search",
-            shown="\n".join(source.url for source in sources) or "[no results were kept]",
-            details=Search(query=query, sources=sources),
-        )
-        self._replayed("web_search", item, compact({"query": query}), result)
-
-    def _extraction(self, item: Fields) -> None:
-        urls, goal = item.strings("urls"), item.text("goal") or ""
-        output = item.text("output") or ""
-        result = ToolResult(
-            call_id=item.text("id") or f"call_{len(self._entries)}",
-            tool="web_extractor",
-            shown=output or "[no text was kept]",
-            details=Extraction(urls=urls, goal=goal, output=output),
-        )
-        arguments = compact({"urls": list(urls), "goal": goal})
-        self._replayed("web_extractor", item, arguments, result)

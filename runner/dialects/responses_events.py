@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
+from runner.dialects.citations import spans_of
 from runner.dialects.faults import DEADLINE, Fault, openai_error
 from runner.events import (
     ArgumentsDelta,
@@ -37,7 +38,6 @@ INCOMPLETE: Mapping[Ending, str] = {
     "rounds": "max_messages",
     "calls": "max_tool_calls",
 }
-SANDBOX_PREFIX = "sandbox:/mnt/data/"
 
 
 @dataclass(slots=True)
@@ -275,10 +275,10 @@ class ResponsesWriter:
 
     def _citations(self, text: str, *, is_last: bool) -> Iterator[Json]:
         """Files that the code made: where the text links to them, else once without a place."""
+        spans = spans_of(text, [made.path for made in self._uncited])
         for made in list(self._uncited):
-            link = f"{SANDBOX_PREFIX}{made.path}"
-            start = text.find(link)
-            if start < 0 and not is_last:
+            span = spans.get(made.path)
+            if span is None and not is_last:
                 continue
             self._uncited.remove(made)
             yield {
@@ -286,8 +286,8 @@ class ResponsesWriter:
                 "container_id": self._container_id(),
                 "file_id": made.file_id,
                 "filename": made.path.rpartition("/")[2],
-                "start_index": max(start, 0),
-                "end_index": start + len(link) if start >= 0 else 0,
+                "start_index": 0 if span is None else span.start,
+                "end_index": 0 if span is None else span.end,
             }
 
     # ---- calls ----------------------------------------------------------------------------------

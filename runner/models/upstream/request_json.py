@@ -22,6 +22,8 @@ def messages_of(entries: tuple[Entry, ...]) -> Iterator[dict[str, object]]:
 
 
 def _content(entry: Question) -> str | list[dict[str, object]]:
+    if entry.parts:
+        return [dict(part) for part in entry.parts]
     if not entry.images:
         return entry.text
     parts: list[dict[str, object]] = [{"type": "text", "text": entry.text}] if entry.text else []

@@ -151,7 +151,7 @@ def _items(body: Fields) -> Sequence[Mapping[str, JsonValue]]:
     items = [item.data for item in body.objects("items")]
     if len(items) > ITEMS_CAP:
         raise body.wrong("items", f"must have at most {ITEMS_CAP} items")
-    replay(items)
+    replay(items, is_kept=False)
     return [stored_item(item) for item in items]
 
 

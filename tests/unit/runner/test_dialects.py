@@ -313,7 +313,7 @@ def test_an_error_frame_has_no_space_after_its_event():
     writer = dashscope.DashScopeWriter(parsed, how, request_id=REQUEST_ID)
     (said,) = writer.fail(Fault(503, "sandbox", "The code sandbox is not available."))
     assert said.decode() == (
-        "id:1\nevent:error\n:HTTP_STATUS/503\n"
+        "id:1\nevent:error\n:HTTP_STATUS/503\nstatus:503\n"
         'data:{"code":"ModelUnavailable","message":"The code sandbox is not available.",'
         f'"request_id":"{REQUEST_ID}"}}\n\n'
     )

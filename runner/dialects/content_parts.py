@@ -1,0 +1,110 @@
+"""Content of a question: its parts in the order in which the client wrote them, none lost.
+
+Parts become those of Chat Completions, which every model's endpoint is asked in. A part that
+cannot reach the model is refused by its name.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from pydantic import JsonValue
+
+from runner.dialects.fields import Fields, text_of
+from runner.transcript import Question, encodable
+
+Part = Mapping[str, JsonValue]
+TEXT_TYPES = ("text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text")
+DETAILS = ("auto", "low", "high", "original")
+
+
+def question_of(parts: list[Part]) -> Question:
+    """The question that `parts` are; a text with pictures behind it needs no order."""
+    text = "".join(str(part.get("text", "")) for part in parts if part.get("type") == "text")
+    if all(part.get("type") == "text" for part in parts):
+        return Question(text=text)
+    images = tuple(url for part in parts if (url := _url(part)))
+    plain = [text_part(text)] if text else []
+    if parts == [*plain, *map(image_part, images)]:
+        return Question(text=text, images=images)
+    return Question(text=text, images=images, parts=tuple(parts))
+
+
+def _url(part: Part) -> str:
+    image = part.get("image_url")
+    url = image.get("url") if isinstance(image, dict) else None
+    return url if isinstance(url, str) else ""
+
+
+def chat_parts(message: Fields, key: str = "content") -> Iterator[Part]:
+    """The parts of a message of Chat Completions, or of DashScope's without a type."""
+    content = message.data.get(key)
+    if isinstance(content, str):
+        yield text_part(content)
+        return
+    for index, given in enumerate(message.items(key)):
+        if isinstance(given, str):
+            yield text_part(given)
+            continue
+        part = Fields(given, f"{message.name(key)}[{index}]")
+        kind = part.text("type") or next((key for key in ("text", "image") if part.has(key)), "")
+        if kind in TEXT_TYPES:
+            yield text_part(text_of(part.data))
+        elif kind in ("image_url", "image"):
+            yield chat_image(part)
+        elif not kind:
+            raise part.wrong("type", "is missing")
+        else:
+            # Sound, files, video: whether it knows them is the endpoint's to say.
+            yield part.data
+
+
+def chat_image(part: Fields) -> Part:
+    """A picture, as a URL with its detail."""
+    image = part.data.get("image_url", part.data.get("image"))
+    given = image if isinstance(image, dict) else {"url": image, "detail": part.data.get("detail")}
+    url, detail = given.get("url"), given.get("detail")
+    if not isinstance(url, str) or not url:
+        raise part.wrong("image_url", "must have a url")
+    return image_part(url, _detail(part, detail))
+
+
+def _detail(part: Fields, detail: JsonValue) -> str:
+    if detail is None:
+        return ""
+    if detail not in DETAILS:
+        raise part.wrong("detail", f"must be one of {', '.join(DETAILS)}")
+    return str(detail)
+
+
+def text_part(text: str) -> Part:
+    return {"type": "text", "text": encodable(text)}
+
+
+def image_part(url: str, detail: str = "") -> Part:
+    """A picture for the model; without a detail that is left to the endpoint."""
+    more = {"detail": detail} if detail else {}
+    return {"type": "image_url", "image_url": {"url": url, **more}}
+
+
+def responses_image(part: Fields) -> Part:
+    """A picture of the Responses API that has a URL."""
+    return image_part(part.text("image_url") or "", _detail(part, part.data.get("detail")))
+
+
+def texts_only(message: Fields, role: str, key: str = "content") -> str:
+    """The text of a message in which other parts have no place. Raises RequestError."""
+    content = message.data.get(key)
+    for index, part in enumerate(content if isinstance(content, list) else ()):
+        kind = part.get("type", "text") if isinstance(part, dict) else "text"
+        if kind not in TEXT_TYPES:
+            name = f"{key}[{index}].type"
+            raise message.wrong(name, f"is {kind!r}; a message of the role {role} has text alone")
+    return text_of(_with_refusals(content))
+
+
+def _with_refusals(content: JsonValue) -> JsonValue:
+    if not isinstance(content, list):
+        return content
+    return [
+        part.get("refusal", part.get("text")) if isinstance(part, dict) else part
+        for part in content
+    ]

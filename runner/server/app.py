@@ -28,6 +28,7 @@ from runner.server.routes import (
     conversation_routes,
     file_routes,
     page_routes,
+    point_routes,
     responses_routes,
     run_code_routes,
     session_routes,
@@ -122,6 +123,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(session_routes.router)
     app.include_router(run_code_routes.router)
     app.include_router(page_routes.router)
+    app.include_router(point_routes.router)
     app.get("/healthz")(healthz)
     app.get("/readyz", responses={503: {"description": "Not ready."}})(readyz)
     app.get("/metrics", response_class=PlainTextResponse)(metrics)

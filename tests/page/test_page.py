@@ -108,6 +108,41 @@ def test_a_branch_has_variables_of_its_own(visitor):
     expect(page.locator(".output").last).to_have_text("x = 1")
 
 
+def test_a_conversation_goes_back_to_a_point_with_its_variables(visitor):
+    visitor.answered(SET_1, "x is 1.")
+    visitor.answered(SET_2, "x is 2.")
+    page = visitor.page
+    points = page.locator(".point")
+    expect(points).to_have_count(2)
+    expect(points.nth(0)).to_contain_text("After answer 1")
+    points.nth(0).get_by_role("button", name="Roll back").click()
+    expect(page.locator(".note")).to_contain_text("After answer 1")
+    expect(page.locator("article.turn")).to_have_count(1)
+    visitor.answered(SHOW, "Shown.")
+    expect(page.locator(".output").last).to_have_text("x = 1")
+    page.reload()
+    expect(page.locator("article.turn")).to_have_count(2)
+
+
+def test_the_scratch_pad_goes_back_and_branches(visitor):
+    visitor.scratch()
+    visitor.run("x = 1")
+    page = visitor.page
+    page.get_by_role("button", name="Keep this point").click()
+    expect(page.locator(".point")).to_contain_text("Point 1")
+    visitor.run("x = 2")
+    page.get_by_role("button", name="Roll back").click()
+    expect(page.locator(".note")).to_contain_text("Point 1")
+    visitor.run("x")
+    expect(page.locator(".output").last).to_have_text("1")
+    page.get_by_role("button", name="Try in a branch").click()
+    expect(page.locator(".tree strong")).to_have_text("a branch 2")
+    visitor.run("x = 9")
+    page.locator(".tree").get_by_role("button", name="Session 1").click()
+    visitor.run("x")
+    expect(page.locator(".output").last).to_have_text("1")
+
+
 def test_the_best_of_two_answers_goes_on_as_the_conversation(visitor):
     visitor.answered(SET_1, "x is 1.")
     page = visitor.page

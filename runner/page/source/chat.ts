@@ -1,9 +1,9 @@
 // Conversations: asking, following the answer over lost connections, stopping, branching.
 
 import { ApiError, SECOND_MS, all, call, events, part, pause, type Json, type List } from "./api";
-import { refresh, keepPoint } from "./panel";
+import { keepPoint, refresh, rollBack } from "./panel";
 import { changed, isBusy, newKey, set, state, type Attachment, type Talk, type Turn } from "./state";
-import type { Conversation, Item } from "./types";
+import type { Conversation, Item, Point } from "./types";
 import { t } from "./words";
 
 const TITLE_CHARS = 80;
@@ -154,7 +154,7 @@ async function ended(talk: Talk, turn: Turn): Promise<void> {
   if (state.talk !== talk) return;
   const hasRun = turn.items.some((item) => item.type === "code_interpreter_call");
   if (hasRun && turn.status === "completed") {
-    await keepPoint(t("afterTurn", { n: talk.turns.indexOf(turn) + 1 }));
+    await keepPoint(pointName());
   }
   await refresh();
 }
@@ -425,6 +425,38 @@ export async function choose(talk: Talk): Promise<void> {
   }
   if (!contest.parent.turns.length) await call("DELETE", `/v1/conversations/${contest.parent.id}`);
   await loadConversations();
+  await refresh();
+}
+
+// ---- points -------------------------------------------------------------------------------------
+
+/** A point of a conversation is named by the newest item that it knows of. */
+export function pointName(): string | null {
+  const items = state.talk?.turns.flatMap((turn) => turn.items) ?? [];
+  return items.at(-1)?.id ?? null;
+}
+
+/** How the page calls a point: by the answer that it was kept after. */
+export function pointTitle(point: Point): string {
+  const isAfter = (turn: Turn) => turn.items.some((item) => item.id === point.name);
+  const at = state.talk?.turns.findIndex(isAfter) ?? -1;
+  if (state.view === "chat" && at >= 0) return t("afterTurn", { n: at + 1 });
+  return state.view === "chat" || !point.name ? t("point", { n: point.id }) : point.name;
+}
+
+/** Put the variables back, and the conversation to where it was: the model goes by what it says. */
+export async function goBack(point: Point): Promise<void> {
+  const title = pointTitle(point);
+  if (!(await rollBack(point, title))) return;
+  const talk = state.talk;
+  if (state.view === "chat" && talk && point.name) {
+    const items = await all<Item>(`/v1/conversations/${part(talk.id)}/items`);
+    const at = items.findIndex((item) => item.id === point.name);
+    for (const item of at >= 0 ? items.slice(at + 1) : [])
+      await call("DELETE", `/v1/conversations/${part(talk.id)}/items/${part(item.id)}`);
+    const loaded = await loadTalk(talk.id);
+    set({ talk: loaded });
+  }
   await refresh();
 }
 

@@ -1,6 +1,6 @@
 // The session beside the conversation or the pad: what is in it, its points, what it spent.
 
-import { ApiError, call, part, type Json, type List } from "./api";
+import { ApiError, call, part, type List } from "./api";
 import { NO_PANEL, changed, currentPad, set, state, type Bill, type Panel } from "./state";
 import type { Point, Usage, Variable } from "./types";
 import { t } from "./words";
@@ -29,8 +29,7 @@ export async function refresh(): Promise<void> {
     ...before,
     layers: session?.layers ?? [],
     variables: variables?.data ?? null,
-    points: points ? points.data : before.points,
-    canPoint: session !== null && (points !== null || before.points !== null),
+    points: points?.data ?? null,
     files,
   };
   set({ panel });
@@ -74,30 +73,28 @@ export const contentOf = (container: string, file: string) =>
 
 /** Keep the variables as they are now. A server without points, or a session that cannot be
  * copied, goes on without one. */
-export async function keepPoint(name: string): Promise<void> {
+export async function keepPoint(name: string | null): Promise<void> {
   const id = target();
   if (!id) return;
   try {
-    const made = await call<Json>("POST", path(id, "/checkpoint"), { name });
-    const point = (made.checkpoint ?? made) as unknown as Point;
-    const points = state.panel.target === id ? (state.panel.points ?? []) : [];
-    set({ panel: { ...state.panel, target: id, points: [...points, { ...point, name }] } });
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    if (error.status !== 404) note(error.message);
-  }
-}
-
-export async function rollBack(point: Point): Promise<void> {
-  const id = target();
-  try {
-    await call("POST", path(id, "/rollback"), { checkpoint: point.id });
-    note(t("rolledBack", { name: point.name ?? String(point.id) }));
+    await call("POST", path(id, "/checkpoint"), { name });
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     note(error.message);
   }
-  await refresh();
+}
+
+/** Put the variables back to `point`; whether that was done. */
+export async function rollBack(point: Point, title: string): Promise<boolean> {
+  try {
+    await call("POST", path(target(), "/rollback"), { checkpoint: point.id });
+    note(t("rolledBack", { name: title }));
+    return true;
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    note(error.message);
+    return false;
+  }
 }
 
 export function note(text: string): void {

@@ -58,7 +58,6 @@ export interface Panel {
   variables: Variable[] | null;
   files: { path: string; bytes: number | null; href: string }[] | null;
   points: Point[] | null;
-  canPoint: boolean;
   layers: string[];
   note: string;
 }
@@ -104,7 +103,6 @@ export const NO_PANEL: Panel = {
   variables: null,
   files: null,
   points: null,
-  canPoint: false,
   layers: [],
   note: "",
 };

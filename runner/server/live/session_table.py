@@ -66,6 +66,24 @@ class SessionTable:
         self._held[held.id] = held
         return held
 
+    async def branch(self, held: Held, account: Account, count: int) -> list[Held]:
+        """New sessions that go on from `held`. Raises RequestError, SandboxError."""
+        slots: list[Slot] = []
+        try:
+            for _ in range(count):
+                slots.append(await self._slots.for_session(account))
+            sessions = await held.session.fork(count)
+        except BaseException:
+            for slot in slots:
+                self._slots.release(slot)
+            raise
+        made = [
+            Held(new_id("sess"), account.owner, session, slot)
+            for session, slot in zip(sessions, slots, strict=True)
+        ]
+        self._held |= {one.id: one for one in made}
+        return made
+
     def of(self, owner: str) -> list[Held]:
         """The owner's sessions, oldest first."""
         return [held for held in self._held.values() if held.owner == owner]

@@ -42,13 +42,34 @@ function documentOf(html: string): string {
   return made.documentElement.outerHTML;
 }
 
+const LEAST_PX = 64;
+const MOST_PX = 420;
+const LINE_PX = 30;
+const LINE_TAGS = "tr, p, li, br, h1, h2, h3, h4, h5, h6, pre, summary";
+
+/** How high the frame may have to be: what is in it cannot tell. */
+function heightOf(html: string): number {
+  const made = new DOMParser().parseFromString(policy.createHTML(html), "text/html");
+  const isPicture = made.querySelector("img, svg, video, canvas, iframe") !== null;
+  const lines = made.querySelectorAll(LINE_TAGS).length + 1;
+  return isPicture ? MOST_PX : Math.min(Math.max(LEAST_PX, lines * LINE_PX + LINE_PX), MOST_PX);
+}
+
 export function GuestFrame({ html }: { html: string }) {
   const frame = useRef<HTMLIFrameElement>(null);
   useEffect(() => {
     if (frame.current) frame.current.srcdoc = policy.createHTML(documentOf(html));
   }, [html]);
   return useMemo(
-    () => <iframe class="guest" ref={frame} sandbox="" title={t("guestFrame")} loading="lazy" />,
+    () => (
+      <iframe
+        class="guest"
+        ref={frame}
+        sandbox=""
+        title={t("guestFrame")}
+        style={{ blockSize: `${heightOf(html)}px` }}
+      />
+    ),
     [html],
   );
 }

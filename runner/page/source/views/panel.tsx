@@ -2,13 +2,13 @@
 
 import { useEffect, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
-import { family, openTalk, tryInBranch } from "../chat";
+import { family, goBack, openTalk, pointName, pointTitle, tryInBranch } from "../chat";
 import { bytes, count, seconds, shape } from "../parts/amounts";
 import { Grid } from "../parts/grid";
 import { Download } from "../parts/small";
-import { bill, keepPoint, note, rollBack, rowsOf, target } from "../panel";
+import { bill, keepPoint, note, refresh, rowsOf, target } from "../panel";
 import { fork, openPad } from "../scratch";
-import { currentPad, set, state, useApp } from "../state";
+import { set, state, useApp } from "../state";
 import type { Variable } from "../types";
 import { LAYER_WORDS, t } from "../words";
 
@@ -127,8 +127,8 @@ function Points() {
     <ul>
       {panel.points.map((point) => (
         <li class="point">
-          <span>{point.name ?? t("point", { n: point.id })}</span>{" "}
-          <button class="link" onClick={() => void rollBack(point)}>
+          <span>{pointTitle(point)}</span>{" "}
+          <button class="link" onClick={() => void goBack(point)}>
             {t("rollBack")}
           </button>
         </li>
@@ -141,7 +141,11 @@ function Tree() {
   const { view, panel, talk, pads } = useApp();
   if (!panel.target) return <Nothing />;
   const isChat = view === "chat";
-  const number = (panel.points?.length ?? 0) + 1;
+  const number = Number(panel.points?.at(-1)?.id ?? 0) + 1;
+  const keep = async () => {
+    await keepPoint(isChat ? pointName() : t("point", { n: number }));
+    await refresh();
+  };
   const children = (parent: number | null): ComponentChildren => {
     const found = pads.filter((pad) => pad.parent === parent);
     if (!found.length) return null;
@@ -189,7 +193,7 @@ function Tree() {
         children(null)
       )}
       <p class="row">
-        <button class="tool" onClick={() => void keepPoint(t("point", { n: number }))}>
+        <button class="tool" onClick={() => void keep()}>
           {t("keepPoint")}
         </button>
         <button class="tool" onClick={() => void (isChat ? tryInBranch() : fork())}>
@@ -326,6 +330,3 @@ function Opened(grid: { target: string; name: string; rows: number }) {
   );
 }
 
-export function hasSession(): boolean {
-  return state.view === "scratch" ? Boolean(currentPad()?.id) : Boolean(state.talk?.containerId);
-}

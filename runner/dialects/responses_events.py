@@ -163,13 +163,12 @@ class ResponsesWriter:
         yield from self._close_calls("failed", None)
         yield from self._failed(fault, usage_json(usage, counts))
 
-    def cancel(self, usage: Usage, counts: Mapping[str, int]) -> Json:
-        """The response as it was when it was cancelled."""
-        for _ in self._close_texts(status="incomplete"):
-            pass
-        for _ in self._close_calls("incomplete", None):
-            pass
-        return self.snapshot("cancelled", usage=usage_json(usage, counts))
+    def cancel(self, usage: Usage, counts: Mapping[str, int]) -> Iterator[Json]:
+        """The events of a response that is cancelled; the last one holds it as it was then."""
+        yield from self._close_texts(status="incomplete")
+        yield from self._close_calls("incomplete", None)
+        body = self.snapshot("cancelled", usage=usage_json(usage, counts))
+        yield self._event("response.cancelled", response=body)
 
     def _failed(self, fault: Fault, usage: Json) -> Iterator[Json]:
         error = openai_error(fault)

@@ -166,8 +166,11 @@ def test_files_go_into_a_live_session_and_out_of_it(server):
     file = asking.files.create(file=("data.csv", b"1\n"), purpose="user_data")
     made = asking.containers.create(name="live", file_ids=[file.id])
     assert call_of(ask(asking, DOUBLE, made.id)).outputs[0].logs == "[2]"
-    asking.containers.files.create(made.id, file=("data.csv", b"5\n6\n"))
+    (first,) = [one for one in asking.containers.files.list(made.id) if one.source == "user"]
+    asking.containers.files.delete(first.id, container_id=made.id)
+    newer = asking.containers.files.create(made.id, file=("data.csv", b"5\n6\n"))
     assert call_of(ask(asking, DOUBLE, made.id)).outputs[0].logs == "[10, 12]"
+    asking.containers.files.delete(newer.id, container_id=made.id)
     copied = asking.containers.files.create(made.id, file_id=file.id)
     assert call_of(ask(asking, DOUBLE, made.id)).outputs[0].logs == "[2]"
     asking.containers.files.delete(copied.id, container_id=made.id)
@@ -180,6 +183,7 @@ def test_a_file_that_code_changed_keeps_its_id_and_one_that_it_removed_is_gone(s
     sent = asking.containers.files.create(made.id, file=("data.csv", b"1\n"))
     ask(asking, DOUBLE, made.id)
     (first,) = [one for one in asking.containers.files.list(made.id) if one.id != sent.id]
+    asking.containers.files.delete(sent.id, container_id=made.id)
     asking.containers.files.create(made.id, file=("data.csv", b"50\n"))
     ask(asking, DOUBLE, made.id)
     again = asking.containers.files.content.retrieve(first.id, container_id=made.id)

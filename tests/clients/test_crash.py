@@ -76,7 +76,7 @@ def test_what_was_confirmed_is_whole_after_a_kill_and_nothing_is_half_there(tmp_
         for file in listed.values():
             assert asking.files.content(file.id).read() == content(int(file.filename))
         inside = list(asking.containers.files.list(container_id))
-        assert 0 < len(inside) <= 5
+        assert inside
         for file in inside:
             data = asking.containers.files.content.retrieve(file.id, container_id=container_id)
             assert len(data.read()) == file.bytes

@@ -209,6 +209,27 @@ def test_a_background_response_is_polled_streamed_again_and_cancelled(server):
     cancelled = asking.responses.cancel(slow.id)
     assert cancelled.status == "cancelled"
     assert asking.responses.retrieve(slow.id).status == "cancelled"
+    assert asking.responses.cancel(slow.id).status == "cancelled"
+    with pytest.raises(openai.BadRequestError, match="is completed and cannot be cancelled"):
+        asking.responses.cancel(queued.id)
+
+
+def test_a_watcher_of_a_background_response_sees_how_it_was_cancelled(server):
+    asking = client(server)
+    slow = ask(server, SLOW, background=True, stream=True)
+    seen = []
+    for event in slow:
+        seen.append(event)
+        if event.type == "response.code_interpreter_call.interpreting":
+            response_id = seen[0].response.id
+            asking.responses.cancel(response_id)
+    assert (seen[-1].type, seen[-1].response["status"]) == ("response.cancelled", "cancelled")
+    assert [event.sequence_number for event in seen] == list(range(len(seen)))
+    added = {event.item.id for event in seen if event.type == "response.output_item.added"}
+    done = {event.item.id for event in seen if event.type == "response.output_item.done"}
+    assert added == done
+    last = [event for event in asking.responses.retrieve(response_id, stream=True)][-1]
+    assert last.type == "response.cancelled"
 
 
 def test_max_tool_calls_is_a_cap_that_the_model_is_told_of(server):

@@ -186,7 +186,7 @@ def test_an_engine_that_was_killed_is_started_again_and_the_model_is_told(server
     first = asking.responses.create(model=MODEL, input=STATE_1, tools=TOOLS)
 
     async def kill():
-        os.kill(server.services.box._zygote.pid, signal.SIGKILL)
+        os.kill(server.services.box._supply.zygote.pid, signal.SIGKILL)
 
     on_loop(server, kill())
     held = first.output[1].container_id

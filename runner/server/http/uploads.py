@@ -15,11 +15,11 @@ from starlette.requests import ClientDisconnect, Request
 from runner.errors import RequestError
 from runner.server.http.bodies import pieces_of
 from runner.server.store.blobs import Blobs, BlobWriter
+from runner.server.store.free_path import NAME_BYTES
 
 FILE = b"file"
 FIELD_BYTES = 16 * 1024
 FIELDS_CAP = 16
-NAME_BYTES = 255
 WRITE_BYTES = 1024 * 1024
 ENDED_EARLY = "The body ended before its file did."
 ENVELOPE_BYTES = 64 * 1024

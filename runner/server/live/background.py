@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 Json = dict[str, object]
@@ -17,7 +17,7 @@ class BackgroundRun:
         owner: str,
         events: AsyncGenerator[Json, None],
         *,
-        on_cancel: Callable[[], Awaitable[Json]],
+        on_cancel: Callable[[], Awaitable[Sequence[Json]]],
         on_close: Callable[[], Awaitable[None]],
     ) -> None:
         self.owner = owner
@@ -85,8 +85,8 @@ class BackgroundRun:
                 async for event in events:
                     await self._append(event)
         except asyncio.CancelledError:
-            body = await self._on_cancel()
-            await self._append({"type": "response.cancelled", "response": body})
+            for event in await self._on_cancel():
+                await self._append(event)
         finally:
             await self._on_close()
             async with self._more:

@@ -4,6 +4,7 @@ A container is a record with files in the store; while it is used it is also in 
 """
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ from runner.dialects.parsed_request import ContainerRequest, InlineFile
 from runner.errors import RequestError, StorageError
 from runner.server.accounts import Account
 from runner.server.http.uploads import safe_name
-from runner.server.live.live_container import LiveContainer
+from runner.server.live.live_container import LiveContainer, origin_of
 from runner.server.live.memory_limit import (
     check_memory,
     memory_bytes,
@@ -22,6 +23,7 @@ from runner.server.live.session_slots import SessionSlots
 from runner.server.store.blobs import BlobWriter
 from runner.server.store.container_store import ContainerStore
 from runner.server.store.file_store import FileStore
+from runner.server.store.free_path import free_path
 from runner.server.store.ids import new_id
 from runner.server.store.records import ContainerFile, ContainerRow, StoredFile
 from runner.server.store.storage import now_s
@@ -231,7 +233,7 @@ class Containers:
             row = await self._store.get(account.owner, earlier)
             if row is None or self.is_expired(self.newest(row)):
                 row, words = None, ANOTHER
-        paths = [] if row is None else [file.path for file in await self._store.files(row.id)]
+        present = [] if row is None else await self._store.files(row.id)
         is_kept = row is not None
         if row is None:
             row = self._new_row(account.owner, "auto", parsed.memory_limit)
@@ -241,7 +243,7 @@ class Containers:
             self._lives[row.id] = live
         live.holders += 1
         live.wanted += wanted
-        paths += [file.filename for file in wanted if file.filename not in paths]
+        paths = _paths(present, wanted)
         limits = memory_limits(live.row.memory_limit, self._allowed_bytes)
         return Lease(self, live, words=words, paths=tuple(paths), limits=limits)
 
@@ -348,6 +350,25 @@ class Containers:
                 raise RequestError("invalid", error.reason, param="file") from error
         await self.use(row.owner, row.id)
         return file
+
+
+def _paths(
+    present: Sequence[ContainerFile], wanted: Sequence[StoredFile | InlineFile]
+) -> list[str]:
+    """Where code will find the files of a container and those that a request adds."""
+    paths = {file.path: file.sha256 for file in present}
+    origins = {file.origin for file in present}
+    for file in wanted:
+        origin = origin_of(file)
+        if isinstance(file, InlineFile):
+            sha256 = hashlib.sha256(file.data).hexdigest()
+        else:
+            sha256 = file.sha256
+        if origin not in origins:
+            origins.add(origin)
+            if paths.get(file.filename) != sha256:
+                paths[free_path(file.filename, paths)] = sha256
+    return list(paths)
 
 
 class Lease:

@@ -15,6 +15,7 @@ from runner.errors import RequestError
 from runner.server.accounts import Account
 from runner.server.live.session_slots import SessionSlots, Slot
 from runner.server.store.container_store import ContainerStore
+from runner.server.store.free_path import free_path
 from runner.server.store.records import ContainerFile, ContainerRow, StoredFile
 from runner.server.store.storage import now_s
 from runner.tools.one_session import is_usable
@@ -59,6 +60,8 @@ class LiveContainer:
         self.is_deleted = False
         self.wanted: list[StoredFile | InlineFile] = []
         """Files of requests that go into it before the next snippet."""
+        self._placed: set[str] = set()
+        """Origins of files that went into a session of a container that is not kept."""
         self.holders = 0
         self.active_at = time.monotonic()
 
@@ -213,26 +216,39 @@ class LiveContainer:
             raise
         return session, refused
 
+    async def _unkept(self, session: AsyncSession) -> set[str]:
+        """Files of the session that the store does not have."""
+        kept = await self._store.files(self.row.id) if self.is_kept else []
+        return set(await session.files()) - {file.path for file in kept}
+
     async def _take_wanted(self, session: AsyncSession) -> None:
         """Put the files that requests named where code will look for them, each once."""
         while self.wanted:
             file = self.wanted.pop(0)
-            origin = file.id if isinstance(file, StoredFile) else _origin(file)
+            origin = origin_of(file)
             if self.is_kept:
                 present = await self._store.files(self.row.id)
                 if any(one.origin == origin for one in present):
                     continue
+            elif origin in self._placed:
+                continue
             data = file.data if isinstance(file, InlineFile) else await self._store.read(file)
+            # Files that code made and that are not kept are in the session alone.
+            path = free_path(file.filename, await self._unkept(session))
             if self.is_kept:
-                await self._store.write(
-                    self.row, file.filename, data, "user", origin, cap_bytes=self._cap
+                written = await self._store.write(
+                    self.row, path, data, "user", origin, cap_bytes=self._cap
                 )
+                path = written.path
+            self._placed.add(origin)
             try:
-                await session.put(file.filename, data)
+                await session.put(path, data)
             except FileRefused as error:
                 raise RequestError("invalid", error.reason, param="file_ids") from error
 
 
-def _origin(file: InlineFile) -> str:
+def origin_of(file: StoredFile | InlineFile) -> str:
     """What tells a file of a request from others, when the request is sent again with more."""
+    if isinstance(file, StoredFile):
+        return file.id
     return hashlib.sha256(f"{file.filename}\0".encode() + file.data).hexdigest()

@@ -132,11 +132,11 @@ class ResponseRun:
         """The events of an end in an error."""
         return self._writer.fail(fault, self.job.loop.usage, self.job.loop.counts)
 
-    async def cancelled(self) -> Json:
-        """The response after its work was cancelled; it is kept so."""
-        body = self._writer.cancel(self.job.loop.usage, self.job.loop.counts)
-        await self._save_failure({"response": body})
-        return body
+    async def cancelled(self) -> Sequence[Json]:
+        """The last events after the work was cancelled; the response is kept so."""
+        events = list(self._writer.cancel(self.job.loop.usage, self.job.loop.counts))
+        await self._save_failure(events[-1])
+        return events
 
     async def _save_failure(self, wire_event: Json) -> None:
         """Keep a response that broke; should that fail as well, the client learns of the first

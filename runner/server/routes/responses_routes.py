@@ -229,7 +229,11 @@ async def cancel_response(response_id: str, services: TheServices, account: TheA
     """Stop a background response; the model and the snippet end at once."""
     run = services.background.find(account.owner, response_id)
     if run is not None:
-        return json_reply(await run.cancel())
+        body = await run.cancel()
+        if body.get("status") != "cancelled":
+            status = body.get("status")
+            raise RequestError("invalid", f"The response is {status} and cannot be cancelled.")
+        return json_reply(body)
     await _stored(services, account, response_id)
     raise RequestError("invalid", "Only a background response can be cancelled.")
 

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from runner.errors import RequestError
 from runner.server.store.blobs import BlobWriter
 from runner.server.store.database import Page, Transaction
+from runner.server.store.free_path import free_path
 from runner.server.store.ids import new_id
 from runner.server.store.records import Blob, ContainerFile, ContainerRow, Order, StoredFile
 from runner.server.store.storage import CONTAINER_FILES, CONTAINERS, Storage, check_quota, now_s
@@ -108,10 +109,10 @@ class ContainerStore:
     async def upload(
         self, container: ContainerRow, path: str, writer: BlobWriter, *, cap_bytes: int
     ) -> ContainerFile:
-        """Make what `writer` wrote the file `path`, in place of another one there.
+        """Make what `writer` wrote the file `path`, or beside another one there: see `free_path`.
 
-        A file keeps its id when its content changes. Raises RequestError (quota), StorageError;
-        then nothing is left of the content, and the other one is still there.
+        What code writes takes the place of another, which keeps its id. Raises RequestError
+        (quota), StorageError; then nothing is left of the content, and the other is still there.
         """
 
         async def whole() -> ContainerFile:
@@ -176,9 +177,13 @@ class ContainerStore:
                 # Deleted by another request while this one was under way.
                 raise RequestError("not_found", "Container not found")
             old = kept.one(CONTAINER_FILES, AT_PATH, container.id, path)
+            place = path
+            if old is not None and content.source == "user" and old.sha256 != content.blob.sha256:
+                others = kept.all(CONTAINER_FILES, "container_id = ?", container.id)
+                place, old = free_path(path, {one.path for one in others}), None
             if old is not None:
                 kept.change("DELETE FROM container_files WHERE id = ?", old.id)
-            row = _row(container, path, content, old)
+            row = _row(container, place, content, old)
             check_quota(kept, row.owner, row.size_bytes, cap_bytes)
             kept.add(CONTAINER_FILES, row)
             return row, old

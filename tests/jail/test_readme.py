@@ -1,4 +1,4 @@
-"""README keeps its word: its Python, its commands and its policy are run, their output compared.
+"""README and docs keep their word: Python, commands and policy are run, their output compared.
 
 A `python` block must print what its comments after `print(...)` say, or the `text` block below it.
 One that talks to a server is only compiled: `tests/clients` have the conversations.
@@ -21,13 +21,20 @@ from runner.config import Config
 from sandbox import Limits, Policy, probe
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+TESTED_ELSEWHERE = {"docs/evals.md"}
+"""Documents that `tests/evals/test_eval_documents.py` runs: its parts build upon one another."""
+DOCUMENTS = {
+    name: path.read_text()
+    for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
+    if (name := path.relative_to(ROOT).as_posix()) not in TESTED_ELSEWHERE
+}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMISE = re.compile(r"print\(.*\)\s+# (.*)$")
 ENDS_WITHIN_S = 60.0
 
 
 class Block(NamedTuple):
+    document: str
     line: int
     language: str
     text: str
@@ -35,8 +42,9 @@ class Block(NamedTuple):
 
 def blocks(*languages: str) -> list[Block]:
     found = [
-        Block(README.count("\n", 0, match.start()) + 1, match[1], match[2])
-        for match in BLOCK.finditer(README)
+        Block(name, text.count("\n", 0, match.start()) + 1, match[1], match[2])
+        for name, text in DOCUMENTS.items()
+        for match in BLOCK.finditer(text)
     ]
     return [block for block in found if not languages or block.language in languages]
 
@@ -49,7 +57,14 @@ def policy() -> str:
 
 def promised(block: Block) -> list[str]:
     """What a Python block must print."""
-    following = next((other for other in blocks() if other.line > block.line), None)
+    following = next(
+        (
+            other
+            for other in blocks()
+            if other.document == block.document and other.line > block.line
+        ),
+        None,
+    )
     if following is not None and following.language == "text":
         return following.text.splitlines()
     return [found[1] for line in block.text.splitlines() if (found := PROMISE.search(line))]
@@ -114,17 +129,21 @@ def test_readme_has_what_is_tested_here() -> None:
     assert {block.language for block in blocks()} == {"python", "text", "console", "toml", "sh"}
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: f"line {block.line}")
+@pytest.mark.parametrize(
+    "block", blocks("python"), ids=lambda block: f"{block.document}:{block.line}"
+)
 def test_the_python_of_readme_prints_what_it_says(desk: Path, block: Block) -> None:
     if "from openai import" in block.text:
-        assert compile(block.text, "README.md", "exec")
+        assert compile(block.text, block.document, "exec")
         return
     assert promised(block)
     said = run(desk, [sys.executable, "-c", block.text])
     assert said.splitlines() == promised(block)
 
 
-@pytest.mark.parametrize("block", blocks("console"), ids=lambda block: f"line {block.line}")
+@pytest.mark.parametrize(
+    "block", blocks("console"), ids=lambda block: f"{block.document}:{block.line}"
+)
 def test_the_commands_of_readme_print_what_it_says(desk: Path, block: Block) -> None:
     for command, wanted in commands(block):
         said = run(desk, ["bash", "-c", command])

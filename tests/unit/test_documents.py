@@ -91,8 +91,13 @@ def test_the_newest_version_of_the_changelog_is_the_packages() -> None:
     assert dates == sorted(dates, reverse=True)
 
 
-def test_readme_names_every_exit_status_and_every_command() -> None:
-    told = {row[0] for row in rows(README) if row[0].isdigit()}
+def test_the_documents_name_every_exit_status_and_every_command() -> None:
+    text = "\n".join([README, *(path.read_text() for path in sorted(ROOT.glob("docs/*.md")))])
+    told = {row[0] for row in rows(text) if row[0].isdigit()}
     assert {str(status) for status in EXIT_STATUS.values()} <= told
     for command in commands.commands:
-        assert f"cellblock {command}" in README, command
+        assert f"cellblock {command}" in text, command
+
+
+def test_readme_leads_to_every_document() -> None:
+    assert [name for name in DOCUMENTS if f"({name})" not in README] == ["README.md"]

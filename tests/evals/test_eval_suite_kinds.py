@@ -136,3 +136,23 @@ def test_a_file_with_a_mark_of_the_byte_order_is_read(tmp_path: Path) -> None:
     sample = {"task_id": "a", "completion": "def f(): return 1"}
     samples.write_bytes(b"\xef\xbb\xbf" + json.dumps(sample).encode() + b"\r\n")
     assert evaluate("custom", samples, data=data, jobs=1).score.pass_at[1] == 1.0
+
+
+EVIL = {
+    "a number that is not made": "def f(x):\n"
+    "    from fractions import Fraction\n    from runner.evals.guest import codec\n"
+    "    codec.ENCODERS[Fraction] = lambda *_: {'Fraction': '1e30000000'}\n"
+    "    return Fraction(1)",
+    "a range that is a list too long": "def f(x):\n    return range(10**10)",
+}
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_what_one_candidate_costs_the_judge_is_its_own(tmp_path: Path, name: str) -> None:
+    task = {"task_id": "t", "test": "assert sorted(f(1)) == [1]"}
+    good = "def f(x):\n    return [x]"
+    verdicts = graded(tmp_path, "custom", task, *[good] * 5, EVIL[name], *[good] * 10)
+    found = outcomes(verdicts)
+    assert found[:5] + found[6:] == ["passed"] * 15
+    assert found[5] in ("failed", "out_of_memory", "timed_out")
+    assert [verdict.attempts for verdict in verdicts] == [1] * 16

@@ -82,7 +82,7 @@ from runner.evals.grading.snippets import (
 )
 from runner.evals.grading.speed import Speedometer
 from runner.evals.grading.verdicts import STDERR_CAP, by_end, by_ruling, ending, most_of, spent_by
-from runner.evals.samples.records import Sample, Spent, Task, Verdict
+from runner.evals.samples.records import Json, Sample, Spent, Task, Verdict
 from runner.evals.settings import HASH_SEED, Settings
 from runner.evals.suites.base import Answer, Judged, Program, Suite
 from sandbox import (
@@ -108,6 +108,8 @@ FIRST_LOOK_S = 0.25
 STRETCH = 1.15
 """What a candidate gets in all, in limits: what ends between one limit and this is named."""
 PROCESSES = 64
+LOADED = '["value", null]\n'
+"""What a candidate that has nothing to run answers to the only question that it gets."""
 
 
 class Grader:
@@ -195,6 +197,11 @@ class Grader:
             referred = await self._references.of(task, trial.reference)
             check |= referred.check
             handling_s = referred.handling_s
+        if check["kind"] == "value" and self._judge is not None:
+            # Nothing of the candidate's runs: its words are read, and the function is the suite's.
+            verdict = await self._read_value(self._judge, task, check)
+            if verdict is not None:
+                return verdict
         # Answers that are too long for a page of text have to be asked for one by one.
         if not trial.files and not handling_s and self._judge is not None:
             test = await self._judge.plan(task.task_id, check)
@@ -218,6 +225,17 @@ class Grader:
                 update={"details": {**verdict.details, "handling_s": round(handling_s, 3)}}
             )
         return verdict
+
+    async def _read_value(
+        self, judge: SharedJudge, task: Task, check: dict[str, Json]
+    ) -> Verdict | None:
+        """The verdict on a value that a sample names; None if the shared judge has none."""
+        test = await judge.plan(task.task_id, check)
+        if test is None:
+            return None
+        with judge.pending():
+            ruling = await judge.verdict(test, LOADED)
+        return by_ruling(ruling) if isinstance(ruling, Ruling) else None
 
     async def _ask_beforehand(
         self, judge: SharedJudge, test: TestPlan, trial: Judged

@@ -34,6 +34,7 @@ TESTS_KEPT = 2048
 RENEWED_AFTER_BYTES = 64 * 1024 * 1024
 """A session remembers what it ran; its successor starts with a memory as small as at first."""
 WORK = "_replay.work(__import__('json').loads({items!a}))"
+NOTHING = '{"names": [], "calls": []}'
 UNKNOWN = "null"
 """What a candidate has to be asked, as JSON, where no plan could be made."""
 
@@ -129,6 +130,8 @@ class SharedJudge:
             test = self._tests[task_id] = TestPlan(self._numbers, check)
             if check["kind"] == "inputs":
                 test.asked = _asked_by_inputs(check)
+            elif check["kind"] == "value":
+                test.asked = NOTHING
             elif check["kind"] == "calls":
                 test.planning = asyncio.ensure_future(self._plan(test))
             if len(self._tests) > TESTS_KEPT:

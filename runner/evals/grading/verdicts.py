@@ -13,10 +13,21 @@ LIMIT_OUTCOMES: dict[str, OutcomeName] = {
 }
 
 
-def by_ruling(ruling: Ruling, outcome: Outcome) -> Verdict:
-    """The judge's ruling as a verdict. Raises GradingFailed where it is not about the sample."""
+def by_ruling(ruling: Ruling, outcome: Outcome | None = None) -> Verdict:
+    """The judge's ruling as a verdict, with `outcome` where the candidate ran.
+
+    Raises GradingFailed where it is not about the sample.
+    """
     if ruling.outcome == "infrastructure":
         raise GradingFailed(f"the test cannot run here: {ruling.result}")
+    if outcome is None:
+        return Verdict(
+            outcome=ruling.outcome,
+            result=ruling.result,
+            error=ruling.error,
+            stderr=ruling.traceback,
+            details=ruling.details,
+        )
     is_short = ruling.outcome == "crashed" and _was_short_of_memory(outcome)
     return Verdict(
         outcome="out_of_memory" if is_short else ruling.outcome,

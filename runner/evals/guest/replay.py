@@ -376,6 +376,8 @@ def may_stay(check: dict[str, Any]) -> bool:
     What it is given is plain data, whatever the candidate did. So only the test's own words can
     reach further, and these are read here.
     """
+    if check["kind"] == "value":
+        return _changes_nothing(check["code"])
     if check["kind"] != "calls":
         return True
     return _changes_nothing(check["test"]) and _changes_nothing(check["helpers"])

@@ -33,7 +33,7 @@ class Draw(BaseModel):
     """Answers to each task."""
     temperature: float | None = Field(default=None, ge=0)
     system: str = ""
-    """What the model is told before each question."""
+    """The system's instruction before each question."""
     max_tokens: int | None = Field(default=None, ge=1)
     at_once: int = Field(default=8, ge=1, le=256)
     """Requests under way at a time."""

@@ -156,18 +156,18 @@ def _result(outcome: Outcome) -> CommandRunResult:
     )
 
 
-def exit_code(said: str) -> tuple[int, str]:
-    """The code and the words of a `SystemExit` whose text is `said`.
+def exit_code(text: str) -> tuple[int, str]:
+    """The code and the words of a `SystemExit` with this `text`.
 
     A whole number is the code, its lowest eight bits; anything else is written and is a failure.
     """
-    if said in ("", "None", "False"):
+    if text in ("", "None", "False"):
         return 0, ""
-    if re.fullmatch(r"-?[0-9]+", said):
+    if re.fullmatch(r"-?[0-9]+", text):
         # What no C long holds becomes -1 in CPython.
-        is_long = len(said) > 20 or not -(1 << 63) <= int(said) < 1 << 63
-        return (-1 if is_long else int(said)) & 0xFF, ""
-    return 1, "" if said == "True" else f"{said}\n"
+        is_long = len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 63
+        return (-1 if is_long else int(text)) & 0xFF, ""
+    return 1, "" if text == "True" else f"{text}\n"
 
 
 def _after_death(outcome: Died) -> tuple[int, str]:

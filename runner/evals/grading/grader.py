@@ -17,7 +17,7 @@ There are two ways to bring them together.
                  change nothing in it; others get a fork of it.
     alive        Two processes in one jail. The judge is the session's own process and says the
                  verdict on the engine's channel. The candidate is forked from it before it was
-                 told a single test, with all descriptors but two pipes closed; its code starts
+                 given a single test, with all descriptors but two pipes closed; its code starts
                  only then. It can kill or stop the judge, as it can end itself: then there is no
                  verdict of a pass but a crash or a time-out.
 
@@ -67,6 +67,7 @@ from runner.evals.grading.places import Places
 from runner.evals.grading.references import References
 from runner.evals.grading.shared_judge import Ruling, SharedJudge, TestPlan
 from runner.evals.grading.snippets import (
+    ASK_BEFOREHAND,
     COMPILE,
     EXAMINE,
     FIND,
@@ -75,7 +76,6 @@ from runner.evals.grading.snippets import (
     HASHES,
     PARTS,
     PRELOAD,
-    RECITE,
     SEED,
     START_SENT,
     WARMUP,
@@ -241,7 +241,7 @@ class Grader:
         self, judge: SharedJudge, test: TestPlan, trial: Judged
     ) -> Verdict | None:
         """The verdict by what the candidate answers alone; None if that does not decide."""
-        code = self._start + RECITE.format(
+        code = self._start + ASK_BEFOREHAND.format(
             source=json.dumps(trial.source), place=trial.place, asked=test.asked
         )
         whole = self._limits()
@@ -253,7 +253,7 @@ class Grader:
             if isinstance(outcome, Raised) or outcome.truncated.stdout.dropped_bytes:
                 return None
             if any(denial.layer == "protocol" for denial in outcome.denials):
-                # The engine ends such a process at once: what it had said by then is chance.
+                # The engine ends such a process at once: what it had answered by then is chance.
                 return Verdict(
                     outcome="failed",
                     result="failed: its process spoke out of turn",
@@ -296,7 +296,7 @@ class Grader:
         usage, stderr = spent_by(outcome), outcome.stderr[-STDERR_CAP:]
         if isinstance(outcome, LimitExceeded | Refused | Died):
             return by_end(outcome, usage, stderr)
-        # Nothing in the judge raises by itself: somebody interrupted it.
+        # Nothing in the judge raises by itself: the candidate interrupted it.
         return Verdict(
             outcome="failed",
             result=f"failed: the judge was disturbed: {ending(outcome)}",

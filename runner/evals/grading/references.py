@@ -12,11 +12,11 @@ from runner.evals.suites.base import Reference
 from sandbox import AsyncSandbox, Completed, Limits
 
 CAP_BYTES = 1024 * 1024
-"""Values that are longer are computed again by each judge: it is told the solution."""
+"""Values that are longer are computed again by each judge: it gets the solution."""
 
 
 class Referred(NamedTuple):
-    """What a judge is told of a reference's values."""
+    """What a judge gets of a reference's values."""
 
     check: dict[str, Json]
     handling_s: float

@@ -2,7 +2,7 @@
 
 A judge that must ask a living candidate shares a session with it, and each session needs a judge
 of its own. This one only reads what candidates have answered (see `guest/replay`), so it stays,
-is told each test once, and takes several candidates at a time: a snippet of its session costs
+gets each test once, and takes several candidates at a time: a snippet of its session costs
 more than what it does. What it cannot decide is left to the other way; and where one candidate's
 answers are the end of it, so is that candidate, and the others go to its successor.
 """
@@ -103,7 +103,7 @@ class SharedJudge:
         self._start = start
         self._session: AsyncSession | None = None
         self._known: set[int] = set()
-        """Numbers of the tests that the judge in the session was told."""
+        """Numbers of the tests that the judge in the session knows."""
         self._read_bytes = 0
         self._pending = 0
         self._waiting: deque[_Item] = deque()
@@ -230,7 +230,7 @@ class SharedJudge:
             self._known.add(test.number)
             fields += [f'"check": {json.dumps(test.check)}', f'"asked": {test.asked}']
         if item.answers is not None:
-            fields.append(f'"said": {json.dumps(item.answers)}')
+            fields.append(f'"answers": {json.dumps(item.answers)}')
         return "{" + ", ".join(fields) + "}"
 
     async def _run(self, items: list[str]) -> _Worked:

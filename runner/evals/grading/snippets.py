@@ -61,8 +61,8 @@ json.dumps([hashlib.sha256(open(sys.modules[name].__file__, 'rb').read()).hexdig
             for name in {names!r}])
 """
 FORK = FIND.format(part="judge") + "_judge = _judge.Judge.fork({source}, {place!r})\n"
-RECITE = FIND.format(part="candidate") + (
-    "_candidate.recite({source}, {place!r}, __import__('json').loads({asked!a}))"
+ASK_BEFOREHAND = FIND.format(part="candidate") + (
+    "_candidate.answer_beforehand({source}, {place!r}, __import__('json').loads({asked!a}))"
 )
 EXAMINE = "import json as _json\n_judge.verdict(_json.loads({check!a}))"
 REFERENCE = FIND.format(part="judge") + (

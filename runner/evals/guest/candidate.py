@@ -1,6 +1,6 @@
 """The candidate's own process: loads its code, does what the judge asks, tells what came of it.
 
-Hostile from the first line of the candidate on, and everything said here with it. It holds the
+Hostile from the first line of the candidate on, and every answer of it. It holds the
 two ends of its pipes, the standard descriptors, and no copy of any test that the judge keeps.
 """
 
@@ -117,19 +117,19 @@ def serve(source: str, place: str, pipes: Pipes) -> NoReturn:
         os._exit(70)
 
 
-def recite(source: str, place: str, asked: dict[str, Any]) -> None:
+def answer_beforehand(source: str, place: str, asked: dict[str, Any]) -> None:
     """Be the candidate in this very process, and answer on stdout what is `asked` beforehand.
 
     For a session that holds the candidate and nothing else; its judge lives in another one.
     """
-    told = os.dup(1)
+    answers = os.dup(1)
     _silence()
     _seed()
-    CandidateProcess(source, place, Pipes(-1, told)).recite(asked, told)
+    CandidateProcess(source, place, Pipes(-1, answers)).answer_all(asked, answers)
 
 
 def _silence() -> None:
-    """Leave nothing to read, and drop what is written to stdout."""
+    """Make standard input unreadable, and drop what is written to stdout."""
     nothing = os.open("/dev/null", os.O_RDWR)
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)
@@ -214,26 +214,26 @@ class CandidateProcess:
                 reply = ["raised", *describe(error)]
             self._pipes.send(reply)
 
-    def recite(self, asked: dict[str, Any], told: int) -> None:
-        """Do what a judge would ask, unasked: a line on `told` for each answer, in order.
+    def answer_all(self, asked: dict[str, Any], answers: int) -> None:
+        """Do what a judge would ask, unasked: a line on `answers` for each, in order.
 
         First the load, then the names, each of the globals `asked["names"]`, and the calls
         `asked["calls"]` of them. An interrupt is the engine's, and ends it.
         """
         handles: dict[str, Any] = {}
-        if self._recited(told, "load")[0] != "value":
+        if self._answer(answers, "load")[0] != "value":
             return
-        self._recited(told, "names")
+        self._answer(answers, "names")
         for name in asked["names"]:
-            _kind, found, *_rest = self._recited(told, "global", name)
+            _kind, found, *_rest = self._answer(answers, "global", name)
             if isinstance(found, dict) and "object" in found:
                 handles[name] = found
         for name, *arguments in asked["calls"]:
             if name not in handles:
                 return
-            self._recited(told, "call", handles[name], *arguments)
+            self._answer(answers, "call", handles[name], *arguments)
 
-    def _recited(self, told: int, *message: Any) -> list[Any]:
+    def _answer(self, answers: int, *message: Any) -> list[Any]:
         try:
             reply = self._reply(*message)
         except KeyboardInterrupt:
@@ -242,7 +242,7 @@ class CandidateProcess:
             reply = ["raised", *describe(error)]
         if os.getpid() != self._pid:
             os._exit(0)  # A child of the candidate's has nothing to say.
-        write_all(told, json.dumps(reply).encode() + b"\n")
+        write_all(answers, json.dumps(reply).encode() + b"\n")
         return reply
 
     def _reply(self, what: str, *arguments: Any) -> list[Any]:
@@ -323,7 +323,7 @@ class CandidateProcess:
     def _witnessed(self, case: type[unittest.TestCase], name: str) -> Callable[..., None]:
         """The assertion `name`, its operands also shown to the judge once it held here."""
         original = getattr(case, name)
-        process = self
+        shown_by = self
 
         def witnessed(test: unittest.TestCase, *args: Any, **kwargs: Any) -> None:
             nested = test.__dict__.get("_is_asserting", False)
@@ -333,7 +333,7 @@ class CandidateProcess:
             finally:
                 test.__dict__["_is_asserting"] = nested
             if not nested:
-                process._show(test, name, args, kwargs)
+                shown_by._show(test, name, args, kwargs)
 
         return witnessed
 

@@ -29,7 +29,7 @@ Remote = Callable[[int, str], Any]
 
 
 class NotPlain(Exception):
-    """A value cannot be sent, and is not kept."""
+    """A value cannot travel, and there is nothing to keep it."""
 
 
 def dumps(value: Any, keep: Keep | None = None) -> str:

@@ -1,6 +1,6 @@
 """The judge's process: holds the tests, never runs a line of the candidate, says the verdict.
 
-The session's own process is the judge. It forks the candidate's process before it has been told
+The session's own process is the judge. It forks the candidate's process before it has got
 any test, closes nothing that it needs itself, and imports from nowhere that the candidate can
 write. `replay` has the other way: answers that a candidate in another jail gave beforehand. See
 runner/evals/grading/grader.py for who trusts whom.
@@ -41,7 +41,7 @@ BROKEN_TEST = (ModuleNotFoundError, SyntaxError)
 
 
 class CandidateGone(BaseException):
-    """The candidate's process ended, or said what makes no sense, before its test was over."""
+    """The candidate's process ended, or answered what makes no sense, before its test was over."""
 
     def __init__(self, outcome: str, text: str) -> None:
         super().__init__(text)
@@ -159,20 +159,20 @@ class Judge:
 
     @classmethod
     def fork(cls, source: str, place: str) -> "Judge":
-        """A judge in this process, and the candidate in a child that it has not told anything."""
+        """A judge in this process, and the candidate in a child that knows no test."""
         trust_no_path_of_the_guest()
         random.seed(CHANCE)
-        asked, ask = os.pipe()
-        told, tell = os.pipe()
+        questions, ask = os.pipe()
+        answers, tell = os.pipe()
         child = os.fork()
         if child == 0:
             sys.path.insert(0, "/workspace")
             os.close(ask)
-            os.close(told)
-            serve(source, place, Pipes(asked, tell))
-        os.close(asked)
+            os.close(answers)
+            serve(source, place, Pipes(questions, tell))
+        os.close(questions)
         os.close(tell)
-        return cls(Pipes(told, ask), child)
+        return cls(Pipes(answers, ask), child)
 
     def verdict(self, check: dict[str, Any]) -> Verdict:
         """Load the candidate and run the check; whatever happens, a verdict."""
@@ -190,12 +190,12 @@ class Judge:
         return Verdict({**fields, "details": getattr(self, "_details", details)})
 
     def _failed(self, error: BaseException) -> dict[str, Any]:
-        told = getattr(error, "told_by_candidate", None)
-        names, message, text = told or describe(error)
-        if told is not None:
+        candidates = getattr(error, "described_by_candidate", None)
+        names, message, text = candidates or describe(error)
+        if candidates is not None:
             text = below_the_test(error, text)
         outcome = "out_of_memory" if names[0] == "MemoryError" else "failed"
-        if told is None and isinstance(error, BROKEN_TEST):
+        if candidates is None and isinstance(error, BROKEN_TEST):
             outcome = "infrastructure"
         return {
             "outcome": outcome,
@@ -262,9 +262,9 @@ class Judge:
         except Gone as error:
             raise self._ending(str(error)) from None
 
-    def _ending(self, said: str = "the pipe was closed") -> CandidateGone:
-        if said != "the pipe was closed":
-            return CandidateGone("failed", f"its process spoke out of turn: {said}")
+    def _ending(self, why: str = "the pipe was closed") -> CandidateGone:
+        if why != "the pipe was closed":
+            return CandidateGone("failed", f"its process spoke out of turn: {why}")
         _pid, status = os.waitpid(self._child, 0)
         code = os.waitstatus_to_exitcode(status)
         if code < 0:
@@ -492,5 +492,5 @@ def _rebuilt(names: list[str], message: str, text: str) -> BaseException:
                 continue  # UnicodeDecodeError wants five arguments; its base does not.
             break
     error = error or Raised(message)
-    error.__dict__["told_by_candidate"] = (names, message, text)
+    error.__dict__["described_by_candidate"] = (names, message, text)
     return error

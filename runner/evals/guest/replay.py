@@ -2,7 +2,7 @@
 
 `plan` finds out what a test will ask: it runs the test on answers that agree with everything.
 `verdicts` then runs the test again, by the very judge that asks living candidates, on what the
-candidate said in that order. A test that asks for anything else gets no verdict here: then a
+candidate answered in that order. A test that asks for anything else gets no verdict here: then a
 judge has to ask the candidate itself. So a wrong plan costs time and never a verdict.
 """
 
@@ -92,7 +92,7 @@ for _name in (
 
 
 class Rehearsal(Judge):
-    """A judge that asks no candidate, and notes what it would have asked."""
+    """A judge without a candidate, which takes down what it would have asked."""
 
     def __init__(self, theirs: list[str], untrue: set[int]) -> None:
         self.asked: list[list[Any]] = []
@@ -131,10 +131,10 @@ def plan(check: dict[str, Any]) -> dict[str, Any] | None:
     for _ in range(REHEARSALS):
         rehearsal = Rehearsal(names, untrue)
         random.seed(CHANCE)
-        said = repr(rehearsal.verdict(check))
+        verdict_text = repr(rehearsal.verdict(check))
         last = len(rehearsal.asked) - 1
         # Where a test wants something to be false, its last answer was too agreeable.
-        if '"AssertionError"' not in said or last in untrue or last < 0:
+        if '"AssertionError"' not in verdict_text or last in untrue or last < 0:
             break
         untrue.add(last)
     # What stops the test early only makes the plan shorter, and a short plan decides nothing.
@@ -168,10 +168,10 @@ def _assigned(source: str) -> set[str]:
     return found
 
 
-# ---- judging what was said ----------------------------------------------------------------------
+# ---- judging answers ----------------------------------------------------------------------------
 
 
-class Recital:
+class Answers:
     """The lines that a candidate wrote, as a judge finds them when it asks.
 
     With `skips` the calls of a plan may be left out, never taken twice or in another order.
@@ -189,7 +189,7 @@ class Recital:
         self.is_explaining = False
         """Whether an assertion has failed for good, and only its message is being made."""
         self.missing = ""
-        """Why the test could not be decided by what was said; empty if it could."""
+        """Why the test could not be decided by the answers; empty if it could."""
 
     def send(self, message: Any) -> None:
         what, *arguments = message
@@ -239,41 +239,41 @@ class Recital:
 
 
 class Reader(Judge):
-    """A judge of what was said."""
+    """A judge of answers."""
 
-    def __init__(self, recital: Recital) -> None:
-        super().__init__(recital)
-        self._recital = recital
+    def __init__(self, answers: Answers) -> None:
+        super().__init__(answers)
+        self._answers = answers
 
     def explain(self, message: Callable[[], Any]) -> Any:
-        self._recital.is_explaining = True
+        self._answers.is_explaining = True
         try:
             return message()
         finally:
-            self._recital.is_explaining = False
+            self._answers.is_explaining = False
 
 
 def verdict(check: dict[str, Any], asked: dict[str, Any], text: str) -> dict[str, Any]:
-    """What the judge says of the recital `text`, or {"missing": why} if that does not decide it."""
-    recital = Recital(text, asked, skips=check["kind"] == "inputs")
+    """What the judge says of the answers `text`, or {"missing": why} if that does not decide it."""
+    answers = Answers(text, asked, skips=check["kind"] == "inputs")
     random.seed(CHANCE)
-    said = repr(Reader(recital).verdict(check))
-    if recital.missing:
-        is_certain = recital.missing == "silence" and not recital.has_skipped
+    ruling = repr(Reader(answers).verdict(check))
+    if answers.missing:
+        is_certain = answers.missing == "silence" and not answers.has_skipped
         return {"missing": "silence" if is_certain else "another question"}
-    found: dict[str, Any] = json.loads(said)
+    found: dict[str, Any] = json.loads(ruling)
     return found
 
 
 _TESTS: dict[int, dict[str, Any]] = {}
-"""The tests that this judge was told, by number: {"check", "asked"}."""
+"""The tests that this judge knows, by number: {"check", "asked"}."""
 
 
 def work(items: list[dict[str, Any]]) -> None:
     """Do all of `items` and write a line of JSON for each as it is done: plans, and verdicts.
 
     An item has the number of its "test"; the first one that has it, also "check" and "asked". With
-    "said" it wants a verdict, else the plan.
+    "answers" it wants a verdict, else the plan.
     """
     trust_no_path_of_the_guest()
     sys.stdout.flush()
@@ -283,13 +283,13 @@ def work(items: list[dict[str, Any]]) -> None:
     for item in items:
         test = _TESTS.setdefault(item["test"], item)
         check = test["check"]
-        if "said" not in item:
+        if "answers" not in item:
             test["asked"] = plan(check)
             line = json.dumps(test["asked"])
         elif may_stay(check):
-            line = json.dumps(verdict(check, test["asked"], item["said"]))
+            line = json.dumps(verdict(check, test["asked"], item["answers"]))
         else:
-            line = _apart(check, test["asked"], item["said"])
+            line = _apart(check, test["asked"], item["answers"])
         # At once: should the next item be the end of this process, the others keep theirs.
         write_all(out, line.encode() + b"\n")
     sys.stdout.flush()
@@ -299,7 +299,7 @@ def work(items: list[dict[str, Any]]) -> None:
 
 
 def _apart(check: dict[str, Any], asked: dict[str, Any], text: str) -> str:
-    """The line of one recital, from a child: its test may leave something behind in a process."""
+    """The line of one answers, from a child: its test may leave something behind in a process."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:

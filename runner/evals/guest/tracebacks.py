@@ -1,4 +1,4 @@
-"""What is said of an error: its classes, its message, and the lines that a reader looks for."""
+"""Describes an error: its classes, its message, and the lines that a reader looks for."""
 
 import linecache
 import re
@@ -27,14 +27,14 @@ def describe(error: BaseException) -> list[Any]:
     return [names, message[:TRACEBACK_CAP], text[-TRACEBACK_CAP:]]
 
 
-def without_own_frames(told: traceback.TracebackException) -> traceback.TracebackException:
+def without_own_frames(error: traceback.TracebackException) -> traceback.TracebackException:
     """The traceback of a test or a candidate, without the lines of what runs them."""
-    part: traceback.TracebackException | None = told
+    part: traceback.TracebackException | None = error
     while part is not None:
         shown = [frame for frame in part.stack if not OWN_FILE.search(frame.filename)]
         part.stack = traceback.StackSummary.from_list(shown)
         part = part.__cause__ or part.__context__
-    return told
+    return error
 
 
 def below_the_test(error: BaseException, text: str) -> str:

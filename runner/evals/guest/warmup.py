@@ -40,12 +40,12 @@ CHECK: dict[str, Any] = {
 
 def practise() -> None:
     """Do what a candidate's session does, and drop its answers."""
-    told = os.open("/dev/null", os.O_WRONLY)
+    answers = os.open("/dev/null", os.O_WRONLY)
     for _ in range(PRACTICES):
         for source in (CANDIDATE, "f("):
-            CandidateProcess(source, "names", Pipes(-1, told)).recite(ASKED, told)
+            CandidateProcess(source, "names", Pipes(-1, answers)).answer_all(ASKED, answers)
         replay.plan(CHECK)
-    os.close(told)
+    os.close(answers)
     linecache.cache.pop(FILE, None)
 
 

@@ -161,13 +161,13 @@ def require_free(out: str | Path) -> None:
 
 def result_record(fields: Mapping[str, Json], verdict: Verdict) -> dict[str, object]:
     """A line of the results: the sample's own fields, then the verdict's."""
-    said = verdict.model_dump(mode="json")
+    fields_of_verdict = verdict.model_dump(mode="json")
     ordered = {
         "passed": verdict.passed,
-        "result": said["result"],
-        "outcome": said["outcome"],
-        "usage": said["usage"],
+        "result": fields_of_verdict["result"],
+        "outcome": fields_of_verdict["outcome"],
+        "usage": fields_of_verdict["usage"],
     }
     derived = {name: getattr(verdict, name) for name in DERIVED}
-    rest = {key: said[key] for key in said if key not in ordered}
+    rest = {key: fields_of_verdict[key] for key in fields_of_verdict if key not in ordered}
     return {**fields, **ordered, **rest, **derived}

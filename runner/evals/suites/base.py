@@ -29,7 +29,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A candidate that a judge in the jail examines; `check` is what the judge is told."""
+    """A candidate that a judge in the jail examines; `check` is what the judge gets."""
 
     source: str
     check: dict[str, Json]

@@ -113,8 +113,8 @@ async def test_a_judge_is_told_a_test_once_and_its_successor_again() -> None:
     judge = Judged([PASSED] * 2, [PASSED], [], [PASSED])
     for count in (2, 1, 1, 1):
         await verdicts(judge, count)
-    whole = {"test": 1, "check": CHECK, "asked": {}, "said": ""}
-    short = {"test": 1, "said": ""}
+    whole = {"test": 1, "check": CHECK, "asked": {}, "answers": ""}
+    short = {"test": 1, "answers": ""}
     assert judge.told == [whole, short, short, short, whole]
 
 

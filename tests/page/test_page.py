@@ -227,11 +227,42 @@ def test_what_a_hostile_snippet_shows_never_becomes_part_of_the_page(visitor):
     visitor.problems.clear()
 
 
-def test_a_refusal_is_explained_where_it_happened_and_no_policy_is_changed(visitor, server):
-    visitor.answered(REFUSED, "It was refused.")
+def test_a_refusal_is_explained_where_it_happened(browser):
+    """In the conversation, by the server's own policy."""
+    settings = config(policy={"imports": "data"})
+    with serving(directory(PageModel()), settings) as server, Visitor(browser, server) as visitor:
+        visitor.sign_in()
+        visitor.answered(REFUSED, "It was refused.")
+        refusal = visitor.page.locator(".run .refusal")
+        expect(refusal).to_contain_text("ctypes")
+        expect(refusal).to_contain_text("by import_policy")
+
+
+def test_the_change_of_policy_that_would_allow_it_is_shown_and_not_applied(visitor, server):
+    visitor.scratch()
+    visitor.run("1")
     before = server.services.box.policy
-    seen = json.dumps(visitor.page.locator(".run").all_inner_texts())
-    assert "ctypes" in seen
+    denial = {
+        "layer": "net_namespace", "tried": "connect pypi.org:443", "rule": "no network", "line": 2,
+        "count": 3, "sentence": "There is no network here.",
+        "allow_with": '[policy]\nnetwork = ["pypi.org:443"]',
+    }  # fmt: skip
+
+    def with_denial(route):
+        response = route.fetch()
+        lines = response.text().split("\n")
+        last = max(n for n, line in enumerate(lines) if line.startswith("data: "))
+        outcome = {**json.loads(lines[last].removeprefix("data: ")), "denials": [denial]}
+        lines[last] = f"data: {json.dumps(outcome)}"
+        route.fulfill(response=response, body="\n".join(lines))
+
+    visitor.page.route("**/run", with_denial)
+    visitor.run("2")
+    refusal = visitor.page.locator(".refusal")
+    expect(refusal).to_contain_text("connect pypi.org:443 × 3 (line 2) by net_namespace")
+    expect(refusal).to_contain_text("There is no network here.")
+    expect(refusal.locator("pre")).to_have_text(denial["allow_with"])
+    expect(refusal).to_contain_text("It is shown and not applied")
     assert server.services.box.policy is before
 
 

@@ -1,5 +1,10 @@
 """How a browser gets in: links that are good once, cookies, and requests of other sites."""
 
+import os
+import re
+import subprocess
+import sys
+
 import httpx2
 import pytest
 from browsing import Visitor
@@ -172,3 +177,25 @@ def test_a_used_link_asks_for_the_key_and_the_browser_keeps_neither(browser, ser
             )
             assert KEY not in kept
             assert kept.endswith('""]')
+
+
+@pytest.mark.slow
+def test_the_terminal_shows_a_link_that_opens_the_page(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runner", "serve", "--port", "0", "--without-model"],
+        env={**os.environ, "XDG_DATA_HOME": str(tmp_path), "CELLBLOCK_API_KEY": KEY},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = next(line for line in process.stderr if "#token=" in line)
+        origin, _, token = re.search(r"(http://\S+)/(#)token=(\S+)", line).groups()
+        with httpx2.Client(base_url=origin) as client:
+            for status in (200, 401):
+                sent = client.post("/page/session", json={"token": token}, headers=MARK)
+                assert sent.status_code == status
+            assert client.get("/page/session").json()["has_model"] is False
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()

@@ -28,6 +28,7 @@ export interface Denial {
   line?: number | null;
   allow_with?: string;
   sentence?: string;
+  count?: number;
 }
 
 export type Bundle = Record<string, string>;

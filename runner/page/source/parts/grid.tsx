@@ -99,7 +99,14 @@ export function Grid({ label, columns, count, read, height = 360 }: Props) {
       <div class="head" role="rowgroup">
         <div class="line" role="row" aria-rowindex={1} style={style}>
           <div role="columnheader">#</div>
-          {columns.map((column) => <div role="columnheader">{column}</div>)}
+          {columns.map((column, index) => (
+            <div
+              role="columnheader"
+              class={typeof sample?.cells[index] === "number" ? "number" : ""}
+            >
+              {column}
+            </div>
+          ))}
         </div>
       </div>
       <div class="body" role="rowgroup" style={{ blockSize: `${count * ROW_PX}px` }}>

@@ -31,6 +31,7 @@ export function Refusals({ denials }: { denials: Denial[] }) {
         <div class="refusal">
           <p>
             <strong>{t("refusals")}:</strong> {denial.tried}{" "}
+            {(denial.count ?? 1) > 1 && <span class="quiet">× {denial.count} </span>}
             {denial.line ? <span>({t("refusedLine", { n: denial.line })}) </span> : null}
             <span class="quiet">{t("refusedBy", { layer: denial.layer })}</span>
           </p>

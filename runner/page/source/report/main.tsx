@@ -174,6 +174,11 @@ const COLUMNS: [Column, Word, boolean][] = [
   ["memory", "memory", true],
 ];
 
+const SPENT = new Set<Column>(["cpu", "wall", "memory"]);
+
+const classOf = (column: Column, isNumber: boolean) =>
+  [isNumber ? "number" : "", SPENT.has(column) ? "spent" : ""].join(" ").trim();
+
 interface TableProps {
   lines: Line[];
   wish: Wish;
@@ -191,7 +196,7 @@ function Table({ lines, wish, onSort }: TableProps) {
               const isHere = wish.column === column;
               const way = isHere ? (wish.isDown ? "descending" : "ascending") : undefined;
               return (
-                <th scope="col" class={isNumber ? "number" : ""} aria-sort={way}>
+                <th scope="col" class={classOf(column, isNumber)} aria-sort={way}>
                   <button
                     class="sort"
                     onClick={() => onSort({ column, isDown: isHere ? !wish.isDown : isNumber })}
@@ -240,9 +245,9 @@ function LineView({ line, width }: { line: Line; width: number }) {
         <td class="number">
           {passed} / {line.rows.length}
         </td>
-        <td class="number">{line.cpu.toFixed(3)}</td>
-        <td class="number">{line.wall.toFixed(3)}</td>
-        <td class="number">{(line.memory / MB).toFixed(0)}</td>
+        <td class="number spent">{line.cpu.toFixed(3)}</td>
+        <td class="number spent">{line.wall.toFixed(3)}</td>
+        <td class="number spent">{(line.memory / MB).toFixed(0)}</td>
       </tr>
       {isOpen && (
         <tr class="details">

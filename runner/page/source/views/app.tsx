@@ -34,6 +34,9 @@ export function App() {
       </main>
       <aside class="panel" aria-label={t("session")}>
         <PanelView />
+        <div class="narrow">
+          <More />
+        </div>
       </aside>
       <GridDialog />
     </div>
@@ -91,7 +94,7 @@ function Top() {
 }
 
 function Settings() {
-  const { language, look, door } = useApp();
+  const { language } = useApp();
   return (
     <div class="settings">
       <select
@@ -102,8 +105,19 @@ function Settings() {
         <option value="en" lang="en">English</option>
         <option value="zh" lang="zh-Hans">中文</option>
       </select>
+      <div class="wide-only">
+        <More />
+      </div>
+    </div>
+  );
+}
+
+/** What a narrow screen shows below the session. */
+function More() {
+  const { look, door } = useApp();
+  return (
+    <div class="settings">
       <select
-        class="wide-only"
         aria-label={t("look")}
         value={look}
         onChange={(event) => remember({ look: event.currentTarget.value as Look })}
@@ -113,7 +127,7 @@ function Settings() {
         <option value="dark">{t("lookDark")}</option>
       </select>
       {!door && (
-        <button class="tool wide-only" onClick={() => void signOut()}>
+        <button class="tool" onClick={() => void signOut()}>
           {t("signOut")}
         </button>
       )}

@@ -109,6 +109,7 @@ def run(options: RunOptions) -> None:
         request = RunRequest(
             code=options.code if options.code is not None else _source(str(options.file)),
             policy=with_limits(policy, timeout_s=options.timeout, memory_mb=options.memory),
+            script=os.path.basename(options.file) if options.file not in (None, "-") else "",
             stdin=_bytes(stdin).decode(errors="replace") if stdin is not None else None,
             put=options.put,
             get=options.get,

@@ -20,6 +20,7 @@ from runner.commands.displays import save, without_echo
 from runner.commands.run import get, put
 from runner.terminal import GuestWriter, escaped, one_line
 from sandbox import (
+    Cleared,
     Displayed,
     FileRefused,
     Finished,
@@ -125,7 +126,12 @@ class Repl:
                         case Stderr():
                             self._stderr.write(event.text)
                         case Displayed():
-                            shown.append(event)
+                            if event.replaces is None:
+                                shown.append(event)
+                            else:
+                                shown[event.replaces] = event
+                        case Cleared():
+                            shown.clear()
                         case Finished():
                             self._tell(event.outcome, shown)
         except SessionError as error:

@@ -10,6 +10,7 @@ from runner.commands import wording
 from runner.commands.displays import kinds, without_echo
 from runner.terminal import GuestWriter, escaped
 from sandbox import (
+    Cleared,
     Displayed,
     Event,
     FileRefused,
@@ -36,6 +37,8 @@ class RunRequest:
 
     code: str
     policy: Policy
+    script: str = ""
+    """Name of the file that the code is; empty for code that is in none."""
     stdin: str | None = None
     put: tuple[str, ...] = ()
     get: tuple[str, ...] = ()
@@ -52,6 +55,9 @@ def execute(request: RunRequest) -> int:
     with Sandbox(policy, pool_size=0) as box, box.session() as session:
         for path in request.put:
             put(session, Path(path))
+        if request.script:
+            # A program may read itself, and the processes that it starts import it.
+            session.put(request.script, request.code)
         outcome = _run(session, request)
         missing = [path for path in request.get if not get(session, path)]
     if request.explain:
@@ -113,9 +119,9 @@ def tell(words: str) -> None:
 
 def _run(session: Session, request: RunRequest) -> Outcome:
     if request.as_json:
-        return session.run(request.code, stdin=request.stdin)
+        return session.run(request.code, stdin=request.stdin, script=request.script)
     page = Page()
-    for event in session.stream(request.code, stdin=request.stdin):
+    for event in session.stream(request.code, stdin=request.stdin, script=request.script):
         page.take(event)
     return page.outcome
 
@@ -130,6 +136,8 @@ class Page:
         self._stdout = GuestWriter(sys.stdout)
         self._stderr = GuestWriter(sys.stderr)
         self._waiting: list[Displayed] = []
+        self._places: list[int] = []
+        """Where each display of the snippet waits; -1 for one that was written."""
 
     def take(self, event: Event) -> None:
         """Write what `event` has to say."""
@@ -142,7 +150,16 @@ class Page:
                 self._stderr.write(event.text, event.raw)
             case Displayed():
                 # Which of the last ones is the echo is known at the end.
-                self._waiting.append(event)
+                if event.replaces is None:
+                    self._places.append(len(self._waiting))
+                    self._waiting.append(event)
+                elif self._places[event.replaces] >= 0:
+                    self._waiting[self._places[event.replaces]] = event
+                else:
+                    self._waiting.append(event)  # What it replaces is on the terminal already.
+            case Cleared():
+                self._waiting.clear()
+                self._places.clear()
             case Finished():
                 self._finish(event.outcome)
 
@@ -150,6 +167,7 @@ class Page:
         for shown in self._waiting:
             self._stdout.write_line(shown.bundle.get("text/plain", ""))
         self._waiting.clear()
+        self._places = [-1] * len(self._places)
 
     def _finish(self, outcome: Outcome) -> None:
         self.outcome = outcome

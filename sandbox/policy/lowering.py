@@ -7,6 +7,7 @@ on the host, absolute, and bound from where it really is.
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from sandbox.errors import EnvironmentFailed, PolicyError
@@ -75,6 +76,9 @@ NEVER_BENEATH = ("/proc", "/sys", "/dev")
 """Not even by name: these are interfaces of the host's kernel."""
 INSTALLATION_PARTS = ("bin", "lib", "lib64", "pyvenv.cfg")
 """What is shown of an interpreter installed straight into a directory of `NEVER_WHOLE`."""
+
+CHILD_PATH = str(Path(__file__).parents[1] / "guest" / "child_path")
+"""Modules for programs that a snippet starts: a pip that says that there is no network."""
 
 STACK_BYTES = 8 * MiB
 DATA_HEADROOM_BYTES = 512 * MiB
@@ -206,6 +210,7 @@ def _env(
         # An arena per thread maps 64 MiB each, which RLIMIT_DATA counts.
         "MALLOC_ARENA_MAX": "2",
         **dict.fromkeys(THREAD_COUNTS, str(host.cpus)),
+        **({"PYTHONPATH": CHILD_PATH} if policy.network == "none" else {}),
         **(access.variables if access is not None else {}),
         **policy.env,
     }
@@ -221,7 +226,8 @@ def _binds(
     policy: Policy, environment: Environment, is_root: bool, access: NetworkAccess | None
 ) -> tuple[Bind, ...]:
     """Host paths that the jail shows: parents first, nothing twice."""
-    system = _without_nested([*_system_binds(), *_environment_binds(environment)])
+    own = [] if policy.network != "none" or _is_private(CHILD_PATH) else [_bind(CHILD_PATH)]
+    system = _without_nested([*_system_binds(), *_environment_binds(environment), *own])
     mounts = _mount_binds(policy, system)
     if policy.tier == "process" and not is_root:
         return ()  # Nothing is hidden there from the user's own id, so there is nothing to show.

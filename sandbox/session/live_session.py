@@ -7,7 +7,6 @@ swapped.
 
 import asyncio
 import contextlib
-import os
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,8 +32,9 @@ from sandbox.session.network import SessionNetwork
 from sandbox.session.outcomes import outcome_of, too_much_held
 from sandbox.session.request import SnippetRequest
 from sandbox.session.run_output import Sink
+from sandbox.session.session_files import SessionFiles
 from sandbox.session.snippet_run import Gone, Ran, SnippetRun
-from sandbox.session.workspace import Listing, Workspace, changes, deleted
+from sandbox.session.workspace import Listing, changes, deleted
 
 HASH_HERE_BYTES = 4 * 1024 * 1024
 """Artifacts up to this size together are hashed on the loop; more goes to a thread."""
@@ -87,14 +87,8 @@ class LiveSession:
     """What a session is at one time. Calls come one at a time; `AsyncSession` sees to that."""
 
     def __init__(self, worker: Worker, options: SessionOptions) -> None:
-        plan = worker.plan
         self.worker = worker
-        self.files = Workspace(
-            os.dup(worker.disk.directories[0]),
-            owner=plan.session_host_id(worker.identity),
-            bytes_cap=plan.workspace_bytes,
-            files_cap=plan.workspace_files,
-        )
+        self.files = SessionFiles.of(worker)
         self.checkpoints = Checkpoints(
             worker, most=options.checkpoints, bytes_cap=options.checkpoint_bytes
         )
@@ -103,7 +97,7 @@ class LiveSession:
         self.number = 0
         """How many snippets were run."""
         self._options = options
-        self._snapshots = FileSnapshots(self.files) if options.takes_files_back else None
+        self._snapshots = FileSnapshots(self.files.workspace) if options.takes_files_back else None
         self._marked_files: dict[int, Snapshot] = {}
         self._listing: Listing | None = {}
         self._running: SnippetRun | None = None
@@ -195,7 +189,8 @@ class LiveSession:
             if group is not None:
                 group.limit_memory(self._options.limits.memory_bytes)
         if taken is not None and self._snapshots is not None and ran.state == "rolled_back":
-            before = await asyncio.to_thread(self._snapshots.restore, taken)
+            restored = await asyncio.to_thread(self._snapshots.restore, taken)
+            before = {**restored, **self.files.outside_of(before)}
         artifacts = await self._artifacts(before, ran)
         if ran.state == "lost":
             self._note_loss(ran)
@@ -257,7 +252,8 @@ class LiveSession:
         await self.checkpoints.restore(checkpoint)
         if self._snapshots is not None:
             files = self._marked_files[checkpoint.id]
-            self._listing = await asyncio.to_thread(self._snapshots.restore, files)
+            restored = await asyncio.to_thread(self._snapshots.restore, files)
+            self._listing = {**restored, **self.files.outside()}
             self.check_alive()
 
     async def list_checkpoints(self) -> list[CheckpointState]:
@@ -298,7 +294,7 @@ async def _fits(group: SessionGroup, memory_bytes: int) -> bool:
     return False
 
 
-def _describe(files: Workspace, found: dict[str, str]) -> tuple[Artifact, ...]:
+def _describe(files: SessionFiles, found: dict[str, str]) -> tuple[Artifact, ...]:
     artifacts: Sequence[Artifact | None] = [
         deleted(path) if change == "deleted" else files.describe(path, change)
         for path, change in found.items()

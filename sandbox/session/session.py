@@ -31,8 +31,8 @@ from sandbox.session.live_session import (
 )
 from sandbox.session.request import SnippetRequest
 from sandbox.session.run_output import Sink
+from sandbox.session.session_files import SessionFiles
 from sandbox.session.turns import Turns
-from sandbox.session.workspace import Workspace
 
 CLOSED_WITHIN_S = 10.0
 
@@ -187,7 +187,7 @@ class AsyncSession:
 
     async def files(self) -> list[str]:
         """Paths of the regular files of the workspace, sorted. As `get` after an expiry."""
-        return list(self._kept_files().listing())
+        return list(self._kept_files().workspace.listing())
 
     async def remove(self, path: str) -> None:
         """Remove the file `path` of the workspace; nothing if it is not there."""
@@ -434,7 +434,7 @@ class AsyncSession:
         self._live.check_alive()
         return self._live
 
-    def _kept_files(self) -> Workspace:
+    def _kept_files(self) -> SessionFiles:
         """The workspace of a live session, or of one that expired not long ago."""
         live = self._live
         if live is not None and isinstance(live.loss, SessionExpired) and live.files.is_open:

@@ -14,7 +14,7 @@ import os
 import posixpath
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -101,14 +101,17 @@ class Workspace:
             os.close(self._fd)
             self._fd = -1
 
-    def listing(self) -> Listing:
-        """Every regular file by its path, sorted; links, FIFOs and the like are left out."""
+    def listing(self, skips: Callable[[str], bool] = lambda _name: False) -> Listing:
+        """Every regular file by its path, sorted; links, FIFOs and the like are left out.
+
+        So is what lies at the top under a name that `skips` says.
+        """
         usage = os.fstatvfs(self._fd)
         if usage.f_files - usage.f_ffree == 1:
             return {}  # A file system of its own, with nothing in it but its root.
         found: Listing = {}
         with self._as_owner():
-            for path, entry in self._walk():
+            for path, entry in self._walk(skips):
                 found[path] = Stamp(entry.st_ino, entry.st_size, entry.st_ctime_ns)
         return dict(sorted(found.items()))
 
@@ -193,7 +196,7 @@ class Workspace:
             _libc.setfsuid(os.geteuid())
             _libc.setfsgid(os.getegid())
 
-    def _walk(self) -> Iterator[tuple[str, os.stat_result]]:
+    def _walk(self, skips: Callable[[str], bool]) -> Iterator[tuple[str, os.stat_result]]:
         """(path, status) of regular files, depth first, with bounds on depth and number."""
         seen = 0
         waiting: list[tuple[str, int]] = [("", 0)]
@@ -211,6 +214,8 @@ class Workspace:
                         seen += 1
                         if seen > self._files_cap + 1:
                             return
+                        if not prefix and skips(entry.name):
+                            continue
                         path = f"{prefix}/{entry.name}" if prefix else entry.name
                         try:
                             status = entry.stat(follow_symlinks=False)

@@ -12,7 +12,7 @@ from sandbox.network.access import NetworkAccess
 from sandbox.network.secrets import Secret
 from sandbox.policy.environment import Environment, discover
 from sandbox.policy.limits import GiB, Limits, MiB
-from sandbox.policy.lowering import COPYING_PROCESSES, LAYERS_OF, Host, lower
+from sandbox.policy.lowering import CHILD_PATH, COPYING_PROCESSES, LAYERS_OF, Host, lower
 from sandbox.policy.policy import ImportPolicy, Mount, Policy
 from sandbox.protocol.plan import (
     CHECKPOINTS_CAP,
@@ -171,6 +171,7 @@ def test_a_guest_has_a_fixed_set_of_variables_and_nothing_of_the_hosts(monkeypat
         "USER": "cellblock",
         "LANG": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": CHILD_PATH,
         "MPLBACKEND": "Agg",
         "MALLOC_ARENA_MAX": "2",
         "OMP_NUM_THREADS": "2",

@@ -22,7 +22,7 @@ from sandbox.guest.jail.landlock import PathRule
 from sandbox.guest.jail.root import is_hidden_by_session
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
-from sandbox.guest.session import atfork, session_process
+from sandbox.guest.session import atfork, interpreter, session_process
 from sandbox.protocol.messages import TO_GUEST_CAP_BYTES, Failed, Spawn, ZygoteReady
 from sandbox.protocol.plan import WORKSPACE, Access, JailPlan
 
@@ -75,6 +75,7 @@ def _mount_own_proc() -> None:
 
 def warm(plan: JailPlan, directory: str = "") -> session_process.SessionProcess:
     """Import the preloads, and make what every session starts a copy of."""
+    interpreter.look_plainly_started()
     _preload(plan, directory)
     session = session_process.SessionProcess(plan)
     session.rehearse()

@@ -79,10 +79,8 @@ def _teach_pillow(module: ModuleType, show: Show) -> None:
 
 def _teach_bokeh_show(module: ModuleType, show: Show) -> None:
     def show_chart(obj: Any, *_others: object, **_options: object) -> None:
-        bokeh_io = _loaded("bokeh.io")
-
-        if bokeh_io.curstate().file:
-            bokeh_io.save(obj)
+        if _loaded("bokeh.io.state").curstate().file:
+            _loaded("bokeh.io").save(obj)
         for chart in obj if isinstance(obj, list | tuple) else [obj]:
             show(chart)
 

@@ -41,7 +41,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sandbox.guest.jail import landlock, seccomp
+from sandbox.guest.jail import landlock, machine, seccomp
 from sandbox.guest.kernel import sysapi
 from sandbox.protocol.plan import GUEST_ID, SHARED_MEMORY, TEMPORARY, WORKSPACE, JailPlan
 
@@ -318,10 +318,13 @@ def mount_proc(context: JailContext) -> None:
     # A mount that is attached nowhere cannot be opened by path; init lists it by descriptor.
     context.proc_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=listing)
     os.close(listing)
-    options = [("subset", "pid"), ("hidepid", "invisible")]
-    fd = sysapi.new_filesystem("proc", options, attributes)
-    sysapi.attach_mount(fd, "/proc")
-    os.close(fd)
+    hides = ("hidepid", "invisible")
+    for target, more in ((machine.WHOLE_PROC, [("subset", "pid")]), ("/proc", [])):
+        fd = sysapi.new_filesystem("proc", [hides, *more], attributes)
+        sysapi.attach_mount(fd, target)
+        if target == "/proc":
+            machine.narrow_proc(fd)
+        os.close(fd)
 
 
 def _take_host_id(context: JailContext) -> None:

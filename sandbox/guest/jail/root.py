@@ -8,6 +8,7 @@ new mount namespace, before anything of the user is imported.
 import os
 import stat
 
+from sandbox.guest.jail import machine
 from sandbox.guest.kernel import sysapi
 from sandbox.protocol.plan import (
     GUEST_ID,
@@ -32,7 +33,7 @@ LINKS = (  # path                target                  why
     ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"),
 )
-MOUNT_POINTS = (WORKSPACE, TEMPORARY, SHARED_MEMORY, "/proc", "/home", "/run", "/var")
+MOUNT_POINTS = (WORKSPACE, TEMPORARY, SHARED_MEMORY, "/proc", machine.WHOLE_PROC, "/home", "/var")
 SYSTEM_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 """On a merged-/usr host these are links, and links they stay."""
 ETC_FILES = {
@@ -70,6 +71,7 @@ def build(plan: JailPlan) -> None:
     for path, target in (*links, *LINKS):
         os.symlink(target, STAGE + path)
     _write_etc()
+    _write_machine(plan)
     options = f"mode=1777,size={PRELOAD_TMP_BYTES}"
     flags = sysapi.MS_NOSUID | sysapi.MS_NODEV
     sysapi.mount("tmpfs", STAGE + TEMPORARY, "tmpfs", flags, options)
@@ -152,6 +154,17 @@ def _place(fd: int, target: str, *, is_directory: bool) -> None:
         os.mknod(path, stat.S_IFREG | 0o644)
     sysapi.attach_mount(fd, path)
     os.close(fd)
+
+
+def _write_machine(plan: JailPlan) -> None:
+    for directory, files in (
+        (machine.PROC_FILES, machine.proc_files(plan)),
+        (machine.CPU_FILES, machine.cpu_files()),
+    ):
+        os.makedirs(STAGE + directory, mode=0o755, exist_ok=True)
+        for name, content in files.items():
+            with open(f"{STAGE}{directory}/{name}", "w") as stream:
+                stream.write(content)
 
 
 def _write_etc() -> None:

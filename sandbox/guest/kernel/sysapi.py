@@ -7,14 +7,13 @@ import _socket
 import ctypes
 import fcntl
 import os
-import platform
 import signal
 import struct
 from collections.abc import Sequence
 
 from sandbox.guest.kernel.syscalls import NUMBERS
 
-ARCH = platform.machine()
+ARCH = os.uname().machine
 LISTEN_BACKLOG = 64
 _NUMBERS = NUMBERS[ARCH]
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -69,6 +68,9 @@ FSMOUNT_CLOEXEC = 1
 FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
 FSCONFIG_CMD_CREATE = 6
+FSCONFIG_CMD_RECONFIGURE = 7
+FSPICK_CLOEXEC = 1
+FSPICK_EMPTY_PATH = 8
 
 # prctl(2)
 PR_SET_PDEATHSIG = 1
@@ -225,6 +227,17 @@ def new_filesystem(kind: str, options: Sequence[tuple[str, str | None]], attribu
                 syscall("fsconfig", fd, FSCONFIG_SET_STRING, key.encode(), value.encode(), 0)
         syscall("fsconfig", fd, FSCONFIG_CMD_CREATE, None, None, 0)
         return syscall("fsmount", fd, FSMOUNT_CLOEXEC, attributes)
+    finally:
+        os.close(fd)
+
+
+def change_filesystem(mount_fd: int, options: Sequence[tuple[str, str]]) -> None:
+    """Set options of the file system that `mount_fd` is a mount of. Source: fspick(2)."""
+    fd = syscall("fspick", mount_fd, b"", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH)
+    try:
+        for key, value in options:
+            syscall("fsconfig", fd, FSCONFIG_SET_STRING, key.encode(), value.encode(), 0)
+        syscall("fsconfig", fd, FSCONFIG_CMD_RECONFIGURE, None, None, 0)
     finally:
         os.close(fd)
 

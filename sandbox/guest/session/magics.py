@@ -44,6 +44,7 @@ FORMS = {
     "js": "application/javascript",
 }
 SHELLS = {"bash": "bash", "sh": "sh", "script": "sh"}
+PIP = re.compile(r"(?:python3?\s+-m\s+)?pip3?\s+(?=install|download)")
 INSERTED = re.compile(r"\{([^{}]+)\}|\$(\w+)")
 TIMEIT = re.compile(r"\s*(?:-n\s*(\d+)\s*)?(?:-r\s*(\d+)\s*)?(?:-[oqtc]\s+)*")
 REPEATS = 7
@@ -128,7 +129,12 @@ class Magics:
 
     def shell(self, command: str) -> None:
         """Run a shell command; what it writes is the snippet's output."""
-        self._run(["sh", "-c", self._inserted(command)])
+        command = self._inserted(command)
+        pip = PIP.match(command)
+        if pip is not None:
+            self._line_pip(command[pip.end() :])
+        else:
+            self._run(["sh", "-c", command])
 
     def capture(self, command: str) -> list[str]:
         """The lines that a shell command writes."""
@@ -183,7 +189,21 @@ class Magics:
         )
 
     def _line_pip(self, arguments: str) -> None:
-        self._run([sys.executable, "-m", "pip", *shlex.split(arguments)])
+        imports.in_force().admit("subprocess")
+        sys.stdout.flush()
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", *shlex.split(arguments)],
+            stdout=None if sys.stdout is sys.__stdout__ else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        sys.stdout.write((done.stdout or b"").decode(errors="replace"))
+        said = done.stderr.decode(errors="replace").strip()
+        if done.returncode:
+            # What follows relies on it: better to hear of it here than at an import.
+            raise RuntimeError(f"pip {arguments} failed\n{said}")
+        if said:
+            print(said, file=sys.stderr)
 
     def _line_conda(self, _arguments: str) -> None:
         raise _unknown("%conda", "there is no conda; `%pip list` names the packages that are here")

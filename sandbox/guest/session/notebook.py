@@ -27,6 +27,8 @@ AROUND = ("time", "capture")
 
 def rewrite(text: str) -> str | None:
     """`text` as Python; None if its mistakes are others than these forms."""
+    if not any(sign in text for sign in "%!?"):
+        return None
     cell = CELL.fullmatch(text)
     if cell is not None:
         name, arguments, body = cell.groups()
@@ -39,8 +41,6 @@ def rewrite(text: str) -> str | None:
 
 
 def _rewrite_lines(text: str) -> str | None:
-    if not any(sign in text for sign in "%!?"):
-        return None
     lines = text.split("\n")
     for _ in range(REWRITES_CAP):
         try:

@@ -1,0 +1,319 @@
+"""Snippets behave as in real Python: warnings, tasks, children, files, the machine they see."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox import Limits, Policy, Sandbox, Session
+from sandbox.outcome import Outcome, Raised
+
+EASY = Limits(wall_s=120, cpu_s=100)
+
+
+@pytest.fixture(scope="module")
+def real() -> Iterator[Session]:
+    """One session for all that do not look at what was there before."""
+    with Sandbox(Policy(limits=EASY), pool_size=0) as box, box.session() as session:
+        yield session
+
+
+def text(session: Session, code: str) -> str | None:
+    """The echo of `code`, which must complete."""
+    outcome = session.run(code)
+    assert outcome.status == "completed", outcome
+    return outcome.text
+
+
+def raised(outcome: Outcome) -> Raised:
+    assert isinstance(outcome, Raised), outcome
+    return outcome
+
+
+# ---- warnings and errors ------------------------------------------------------------------------
+
+
+def test_a_warning_is_shown_by_every_snippet_that_causes_it(real: Session) -> None:
+    divide = "import numpy as np\nnp.array([1.0]) / np.array([{}])"
+    for number in ("0.0", "-0.0"):
+        assert "RuntimeWarning: divide by zero" in real.run(divide.format(number)).stderr
+    for _ in range(2):
+        outcome = real.run("import warnings\nwarnings.warn('column renamed')")
+        assert outcome.stderr.count("column renamed") == 2  # The message, and its line.
+
+
+def test_missing_glyphs_are_told_once_at_the_line_that_shows_them(real: Session) -> None:
+    outcome = real.run(
+        "import matplotlib.pyplot as plt\nfrom matplotlib.font_manager import findfont\n"
+        "plt.rcParams['font.family'] = ['DejaVu Sans']\n"
+        "plt.plot([1, 2]); plt.title('\\u9500\\u552e\\u989d')\nplt.show()"
+    )
+    assert len(outcome.displays) == 1
+    assert outcome.stderr.count("UserWarning") == 1
+    assert "\u9500\u552e\u989d" in outcome.stderr
+    assert ">:5: UserWarning" in outcome.stderr
+
+
+def test_a_missing_package_is_told_with_what_is_there_instead(real: Session) -> None:
+    error = raised(real.run("import pandsa")).error
+    assert "Installed here: pandas" in error.message
+    assert "-m pip install pandsa" in error.message
+    assert error.message in error.traceback
+    error = raised(real.run("import polars_of_nowhere.sub")).error
+    assert "'polars_of_nowhere' is not installed" in error.message
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('/home/user/report.txt', 'w')",
+        "import os\nos.makedirs('/content/out')",
+        "open('/mnt/user-data/outputs/a.csv', 'w')",
+    ],
+)
+def test_a_path_that_cannot_be_written_is_told_with_one_that_can(real: Session, code: str) -> None:
+    assert "/mnt/data" in raised(real.run(code)).error.message
+
+
+def test_a_debugger_is_refused_with_a_word(real: Session) -> None:
+    for code in ("breakpoint()", "import pdb; pdb.set_trace()"):
+        assert "print the values instead" in raised(real.run(code)).error.message
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+def test_a_file_that_was_not_closed_has_its_content(real: Session) -> None:
+    real.run("report = open('report.txt', 'w')\nreport.write('total: 42\\n')")
+    assert real.get("report.txt") == b"total: 42\n"
+
+
+def test_what_was_saved_to_tmp_is_an_artifact_that_can_be_fetched(real: Session) -> None:
+    outcome = real.run("open('/tmp/chart.png', 'wb').write(b'png')")
+    assert [(one.path, one.size_bytes, one.mime) for one in outcome.artifacts] == [
+        ("/tmp/chart.png", 3, "image/png")
+    ]
+    assert real.get("/tmp/chart.png") == b"png"
+    assert "/tmp/chart.png" not in real.files()
+    assert real.run("import os\nos.remove('/tmp/chart.png')").artifacts[0].change == "deleted"
+
+
+def test_scratch_in_tmp_is_no_artifact(real: Session) -> None:
+    outcome = real.run(
+        "import tempfile, pathlib\nf = tempfile.NamedTemporaryFile()\nf.write(b'x')\nf.flush()\n"
+        "pathlib.Path.home().joinpath('.cache').mkdir(exist_ok=True)\n"
+        "pathlib.Path.home().joinpath('.cache/x').write_text('x')"
+    )
+    assert outcome.artifacts == ()
+
+
+# ---- programs -----------------------------------------------------------------------------------
+
+
+def test_a_one_shot_run_ends_as_a_program_does() -> None:
+    code = (
+        "import atexit, threading, time\n"
+        "atexit.register(lambda: print('exit'))\n"
+        "threading.Thread(target=lambda: (time.sleep(0.1), print('thread'))).start()\n"
+        "class Final:\n    def __del__(self): print('final')\n"
+        "kept = Final()\nreport = open('r.txt', 'w')\nreport.write('x' * 10)\nprint('end')"
+    )
+    with Sandbox(pool_size=0) as box:
+        outcome = box.run(code)
+        assert outcome.stdout == "end\nthread\nexit\nfinal\n"
+        assert [(one.path, one.size_bytes) for one in outcome.artifacts] == [("r.txt", 10)]
+
+
+def test_a_program_that_raises_ends_as_a_program_too() -> None:
+    with Sandbox(pool_size=0) as box:
+        outcome = box.run("import atexit\natexit.register(print, 'exit')\n1 / 0")
+    assert raised(outcome).error.type == "ZeroDivisionError"
+    assert outcome.stdout == "exit\n"
+
+
+def test_a_thread_that_never_ends_ends_at_the_limit() -> None:
+    code = "import threading\nthreading.Thread(target=threading.Event().wait).start()"
+    with Sandbox(Policy(limits=Limits(wall_s=1)), pool_size=0) as box:
+        assert box.run(code).status == "limit_exceeded"
+
+
+def test_a_script_has_a_file_and_a_name(real: Session) -> None:
+    with Sandbox(pool_size=0) as box, box.session() as session:
+        outcome = session.run(
+            "import argparse, os, sys\n"
+            "print(__file__, os.path.dirname(os.path.abspath(__file__)))\n"
+            "print(argparse.ArgumentParser().prog, sys.argv)",
+            script="tool.py",
+        )
+    assert outcome.stdout == ("/mnt/data/tool.py /mnt/data\ntool.py ['/mnt/data/tool.py']\n")
+    assert text(real, "import argparse\nargparse.ArgumentParser().prog") == "'snippet'"
+
+
+# ---- children -----------------------------------------------------------------------------------
+
+
+def test_children_get_the_flags_of_an_interpreter_without_options(real: Session) -> None:
+    code = "import subprocess, sys\nsubprocess._args_from_interpreter_flags(), sys.flags.no_site"
+    assert text(real, code) == "([], 0)"
+
+
+@pytest.mark.slow
+def test_loky_finds_its_packages(real: Session) -> None:
+    outcome = real.run(
+        "from joblib import Parallel, delayed\n"
+        "Parallel(n_jobs=2)(delayed(pow)(i, 2) for i in range(4))"
+    )
+    assert (outcome.text, outcome.stderr) == ("[0, 1, 4, 9]", "")
+
+
+# ---- the machine --------------------------------------------------------------------------------
+
+
+def test_the_machine_is_the_sessions(real: Session) -> None:
+    memory = EASY.memory_bytes or Policy().limits.memory_bytes
+    code = (
+        "import psutil, os\nfree = psutil.virtual_memory()\npsutil.swap_memory()\n"
+        "(free.total, psutil.cpu_percent() >= 0, psutil.cpu_count(logical=False) is not None,\n"
+        " abs(psutil.Process().create_time() - __import__('time').time()) < 3600,\n"
+        " 'processor' in open('/proc/cpuinfo').read(), open('/proc/loadavg').read()[:4],\n"
+        " float(open('/proc/uptime').read().split()[0]) > 0)"
+    )
+    assert text(real, code) == str((memory, True, True, True, True, "0.00", True))
+
+
+def test_programs_that_ask_for_the_machine_run(real: Session) -> None:
+    for command in ("free -b", "ps -e", "nproc"):
+        code = f"import subprocess\nsubprocess.run({command!r}.split(), capture_output=True)"
+        outcome = real.run(code)
+        if raised_error(outcome) != "FileNotFoundError":  # The host has no such program.
+            assert "returncode=0" in (outcome.text or ""), outcome
+
+
+def raised_error(outcome: Outcome) -> str:
+    return outcome.error.type if isinstance(outcome, Raised) else ""
+
+
+def test_no_other_file_of_the_kernel_is_there(real: Session) -> None:
+    found = text(
+        real,
+        "import os\nnames = 'kallsyms cmdline modules sys interrupts keys kcore mounts net"
+        " config.gz timer_list sysrq-trigger kmsg iomem partitions bus fs irq driver'.split()\n"
+        "[n for n in names if os.path.exists('/proc/' + n)], sorted("
+        "n for n in os.listdir('/proc') if not n.isdecimal())",
+    )
+    assert found == "([], ['self', 'thread-self'])"
+    code = "for n in ('meminfo', 'cpuinfo'):\n    open('/proc/' + n, 'w')"
+    assert raised(real.run(code)).error.type in ("OSError", "PermissionError")
+
+
+def test_the_name_of_the_machine_is_the_jails(real: Session) -> None:
+    code = (
+        "import os, platform, socket\n{platform.node(), os.uname().nodename, socket.gethostname()}"
+    )
+    assert text(real, code) == "{'cellblock'}"
+
+
+# ---- packages -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", ["pip install nosuchthing", "python -m pip install nosuchthing"]
+)
+def test_pip_says_at_once_that_there_is_no_network(real: Session, command: str) -> None:
+    outcome = real.run(
+        f"import subprocess\nr = subprocess.run({command.split()}, capture_output=True)\n"
+        "print(r.returncode, r.stderr.decode())"
+    )
+    assert outcome.stdout.startswith("1 ERROR: There is no network here")
+    assert "numpy" in outcome.stdout
+    assert outcome.stdout.rstrip().endswith("There is no network.")
+
+
+def test_pip_still_lists_what_is_there(real: Session) -> None:
+    code = "import subprocess, sys\nsubprocess.run('pip list', shell=True, capture_output=True)"
+    outcome = real.run(f"{code}.stdout.decode()")
+    assert "numpy" in (outcome.text or "")
+
+
+# ---- notebooks ----------------------------------------------------------------------------------
+
+
+def test_what_notebooks_add_to_python_is_understood(real: Session) -> None:
+    outcome = real.run("%matplotlib inline\nx = 3\n!echo {x} $HOME\nfiles = !echo a; echo b\nfiles")
+    assert (outcome.stdout, outcome.text) == ("3 /tmp/home\n", "['a', 'b']")
+    assert real.run("%time 1 + 1").text == "2"
+    assert real.run("%%time\ny = x\ny").stdout.startswith("CPU times: ")
+    assert real.run("%%writefile made.py\nz = 1").artifacts[0].path == "made.py"
+    assert "Docstring:\nReturn the sum" in real.run("sum?").stdout
+    assert "no network" in raised(real.run("!pip install no-such-thing")).error.message
+    assert "write what it does in Python" in raised(real.run("%nosuch x")).error.message
+
+
+def test_notebook_forms_can_be_switched_off() -> None:
+    for policy in (Policy(notebook=False), Policy(language="restricted")):
+        with Sandbox(policy, pool_size=0) as box:
+            assert box.run("%matplotlib inline\n1").status in ("raised", "refused")
+
+
+def test_a_percent_sign_in_a_text_is_no_magic(real: Session) -> None:
+    assert (
+        text(real, "a = '''\n%time\n!ls\n'''\nb = (7\n%4)\na.split(), b") == "(['%time', '!ls'], 3)"
+    )
+
+
+# ---- charts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_plotly_chart_is_shown_in_every_way(real: Session) -> None:
+    real.run(
+        "import plotly.graph_objects as go, plotly.io as pio, plotly.offline as po\n"
+        "fig = go.Figure(go.Bar(x=['a', 'b'], y=[1, 3]))"
+    )
+    for way in ("fig", "fig.show()", "pio.show(fig)", "po.init_notebook_mode(); po.iplot(fig)"):
+        [bundle] = real.run(way).displays
+        assert len(bundle["text/html"]) < 50_000
+        assert json.loads(bundle["application/vnd.plotly.v1+json"])["data"]
+
+
+@pytest.mark.slow
+def test_a_large_chart_arrives(real: Session) -> None:
+    [bundle] = real.run(
+        "import plotly.express as px, numpy as np\n"
+        "px.scatter(x=np.random.rand(60_000), y=np.random.rand(60_000))"
+    ).displays
+    assert len(bundle["text/html"]) > 1_000_000
+    assert "application/vnd.plotly.v1+json" in bundle
+
+
+@pytest.mark.slow
+def test_charts_of_bokeh_altair_and_pictures_are_shown(real: Session) -> None:
+    [bundle] = real.run(
+        "from bokeh.plotting import figure, show\np = figure()\np.line([1, 2], [3, 4])\nshow(p)"
+    ).displays
+    assert "<html" in bundle["text/html"]
+    [bundle] = real.run(
+        "import altair as alt, pandas as pd\n"
+        "alt.Chart(pd.DataFrame({'a': [1], 'b': [2]})).mark_bar().encode(x='a', y='b').show()"
+    ).displays
+    assert {"text/html", "application/vnd.vegalite.v6+json"} <= set(bundle) or any(
+        name.startswith("application/vnd.vegalite") for name in bundle
+    )
+    [bundle] = real.run("from PIL import Image\nImage.new('RGB', (4, 4)).show()").displays
+    assert "image/png" in bundle
+
+
+@pytest.mark.slow
+def test_numba_caches_a_function_of_a_snippet(real: Session) -> None:
+    code = "from numba import njit\n@njit(cache=True)\ndef add(a, b):\n    return a + b\nadd(40, 2)"
+    assert text(real, code) == "42"
+
+
+def test_a_live_plot_leaves_its_last_frame(real: Session) -> None:
+    outcome = real.run(
+        "import matplotlib.pyplot as plt\nfrom IPython.display import HTML, clear_output\n"
+        "for epoch in range(6):\n    clear_output(wait=True)\n    print('epoch', epoch)\n"
+        "    plt.figure(figsize=(1, 1)); plt.plot([0, epoch]); plt.show()\nHTML('<b>')"
+    )
+    assert outcome.stdout.count("epoch") == 6
+    assert ["image/png" in outcome.displays[0], outcome.displays[1]["text/html"]] == [True, "<b>"]

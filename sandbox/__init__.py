@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sandbox.blocking import Sandbox, Session
+    from sandbox.blocking import Command, Sandbox, Session
     from sandbox.doctor.features import FeatureReport, LayerReport, probe
     from sandbox.engine import AsyncSandbox
     from sandbox.errors import (
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Cleared,
         Displayed,
         Event,
+        ExecFinished,
         Finished,
         Started,
         Stderr,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         Denial,
         Died,
         ErrorInfo,
+        ExecResult,
         HostCall,
         LimitExceeded,
         NameChange,
@@ -73,10 +75,11 @@ if TYPE_CHECKING:
     from sandbox.protocol.messages import Checked
     from sandbox.session.best_of import BestOf
     from sandbox.session.checkpoints import Checkpoint, CheckpointState
+    from sandbox.session.command import AsyncCommand
     from sandbox.session.session import AsyncSession
 
 _NAMES = {  # module: what users may import of it
-    "sandbox.blocking": "Sandbox Session",
+    "sandbox.blocking": "Command Sandbox Session",
     "sandbox.session.checkpoints": "Checkpoint CheckpointState",
     "sandbox.engine": "AsyncSandbox",
     "sandbox.errors": (
@@ -84,13 +87,15 @@ _NAMES = {  # module: what users may import of it
         " FileRefused GuestFault LayerUnavailable PolicyError PoolFull SandboxError SessionClosed"
         " SessionError SessionExpired SessionLost StaleProcess ZygoteDied"
     ),
-    "sandbox.events": "ArtifactMade Cleared Displayed Event Finished Started Stderr Stdout",
+    "sandbox.events": (
+        "ArtifactMade Cleared Displayed Event ExecFinished Finished Started Stderr Stdout"
+    ),
     "sandbox.doctor.features": "FeatureReport LayerReport probe",
     "sandbox.policy.limits": "Limits",
     "sandbox.outcome": (
-        "Artifact Attempt Completed Denial Died ErrorInfo HostCall LimitExceeded NameChange Outcome"
-        " Raised Refused StreamCut ToolFailure Truncated Usage exit_status outcome_from_json"
-        " outcome_to_json"
+        "Artifact Attempt Completed Denial Died ErrorInfo ExecResult HostCall LimitExceeded"
+        " NameChange Outcome Raised Refused StreamCut ToolFailure Truncated Usage exit_status"
+        " outcome_from_json outcome_to_json"
     ),
     "sandbox.network.secrets": "Secret",
     "sandbox.policy.comparison": "allowed_beyond",
@@ -98,6 +103,7 @@ _NAMES = {  # module: what users may import of it
     "sandbox.policy.profiles": "PROFILES",
     "sandbox.protocol.messages": "Checked",
     "sandbox.session.best_of": "BestOf",
+    "sandbox.session.command": "AsyncCommand",
     "sandbox.session.session": "AsyncSession",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
@@ -106,6 +112,7 @@ __all__ = [
     "PROFILES",
     "Artifact",
     "ArtifactMade",
+    "AsyncCommand",
     "AsyncSandbox",
     "AsyncSession",
     "Attempt",
@@ -116,6 +123,7 @@ __all__ = [
     "CheckpointDropped",
     "CheckpointState",
     "Cleared",
+    "Command",
     "Completed",
     "CopyRefused",
     "Denial",
@@ -125,6 +133,8 @@ __all__ = [
     "EnvironmentFailed",
     "ErrorInfo",
     "Event",
+    "ExecFinished",
+    "ExecResult",
     "FeatureReport",
     "FileRefused",
     "Finished",

@@ -13,7 +13,15 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
 from types import TracebackType
 from typing import Generic, Self, TypeVar, overload
@@ -21,12 +29,13 @@ from typing import Generic, Self, TypeVar, overload
 from sandbox import events
 from sandbox.engine import POOL_SIZE, SESSIONS_CAP, WAITING_CAP, AsyncSandbox
 from sandbox.errors import StaleProcess
-from sandbox.outcome import Outcome
+from sandbox.outcome import ExecResult, Outcome
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
 from sandbox.protocol.messages import Checked
 from sandbox.session.best_of import BestOf
 from sandbox.session.checkpoints import Checkpoint, CheckpointState
+from sandbox.session.command import AsyncCommand, CommandEvent
 from sandbox.session.expiry import RETENTION_S
 from sandbox.session.live_session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT
 from sandbox.session.session import AsyncSession
@@ -244,6 +253,49 @@ class Sandbox:
             self._call(_close_iterator(source))
 
 
+class Command:
+    """A program beside the interpreter; see AsyncCommand. Made by `Session.popen`."""
+
+    def __init__(self, box: Sandbox, command: AsyncCommand) -> None:
+        self._box = box
+        self._command = command
+
+    @property
+    def pid(self) -> int:
+        """Its pid in the session's namespace; 0 until it was started."""
+        return self._command.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._command.is_running
+
+    def write(self, data: bytes | str) -> None:
+        """Write to its standard input; waits while much of it has not been read yet."""
+        self._box._call(self._command.write(data))
+
+    def close_stdin(self) -> None:
+        """Let it read the end of its standard input, after what was written."""
+        self._box._call(_done(self._command.close_stdin))
+
+    def read_event(self) -> CommandEvent | None:
+        """What it writes next, or its end; None after that."""
+        return self._box._call(self._command.read_event())
+
+    def kill(self, signal: str | int = "SIGKILL", *, tree: bool = True) -> None:
+        """Send it a signal, and with `tree` all that descends from it."""
+        self._box._call(_done(lambda: self._command.kill(signal, tree=tree)))
+
+    def wait(self) -> ExecResult:
+        """Wait for its end."""
+        return self._box._call(self._command.wait())
+
+
+async def _done(work: Callable[[], None]) -> None:
+    """Do on the loop what is over at once."""
+    work()
+
+
 class Session:
     """Variables, imports and files that persist; see AsyncSession. Made by `Sandbox.session()`."""
 
@@ -372,6 +424,48 @@ class Session:
     ) -> Outcome:
         """Run `code` and keep what it did to the variables only if it completed."""
         return self._box._call(self._session.try_run(code, limits=limits, stdin=stdin))
+
+    def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | str | None = None,
+        timeout_s: float | None = None,
+    ) -> ExecResult:
+        """Run a program in the session's jail beside the interpreter; see AsyncSession.exec."""
+        return self._box._call(
+            self._session.exec(command, cwd=cwd, env=env, stdin=stdin, timeout_s=timeout_s)
+        )
+
+    def exec_stream(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | str | None = None,
+        timeout_s: float | None = None,
+    ) -> Iterator[CommandEvent]:
+        """What a program writes as it comes, `ExecFinished` last."""
+        return self._box._iterate(
+            self._session.exec_stream(command, cwd=cwd, env=env, stdin=stdin, timeout_s=timeout_s)
+        )
+
+    def popen(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> "Command":
+        """Start a program beside the interpreter; see AsyncSession.popen."""
+        started = self._box._call(
+            self._session.popen(command, cwd=cwd, env=env, timeout_s=timeout_s)
+        )
+        return Command(self._box, started)
 
     def check(self, code: str) -> Checked:
         """What `code` would need and what the policy would refuse. Runs nothing of it."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sandbox.outcome import Artifact, Outcome
+from sandbox.outcome import Artifact, ExecResult, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +16,17 @@ class Started:
 class Stdout:
     """Text that the snippet wrote, whole characters only.
 
-    `raw` are the bytes themselves, where `text` has replacements for some that are no UTF-8.
+    `raw` are the bytes themselves, where `text` has replacements for some that are no UTF-8. Of a
+    command they are always there.
     """
 
     text: str
     raw: bytes | None = None
+
+    @property
+    def data(self) -> bytes:
+        """The bytes that were written."""
+        return self.text.encode() if self.raw is None else self.raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,18 @@ class Stderr:
 
     text: str
     raw: bytes | None = None
+
+    @property
+    def data(self) -> bytes:
+        """The bytes that were written."""
+        return self.text.encode() if self.raw is None else self.raw
+
+
+@dataclass(frozen=True, slots=True)
+class ExecFinished:
+    """A command is over. Nothing follows."""
+
+    result: ExecResult
 
 
 @dataclass(frozen=True, slots=True)

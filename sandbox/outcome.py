@@ -149,6 +149,26 @@ class ErrorInfo(_Record):
     traceback: Text
 
 
+class ExecResult(_Record):
+    """How a command ended that ran beside the interpreter; its streams as bytes."""
+
+    exit_code: int | None
+    """As a shell sees it; None when a signal ended the command."""
+    signal: str | None = None
+    timed_out: bool = False
+    limit: Literal["wall_s", "output_bytes"] | None = None
+    """The limit that it was ended for."""
+    stdout: bytes = b""
+    stderr: bytes = b""
+    truncated: Truncated = Truncated()
+    usage: Usage = Usage()
+
+    @property
+    def text(self) -> str:
+        """What it wrote to stdout, with bytes replaced that are no UTF-8."""
+        return self.stdout.decode("utf-8", "replace")
+
+
 class Ended(_Record):
     """What every outcome has."""
 

@@ -14,6 +14,7 @@ from typing import Protocol
 from sandbox.errors import EngineTimeout, LayerUnavailable, SessionLost
 from sandbox.processes import fork_safety
 from sandbox.processes.cgroup import SessionGroup
+from sandbox.processes.commands import CommandTable
 from sandbox.processes.directories import SessionDisk
 from sandbox.processes.entry_gate import EntryGate
 from sandbox.processes.guest_process import GuestProcess, OutputPipes
@@ -23,6 +24,8 @@ from sandbox.processes.meter import Meter
 from sandbox.processes.worker_state import Event, Lifecycle, State
 from sandbox.protocol.messages import (
     TRUSTED_CAP_BYTES,
+    CommandEnded,
+    CommandStarted,
     EscapedKilled,
     Exited,
     Failed,
@@ -181,6 +184,7 @@ class Worker:
         self.guest = self.open_guest_channel(guest_host)
         """The session process; `adopt` puts a copy in its place."""
         self.gate = EntryGate(self.control)
+        self.commands = CommandTable(self.control)
         fork_safety.add(self)
 
     @property
@@ -254,10 +258,13 @@ class Worker:
         """SIGINT to the session process."""
         self.control.send(Interrupt(self.guest.pid))
 
-    def kill_snippet(self, spare: list[int]) -> None:
-        """End every process of the session but init and those in `spare`; see `killed`."""
+    def kill_snippet(self, spare: list[int], *, keeps_commands: bool = True) -> None:
+        """End every process of the session but init and those in `spare`; see `killed`.
+
+        Commands go on too, unless the session itself is to end.
+        """
         self.kills.note_asked()
-        self.control.send(Kill(spare))
+        self.control.send(Kill(spare, keeps_commands))
 
     async def killed(self) -> None:
         """Wait until init has done every kill that it was asked for."""
@@ -287,7 +294,9 @@ class Worker:
         if not self._ready.done():
             self.fail_to_start(self.parent.death())
         if self.lineage.branches and self.control.is_open:
-            self.kill_snippet([])  # Init stays: the branches would end with it.
+            self.kill_snippet(
+                [], keeps_commands=False
+            )  # Init stays: the branches would end with it.
         elif self.init.is_known and self.plan.asks_for("pid_namespace"):
             self.init.kill()
         else:
@@ -364,6 +373,8 @@ class Worker:
             self.kills.note_killed(message)
         elif isinstance(message, SetnsDenied | EscapedKilled):
             self.gate.hear(message)
+        elif isinstance(message, CommandStarted | CommandEnded):
+            self.commands.hear(message)
         elif isinstance(message, NamespacesReady):
             self.birth.hear(message)
         elif isinstance(message, Failed):
@@ -405,6 +416,7 @@ class Worker:
         self.happen(Event.EXITED)
         self.kills.give_up()
         self.gate.close()
+        self.commands.give_up()
         self.guest.note_exit()
         self._listeners[-1].on_gone()
 

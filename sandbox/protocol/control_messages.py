@@ -2,7 +2,17 @@
 
 from typing import Annotated
 
-from sandbox.protocol.bounds import Count, GroupCount, LayerNames, Pid, flag, items, whole
+from sandbox.protocol.bounds import (
+    Count,
+    GroupCount,
+    LayerNames,
+    Pid,
+    flag,
+    items,
+    mapping,
+    text,
+    whole,
+)
 from sandbox.protocol.codec import Message, message, pack_body
 
 NESTING = "nesting"
@@ -44,9 +54,13 @@ class Interrupt(Message):
 
 @message(13, "to_init")
 class Kill(Message):
-    """Stop every process of the session at once, then kill all but init and `spare`."""
+    """Stop every process of the session at once, then kill all but init and `spare`.
+
+    With `keeps_commands` the commands of `Exec` go on too, and what descends from them.
+    """
 
     spare: Pids
+    keeps_commands: Annotated[bool, flag()]
 
 
 @message(14, "to_init")
@@ -152,3 +166,53 @@ class EscapedKilled(Message):
 def ready_frame(pid: int, layers: bytes) -> bytes:
     """What `pack` makes of Ready, for a process that must touch few pages; `layers` as JSON."""
     return pack_body(Ready, b'{"pid":%d,"layers":%s}' % (pid, layers))
+
+
+ARGUMENTS_CAP_BYTES = 1024 * 1024
+"""Of one argument or variable; the kernel's own limit is lower: execve(2)."""
+CommandId = Annotated[int, whole(1, 2**31)]
+
+
+@message(50, "to_init")
+class Exec(Message):
+    """Start the program `argv` in the jail. Descriptors: its stdin, stdout, stderr.
+
+    `cwd` is absolute or below the workspace. `env` is set over the session's own. The answer is
+    `CommandStarted` or `CommandEnded`, which comes last in any case.
+    """
+
+    id: CommandId
+    argv: Annotated[list[str], items(text(ARGUMENTS_CAP_BYTES), 4096)]
+    cwd: Annotated[str, text(4096)]
+    env: Annotated[dict[str, str], mapping(text(ARGUMENTS_CAP_BYTES), 500)]
+
+
+@message(51, "to_init")
+class SignalCommand(Message):
+    """Send `number` to a command, with `tree` to all that descends from it too."""
+
+    id: CommandId
+    number: Annotated[int, whole(1, 64)]
+    tree: Annotated[bool, flag()]
+
+
+@message(52, "from_init")
+class CommandStarted(Message):
+    """The command is process `pid` of the session's pid namespace."""
+
+    id: CommandId
+    pid: Pid
+
+
+@message(53, "from_init")
+class CommandEnded(Message):
+    """The command ended with `status`, as waitpid gives it; times in microseconds.
+
+    They and the memory are of the command and the children that it waited for.
+    """
+
+    id: CommandId
+    status: Annotated[int, whole(0, 0xFFFF)]
+    user_us: Count
+    system_us: Count
+    peak_kib: Count

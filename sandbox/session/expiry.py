@@ -41,7 +41,8 @@ class Expiry:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._idle_since = 0.0
         self._is_frozen = False
-        self._is_at_work = False
+        self._at_work = 0
+        """How many calls and commands are under way."""
         self._is_overdue = False
         self.expires_at: float | None = None
         """Seconds since the epoch; None for a session without a deadline."""
@@ -63,15 +64,17 @@ class Expiry:
         self._after("expire", ttl_s, self._on_deadline)
 
     def work(self) -> None:
-        """The session is about to do something: let its processes go on."""
-        self._is_at_work = True
+        """Count something that the session does from now on: let its processes go on."""
+        self._at_work += 1
         if self._is_frozen:
             self._is_frozen = False
             self._thaw()
 
     def rest(self) -> None:
-        """The session has done what it was asked."""
-        self._is_at_work = False
+        """Count off something that the session has done; each `work` has one `rest`."""
+        self._at_work = max(0, self._at_work - 1)
+        if self._at_work:
+            return
         if self._is_overdue:
             self._on_deadline()
         elif self._loop is not None:
@@ -94,7 +97,7 @@ class Expiry:
     def _on_idle(self) -> None:
         assert self._loop is not None
         del self._timers["freeze"]
-        if self._is_at_work:
+        if self._at_work:
             return
         left_s = self._idle_since + FREEZE_AFTER_S - self._loop.time()
         if left_s > 0:
@@ -104,7 +107,7 @@ class Expiry:
             self._freeze()
 
     def _on_deadline(self) -> None:
-        if self._is_at_work:
+        if self._at_work:
             self._is_overdue = True
         else:
             self._expire()

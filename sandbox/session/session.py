@@ -22,6 +22,7 @@ from sandbox.processes.supply import WorkerSupply
 from sandbox.protocol.messages import Checked
 from sandbox.session.best_of import BestOf, best_of
 from sandbox.session.checkpoints import Checkpoint, CheckpointState
+from sandbox.session.command_calls import CommandCalls
 from sandbox.session.expiry import RETENTION_S, Expiry
 from sandbox.session.live_session import (
     CHECKPOINT_BYTES,
@@ -37,7 +38,7 @@ from sandbox.session.turns import Turns
 CLOSED_WITHIN_S = 10.0
 
 
-class AsyncSession:
+class AsyncSession(CommandCalls):
     """Variables, imports and files that persist from one snippet to the next.
 
     Made by `AsyncSandbox.session()`; either awaited or entered as a context manager. One snippet

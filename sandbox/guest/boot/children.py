@@ -4,7 +4,8 @@ import os
 import signal
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from resource import struct_rusage
 
 from sandbox.guest.kernel.procfs import Processes, fields, is_live
 
@@ -29,6 +30,8 @@ class Children:
         self.processes = Processes(proc_fd)
         self._watched: set[int] = set()
         self._ends: OrderedDict[int, int] = OrderedDict()
+        self.commands: dict[int, struct_rusage | None] = {}
+        """Pids of commands that go on beside the snippets; what each spent, once it has ended."""
         self.has_branches = False
         """Whether pid namespaces of branches may be below this one."""
 
@@ -46,12 +49,14 @@ class Children:
         """Collect every child that has ended; ends of watched ones, as (pid, wait status)."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, spent = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 break
             if pid == 0:
                 break
             self._ends[pid] = status
+            if pid in self.commands:
+                self.commands[pid] = spent
             if len(self._ends) > ENDS_KEPT:
                 del self._ends[next(one for one in self._ends if one not in self._watched)]
         over = [(pid, self._ends.pop(pid)) for pid in self._watched & self._ends.keys()]
@@ -63,6 +68,13 @@ class Children:
         # What is watched is a child that was not reaped: its number cannot be another's by now.
         if pid in self._watched:
             _signal(pid, signal.SIGINT)
+
+    def signal(self, pid: int, number: int) -> None:
+        """Signal a process that descends from this one; nothing if it has ended."""
+        if self._proc_fd < 0:
+            self._signal_below(pid, number)
+        else:
+            _signal(pid, number)
 
     def pause(self, *, stopped: bool) -> None:
         """Stop every process of the session but init, or let them all go on."""
@@ -87,7 +99,12 @@ class Children:
             except ChildProcessError:
                 return
 
-    def doom_all_but(self, spare: Sequence[int]) -> int:
+    def command_members(self) -> set[int]:
+        """Commands that run, and what descends from them; empty where there are none."""
+        roots = [pid for pid, spent in self.commands.items() if spent is None]
+        return set(roots).union(*map(self.processes.descendants, roots)) if roots else set()
+
+    def doom_all_but(self, spare: Sequence[int], *, keeps_commands: bool = False) -> int:
         """Let no process of the session but init and `spare` run again; how many there were.
 
         `kill(-1, SIGSTOP)` reaches every process of the pid namespace in one step. A fork that is
@@ -101,16 +118,17 @@ class Children:
         still. Of the others each has its SIGKILL, and none gets back to its code, but the end of
         many takes a while; `bury_all_but` waits for that, and lets what is spared go on.
         """
+        keep = self.command_members if keeps_commands and self.commands else set
         if self._proc_fd < 0:
-            return self._kill_tree(spare)
-        if not spare and not self.has_branches:
+            return self._kill_tree(spare, keep)
+        if not spare and not self.has_branches and keep is set:
             return _signal(-1, signal.SIGKILL)
         _signal(-1, signal.SIGSTOP)
-        killed = self._watched - set(spare)
+        killed = self._watched - set(spare) - keep()
         for pid in killed:
             _signal(pid, signal.SIGKILL)
             self._await_end(pid)
-        while doomed := self._own_pids() - set(spare) - killed:
+        while doomed := self._own_pids() - set(spare) - killed - keep():
             for pid in doomed:
                 _signal(pid, signal.SIGKILL)
             killed |= doomed
@@ -148,11 +166,16 @@ class Children:
             and (self._has_capabilities or not row.has_capabilities)
         )
 
-    def bury_all_but(self, spare: Sequence[int]) -> None:
+    def bury_all_but(self, spare: Sequence[int], *, keeps_commands: bool = False) -> None:
         """Wait until those that `doom_all_but` ended are gone; then let the others go on."""
-        if self._proc_fd < 0 or (not spare and not self.has_branches):
+        keep = self.command_members if keeps_commands and self.commands else set
+        if self._proc_fd < 0:
+            for pid in keep():
+                self._signal_below(pid, signal.SIGCONT)
             return
-        while self._own_pids() - set(spare):
+        if not spare and not self.has_branches and keep is set:
+            return
+        while self._own_pids() - set(spare) - keep():
             time.sleep(LOOK_AGAIN_S)
         self._let_go_on()
 
@@ -217,7 +240,7 @@ class Children:
         told = fields(self.processes.status(pid))
         return is_live(told) and len(told[b"NSpid"].split()) == 1
 
-    def _kill_tree(self, spare: Sequence[int]) -> int:
+    def _kill_tree(self, spare: Sequence[int], keep: Callable[[], set[int]]) -> int:
         """The same without a pid namespace: walk the descendants of this subreaper.
 
         All are stopped first; what a fork that was under way brings forth is found by looking
@@ -225,7 +248,7 @@ class Children:
         """
         killed: set[int] = set()
         for number in (signal.SIGSTOP, signal.SIGKILL):
-            while doomed := self._live_descendants() - set(spare):
+            while doomed := self._live_descendants() - set(spare) - keep():
                 fresh = doomed - killed if number is signal.SIGSTOP else doomed
                 if not fresh:
                     break
@@ -243,7 +266,7 @@ class Children:
             if is_live(fields(self.processes.status(pid)))
         }
 
-    def _signal_below(self, pid: int, number: signal.Signals) -> None:
+    def _signal_below(self, pid: int, number: int) -> None:
         """Signal a descendant, among all processes of the host; nothing if it has ended.
 
         Between two looks a number can become another process's. The descriptor stays with the one
@@ -271,7 +294,7 @@ class Children:
         return True
 
 
-def _signal(pid: int, number: signal.Signals) -> int:
+def _signal(pid: int, number: int) -> int:
     """Send a signal; 1 if it was sent, 0 if there was no process to send it to."""
     try:
         os.kill(pid, number)

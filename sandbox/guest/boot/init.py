@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 from sandbox.guest.boot.children import Children
+from sandbox.guest.boot.commands import Commands
 from sandbox.guest.branching import branch, namespace_builder
 from sandbox.guest.branching.seccomp_notifier import SeccompNotifier
 from sandbox.guest.jail import jail
@@ -34,6 +35,7 @@ from sandbox.protocol.messages import (
     Branch,
     Confirm,
     EscapedKilled,
+    Exec,
     Exited,
     Failed,
     Interrupt,
@@ -43,6 +45,7 @@ from sandbox.protocol.messages import (
     Pause,
     Ready,
     SetnsDenied,
+    SignalCommand,
     Watch,
     ready_frame,
 )
@@ -100,6 +103,9 @@ def _serve(
         if not context.plan.asks_for("pid_namespace"):
             sysapi.prctl(sysapi.PR_SET_CHILD_SUBREAPER, 1)
         jail.join_cgroups(context)
+        if context.plan.asks_for("cgroup_namespace"):
+            # Its root is the group that this process is in now; all that it forks are in it too.
+            sysapi.unshare(sysapi.CLONE_NEWCGROUP)
         pid = sysapi.fork()
     except OSError as error:
         _fail(ends.control, JailError("session process", str(error)))
@@ -110,7 +116,7 @@ def _serve(
         session_process.serve(session, ends.guest)
     # Not os.closerange, which tries one number after the other where Python was built with a C
     # library that is older than close_range(2).
-    sysapi.close_all_but((ends.control, ends.init))
+    sysapi.close_all_but((ends.control, ends.init, *context.template.rule_fds))
     os.setsid()
     try:
         jail.apply(context.template.init_steps, context)
@@ -218,6 +224,16 @@ class SelfPipe:
             self._wake_read.recv(4096)
         return [fd for fd in self._sources if fd in ready]
 
+    def add(self, source: int) -> None:
+        """Wait for `source` too."""
+        self._sources = (*self._sources, source)
+        self._poll.register(source, select.POLLIN)
+
+    def remove(self, source: int) -> None:
+        """Wait for `source` no more."""
+        self._sources = tuple(fd for fd in self._sources if fd != source)
+        self._poll.unregister(source)
+
 
 def _be_woken(_number: int, _frame: FrameType | None) -> None:
     """Ask Python to write to the descriptor that wakes this process."""
@@ -259,7 +275,10 @@ class Init:
             AllowSetns: self._allow_setns,
             Confirm: self._confirm,
             KillEscaped: self._kill_escaped,
+            Exec: self._exec,
+            SignalCommand: self._signal_command,
         }
+        self._commands: Commands | None = None
 
     def attend(self) -> NoReturn:
         """Answer the supervisor and reap, until the supervisor closes the channel."""
@@ -278,6 +297,8 @@ class Init:
         for fd in ready:
             if fd == self._control.fileno():
                 self._obey()
+            elif self._commands is not None and self._commands.answer(fd):
+                continue
             elif self._notifier is not None:
                 # An `AllowSetns` was sent before the message that makes its entrant ask.
                 while select.select([self._control], [], [], 0)[0]:
@@ -313,23 +334,38 @@ class Init:
         self._children.interrupt(message.pid)
 
     def _kill(self, message: Kill) -> None:
-        count = self._children.doom_all_but(message.spare)
+        keeps = message.keeps_commands
+        count = self._children.doom_all_but(message.spare, keeps_commands=keeps)
         spared = self._children.spared(message.spare)
         self._report_ends()
         self._control.send(Killed(count, [pid for pid in message.spare if pid not in spared]))
-        self._children.bury_all_but(message.spare)
+        self._children.bury_all_but(message.spare, keeps_commands=keeps)
 
     def _report_ends(self) -> None:
         # The host may be gone. That is seen where its messages are read, and ends all.
         with suppress(ConnectionError):
             for pid, status in self._children.reap():
-                self._control.send(Exited(pid, status))
+                if pid in self._children.commands and self._commands is not None:
+                    self._control.send(self._commands.ended(pid, status))
+                else:
+                    self._control.send(Exited(pid, status))
 
     def _watch(self, message: Watch) -> None:
         self._children.watch(message.pid)
 
     def _pause(self, message: Pause) -> None:
         self._children.pause(stopped=message.stopped)
+
+    def _exec(self, message: Exec) -> None:
+        if self._commands is None:
+            self._commands = Commands(
+                self._context, self._control, self._children, self._self_pipe, self._user_namespace
+            )
+        self._commands.start(message)
+
+    def _signal_command(self, message: SignalCommand) -> None:
+        if self._commands is not None:
+            self._commands.signal(message)
 
     def _allow_setns(self, message: AllowSetns) -> None:
         if self._notifier is not None and message.namespaces:
@@ -380,6 +416,8 @@ class Init:
             sysapi.setns(self._user_namespace, sysapi.CLONE_NEWUSER)
             os.close(self._user_namespace)
             self._user_namespace = -1
+            if self._commands is not None:
+                self._commands.user_namespace = -1
             sysapi.drop_capabilities()
             sysapi.prctl(sysapi.PR_SET_DUMPABLE, 0)
 

@@ -59,7 +59,7 @@ def serve(context: jail.JailContext, channel_fd: int, become_init: BecomeInit) -
 
 
 def _serve(context: jail.JailContext, channel_fd: int, become_init: BecomeInit) -> NoReturn:
-    sysapi.close_all_but((channel_fd,))
+    sysapi.close_all_but((channel_fd, *context.template.rule_fds))
     channel = GuestChannel(channel_fd, "to_init", TO_GUEST_CAP_BYTES)
     os.setsid()
     # Undumpable, this process could not open its own map files.

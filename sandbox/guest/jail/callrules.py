@@ -577,6 +577,11 @@ UNRULED_TRUNCATION: Final = (
 )
 
 INIT_DUTIES: Final = (
+    Rule(
+        "landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp",
+        ALLOW,
+        "a command that init starts puts on what the session process has on",
+    ),
     Rule("pidfd_open", ALLOW, "init signals a process that it has looked at, and no other"),
     Rule(
         "ioctl",

@@ -174,17 +174,17 @@ def confine_session_process(context: JailContext) -> InitFds:
     apply(context.template.session_steps, context)
     if plan.asks_for("landlock"):
         with step("restrict paths"):
-            _restrict_paths(context)
+            restrict_paths(context)
     if plan.asks_for("seccomp"):
         with step("filter calls"):
-            listener = _filter_calls(plan, context.template.seccomp_program)
+            listener = filter_calls(plan, context.template.seccomp_program)
     close_rule_fds(context)
     with step("verify"):
         verify(context.template.final_facts)
     return InitFds(listener, context.user_namespace, context.proc_fd)
 
 
-def _filter_calls(plan: JailPlan, program: bytes) -> int:
+def filter_calls(plan: JailPlan, program: bytes) -> int:
     """Install the session's filter; the listener that init answers on, or -1."""
     try:
         return seccomp.install(program, listen=True)
@@ -293,11 +293,6 @@ def listen_for_host(context: JailContext) -> None:
         context.listeners.append(sysapi.listen_on_loopback(port))
 
 
-def _enter_cgroup_namespace(context: JailContext) -> None:
-    # Its root is the group that the process is in at this moment.
-    sysapi.unshare(sysapi.CLONE_NEWCGROUP)
-
-
 def _own_workspace(context: JailContext) -> None:
     owner = context.host_id
     if owner != os.getuid():
@@ -367,7 +362,8 @@ def _enter_workspace(context: JailContext) -> None:
     os.umask(0o022)
 
 
-def _set_rlimits(context: JailContext) -> None:
+def set_rlimits(context: JailContext) -> None:
+    """Set the plan's resource limits for this process."""
     for which, both in context.template.limits:
         resource.setrlimit(which, both)
 
@@ -384,7 +380,8 @@ def _become_undumpable(context: JailContext) -> None:
     sysapi.prctl(sysapi.PR_SET_DUMPABLE, 0)
 
 
-def _restrict_paths(context: JailContext) -> None:
+def restrict_paths(context: JailContext) -> None:
+    """Put the Landlock rules of the plan on this process."""
     template = context.template
     assert template.ruleset is not None
     if template.ready_rules >= 0:
@@ -423,14 +420,13 @@ INIT_STEPS = (
 )
 """What binds init once it has forked the session process, whose steps need capabilities."""
 SESSION_STEPS = (
-    LayerStep("cgroup_namespace", "enter cgroup namespace", _enter_cgroup_namespace),
     LayerStep("pid_namespace", "mount proc", mount_proc),
     LayerStep("mount_namespace", "own workspace", _own_workspace),
     LayerStep("-mount_namespace", "open workspace", _open_workspace),
     LayerStep("", "take host id", _take_host_id),
     LayerStep("user_namespace", "enter user namespace", _enter_user_namespace),
     LayerStep("", "enter workspace", _enter_workspace),
-    LayerStep("rlimits", "set rlimits", _set_rlimits),
+    LayerStep("rlimits", "set rlimits", set_rlimits),
     LayerStep("capabilities", "drop capabilities", _drop_capabilities),
     LayerStep("no_new_privs", "forbid new privileges", _forbid_new_privileges),
     LayerStep("not_dumpable", "become undumpable", _become_undumpable),

@@ -1,0 +1,83 @@
+"""Commands of one worker: started by its init, told apart by number, each with its end."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sandbox.errors import SessionLost
+from sandbox.processes.host_channel import HostChannel
+from sandbox.protocol.messages import CommandEnded, CommandStarted, Exec, SignalCommand
+
+
+@dataclass(eq=False)
+class RunningCommand:
+    """A command from `Exec` to `CommandEnded`."""
+
+    number: int
+    pid: int = 0
+    """As the session's pid namespace numbers it; 0 until it was started."""
+    ended: asyncio.Future[CommandEnded] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class CommandTable:
+    """What init was asked to start and has not ended yet."""
+
+    def __init__(self, control: HostChannel) -> None:
+        self._control = control
+        self._numbers = itertools.count(1)
+        self._running: dict[int, RunningCommand] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str],
+        streams: tuple[int, int, int],
+    ) -> RunningCommand:
+        """Have init start `argv`; `streams` are its stdin, stdout and stderr, closed here."""
+        command = RunningCommand(next(self._numbers))
+        self._running[command.number] = command
+        try:
+            self._control.send(Exec(command.number, list(argv), cwd, dict(env)), streams)
+        except BaseException:
+            del self._running[command.number]
+            raise
+        finally:
+            for fd in streams:
+                os.close(fd)
+        if not self._control.is_open:
+            self.give_up()
+        return command
+
+    def signal(self, command: RunningCommand, number: int, *, tree: bool) -> None:
+        """Send a signal to `command`, or to all that descends from it; nothing once it ended."""
+        if command.number in self._running:
+            self._control.send(SignalCommand(command.number, number, tree))
+
+    def hear(self, message: CommandStarted | CommandEnded) -> None:
+        """Take what init says of a command."""
+        command = self._running.get(message.id)
+        if command is None:
+            return
+        if isinstance(message, CommandStarted):
+            command.pid = message.pid
+            return
+        del self._running[message.id]
+        if not command.ended.done():
+            command.ended.set_result(message)
+
+    def give_up(self) -> None:
+        """Init is gone, and every command with it."""
+        running, self._running = self._running, {}
+        for command in running.values():
+            if not command.ended.done():
+                command.ended.set_exception(SessionLost("its processes ended"))
+                command.ended.exception()  # A command that is not waited for is no error.

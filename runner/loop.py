@@ -14,6 +14,7 @@ that is not run gets a result that says why, and a turn that was cut is not run 
 """
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -45,7 +46,7 @@ from runner.models.port import (
 )
 from runner.models.upstream.json_end import ends_in_text
 from runner.tools.port import Tool
-from runner.transcript import Entry, Instruction, ToolCall, ToolResult, Turn, Usage
+from runner.transcript import Entry, Instruction, Question, ToolCall, ToolResult, Turn, Usage
 
 ROUNDS, WALL_S = 24, 600.0
 CALLS_A_TURN = 32
@@ -257,8 +258,26 @@ class Loop:
     # ---- one turn -----------------------------------------------------------------------------
 
     async def _ask(self, draft: _Draft, *, is_last: bool) -> AsyncGenerator[LoopEvent, None]:
-        request = self._next_request(is_last)
-        self._meter.begin(request.entries)
+        while True:
+            request = self._next_request(is_last)
+            self._meter.begin(request.entries)
+            has_begun = False
+            try:
+                async with aclosing(self._turn(request, draft)) as events:
+                    async for told in events:
+                        has_begun = True
+                        yield told
+            except UpstreamError as error:
+                shorter = truncated(self._request.entries)
+                if has_begun or not self._request.truncates or not is_too_long(error, shorter):
+                    raise
+                self._request = replace(self._request, entries=shorter)
+                continue
+            if not draft.reason:
+                raise UpstreamError("cut", "the turn has no end")
+            return
+
+    async def _turn(self, request: ModelRequest, draft: _Draft) -> AsyncGenerator[LoopEvent, None]:
         async with aclosing(self._model.stream(request)) as stream:
             while True:
                 try:
@@ -270,11 +289,9 @@ class Loop:
                     draft.reason = "deadline"
                     return
                 if event is None:
-                    break
+                    return
                 for told in self._take(event, draft):
                     yield told
-        if not draft.reason:
-            raise UpstreamError("cut", "the turn has no end")
 
     def _next_request(self, is_last: bool) -> ModelRequest:
         asked, profile = self._request, self._profile
@@ -415,6 +432,32 @@ class Loop:
 
     def _is_late(self) -> bool:
         return asyncio.get_running_loop().time() >= self._deadline
+
+
+TOO_LONG = re.compile(
+    r"context.{0,12}(?:length|size|window)|maximum context|too (?:long|many tokens)|exceed",
+    re.IGNORECASE,
+)
+
+
+def is_too_long(error: UpstreamError, shorter: Sequence[Entry]) -> bool:
+    """Whether the conversation did not fit the model, and `shorter` is left of it to try."""
+    is_refused = error.fault in ("rejected", "failed")
+    return is_refused and bool(shorter) and TOO_LONG.search(error.detail) is not None
+
+
+def truncated(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """`entries` without the older half of what was said; empty if nothing can go.
+
+    Instructions stay, and so does all from the last question on. It begins with a question, for
+    models refuse a result without its call.
+    """
+    questions = [at for at, entry in enumerate(entries) if isinstance(entry, Question)]
+    if len(questions) < 2:
+        return ()
+    first = questions[(len(questions) + 1) // 2]
+    kept = (entry for entry in entries[:first] if isinstance(entry, Instruction))
+    return (*kept, *entries[first:])
 
 
 def _with_calls_closed(turn: Turn, why: str) -> Turn:

@@ -8,7 +8,13 @@ from pydantic import JsonValue
 from runner.dialects.containers import container_of
 from runner.dialects.content_parts import chat_parts, question_of, texts_only
 from runner.dialects.faults import DEADLINE, Fault, openai_body, openai_error
-from runner.dialects.fields import Fields, function_spec, model_name, sampling_of
+from runner.dialects.fields import (
+    Fields,
+    function_spec,
+    metadata_of,
+    model_name,
+    sampling_of,
+)
 from runner.dialects.parsed_request import (
     NEEDS_STREAM,
     NEEDS_THINKING,
@@ -17,6 +23,14 @@ from runner.dialects.parsed_request import (
     ServerTool,
     check_exclusive,
 )
+from runner.dialects.schema_fields import (
+    PASSED_BY_CHAT,
+    REFUSED_BY_CHAT,
+    check_stream_options,
+    passed_on,
+    refuse,
+)
+from runner.dialects.tool_choices import read_choice
 from runner.errors import RequestError
 from runner.events import (
     ArgumentsDelta,
@@ -52,6 +66,7 @@ FINISH: dict[Ending, str] = {
     "calls": "length",
     "filter": "content_filter",
 }
+INTERPRETER = {"code_interpreter": "code_interpreter"}
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 KNOWN_TOOLS = "only 'function' and 'code_interpreter' are"
 Rules = Literal["openai", "model_studio"]
@@ -84,7 +99,11 @@ def parse(
         raise RequestError("invalid", NEEDS_THINKING, param="enable_thinking")
     if rules == "model_studio" and wants_code and not stream:
         raise RequestError("invalid", NEEDS_STREAM, param="enable_thinking")
-    choice = tool_choice(fields)
+    chosen = read_choice(fields, INTERPRETER)
+    choice = chosen.choice
+    functions = tuple(tool for tool in functions if chosen.allows(tool.name))
+    if not chosen.allows("code_interpreter"):
+        interpreter, wants_code, always_code = None, False, False
     wants_code = wants_code or interpreter is not None or (always_code and choice != "none")
     sampling = sampling_of(fields)
     if thinking and (sampling.response_format or {}).get("type") in ("json_object", "json_schema"):
@@ -93,8 +112,10 @@ def parse(
             "Json mode response is not supported when enable_thinking is true",
             param="response_format",
         )
-    if (fields.whole("n", least=1, most=4) or 1) != 1:
-        raise fields.wrong("n", "must be 1")
+    refuse(fields, REFUSED_BY_CHAT)
+    check_stream_options(fields)
+    metadata_of(fields)
+    passed = {"passed_on": passed_on(fields, PASSED_BY_CHAT)}
     options = fields.object("stream_options") or Fields({})
     parsed = ParsedRequest(
         model=model,
@@ -104,7 +125,7 @@ def parse(
         client_tools=functions,
         tool_choice=choice,
         parallel_calls=fields.flag("parallel_tool_calls") is not False,
-        sampling=sampling,
+        sampling=sampling.model_copy(update=passed),
         max_tokens=fields.whole("max_completion_tokens", least=1)
         or fields.whole("max_tokens", least=1),
         thinking=thinking,
@@ -146,20 +167,6 @@ def server_tools(fields: Fields, wants_code: bool) -> frozenset[ServerTool]:
         if options is not None and options.text("search_strategy") == "agent_max":
             found.add("web_extractor")
     return frozenset(found)
-
-
-def tool_choice(fields: Fields) -> str:
-    """`tool_choice` as a word or the name of a function."""
-    choice = fields.data.get("tool_choice")
-    if choice is None:
-        return "auto"
-    if isinstance(choice, str):
-        if choice in ("auto", "none", "required"):
-            return choice
-        raise fields.wrong("tool_choice", "must be auto, none, required or an object")
-    chosen = Fields(choice, fields.name("tool_choice"))
-    named = chosen.object("function") or chosen
-    return named.text("name") or "auto"
 
 
 # ---- messages -----------------------------------------------------------------------------------

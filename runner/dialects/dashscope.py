@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from runner.dialects.chat import entries_of, server_tools, tool_choice
+from runner.dialects.chat import INTERPRETER, entries_of, server_tools
 from runner.dialects.faults import DEADLINE, Fault
 from runner.dialects.fields import Fields, function_spec, model_name, sampling_of
 from runner.dialects.parsed_request import (
@@ -18,6 +18,7 @@ from runner.dialects.parsed_request import (
     ParsedRequest,
     check_exclusive,
 )
+from runner.dialects.tool_choices import read_choice
 from runner.errors import RequestError
 from runner.events import (
     ArgumentsDelta,
@@ -114,7 +115,7 @@ def parse(body: JsonValue, *, stream: bool) -> tuple[ParsedRequest, DashScopeOpt
         stream=stream,
         tools=server_tools(parameters, wants_code),
         client_tools=functions,
-        tool_choice=tool_choice(parameters),
+        tool_choice=read_choice(parameters, INTERPRETER).choice,
         sampling=sampling_of(parameters),
         max_tokens=parameters.whole("max_tokens", least=1),
         thinking=thinking,

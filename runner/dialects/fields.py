@@ -14,6 +14,7 @@ from runner.transcript import encodable
 
 DEEPEST = 64
 NAME_CHARS = 256
+METADATA_PAIRS, METADATA_KEY_CHARS, METADATA_VALUE_CHARS = 16, 64, 512
 
 
 class Fields:
@@ -180,3 +181,17 @@ def text_of(value: JsonValue) -> str:
     if isinstance(value, Mapping):
         return text_of(value.get("text"))
     return ""
+
+
+def metadata_of(fields: Fields) -> dict[str, JsonValue]:
+    """The field `metadata`, within its bounds. Raises RequestError."""
+    metadata = fields.object("metadata")
+    pairs = {} if metadata is None else metadata.data
+    for key, value in pairs.items():
+        if not isinstance(value, str) or len(value) > METADATA_VALUE_CHARS:
+            raise fields.wrong(f"metadata.{key}", "must be a string of at most 512 characters")
+        if len(key) > METADATA_KEY_CHARS:
+            raise fields.wrong("metadata", "has a key of more than 64 characters")
+    if len(pairs) > METADATA_PAIRS:
+        raise fields.wrong("metadata", "must have at most 16 pairs")
+    return pairs

@@ -47,6 +47,8 @@ class ParsedRequest:
     thinking_budget: int | None = None
     effort: str | None = None
     container: ContainerRequest = field(default_factory=ContainerRequest)
+    truncates: bool = False
+    """Whether the oldest of the conversation may go where the whole does not fit."""
 
     @property
     def has_interpreter(self) -> bool:
@@ -65,6 +67,7 @@ class ParsedRequest:
             thinking_budget=self.thinking_budget,
             effort=self.effort,
             is_watched=self.stream,
+            truncates=self.truncates,
         )
 
 

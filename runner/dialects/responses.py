@@ -8,7 +8,13 @@ from pydantic import JsonValue
 
 from runner.dialects.containers import container_of
 from runner.dialects.faults import openai_body
-from runner.dialects.fields import Fields, function_spec, model_name, sampling_of
+from runner.dialects.fields import (
+    Fields,
+    function_spec,
+    metadata_of,
+    model_name,
+    sampling_of,
+)
 from runner.dialects.parsed_request import (
     ContainerRequest,
     InlineFile,
@@ -17,6 +23,15 @@ from runner.dialects.parsed_request import (
     check_exclusive,
 )
 from runner.dialects.responses_input import InputReader, Lookup
+from runner.dialects.schema_fields import (
+    PASSED_BY_BOTH,
+    REFUSED_BY_RESPONSES,
+    check_stream_options,
+    included,
+    passed_on,
+    refuse,
+)
+from runner.dialects.tool_choices import read_choice
 from runner.errors import RequestError
 from runner.models.port import ToolSpec
 from runner.transcript import (
@@ -32,7 +47,6 @@ SERVER_TOOLS: Mapping[str, ServerTool] = {
     "web_extractor": "web_extractor",
 }
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-METADATA_PAIRS, METADATA_KEY_CHARS, METADATA_VALUE_CHARS = 16, 64, 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,9 @@ def parse(body: JsonValue, *, lookup: Lookup) -> tuple[ParsedRequest, ResponsesO
     fields = Fields(body)
     model = model_name(fields)
     tools, functions, container = _tools(fields)
+    chosen = read_choice(fields, dict(SERVER_TOOLS))
+    tools = frozenset(tool for tool in tools if chosen.allows(tool))
+    functions = tuple(tool for tool in functions if chosen.allows(tool.name))
     check_exclusive(
         has_interpreter="code_interpreter" in tools, has_functions=bool(functions), param="tools"
     )
@@ -82,6 +99,12 @@ def parse(body: JsonValue, *, lookup: Lookup) -> tuple[ParsedRequest, ResponsesO
     instructions = fields.text("instructions")
     if instructions:
         entries = (Instruction(text=instructions), *entries)
+    refuse(fields, REFUSED_BY_RESPONSES)
+    check_stream_options(fields)
+    passed = passed_on(fields, PASSED_BY_BOTH)
+    text = fields.object("text")
+    if text is not None and (verbosity := text.text("verbosity")):
+        passed["verbosity"] = verbosity
     sampling = sampling_of(fields)
     parsed = ParsedRequest(
         model=model,
@@ -89,15 +112,18 @@ def parse(body: JsonValue, *, lookup: Lookup) -> tuple[ParsedRequest, ResponsesO
         stream=fields.flag("stream") or False,
         tools=tools,
         client_tools=functions,
-        tool_choice=_choice(fields),
+        tool_choice=chosen.choice,
         parallel_calls=fields.flag("parallel_tool_calls") is not False,
-        sampling=sampling.model_copy(update={"response_format": _text_format(fields)}),
+        sampling=sampling.model_copy(
+            update={"response_format": _text_format(fields), "passed_on": passed}
+        ),
         max_tokens=fields.whole("max_output_tokens", least=1),
         max_tool_calls=fields.whole("max_tool_calls"),
         thinking=thinking,
         thinking_budget=fields.whole("thinking_budget", least=1),
         effort=effort,
         container=container,
+        truncates=_truncation(fields) == "auto",
     )
     options = ResponsesOptions(
         instructions=instructions,
@@ -105,7 +131,7 @@ def parse(body: JsonValue, *, lookup: Lookup) -> tuple[ParsedRequest, ResponsesO
         conversation=conversation,
         store=store,
         background=background,
-        include=fields.strings("include"),
+        include=included(fields),
         input_items=tuple(reader.items),
         replayed_container=reader.container_id,
         file_ids=tuple(reader.file_ids),
@@ -170,6 +196,13 @@ def _thinking(fields: Fields, *, has_interpreter: bool) -> tuple[str | None, boo
     return effort, True
 
 
+def _truncation(fields: Fields) -> str:
+    found = fields.text("truncation") or "disabled"
+    if found not in ("auto", "disabled"):
+        raise fields.wrong("truncation", "must be auto or disabled")
+    return found
+
+
 def _conversation(fields: Fields) -> str | None:
     value = fields.data.get("conversation")
     if isinstance(value, dict):
@@ -187,21 +220,6 @@ def _text_format(fields: Fields) -> Mapping[str, JsonValue] | None:
         return {"type": "json_object"}
     schema = {key: value for key, value in found.data.items() if key != "type"}
     return {"type": "json_schema", "json_schema": schema}
-
-
-def _choice(fields: Fields) -> str:
-    choice = fields.data.get("tool_choice")
-    if choice is None or isinstance(choice, str):
-        if choice not in (None, "auto", "none", "required"):
-            raise fields.wrong("tool_choice", "must be auto, none, required or an object")
-        return choice or "auto"
-    chosen = Fields(choice, "tool_choice")
-    kind = chosen.text("type")
-    if kind == "allowed_tools":
-        return chosen.text("mode") or "auto"
-    if kind == "function":
-        return chosen.text("name") or "auto"
-    return SERVER_TOOLS.get(kind or "", "auto")
 
 
 def _tools(
@@ -222,20 +240,6 @@ def _tools(
             known = ", ".join((*SERVER_TOOLS, "function"))
             raise tool.wrong("type", f"is {kind!r}; known types: {known}")
     return frozenset(own), tuple(functions), container
-
-
-def metadata_of(fields: Fields) -> dict[str, JsonValue]:
-    """The field `metadata`, within its bounds. Raises RequestError."""
-    metadata = fields.object("metadata")
-    pairs = {} if metadata is None else metadata.data
-    for key, value in pairs.items():
-        if not isinstance(value, str) or len(value) > METADATA_VALUE_CHARS:
-            raise fields.wrong(f"metadata.{key}", "must be a string of at most 512 characters")
-        if len(key) > METADATA_KEY_CHARS:
-            raise fields.wrong("metadata", "has a key of more than 64 characters")
-    if len(pairs) > METADATA_PAIRS:
-        raise fields.wrong("metadata", "must have at most 16 pairs")
-    return pairs
 
 
 def _echo(fields: Fields) -> dict[str, JsonValue]:
@@ -265,6 +269,6 @@ def _echo(fields: Fields) -> dict[str, JsonValue]:
         "tools": fields.items("tools"),
         "top_logprobs": 0,
         "top_p": given.get("top_p"),
-        "truncation": "disabled",
+        "truncation": _truncation(fields),
         "user": fields.text("user"),
     }

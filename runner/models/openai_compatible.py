@@ -184,6 +184,7 @@ class OpenAICompatible:
             if not request.parallel_calls:
                 body["parallel_tool_calls"] = False
         sampling = request.sampling.model_dump(exclude_none=True)
+        body |= sampling.pop("passed_on")
         extra: dict[str, object] = {**self._endpoint.extra}
         if "top_k" in sampling:
             extra["top_k"] = sampling.pop("top_k")
@@ -198,7 +199,10 @@ class OpenAICompatible:
         return body | extra
 
     def _thinking(self, request: ModelRequest) -> dict[str, object]:
-        if request.thinking is None or self._endpoint.thinking_field == "none":
+        if self._endpoint.thinking_field == "none":
+            # Only what a client itself said; the endpoint knows what to make of it.
+            return {} if request.effort is None else {"reasoning_effort": request.effort}
+        if request.thinking is None:
             return {}
         if self._endpoint.thinking_field == "reasoning_effort":
             effort = request.effort or "medium"

@@ -35,6 +35,8 @@ class Sampling(Record):
     frequency_penalty: float | None = None
     stop: tuple[str, ...] = ()
     response_format: Mapping[str, JsonValue] | None = None
+    passed_on: Mapping[str, JsonValue] = {}
+    """Fields of the request that only the model's endpoint knows what to do with."""
 
 
 ToolChoice = Literal["auto", "none", "required"]
@@ -58,6 +60,8 @@ class ModelRequest:
     thinking_budget: int | None = None
     effort: str | None = None
     """How hard to think, in OpenAI's words; None leaves it to the upstream."""
+    truncates: bool = False
+    """Whether the loop may leave out the oldest of the conversation where it does not fit."""
     is_watched: bool = True
     """Whether the client reads the answer as it comes. If not, text may wait until the end."""
 

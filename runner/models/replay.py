@@ -57,7 +57,9 @@ def canonical(request: ModelRequest) -> dict[str, JsonValue]:
                     for result in entry.results
                 ]
         entries.append(data)
-    sampling = request.sampling.model_dump(mode="json", exclude_defaults=True)
+    sampling = request.sampling.model_dump(
+        mode="json", exclude_defaults=True, exclude={"passed_on"}
+    )
     return {
         "entries": entries,
         "tools": [tool.name for tool in request.tools],

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import JsonValue
 from starlette.responses import Response
 
-from runner.dialects.fields import Fields
-from runner.dialects.responses import metadata_of, replay, stored_item
+from runner.dialects.fields import Fields, metadata_of
+from runner.dialects.responses import replay, stored_item
 from runner.errors import RequestError
 from runner.server.http.bodies import read_json
 from runner.server.http.openapi_bodies import (

@@ -298,3 +298,25 @@ async def test_an_id_of_an_earlier_turn_is_not_given_to_another_call():
     request = ModelRequest(entries=(earlier, Question(text="Go.")))
     events = await everything(Loop(model, request, [ScriptedTool()]))
     assert [turn.calls[0].id for turn in events[-1].turns[:2]] == ["call_a_1", "call_a_2"]
+
+
+async def test_a_conversation_that_does_not_fit_loses_its_oldest_part_where_it_may():
+    too_long = UpstreamError("rejected", "maximum context length is 10 tokens", is_said=True)
+
+    class Small(ScriptedModel):
+        async def stream(self, asked):
+            if len(asked.entries) > 3:
+                raise too_long
+            async for event in super().stream(asked):
+                yield event
+
+    entries = (Instruction(text="Be kind."), *(Question(text=str(at)) for at in range(5)))
+    model = Small([*say("ok"), STOPPED])
+    last = await ended(Loop(model, ModelRequest(entries=entries, truncates=True), []))
+    assert last.ending == "answered"
+    assert [entry.text for entry in model.requests[0].entries] == ["Be kind.", "3", "4"]
+    with pytest.raises(UpstreamError):
+        await ended(Loop(Small([STOPPED]), ModelRequest(entries=entries), []))
+    alone = ModelRequest(entries=(Question(text="x"),) + (Turn(),) * 4, truncates=True)
+    with pytest.raises(UpstreamError):
+        await ended(Loop(Small([STOPPED]), alone, []))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from runner.commands.eval import eval_command
+from runner.commands.key import key_command
 from runner.commands.model import model_group
 from runner.commands.options import ChatOptions, RunOptions, ServeOptions, taking
 from runner.commands.policy import policy_group
@@ -216,6 +217,7 @@ def chat(options: ChatOptions) -> None:
 @click.option("--host", metavar="ADDRESS", help="Where to listen; this machine alone by default.")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="0 takes a free one.")
 @click.option("--without-model", is_flag=True, help="Serve the engine over REST alone.")
+@click.option("--print-config", is_flag=True, help="Print an example of a config, and end.")
 @taking(ServeOptions)
 def serve(options: ServeOptions) -> None:
     """Serve the OpenAI and DashScope dialects, and the engine itself, over HTTP.
@@ -366,6 +368,7 @@ def _drop_stdout() -> None:
 
 
 commands.add_command(_telling_engine_errors(eval_command))
+commands.add_command(_telling_runner_errors(key_command))
 for _command in model_group.commands.values():
     _telling_runner_errors(_command)
 commands.add_command(model_group)

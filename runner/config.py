@@ -13,6 +13,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, JsonValue, ValidationError
 
+from runner.config_problems import config_error
 from runner.errors import ConfigError
 from sandbox import Policy, PolicyError
 
@@ -39,10 +40,14 @@ class ModelSettings(Section):
     the small model that `cellblock model install` brings."""
 
     kind: Kind = "openai"
+    """"openai" for an endpoint of Chat Completions, "fenced" if its model cannot call tools,
+    "embedded" for the small model of `cellblock model install`, "replay" for a recording."""
     url: str = ""
+    """The endpoint's base URL, such as "http://127.0.0.1:11434/v1"."""
     model: str = ""
     """The upstream's own name; empty for the one that was asked for."""
     key: str = ""
+    """The key that the endpoint wants; better in the environment, under the name `key_env`."""
     key_env: str = ""
     preset: PresetName = ""
     """Whose habits the endpoint has; empty to go by its host name."""
@@ -55,32 +60,48 @@ class ModelSettings(Section):
     opens_thinking: bool | None = None
     """Whether its answers begin inside thinking, without `<think>`; found out if not set."""
     read_s: float = Field(default=300.0, gt=0)
+    """How long it may send nothing."""
     retries: int = Field(default=2, ge=0, le=10)
+    """How often a request that failed before its answer began is sent again."""
     extra: Mapping[str, JsonValue] = {}
+    """Fields that are added to every request."""
     headers: Mapping[str, str] = {}
+    """Headers that are added to every request."""
     path: str = ""
     """The recording of a `replay`."""
     pace_s: float = Field(default=0.0, ge=0)
+    """How long a `replay` waits before each of its events."""
     record: str = ""
     """A file to which every exchange is appended."""
     interpreter: Interpreter = "asked"
+    """"always" gives the code interpreter to plain Chat requests that do not ask for it."""
     system: str = ""
+    """Instructions before every conversation."""
     temperature: float | None = None
+    """Where a request sets none, as the next one."""
     max_tokens: int | None = Field(default=None, ge=1)
+    """The most that one answer of the model may have."""
     rounds: int | None = Field(default=None, ge=1)
+    """The most turns of the model in one request."""
 
 
 class KeySettings(Section):
     """A key that clients send, whose it is, and what its owner may use."""
 
     key: str = ""
+    """The key itself; better in the environment, under the name `key_env`."""
     key_env: str = ""
     tenant: str = "default"
+    """The owner's name: keys of one owner share files, containers and responses."""
     requests_per_minute: int = Field(default=600, ge=1)
     concurrent_requests: int = Field(default=256, ge=1)
+    """Requests that may be open at once."""
     sessions: int = Field(default=32, ge=1)
+    """Live sessions at once: of containers, over REST, and programs of /run_code."""
     interpreter: Interpreter = "asked"
+    """"always" gives the code interpreter to plain Chat requests that do not ask for it."""
     stored_bytes: int = Field(default=1024 * MiB, ge=0)
+    """All files, responses and conversations of the owner together."""
 
     @property
     def secret(self) -> str:
@@ -91,6 +112,7 @@ class ServerSettings(Section):
     """How the server listens and what one request may spend."""
 
     host: str = "127.0.0.1"
+    """The address to listen on; any but this machine's own needs [[keys]]."""
     port: int = Field(default=8000, ge=0, le=65535)
     hosts: tuple[str, ...] = ()
     """Names beside its address that clients reach it by, such as the one of a proxy before it."""
@@ -99,20 +121,29 @@ class ServerSettings(Section):
     head_s: float = Field(default=10.0, gt=0)
     """How long a connection may take to send a request's head."""
     connections_per_address: int = Field(default=1024, ge=1)
+    """Connections that one address may have; the one that waited longest gives way."""
     body_bytes: int = Field(default=64 * MiB, ge=1024)
+    """The largest body of a request that is no upload."""
     heartbeat_s: float = Field(default=12.0, gt=0)
+    """After so long without an event a stream sends a comment, so that proxies keep it open."""
     grace_s: float = Field(default=10.0, ge=0)
     """How long a stop waits for open streams before it cancels them."""
     wall_s: float = Field(default=600.0, gt=0)
+    """How long one request may take, all turns and tools together."""
     rounds: int = Field(default=24, ge=1)
+    """The most turns of a model in one request."""
     shown_chars: int = Field(default=8000, ge=400)
+    """How much of one tool's output a model is shown."""
     strict_outputs: bool = False
     """Show what code printed only to clients that ask by `include`."""
     log_content: bool = False
     """Put prompts and code into the log."""
     warm_sessions: int = Field(default=2, ge=0)
+    """Sessions that are made before they are asked for."""
     max_sessions: int = Field(default=64, ge=1)
+    """Live sessions of all keys together."""
     idle_minutes: int = Field(default=20, ge=1)
+    """How long a session or container is kept that is not used."""
     data_dir: str = ""
     """Where responses, containers and files are kept; empty for the user's data directory."""
     file_bytes: int = Field(default=100 * MiB, ge=1)
@@ -138,6 +169,7 @@ class SearchSettings(Section):
     folder: str = ""
     """A folder of texts, searched offline."""
     results: int = Field(default=5, ge=1, le=20)
+    """How many hits a model is shown."""
 
 
 class PagesSettings(Section):
@@ -145,7 +177,9 @@ class PagesSettings(Section):
 
     enabled: bool = True
     allow_networks: tuple[IPvAnyNetwork, ...] = ()
+    """Networks of your own, such as "10.0.0.0/8"."""
     page_bytes: int = Field(default=4 * MiB, ge=1024, le=16 * MiB)
+    """The largest page that is read."""
 
 
 class Config(Section):
@@ -185,9 +219,7 @@ class Config(Section):
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(path.name, f"is no TOML: {error}") from error
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"]))
-            raise ConfigError(place, first["msg"], f"Correct it in {path.name}") from error
+            raise config_error(error, cls, path.name) from error
 
     def with_environment(self, environ: Mapping[str, str]) -> Self:
         """This config with what the environment sets over it."""

@@ -65,3 +65,4 @@ class ServeOptions:
     port: int | None = None
     without_model: bool = False
     """Serve the engine over REST alone."""
+    print_config: bool = False

@@ -9,15 +9,20 @@ from runner.commands.models_missing import NO_MODEL
 from runner.commands.options import ServeOptions
 from runner.config import Config, KeySettings
 from runner.errors import ConfigError
+from runner.kept_key import kept_key
 from runner.models.directory import Directory
 from runner.models.fallback import first_words, installed, or_embedded
-from runner.server.accounts import make_key
 
 EXIT_NO_MODEL = 3
 
 
 def execute(options: ServeOptions) -> int:
     """Serve; the exit status. Raises ConfigError, PolicyError."""
+    if options.print_config:
+        from runner.commands.example_config import example
+
+        print(example(), end="")
+        return 0
     loaded = Config.load(options.config)
     models = loaded.models if options.without_model else or_embedded(loaded.models)
     directory = Directory(models)
@@ -42,7 +47,7 @@ def execute(options: ServeOptions) -> int:
 
 
 def configured(config: Config, options: ServeOptions) -> Config:
-    """`config` with the flags over it, and a key, which is made and printed when there is none.
+    """`config` with the flags over it, and a key, which is printed when the owner named none.
 
     Raises ConfigError for a public address without keys of the owner's own.
     """
@@ -60,9 +65,10 @@ def configured(config: Config, options: ServeOptions) -> Config:
             "Set CELLBLOCK_API_KEY or [[keys]] in the config, or listen on 127.0.0.1",
         )
     if not given:
-        key = make_key()
+        key, is_new = kept_key(config.server.data_path)
         config = config.model_copy(update={"keys": (KeySettings(key=key),)})
-        print(f"API key, made for this run: {key}", file=sys.stderr)
+        words = "made now and kept" if is_new else "kept from an earlier start"
+        print(f"API key, {words} (cellblock key shows it): {key}", file=sys.stderr)
     return config
 
 

@@ -4,7 +4,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,14 +11,8 @@ from contextlib import contextmanager
 from runner.config import KeySettings
 from runner.errors import RequestError
 
-KEY_BYTES = 24
 MINUTE_S = 60.0
 BAD_KEY = "Incorrect API key provided."
-
-
-def make_key() -> str:
-    """A new key."""
-    return f"sk-{secrets.token_urlsafe(KEY_BYTES)}"
 
 
 class Account:

@@ -53,7 +53,7 @@ def served(config):
             line = process.stderr.readline()
             assert line, f"the server did not start: {said}"
             said += line
-        key = re.search(r"made for this run: (sk-\S+)", said)[1]
+        key = re.search(r"API key, .*: (sk-\S+)", said)[1]
         with httpx2.Client(base_url=found[1]) as http:
             while http.get("/readyz").status_code != 200:
                 assert process.poll() is None

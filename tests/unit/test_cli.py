@@ -354,3 +354,26 @@ def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
 )
 def test_a_snippet_is_whole_where_the_interpreter_would_run_it(lines: str, is_whole: bool) -> None:
     assert completeness()(lines) is is_whole
+
+
+def test_key_prints_the_kept_key_and_makes_another_when_asked(tmp_path):
+    file = tmp_path / "server.toml"
+    file.write_text(f'[server]\ndata_dir = "{tmp_path}/data"\n')
+    runner = CliRunner(env={"CELLBLOCK_API_KEY": "", "CELLBLOCK_CONFIG": ""})
+    first = runner.invoke(commands, ["key", "--config", str(file)])
+    assert first.exit_code == 0
+    assert first.stdout == runner.invoke(commands, ["key", "--config", str(file)]).stdout
+    assert first.stdout.startswith("sk-")
+    other = runner.invoke(commands, ["key", "--config", str(file), "--new"]).stdout
+    assert other != first.stdout
+    assert (tmp_path / "data" / "key").read_text() == other
+
+
+def test_key_says_so_when_the_config_names_keys_of_its_own(tmp_path):
+    file = tmp_path / "server.toml"
+    file.write_text('[[keys]]\nkey = "sk-own"\n')
+    found = CliRunner(env={"CELLBLOCK_API_KEY": ""}).invoke(
+        commands, ["key", "--config", str(file)]
+    )
+    assert found.exit_code == 2
+    assert "sk-own" not in found.output

@@ -144,6 +144,7 @@ GUEST_ORDER = (
 )
 RUNNER_ORDER = (
     ("runner.errors", "runner.terminal", "runner.extras"),
+    ("runner.config_problems", "runner.kept_key"),
     ("runner.config", "runner.asked_limits"),
     ("runner.transcript", "runner.events"),
     ("runner.web.*",),

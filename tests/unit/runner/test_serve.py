@@ -1,12 +1,15 @@
 """Keys before the server starts: made for this machine alone, wanted from the owner elsewhere."""
 
+from pathlib import Path
+
 import pytest
 
 from runner.commands.options import ServeOptions
 from runner.commands.serve import configured, is_loopback
 from runner.config import Config, KeySettings, ServerSettings
 from runner.errors import ConfigError, RequestError
-from runner.server.accounts import Account, Accounts, make_key
+from runner.kept_key import kept_key, make_key, new_key
+from runner.server.accounts import Account, Accounts
 
 OUTSIDE = ("0.0.0.0", "::", "192.168.1.7", "8.8.8.8", "myhost", "")
 
@@ -32,16 +35,49 @@ def test_with_a_key_of_the_owners_any_address_may_be_listened_on(host, capsys):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
-def test_on_this_machine_alone_a_key_is_made_and_printed_once(host, capsys):
-    first, second = (configured(config(), ServeOptions(host=host)).keys[0].secret for _ in range(2))
-    assert first != second
+def test_on_this_machine_alone_a_key_is_made_kept_and_printed(host, capsys, tmp_path):
+    settings = Config(server=ServerSettings(data_dir=f"{tmp_path}/data"))
+    first, second = (configured(settings, ServeOptions(host=host)).keys[0].secret for _ in range(2))
+    assert first == second == (tmp_path / "data" / "key").read_text().strip()
     assert capsys.readouterr().err.splitlines() == [
-        f"API key, made for this run: {key}" for key in (first, second)
+        f"API key, made now and kept (cellblock key shows it): {first}",
+        f"API key, kept from an earlier start (cellblock key shows it): {first}",
     ]
 
 
+def test_a_kept_key_is_readable_by_its_user_alone_and_can_be_replaced(tmp_path):
+    key, is_new = kept_key(tmp_path / "a")
+    file = tmp_path / "a" / "key"
+    assert (is_new, file.stat().st_mode & 0o777) == (True, 0o600)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
+    other = new_key(tmp_path / "a")
+    assert other != key
+    assert kept_key(tmp_path / "a") == (other, False)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["key"]
+
+
+def test_a_key_that_others_could_read_or_that_is_none_is_not_used(tmp_path):
+    new_key(tmp_path)
+    file = tmp_path / "key"
+    file.chmod(0o640)
+    with pytest.raises(ConfigError, match="can be read or changed by others"):
+        kept_key(tmp_path)
+    for text in ("", "short", "two words " * 4):
+        file.chmod(0o600)
+        file.write_text(text)
+        with pytest.raises(ConfigError, match="holds no key"):
+            kept_key(tmp_path)
+    file.unlink()
+    file.symlink_to("/etc/hostname")
+    with pytest.raises(ConfigError, match="a new key is made"):
+        kept_key(tmp_path)
+    with pytest.raises(ConfigError, match="no key can be kept"):
+        kept_key(Path("/proc/none"))
+
+
 def test_flags_win_over_the_file():
-    found = configured(config(), ServeOptions(host="::1", port=9)).server
+    owned = config(keys=(KeySettings(key="sk-own"),))
+    found = configured(owned, ServeOptions(host="::1", port=9)).server
     assert (found.host, found.port) == ("::1", 9)
 
 

@@ -138,6 +138,32 @@ def test_a_file_with_a_mark_of_the_byte_order_is_read(tmp_path: Path) -> None:
     assert evaluate("custom", samples, data=data, jobs=1).score.pass_at[1] == 1.0
 
 
+LONG = {
+    "task_id": "T/1",
+    "prompt": "def f(n):\n",
+    "entry_point": "f",
+    "canonical_solution": "    return [one / 2 for one in range(n)]",
+    "base_input": [[200_000], [200_001], [200_002]],
+    "plus_input": [],
+    "atol": 0,
+}
+
+
+def test_what_long_answers_cost_to_compare_is_not_the_candidates(tmp_path: Path) -> None:
+    data = tmp_path / "tasks.jsonl"
+    data.write_text(json.dumps(LONG) + "\n")
+    wrong = "    return [one / 2 for one in range(n - 1)] + [0.0]"
+    loop = "    while True: pass"
+    bodies = (LONG["canonical_solution"], wrong, loop)
+    samples: list[dict[str, Any]] = [{"task_id": "T/1", "completion": one} for one in bodies]
+    settings: dict[str, Any] = {"timeout_s": 0.4, "speed": 1.0, "recheck": False}
+    verdicts = evaluate("humaneval-plus", samples, data=data, jobs=1, **settings).verdicts
+    assert outcomes(verdicts) == ["passed", "failed", "timed_out"]
+    assert float(str(verdicts[0].details["handling_s"])) > 0.05
+    # To compare the answers takes longer than to find them, and than the limit.
+    assert verdicts[0].usage.cpu_s > 0.4
+
+
 EVIL = {
     "a number that is not made": "def f(x):\n"
     "    from fractions import Fraction\n    from runner.evals.guest import codec\n"

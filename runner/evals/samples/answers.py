@@ -34,6 +34,11 @@ PARSED_CAP = 200_000
 TRIES = 24
 """How many readings of one place are tried."""
 
+CODE_LINE = re.compile(
+    r"\s*(?:(?:def|class|import|from|return|if|elif|else|for|while|try|except|finally|with|assert"
+    r"|raise|async|pass|del|global|lambda|yield|@\w+)\b|[\w.\[\]]+\s*[-+*/]?=|[\w.]+\()"
+)
+"""How a line of code begins; a sentence begins otherwise, if only with a capital."""
 PROSE_TAGS = frozenset(("markdown", "md"))
 OTHER_TAGS = frozenset(
     (
@@ -389,7 +394,8 @@ def _without_thoughts(text: str) -> str:
 def _plain(text: str) -> str:
     """The code in a text without fences: all of it, or the longest run of lines that is Python.
 
-    Such a run begins with a definition or an import. Without one the text stays as it is.
+    Such a run begins with a definition or an import, and no broken code follows it: what was
+    meant as code is not mended. Without one the text stays as it is.
     """
     if _is_code(text) or len(text) > PARSED_CAP:
         return text
@@ -407,6 +413,7 @@ def _plain(text: str) -> str:
         ]
         for end in ends[:TRIES]:
             code = "\n".join(lines[start:end])
-            if _is_python(code):
+            next_words = next((line for line in lines[end:] if line.strip()), "")
+            if not CODE_LINE.match(next_words) and _is_python(code):
                 return code + "\n"
     return text

@@ -150,6 +150,13 @@ def test_a_wrong_program_is_not_mended() -> None:
     assert program_in(f"```python\n{wrong}```", ["add_two"]) == wrong
 
 
+@pytest.mark.parametrize("tail", ["return (", "def other(:\n    pass", "print(", "x = = 1"])
+def test_a_broken_program_without_a_fence_is_not_mended(tail: str) -> None:
+    wrong = f"{GOOD}\n\n{tail}\n"
+    for text in (wrong, f"```python\n{wrong}"):
+        assert tail in program_in(text, ["add_two"])
+
+
 def test_an_answer_with_nothing_but_a_shell_block_is_no_program() -> None:
     answer = "```bash\npip list\n```"
     assert program_in(answer, ["add_two"]) == answer

@@ -93,3 +93,53 @@ def test_an_interrupt_ends_the_snippet_and_its_request_gives_the_outcome(client,
     assert outcomes[0]["status"] == "raised"
     assert outcomes[0]["error"]["type"] == "KeyboardInterrupt"
     assert run(client, session, "x")["text"] == "5"
+
+
+def test_variables_are_listed_with_type_shape_size_and_preview(client, session):
+    code = (
+        "import math\nimport numpy as np\nn = 3\nwords = ['a'] * 50\ntext = 'é' * 1000\n"
+        "grid = np.zeros((3, 4))\n_hidden = 1\ndef double(x): return x * 2"
+    )
+    run(client, session, code)
+    data = client.get(f"{BASE}/{session}/variables").json()["data"]
+    found = {one["name"]: one for one in data}
+    assert list(found) == ["n", "words", "text", "grid", "double"]
+    assert found["n"] == {
+        "name": "n", "type": "int", "shape": None, "size_bytes": 28, "preview": "3",
+    }  # fmt: skip
+    assert found["words"]["shape"] == [50]
+    assert found["words"]["preview"].endswith("...]")
+    assert len(found["text"]["preview"]) <= 200
+    assert found["grid"]["type"] == "numpy.ndarray"
+    assert (found["grid"]["shape"], found["grid"]["size_bytes"]) == ([3, 4], 96)
+    # Listing them is no trace in the session.
+    assert run(client, session, "sorted(k for k in globals() if k[0] != '_')")["text"] == (
+        "['double', 'grid', 'math', 'n', 'np', 'text', 'words']"
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import builtins, json\njson.dumps = lambda _: '{'",
+        "import json\njson.dumps = lambda rows: '[' * 100000",
+        "import json\njson.dumps = lambda rows: '[{\"name\": 1}]'",
+        "import builtins\nbuiltins.exec = print",
+    ],
+)
+def test_a_session_that_lies_about_its_variables_is_not_believed(client, session, code):
+    run(client, session, code)
+    response = client.get(f"{BASE}/{session}/variables")
+    assert response.status_code == 409
+    assert run(client, session, "1 + 1")["text"] == "2"
+
+
+def test_a_variable_that_fails_to_be_shown_is_listed_all_the_same(client, session):
+    code = (
+        "class Bad:\n    def __repr__(self): raise ValueError\n"
+        "    @property\n    def shape(self): raise ValueError\n"
+        "    def memory_usage(self): return 'much'\nbad = Bad()\ndel Bad"
+    )
+    run(client, session, code)
+    [found] = client.get(f"{BASE}/{session}/variables").json()["data"]
+    assert (found["name"], found["shape"], found["size_bytes"]) == ("bad", None, None)

@@ -183,6 +183,30 @@ def test_a_snippet_runs_in_the_scratch_pad_without_a_model(visitor):
     expect(output).to_contain_text("42")
 
 
+def test_the_sessions_variables_files_bill_and_layers_stand_beside_it(visitor):
+    visitor.scratch()
+    visitor.run("words = ['a', 'b', 'c']\nopen('a.txt', 'w').write('hello')")
+    panel = visitor.page.locator(".panel")
+    variable = panel.locator(".variables li")
+    expect(variable).to_contain_text("words list 3")
+    expect(variable.locator(".preview")).to_have_text("['a', 'b', 'c']")
+    expect(panel).to_contain_text("a.txt")
+    expect(panel.locator(".bill")).to_contain_text("Runs: 1")
+    panel.get_by_text("Layers that hold").click()
+    for layer in ("user_namespace", "landlock", "seccomp"):
+        expect(panel.locator(".layers")).to_contain_text(layer)
+
+
+def test_a_table_among_the_variables_opens_with_all_its_rows(visitor):
+    visitor.scratch()
+    visitor.run("import pandas as pd\nframe = pd.DataFrame({'n': range(500)})")
+    visitor.page.locator(".variables").get_by_role("button", name="Show all rows").click()
+    grid = visitor.page.locator("dialog .grid")
+    expect(grid.get_by_role("cell", name="3", exact=True)).to_be_visible()
+    grid.evaluate("element => { element.scrollTop = element.scrollHeight; }")
+    expect(grid.get_by_role("cell", name="499", exact=True)).to_be_visible()
+
+
 def test_output_comes_while_a_snippet_runs_and_stop_ends_it(visitor):
     visitor.scratch()
     page = visitor.page

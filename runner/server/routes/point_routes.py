@@ -1,4 +1,4 @@
-"""Points and branches of sessions over REST: checkpoint, roll back, fork, interrupt."""
+"""State of sessions over REST: variables, checkpoint, roll back, fork, interrupt."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -14,6 +14,7 @@ from runner.server.http.bodies import read_json
 from runner.server.http.openapi_bodies import OpenApi, errors_of
 from runner.server.http.replies import json_reply
 from runner.server.live.session_table import Held
+from runner.server.live.variables import variables_of
 from runner.server.routes.access import TheAccount, TheServices
 from runner.server.services import Services
 from sandbox import Checkpoint, CheckpointDropped, CopyRefused, SessionError
@@ -33,6 +34,15 @@ def _body(**properties: JsonValue) -> OpenApi:
 NAMED = _body(name={"type": ["string", "null"], "maxLength": NAME_CHARS})
 CHOSEN = _body(checkpoint={"type": "integer", "minimum": 0})
 COUNTED = _body(n={"type": ["integer", "null"], "minimum": 1, "maximum": FORKS_MOST})
+
+
+@router.get("/{session_id}/variables")
+async def list_variables(session_id: str, services: TheServices, account: TheAccount) -> Response:
+    """The session's variables: name, type, shape, size and the beginning of each."""
+    held = services.sessions.find(account.owner, session_id)
+    found = await _done(services, held, account, lambda: variables_of(held.session))
+    data = [one.model_dump(mode="json") for one in found]
+    return json_reply({"object": "list", "data": data})
 
 
 @router.post("/{session_id}/checkpoint", openapi_extra=NAMED)

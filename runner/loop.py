@@ -16,7 +16,7 @@ that is not run gets a result that says why, and a turn that was cut is not run 
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -170,7 +170,9 @@ class Loop:
         client_tools: Sequence[ToolSpec] = (),
         budget: Budget | None = None,
         profile: Profile | None = None,
+        new_call_id: Callable[[], str] | None = None,
     ) -> None:
+        """`new_call_id` names calls for the client, whose own ids may come again another day."""
         self._model = model
         self._profile = profile or Profile()
         self._request = request
@@ -179,6 +181,7 @@ class Loop:
         self._client_tools = frozenset(tool.name for tool in client_tools)
         self._specs = (*(tool.spec for tool in tools), *client_tools)
         self._budget = budget or Budget()
+        self._new_call_id = new_call_id
         self._meter = Meter()
         self._counts: Counter[str] = Counter()
         self._turns: list[Turn] = []
@@ -360,7 +363,10 @@ class Loop:
                 raise UpstreamError("garbled", f"more than {CALLS_A_TURN} calls in one turn")
             is_known = event.name in self._tools or event.name in self._client_tools
             name = event.name if is_known else self._aliases.get(event.name, event.name)
-            call = _CallDraft(event.index, self._unique(event.id), name)
+            call_id = event.id
+            if self._new_call_id is not None and name in self._client_tools:
+                call_id = self._new_call_id()
+            call = _CallDraft(event.index, self._unique(call_id), name)
             draft.calls.append(call)
             draft.by_index[event.index] = call
             yield CallBegan(call.id, call.name)

@@ -1,7 +1,7 @@
 """Chat Completions: requests in, chunks out. Code and its output never show, unless asked for."""
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
@@ -20,6 +20,7 @@ from runner.dialects.parsed_request import (
     NEEDS_THINKING,
     ContainerRequest,
     ParsedRequest,
+    Rules,
     ServerTool,
     check_exclusive,
 )
@@ -69,7 +70,6 @@ FINISH: dict[Ending, str] = {
 INTERPRETER = {"code_interpreter": "code_interpreter"}
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 KNOWN_TOOLS = "only 'function' and 'code_interpreter' are"
-Rules = Literal["openai", "model_studio"]
 error_body = openai_body
 
 
@@ -94,7 +94,8 @@ def parse(
     thinking = fields.flag("enable_thinking")
     stream = fields.flag("stream") or False
     functions, interpreter = _tools(fields, rules)
-    check_exclusive(has_interpreter=wants_code, has_functions=bool(functions), param="tools")
+    if rules == "model_studio":
+        check_exclusive(has_interpreter=wants_code, has_functions=bool(functions), param="tools")
     if rules == "model_studio" and wants_code and not thinking:
         raise RequestError("invalid", NEEDS_THINKING, param="enable_thinking")
     if rules == "model_studio" and wants_code and not stream:

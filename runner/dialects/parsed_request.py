@@ -7,6 +7,8 @@ from runner.errors import RequestError
 from runner.models.port import ModelRequest, Sampling, ToolSpec
 from runner.transcript import Entry
 
+Rules = Literal["openai", "model_studio"]
+"""Whose rules hold for the interpreter: on Model Studio's own paths it goes with no functions."""
 ServerTool = Literal["code_interpreter", "web_search", "web_extractor"]
 MUTUALLY_EXCLUSIVE = "The code interpreter and function tools cannot be used together."
 NEEDS_THINKING = "The code interpreter is only supported in thinking mode."

@@ -19,6 +19,7 @@ from runner.dialects.parsed_request import (
     ContainerRequest,
     InlineFile,
     ParsedRequest,
+    Rules,
     ServerTool,
     check_exclusive,
 )
@@ -71,7 +72,9 @@ class ResponsesOptions:
     """Fields of the request that the response repeats."""
 
 
-def parse(body: JsonValue, *, lookup: Lookup) -> tuple[ParsedRequest, ResponsesOptions]:
+def parse(
+    body: JsonValue, *, lookup: Lookup, rules: Rules = "model_studio"
+) -> tuple[ParsedRequest, ResponsesOptions]:
     """The request in `body`; `lookup` finds stored items by id. Raises RequestError."""
     fields = Fields(body)
     model = model_name(fields)
@@ -79,9 +82,11 @@ def parse(body: JsonValue, *, lookup: Lookup) -> tuple[ParsedRequest, ResponsesO
     chosen = read_choice(fields, dict(SERVER_TOOLS))
     tools = frozenset(tool for tool in tools if chosen.allows(tool))
     functions = tuple(tool for tool in functions if chosen.allows(tool.name))
-    check_exclusive(
-        has_interpreter="code_interpreter" in tools, has_functions=bool(functions), param="tools"
-    )
+    if rules == "model_studio":
+        has_interpreter = "code_interpreter" in tools
+        check_exclusive(
+            has_interpreter=has_interpreter, has_functions=bool(functions), param="tools"
+        )
     effort, thinking = _thinking(fields, has_interpreter="code_interpreter" in tools)
     previous = fields.text("previous_response_id")
     conversation = _conversation(fields)

@@ -17,12 +17,14 @@ from runner.server.http.metrics import Metrics
 from runner.server.http.streaming import Streams
 from runner.server.live.background import BackgroundRuns
 from runner.server.live.containers import Containers, Lease
+from runner.server.live.open_calls import OpenCalls
 from runner.server.live.session_slots import SessionSlots
 from runner.server.live.session_table import SessionTable
 from runner.server.page_access import PageAccess
 from runner.server.store.container_store import ContainerStore
 from runner.server.store.conversation_store import ConversationStore
 from runner.server.store.file_store import FileStore
+from runner.server.store.ids import new_id
 from runner.server.store.response_store import ResponseStore
 from runner.server.store.storage import Storage
 from runner.tools.code_interpreter import CodeInterpreter
@@ -55,6 +57,7 @@ class Services:
     metrics: Metrics = field(default_factory=Metrics)
     streams: Streams = field(default_factory=Streams)
     background: BackgroundRuns = field(default_factory=BackgroundRuns)
+    open_calls: OpenCalls = field(default_factory=OpenCalls)
     is_ready: bool = False
 
     async def close(self) -> None:
@@ -111,6 +114,7 @@ class Services:
                 tokens=parsed.max_tokens,
             ),
             profile=served.profile,
+            new_call_id=(lambda: new_id("call")) if lease and parsed.client_tools else None,
         )
         return Job(self, loop, tools, lease, account)
 
@@ -172,6 +176,10 @@ class Job:
                         metrics.call_seconds.labels(name).observe(time.perf_counter() - began)
                     elif isinstance(event, Ended):
                         self.ended = event
+                        if event.ending == "client_calls" and self.lease is not None:
+                            self._services.open_calls.remember(
+                                self.account.owner, event.turns, self.kept_id
+                            )
                         metrics.endings.labels(event.ending).inc()
                         metrics.spent(event.usage)
                     if has_content:

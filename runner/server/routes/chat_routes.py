@@ -140,12 +140,16 @@ def _model(name: str) -> dict[str, object]:
 
 
 async def _job(services: Services, parsed: ParsedRequest, account: Account) -> Job:
-    """The loop of a request whose container ends with it."""
+    """The loop of a request. Its container ends with it, unless it may end with functions of the
+    client: the request that brings their results goes on in the same one."""
     services.directory.find(parsed.model)
-    lease = None
-    if parsed.has_interpreter:
-        lease = await services.containers.lease(account, parsed.container, keep=False)
-    return services.job(parsed, account, lease=lease)
+    if not parsed.has_interpreter:
+        return services.job(parsed, account, lease=None)
+    entries, container_id = services.open_calls.restored(account.owner, parsed.entries)
+    lease = await services.containers.lease(
+        account, parsed.container, earlier=container_id, keep=bool(parsed.client_tools)
+    )
+    return services.job(parsed, account, entries=entries, lease=lease)
 
 
 async def frames(

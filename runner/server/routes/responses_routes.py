@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from runner.dialects import responses
 from runner.dialects.fields import Fields
-from runner.dialects.parsed_request import ParsedRequest
+from runner.dialects.parsed_request import ParsedRequest, Rules
 from runner.dialects.responses import ResponsesOptions
 from runner.dialects.responses_events import frame
 from runner.errors import RequestError, RunnerError
@@ -118,7 +118,8 @@ async def _response_run(
     With `counting` the model is to answer with one token, and nothing is kept.
     """
     referred = await _referred(services, account, body)
-    parsed, options = responses.parse(body, lookup=referred.get)
+    rules: Rules = "openai" if request.url.path.startswith("/v1/") else "model_studio"
+    parsed, options = responses.parse(body, lookup=referred.get, rules=rules)
     if counting:
         parsed, options = replace(parsed, max_tokens=1), replace(options, store=False)
     services.directory.find(parsed.model)

@@ -20,7 +20,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from runner.commands import wording
+from runner.commands.printing import wording
 from runner.extras import install_command
 from runner.terminal import escaped, one_line
 from sandbox import (

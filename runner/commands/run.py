@@ -6,8 +6,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.commands import wording
-from runner.commands.displays import kinds, without_echo
+from runner.commands.printing import wording
+from runner.commands.printing.displays import kinds, without_echo
 from runner.terminal import GuestWriter, escaped
 from sandbox import (
     Cleared,
@@ -61,8 +61,8 @@ def execute(request: RunRequest) -> int:
         outcome = _run(session, request)
         missing = [path for path in request.get if not get(session, path)]
     if request.explain:
-        from runner.commands.consoles import console
-        from runner.commands.explain import explain
+        from runner.commands.printing.consoles import console
+        from runner.commands.printing.explain import explain
 
         explain(outcome, console(stderr=True))
     if request.as_json:

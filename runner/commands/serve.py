@@ -5,8 +5,8 @@ import ipaddress
 import socket
 import sys
 
-from runner.commands.models_missing import NO_MODEL
 from runner.commands.options import ServeOptions
+from runner.commands.printing.models_missing import NO_MODEL
 from runner.config import Config, KeySettings
 from runner.errors import ConfigError
 from runner.kept_key import kept_key
@@ -19,7 +19,7 @@ EXIT_NO_MODEL = 3
 def execute(options: ServeOptions) -> int:
     """Serve; the exit status. Raises ConfigError, PolicyError."""
     if options.print_config:
-        from runner.commands.example_config import example
+        from runner.commands.printing.example_config import example
 
         print(example(), end="")
         return 0

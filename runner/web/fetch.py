@@ -18,6 +18,8 @@ from runner.errors import WebError
 from runner.web.addresses import Guard
 
 PAGE_BYTES = 4 * 1024 * 1024
+ANSWER_BYTES = 1024 * 1024
+"""Of a search engine; parsed it may take twenty times as much."""
 FETCH_S = 20.0
 CONNECT_S = 5.0
 REDIRECTS = 5
@@ -182,7 +184,7 @@ async def get_json(url: str, parameters: Mapping[str, str], *, timeout_s: float)
                 data = bytearray()
                 async for piece in response.aiter_bytes(65536):
                     data += piece
-                    if len(data) > PAGE_BYTES:
+                    if len(data) > ANSWER_BYTES:
                         raise WebError("The search engine's answer is too large")
                 return bytes(data)
     except TimeoutError:

@@ -13,8 +13,9 @@ from rich.console import Console
 
 import sandbox
 from runner.cli import commands, with_limits
-from runner.commands import check, displays, wording
-from runner.commands.explain import explain
+from runner.commands import check
+from runner.commands.printing import displays, wording
+from runner.commands.printing.explain import explain
 from runner.commands.repl import completeness
 from sandbox import (
     Artifact,

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from runner.commands.example_config import TABLES, example
+from runner.commands.printing.example_config import TABLES, example
 from runner.config import Config
 from runner.errors import ConfigError
 

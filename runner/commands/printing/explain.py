@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from runner.commands import wording
-from runner.commands.consoles import print_trimmed
+from runner.commands.printing import wording
+from runner.commands.printing.consoles import print_trimmed
 from runner.terminal import one_line
 from sandbox import Outcome
 

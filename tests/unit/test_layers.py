@@ -121,6 +121,7 @@ GUEST_ORDER = (
     (
         "sandbox.guest.display.display",
         "sandbox.guest.session.eventloop",
+        "sandbox.guest.session.main_module",
         "sandbox.guest.session.library_changes",
         "sandbox.guest.session.notebook",
         "sandbox.guest.display.streams",

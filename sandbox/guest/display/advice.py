@@ -75,6 +75,7 @@ ASYNCIO = {  # how the message begins: what to do
         " `loop.run_until_complete(main())`."
     ),
 }
+SYSTEM = ("/proc/", "/sys/", "/dev/", "/usr/", "/etc/", "/lib", "/bin/", "/var/")
 UNWRITABLE = (errno.ENOENT, errno.EACCES, errno.EROFS, errno.EPERM)
 
 
@@ -141,6 +142,8 @@ def _about_path(error: OSError, directory: str) -> str:
     if number not in UNWRITABLE or type(path) not in (str, bytes):
         return ""
     text = os.fsdecode(path)
+    if number == errno.ENOENT and text.startswith(SYSTEM):
+        return ""
     own = (directory, WORKSPACE, WORKSPACE_ALIAS, "/tmp", "/mnt/tmp", "/dev/shm")
     if not text.startswith("/") or any((text + "/").startswith(root + "/") for root in own):
         return ""

@@ -58,6 +58,10 @@ class Sources:
         """The lines of a kept snippet, each with its end."""
         return self._entries[file][2]
 
+    def texts(self) -> list[str]:
+        """The kept snippets, oldest first."""
+        return ["".join(entry[2]) for entry in self._entries.values()]
+
     def restore(self) -> None:
         """Put back what the snippet may have cleared from `linecache`."""
         for file, entry in self._entries.items():

@@ -11,16 +11,17 @@ from typing import Any, NoReturn
 
 from sandbox.guest.language.code_origin import SNIPPET_FILE
 from sandbox.guest.language.hooks import ImportHooks
-from sandbox.guest.language.sources import Sources
+from sandbox.guest.session.main_module import MainModule
 
 NO_DEBUGGER = "a debugger needs a terminal, and a session has none: print the values instead"
 
 
-def teach(hooks: ImportHooks, sources: Sources) -> None:
+def teach(hooks: ImportHooks, main: MainModule) -> None:
     """Make the changes, now or when the library gets imported."""
     for name, change in (
         ("numba.core.caching", _teach_numba),
         ("pdb", _teach_pdb),
+        ("multiprocessing.spawn", main.teach),
         ("line_profiler.line_profiler", _teach_line_profiler),
     ):
         hooks.when_imported(name, change)

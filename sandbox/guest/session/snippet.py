@@ -22,6 +22,7 @@ from sandbox.guest.language.sources import Sources
 from sandbox.guest.session import library_changes, notebook, program_end
 from sandbox.guest.session.compiler import Compiled, Compiler, Refused
 from sandbox.guest.session.eventloop import EventLoop
+from sandbox.guest.session.main_module import MainModule
 from sandbox.protocol.plan import WORKSPACE, Language
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class SnippetRunner:
         self._has_notebook = notebook and language == "full"
         self._magics: Magics | None = None
         self.loop = EventLoop(hooks)
-        library_changes.teach(hooks, self._sources)
+        library_changes.teach(hooks, MainModule(self._sources, self.namespace))
         self._context = copy_context()
         self._recursion_limit = self._guest_recursion_limit = sys.getrecursionlimit()
         self._text: str | None = None

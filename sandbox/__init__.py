@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         outcome_from_json,
         outcome_to_json,
     )
+    from sandbox.outcome_text import as_on_a_terminal
     from sandbox.policy.comparison import allowed_beyond
     from sandbox.policy.limits import Limits
     from sandbox.policy.policy import ImportPolicy, Mount, Policy
@@ -91,6 +92,7 @@ _NAMES = {  # module: what users may import of it
         "ArtifactMade Cleared Displayed Event ExecFinished Finished Started Stderr Stdout"
     ),
     "sandbox.doctor.features": "FeatureReport LayerReport probe",
+    "sandbox.outcome_text": "as_on_a_terminal",
     "sandbox.policy.limits": "Limits",
     "sandbox.outcome": (
         "Artifact Attempt Completed Denial Died ErrorInfo ExecResult HostCall LimitExceeded"
@@ -171,6 +173,7 @@ __all__ = [
     "Usage",
     "ZygoteDied",
     "allowed_beyond",
+    "as_on_a_terminal",
     "exit_status",
     "outcome_from_json",
     "outcome_to_json",

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 LEAST_CHARS = 200
 CUT = "\n[... {count} characters left out ...]\n"
-_OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\n\r])")
-"""A terminal shows only what follows the last carriage return of a line."""
+_ERASED = re.compile("\x1b\\[[0-2]?K")
+"""How a line, or the rest of it, is erased."""
 
 
 class Part(NamedTuple):
@@ -45,5 +45,36 @@ def shortened(text: str, budget: int) -> str:
 
 
 def as_on_a_terminal(text: str) -> str:
-    """Leave out what a carriage return has overwritten, and line ends at the end."""
-    return _OVERWRITTEN.sub("", text).rstrip("\n")
+    """Leave out what carriage returns and backspaces overwrote, and line ends at the end."""
+    if "\r" in text or "\b" in text or "\x1b" in text:
+        text = "\n".join(map(_line_on_a_terminal, text.replace("\r\n", "\n").split("\n")))
+    return text.rstrip("\n")
+
+
+def _line_on_a_terminal(line: str) -> str:
+    """What is seen of `line` at its end: each carriage return starts it anew, over what is there.
+
+    Read from the end, so that each character is looked at once.
+    """
+    seen = ""
+    for part in reversed(line.split("\r")):
+        erases = _ERASED.search(part)
+        part = _ERASED.sub("", part)
+        if "\b" in part:
+            part = _without_backspaces(part)
+        seen += part[len(seen) :]
+        if erases is not None:
+            break
+    return seen
+
+
+def _without_backspaces(part: str) -> str:
+    cells: list[str] = []
+    at = 0
+    for character in part:
+        if character == "\b":
+            at = max(0, at - 1)
+        else:
+            cells[at : at + 1] = character
+            at += 1
+    return "".join(cells)

@@ -24,6 +24,7 @@ from sandbox import (
     Refused,
     SandboxError,
     SessionError,
+    as_on_a_terminal,
 )
 
 NAME = "code_interpreter"
@@ -252,8 +253,8 @@ def shown_of(run: CodeRun, outcome: Outcome, words: str, *, budget: int) -> Show
     stdout_cut, stderr_cut = outcome.truncated.stdout, outcome.truncated.stderr
     parts = [words] if words else []
     streams = [
-        ("", run.stdout, stdout_cut.dropped_bytes),
-        ("stderr:\n", run.stderr, stderr_cut.dropped_bytes),
+        ("", as_on_a_terminal(run.stdout), stdout_cut.dropped_bytes),
+        ("stderr:\n", as_on_a_terminal(run.stderr), stderr_cut.dropped_bytes),
         ("", run.text or "", 0),
         ("", run.traceback, 0),
     ]
@@ -284,7 +285,7 @@ def shown_of(run: CodeRun, outcome: Outcome, words: str, *, budget: int) -> Show
 
 
 def _names(files: Sequence[MadeFile]) -> str:
-    names = ", ".join(f"/mnt/data/{item.path}" for item in files[:NAMES_TOLD])
+    names = ", ".join(posixpath.join("/mnt/data", item.path) for item in files[:NAMES_TOLD])
     more = f" and {len(files) - NAMES_TOLD} more" if len(files) > NAMES_TOLD else ""
     return names + more
 

@@ -317,3 +317,19 @@ def test_a_live_plot_leaves_its_last_frame(real: Session) -> None:
     )
     assert outcome.stdout.count("epoch") == 6
     assert ["image/png" in outcome.displays[0], outcome.displays[1]["text/html"]] == [True, "<b>"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+def test_processes_that_start_anew_find_the_sessions_functions(real: Session, method: str) -> None:
+    real.run(
+        "import math\nfrom concurrent.futures import ProcessPoolExecutor\n"
+        "import multiprocessing as mp\nbase = sum([10])\nprint('once')\n"
+        "class Point:\n    def __init__(self, x): self.x = x\n"
+        "def work(x): return Point(math.floor(x) + base)"
+    )
+    outcome = real.run(
+        f"with ProcessPoolExecutor(2, mp_context=mp.get_context({method!r})) as pool:\n"
+        "    print([point.x for point in pool.map(work, [1.5, 2.5])])"
+    )
+    assert (outcome.stdout, outcome.stderr) == ("[11, 12]\n", "")

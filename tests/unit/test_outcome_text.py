@@ -1,8 +1,12 @@
 """An outcome as a model reads it."""
 
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sandbox import as_on_a_terminal
 from sandbox.outcome import Artifact, Completed, Denial, ErrorInfo, LimitExceeded, Raised
 
 HELD = {"tier": "namespaces", "layers": ("seccomp",)}
@@ -23,7 +27,7 @@ def test_an_error_comes_before_what_was_printed():
 
 def test_a_progress_bar_is_shown_as_a_terminal_leaves_it():
     text = Completed(stdout="10%\r20%\r100%\ndone\r\n", **HELD).for_model()
-    assert text == "completed\nstdout:\n100%\ndone\r"
+    assert text == "completed\nstdout:\n100%\ndone"
 
 
 def test_limits_refusals_files_and_a_rollback_are_told():
@@ -50,3 +54,26 @@ def test_the_budget_holds_for_any_output(stdout: str, stderr: str, budget: int):
     text = Completed(stdout=stdout, stderr=stderr, **HELD).for_model(max_chars=budget)
     assert len(text) <= max(budget, 200)
     assert text.startswith("completed")
+
+
+@pytest.mark.parametrize(
+    ("written", "seen"),
+    [
+        ("0%\r50%\r100%\n", "100%"),
+        ("a\r\nb\r\n", "a\nb"),
+        ("100 of 100\r 99", " 99 of 100"),
+        ("loading...\r\x1b[Kdone", "done"),
+        ("abc\b\bX", "aXc"),
+        ("one\rtwo\nthree", "two\nthree"),
+        ("kept\r", "kept"),
+    ],
+)
+def test_what_a_line_overwrote_of_itself_is_not_shown(written: str, seen: str) -> None:
+    assert as_on_a_terminal(written) == seen
+
+
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "x" * 500_000 + "\ry" * 200_000])
+def test_a_long_line_takes_no_time(text: str) -> None:
+    began = time.process_time()
+    assert len(as_on_a_terminal(text)) >= 500_000
+    assert time.process_time() - began < 2

@@ -25,6 +25,7 @@ NEEDED = (
     "pydantic_core",
     "annotated_types",
     "typing_extensions.py",
+    "h11",
     "psutil",
     "typing_inspection",
     "RestrictedPython",

@@ -147,7 +147,7 @@ WITH_A_SHARED_ID: list[Probe] = [
 ]
 ON_AN_OLD_KERNEL: list[Probe] = [
     ("tgkill", (NOWHERE, NOWHERE, 0), errno.EINVAL, errno.EPERM),
-    ("fcntl", (NOWHERE, 8), errno.EBADF, errno.EPERM),
+    ("fcntl", (NOWHERE, 8), errno.EBADF, errno.ENOSYS),
     ("truncate", (NOWHERE, 0), errno.EFAULT, errno.EACCES),
     ("openat", (NOWHERE, NOWHERE, os.O_RDONLY), errno.EFAULT, errno.EFAULT),
     ("openat", (NOWHERE, NOWHERE, os.O_WRONLY | os.O_TRUNC), errno.EFAULT, errno.EFAULT),

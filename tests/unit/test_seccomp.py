@@ -278,7 +278,8 @@ WITH_A_SHARED_ID: list[tuple[str, Arguments, int]] = [
 ]
 WITH_SIGNAL_SCOPES: list[tuple[str, Arguments, int]] = [
     ("kill", (1234, 9), ALLOW),
-    ("fcntl", (3, 8, 1234), ALLOW),  # F_SETOWN
+    ("fcntl", (3, 8, 1234), NOTIFY),  # F_SETOWN
+    ("fcntl", (3, 15, 0), refuse(errno.EPERM)),  # F_SETOWN_EX
 ]
 WITHOUT_SIGNAL_SCOPES: list[tuple[str, Arguments, int]] = [
     ("kill", (0, 15), ALLOW),
@@ -286,7 +287,7 @@ WITHOUT_SIGNAL_SCOPES: list[tuple[str, Arguments, int]] = [
     ("kill", (WORD, 9), refuse(errno.EPERM)),
     ("tgkill", (1234, 1234, 9), refuse(errno.EPERM)),
     ("pidfd_send_signal", (3, 9), refuse(errno.EPERM)),
-    ("fcntl", (3, 8, 1234), refuse(errno.EPERM)),  # F_SETOWN
+    ("fcntl", (3, 8, 1234), NOTIFY),  # F_SETOWN
     ("fcntl", (3, 10, 9), refuse(errno.EPERM)),  # F_SETSIG
 ]
 WITHOUT_TRUNCATION_RIGHT: list[tuple[str, Arguments, int]] = [

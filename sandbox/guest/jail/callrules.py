@@ -344,8 +344,8 @@ SHARED: Final = (
     Rule(
         "fcntl",
         refuse(EPERM),
-        "leases and directory notes on shared files signal from one session to another",
-        (arg(1).is_(fcntl.F_SETLEASE, fcntl.F_NOTIFY),),
+        "leases, notes and owners given in memory signal from one session to another",
+        (arg(1).is_(fcntl.F_SETLEASE, fcntl.F_NOTIFY, F_SETOWN_EX),),
     ),
     Rule("fcntl", ALLOW, "locks, flags, duplicates, seals"),
     Rule("ioctl", ALLOW, "sizes, flags, names of interfaces", (arg(1).is_(*IOCTLS),)),
@@ -463,6 +463,7 @@ PROCESSES_BY_NUMBER: Final = (
         NOTIFY,
         "init lets a call touch the session's own processes, and itself not",
     ),
+    Rule("fcntl", NOTIFY, "a signal by way of a descriptor", (arg(1).is_(F_SETOWN),)),
 )
 
 OWN_NAMESPACES: Final = (
@@ -474,8 +475,6 @@ OWN_NAMESPACES: Final = (
         NOTIFY,
         "branches can be numbered from above, and init has handlers",
     ),
-    Rule("fcntl", NOTIFY, "a signal by way of a descriptor", (arg(1).is_(F_SETOWN),)),
-    Rule("fcntl", refuse(EPERM), "likewise; the number is in memory", (arg(1).is_(F_SETOWN_EX),)),
 )
 
 OWN_NETWORK: Final = (
@@ -562,8 +561,8 @@ UNSCOPED_SIGNALS: Final = (
     Rule(
         "fcntl",
         refuse(EPERM),
-        "a descriptor that signals its owner is a signal to any process",
-        (arg(1).is_(F_SETOWN, F_SETSIG, F_SETOWN_EX),),
+        "a descriptor that sends any signal to its owner",
+        (arg(1).is_(F_SETSIG),),
     ),
 )
 

@@ -6,6 +6,8 @@ rest first, with their warm workers there: what they hold is part of both counts
 """
 
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -48,6 +50,15 @@ def session(box: Sandbox) -> Iterator[Session]:
     """A session of its own for each test."""
     with box.session() as opened:
         yield opened
+
+
+@pytest.fixture
+def decoy() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the host that nothing may touch."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        yield process
+        assert process.poll() is None, "a guest ended a process of the host"
+        process.kill()
 
 
 # ---- what is left -------------------------------------------------------------------------------

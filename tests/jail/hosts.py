@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from sandbox import Session
+
 ROOT = Path(__file__).parent.parent.parent
 ENDS_WITHIN_S = 60.0
 GONE_WITHIN_S = 10.0
@@ -92,3 +94,8 @@ def _runs(process: psutil.Process) -> bool:
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
+
+
+def init_of(session: Session) -> int:
+    """The host's number of a session's init."""
+    return session._session._live.worker.init.pid

@@ -292,7 +292,6 @@ class Init:
         os._exit(1)
 
     def _attend_once(self) -> None:
-        self._report_ends()
         ready, self._ready = self._ready, []
         for fd in ready:
             if fd == self._control.fileno():
@@ -304,6 +303,8 @@ class Init:
                 while select.select([self._control], [], [], 0)[0]:
                     self._obey()
                 self._notifier.answer()
+        # After what the host sent: a process that it asks about may have ended before.
+        self._report_ends()
         self._ready = self._self_pipe.wait()
 
     def _end_session(self, error: Exception) -> None:

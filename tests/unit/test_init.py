@@ -1,0 +1,111 @@
+"""An init that meets what it did not expect ends its own session, or the branch that caused it."""
+
+import errno
+import os
+import signal
+import socket
+from collections.abc import Sequence
+
+import pytest
+
+from sandbox.guest.boot.children import Children
+from sandbox.guest.boot.init import Init, SelfPipe
+from sandbox.guest.branching import seccomp_notifier
+from sandbox.guest.branching.seccomp_notifier import SeccompNotifier
+from sandbox.guest.kernel import sysapi
+from sandbox.guest.kernel.guest_channel import GuestChannel
+from sandbox.guest.kernel.procfs import Processes, Row
+from sandbox.guest.kernel.syscalls import NUMBERS
+from sandbox.protocol.messages import Failed, Kill, Killed, Watch
+
+
+class Odd(Children):
+    """Meets something that no code was written for."""
+
+    def reap(self) -> list[tuple[int, int]]:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+
+def serve_in_child(children: Children) -> tuple[int, GuestChannel]:
+    """Pid of a forked init of these children, and the host's end of its control channel."""
+    host, guest = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            host.close()
+            control = GuestChannel(guest.detach(), "to_init", 1 << 20)
+            Init(None, control, children, SelfPipe((control.fileno(),))).attend()  # type: ignore[arg-type]
+        finally:
+            os._exit(99)
+    guest.close()
+    return pid, GuestChannel(host.detach(), "from_init", 1 << 20)
+
+
+def test_an_unexpected_error_is_reported_and_ends_the_session() -> None:
+    pid, channel = serve_in_child(Odd(-1))
+    said = channel.receive()
+    assert isinstance(said, Failed)
+    assert (said.step, said.message[:18]) == ("init", "UnicodeDecodeError")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    channel.close()
+
+
+def test_a_number_that_is_no_child_is_neither_watched_nor_spared() -> None:
+    pid, channel = serve_in_child(Children(-1))
+    for stranger in (os.getpid(), os.getppid(), 1, 2**22 - 1):
+        channel.send(Watch(stranger))
+        ended = channel.receive()
+        assert (ended.pid, ended.status) == (stranger, signal.SIGKILL)  # type: ignore[attr-defined]
+        channel.send(Kill([stranger]))
+        assert channel.receive() == Killed(0, [stranger])
+    channel.close()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+class Tree(Processes):
+    """A session (2) with a branch (init 10, process 11)."""
+
+    ROWS = {  # noqa: RUF012
+        2: Row(2, 1, (2,), (2,), False, True),
+        10: Row(10, 1, (10, 1), (10, 1), False, True),
+        11: Row(11, 10, (11, 2), (11, 2), False, True),
+    }
+
+    def rows(self, _pids: object = None) -> dict[int, Row]:
+        return self.ROWS
+
+
+class OddNotifier(SeccompNotifier):
+    def judge(self, _caller: int, _name: str, _arguments: Sequence[int]) -> int:
+        raise ValueError("odd")
+
+
+@pytest.mark.parametrize(("caller", "ended"), [(11, 10), (2, None)])
+def test_an_unexpected_error_over_a_call_ends_the_branch_that_made_it(
+    monkeypatch: pytest.MonkeyPatch, caller: int, ended: int | None
+) -> None:
+    asked = seccomp_notifier._NOTIFICATION.pack(
+        5, caller, 0, NUMBERS[sysapi.ARCH]["kill"], 0, 0, 1, 9, 0, 0, 0, 0
+    )
+    answers: list[bytes] = []
+    killed: list[int] = []
+
+    def ioctl(_fd: int, request: int, data: object) -> None:
+        if isinstance(data, bytearray):
+            data[:] = asked
+        else:
+            assert isinstance(data, bytes)
+            answers.append(data)
+
+    monkeypatch.setattr(seccomp_notifier.fcntl, "ioctl", ioctl)
+    monkeypatch.setattr(seccomp_notifier.os, "kill", lambda pid, _number: killed.append(pid))
+    notifier = OddNotifier(-1, Tree(-1), lambda: True)
+    if ended is None:
+        with pytest.raises(ValueError, match="odd"):
+            notifier.answer()
+        assert killed == []
+    else:
+        notifier.answer()
+        assert killed == [ended]
+        [answer] = answers
+        assert seccomp_notifier._ANSWER.unpack(answer)[2] == -errno.EPERM

@@ -218,17 +218,18 @@ def _draw(
     from runner.config import Config, ModelSettings
     from runner.evals.generation import Draw, generate
     from runner.models.directory import Directory
-    from runner.models.fallback import or_embedded
     from runner.models.weights import QWEN_CODER
 
     async def go() -> None:
-        models = dict(or_embedded(Config.load(Path(config) if config else None).models))
+        models = dict(Config.load(Path(config) if config else None).models)
         if wanted["model"] == QWEN_CODER.name:
-            # The name that `cellblock model list` shows, whatever else is configured.
+            # The name that `cellblock model list` shows, whatever else is configured. It answers
+            # for no other name here: scores are of the model that they name.
             models.setdefault(QWEN_CODER.name, ModelSettings(kind="embedded"))
         directory = Directory(models)
         if directory.is_empty:
-            raise click.ClickException(NO_MODEL)
+            click.echo(NO_MODEL, err=True)
+            sys.exit(EXIT_BAD_INPUT)
         draw = Draw.model_validate(wanted)
         last = time.monotonic()
 

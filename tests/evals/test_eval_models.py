@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from runner.commands.eval import eval_command
+from runner.commands.model import model_group
 from runner.evals import SUITES
 from runner.evals.samples.records import Row, Task
 from runner.events import TextDelta
@@ -96,4 +97,28 @@ def test_a_model_that_nobody_configured_is_bad_input(tmp_path: Path, few: Path) 
     config.write_text("")
     result = run(tmp_path, few, config)
     assert result.exit_code == 2
+    assert "There is no model yet" in result.stderr
+    config.write_text('[models.n]\nkind = "replay"\npath = "/dev/null"\n')
+    result = run(tmp_path, few, config)
+    assert result.exit_code == 2
     assert "`m` does not exist" in result.stderr
+
+
+def test_the_name_that_model_list_shows_is_known(
+    tmp_path: Path, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    listed = CliRunner().invoke(model_group, ["list"]).stdout
+    name = listed.partition(":")[0]
+    config = tmp_path / "config.toml"
+    config.write_text('[models.n]\nkind = "replay"\npath = "/dev/null"\n')
+    result = run(tmp_path, few, config, "--model", name)
+    assert result.exit_code == 2
+    assert "cellblock model install" in result.stderr
+
+
+def test_a_model_is_asked_for_the_chosen_tasks_alone(tmp_path: Path, few: Path) -> None:
+    config = recorded(tmp_path, few, range(1))
+    result = run(tmp_path, few, config, "--tasks", "*", "--limit", "2")
+    assert json.loads(result.stdout)["samples"] == 2
+    assert len(rows(tmp_path / "s.jsonl")) == 2

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -107,7 +106,7 @@ async def evaluate_async(
     settings = Settings(
         timeout_s=timeout_s or kind.timeout_s,
         jobs=jobs or len(os.sched_getaffinity(0)),
-        preload=tuple(name for name in kind.preload if find_spec(name) is not None),
+        preload=kind.preloads(),
         recheck=recheck,
         limits=limits,
         speed=speed,

@@ -73,6 +73,7 @@ class Reward:
         self._settings = Settings(
             timeout_s=timeout_s or kind.timeout_s,
             jobs=jobs or len(os.sched_getaffinity(0)),
+            preload=kind.preloads(),
             recheck=False,
             speed=speed,
         )

@@ -40,7 +40,6 @@ PRELOAD = (
     "traceback",
     "typing",
     "unittest",
-    "unittest.mock",
 )
 """What tests and candidates import most; each jail has it from the start."""
 COMPILE = """

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import ClassVar, Literal, NamedTuple
 
 from runner.evals.errors import BadInput
@@ -76,6 +77,9 @@ class Suite(ABC):
     timeout_s: ClassVar[float] = 3.0
     """CPU seconds of a sample on a machine of the reference speed."""
     preload: ClassVar[tuple[str, ...]] = ()
+    """What its tests and candidates import most, beside what all suites do: each jail has it from
+    the start, where it is installed.
+    """
     brought_by: ClassVar[str] = "Name its file with --data"
     """What to do where the data is not here: the package or the file that brings it."""
     packaged: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -89,6 +93,11 @@ class Suite(ABC):
         for task in tasks.values():
             self.check_task(task)
         return tasks
+
+    @classmethod
+    def preloads(cls) -> tuple[str, ...]:
+        """Those of `preload` that are installed here."""
+        return tuple(name for name in cls.preload if find_spec(name) is not None)
 
     @abstractmethod
     def check_task(self, task: Task) -> None:

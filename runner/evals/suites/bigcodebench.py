@@ -11,6 +11,7 @@ class BigCodeBench(Suite):
     name = "bigcodebench"
     brought_by = "Give BigCodeBench.jsonl (data set bigcode/bigcodebench) with --data"
     timeout_s = 20.0
+    preload = ("unittest.mock",)
 
     def check_task(self, task: Task) -> None:
         for field in ("test", "entry_point"):

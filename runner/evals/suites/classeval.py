@@ -14,6 +14,7 @@ class ClassEval(Suite):
     name = "classeval"
     brought_by = "Give ClassEval_data.json (repository FudanSELab/ClassEval, data/) with --data"
     timeout_s = 5.0
+    preload = ("unittest.mock",)
 
     def check_task(self, task: Task) -> None:
         task.row.text("test")

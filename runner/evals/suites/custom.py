@@ -47,6 +47,7 @@ class Custom(Suite):
     name = "custom"
     brought_by = "Give a file of tasks with --data; docs/evals.md has its fields and a sample"
     timeout_s = 5.0
+    preload = ("unittest.mock",)
 
     def check_task(self, task: Task) -> None:
         row = task.row

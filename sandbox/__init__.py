@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         SessionExpired,
         SessionLost,
         StaleProcess,
+        ValueNotCarried,
         ZygoteDied,
     )
     from sandbox.events import (
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from sandbox.session.checkpoints import Checkpoint, CheckpointState
     from sandbox.session.command import AsyncCommand
     from sandbox.session.session import AsyncSession
+    from sandbox.session.values import Completion, Inspection, Variable
 
 _NAMES = {  # module: what users may import of it
     "sandbox.blocking": "Command Sandbox Session",
@@ -86,7 +88,7 @@ _NAMES = {  # module: what users may import of it
     "sandbox.errors": (
         "BranchesTooDeep CheckpointDropped CopyRefused EngineTimeout EnvironmentFailed"
         " FileRefused GuestFault LayerUnavailable PolicyError PoolFull SandboxError SessionClosed"
-        " SessionError SessionExpired SessionLost StaleProcess ZygoteDied"
+        " SessionError SessionExpired SessionLost StaleProcess ValueNotCarried ZygoteDied"
     ),
     "sandbox.events": (
         "ArtifactMade Cleared Displayed Event ExecFinished Finished Started Stderr Stdout"
@@ -107,6 +109,7 @@ _NAMES = {  # module: what users may import of it
     "sandbox.session.best_of": "BestOf",
     "sandbox.session.command": "AsyncCommand",
     "sandbox.session.session": "AsyncSession",
+    "sandbox.session.values": "Completion Inspection Variable",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 
@@ -127,6 +130,7 @@ __all__ = [
     "Cleared",
     "Command",
     "Completed",
+    "Completion",
     "CopyRefused",
     "Denial",
     "Died",
@@ -143,6 +147,7 @@ __all__ = [
     "GuestFault",
     "HostCall",
     "ImportPolicy",
+    "Inspection",
     "LayerReport",
     "LayerUnavailable",
     "LimitExceeded",
@@ -171,6 +176,8 @@ __all__ = [
     "ToolFailure",
     "Truncated",
     "Usage",
+    "ValueNotCarried",
+    "Variable",
     "ZygoteDied",
     "allowed_beyond",
     "as_on_a_terminal",

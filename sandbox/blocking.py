@@ -24,7 +24,7 @@ from collections.abc import (
 )
 from contextlib import suppress
 from types import TracebackType
-from typing import Generic, Self, TypeVar, overload
+from typing import Any, Generic, Literal, Self, TypeVar, overload
 
 from sandbox import events
 from sandbox.engine import POOL_SIZE, SESSIONS_CAP, WAITING_CAP, AsyncSandbox
@@ -39,6 +39,7 @@ from sandbox.session.command import AsyncCommand, CommandEvent
 from sandbox.session.expiry import RETENTION_S
 from sandbox.session.live_session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT
 from sandbox.session.session import AsyncSession
+from sandbox.session.values import Completion, Inspection, Variable
 
 T = TypeVar("T")
 
@@ -466,6 +467,30 @@ class Session:
             self._session.popen(command, cwd=cwd, env=env, timeout_s=timeout_s)
         )
         return Command(self._box, started)
+
+    def set(self, **values: object) -> None:
+        """Set variables of the session; see AsyncSession.set."""
+        self._box._call(self._session.set(**values))
+
+    def get_value(self, name: str) -> Any:
+        """Return a copy of the variable `name`; see AsyncSession.get_value."""
+        return self._box._call(self._session.get_value(name))
+
+    def variables(self) -> list[Variable]:
+        """Return the session's variables, without modules and names that begin with `_`."""
+        return self._box._call(self._session.variables())
+
+    def complete(self, code: str, cursor: int | None = None) -> Completion:
+        """Return the names that can go on at `cursor`, counted in characters; the end without."""
+        return self._box._call(self._session.complete(code, cursor))
+
+    def inspect(self, name: str) -> Inspection:
+        """Return what is known of the object behind a dotted name."""
+        return self._box._call(self._session.inspect(name))
+
+    def is_complete(self, code: str) -> Literal["complete", "incomplete", "invalid"]:
+        """Whether `code` can be run as it is, wants more lines, or never will."""
+        return self._box._call(self._session.is_complete(code))
 
     def check(self, code: str) -> Checked:
         """What `code` would need and what the policy would refuse. Runs nothing of it."""

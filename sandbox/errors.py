@@ -52,6 +52,15 @@ class PolicyError(SandboxError, ValueError):
         return type(self)(self.field, self.problem, self.remedy, source=source)
 
 
+class ValueNotCarried(SandboxError, ValueError):
+    """A variable that is not there, or a value that cannot be carried into or out of the jail."""
+
+    def __init__(self, name: str, problem: str, remedy: str = "") -> None:
+        self.name = name
+        self.problem = problem
+        super().__init__(_sentences(f"{name}: {problem}", remedy))
+
+
 class FileRefused(SandboxError, ValueError):
     """A file was not put into or taken out of a session's workspace. `path` is the guest's."""
 

@@ -212,3 +212,28 @@ class Measured(Message):
 def copy_ready_frame(pid: int) -> bytes:
     """What `pack` makes of CopyReady, for a process that must touch few pages."""
     return pack_body(CopyReady, b'{"pid":%d}' % pid)
+
+
+QUERIES = ("set", "get", "variables", "complete", "inspect", "is_complete")
+
+
+@message(26, "to_guest")
+class Query(Message):
+    """Answer about the variables, between snippets. `set` and `get` bring the value's file along.
+
+    `text` is the code, the name, or for `set` the kind of value and the name.
+    """
+
+    nonce: Nonce
+    kind: Annotated[str, word(*QUERIES)]
+    text: Code
+    number: Count
+
+
+@message(43, "from_guest")
+class Answered(Message):
+    """Answer to `Query`: a JSON text, or why there is none."""
+
+    nonce: Nonce
+    body: Text
+    refusal: Name

@@ -34,11 +34,12 @@ from sandbox.session.request import SnippetRequest
 from sandbox.session.run_output import Sink
 from sandbox.session.session_files import SessionFiles
 from sandbox.session.turns import Turns
+from sandbox.session.values import ValueCalls
 
 CLOSED_WITHIN_S = 10.0
 
 
-class AsyncSession(CommandCalls):
+class AsyncSession(CommandCalls, ValueCalls):
     """Variables, imports and files that persist from one snippet to the next.
 
     Made by `AsyncSandbox.session()`; either awaited or entered as a context manager. One snippet

@@ -24,12 +24,14 @@ from sandbox.guest.display import streams
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.guest.language import check, imports
-from sandbox.guest.session import atfork, chmod_shim, copies, entrant
+from sandbox.guest.session import atfork, chmod_shim, copies, entrant, queries
 from sandbox.guest.session.snippet import Ending, SnippetRunner
 from sandbox.protocol.frames import FrameError
 from sandbox.protocol.messages import (
     NO_PROCESS,
+    TEXT_CAP,
     TO_GUEST_CAP_BYTES,
+    Answered,
     Check,
     Checked,
     ClearDisplays,
@@ -43,6 +45,7 @@ from sandbox.protocol.messages import (
     Measure,
     Measured,
     MessageError,
+    Query,
     Run,
     Warm,
     pack,
@@ -152,6 +155,8 @@ class SessionProcess:
                 self._channel.send(Measured(message.nonce, copies.private_bytes()))
             elif isinstance(message, Warm):
                 self._warm()
+            elif isinstance(message, Query):
+                self._answer(message)
 
     def _run(self, message: Run) -> None:
         self._nonce = message.nonce
@@ -268,6 +273,24 @@ class SessionProcess:
                 found.findings,
             )
         )
+
+    def _answer(self, message: Query) -> None:
+        fd = -1
+        if message.kind in ("set", "get"):
+            try:
+                [fd] = self._channel.take_descriptors(1)
+            except ValueError:
+                self._channel.send(Answered(message.nonce, "", NO_DESCRIPTOR_LEFT))
+                return
+        # Guest code may run in a property or a `__dir__`; what it shows has no snippet to go to.
+        namespace = self.snippets.namespace
+        found = queries.answer(message.kind, message.text, message.number, namespace, fd)
+        self._leave_if_forked()
+        if fd >= 0:
+            os.close(fd)
+        body = found.body if len(found.body) <= TEXT_CAP else ""
+        refusal = found.refusal if body or found.refusal else "the answer is too long"
+        self._channel.send(Answered(message.nonce, body, refusal))
 
     def _feed_stdin(self, stdin: str | None) -> None:
         """Make descriptor 0 and `sys.stdin` read `stdin`, or nothing."""

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import time
 
 import pytest
 from browsing import Visitor
@@ -27,6 +28,20 @@ from serving import config, directory, running, serving
 from talking import on_loop
 
 pytestmark = pytest.mark.slow
+ANSWER_S = 10
+FLOOD = """
+import json
+class Forged:
+    def _repr_html_(self): return '<table></table>'
+    def _repr_json_(self):
+        wide = list(range(100_000))
+        return {'shape': [1], 'columns': wide, 'index': [0], 'rows': [wide]}
+class Marks:
+    def _repr_markdown_(self): return '**a [b]( `c ' * 80_000
+display(Forged())
+display(Marks())
+for _ in range(20_000): print('x' * 999)
+"""
 DROP = """([name, text]) => {
   const data = new DataTransfer();
   data.items.add(new File([text], name));
@@ -249,6 +264,28 @@ def test_what_a_hostile_snippet_shows_never_becomes_part_of_the_page(visitor):
     walls += [one for one in visitor.problems if "frame is sandboxed" in one]
     assert len(walls) == len(visitor.problems) > 0
     visitor.problems.clear()
+
+
+def test_what_is_too_much_to_show_does_not_stop_the_page(visitor):
+    """A forged table of 100 000 columns, marks without an end, and 20 MB of output."""
+    visitor.scratch()
+    visitor.run(FLOOD)
+    page = visitor.page
+    expect(page.locator(".grid [role=columnheader]")).to_have_count(201)
+    expect(page.locator(".run .output")).to_contain_text("[…]")
+    began = time.monotonic()
+    visitor.run("'still here'")
+    expect(page.locator(".output").last).to_have_text("'still here'")
+    assert time.monotonic() - began < ANSWER_S
+
+
+def test_a_pads_session_is_found_again_after_a_reload(visitor):
+    visitor.scratch()
+    visitor.run("x = 41")
+    visitor.page.reload()
+    expect(visitor.page.locator(".variables")).to_contain_text("x int")
+    visitor.run("x + 1")
+    expect(visitor.page.locator(".output")).to_have_text("42")
 
 
 def test_a_refusal_is_explained_where_it_happened(browser):

@@ -11,6 +11,7 @@ import pytest
 from browsing import Visitor
 from page_talks import ASK, HOSTILE, LONG, MADE, PLOT, TABLE
 from playwright.sync_api import expect
+from shots import write_report
 
 from runner.page.assets import assets
 
@@ -155,6 +156,24 @@ def test_axe_finds_nothing_serious_on_any_view(browser, server, modules, look):
         page.get_by_role("button", name="Show the session").click()
         check("narrow session")
     assert found == []
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    return write_report(tmp_path_factory.mktemp("report"))
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_the_report(report, browser, modules, look):
+    script = (modules / "axe-core" / "axe.min.js").read_text()
+    page = browser.new_page(color_scheme=look, locale="en")
+    page.goto(report.as_uri())
+    page.get_by_role("button", name="Open task/1").click()
+    page.evaluate(script)
+    result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    page.close()
+    serious = [one for one in result["violations"] if one["impact"] in ("serious", "critical")]
+    assert [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in serious] == []
 
 
 def test_nothing_is_wider_than_a_narrow_screen_and_the_keyboard_reaches_everything(browser, server):

@@ -417,11 +417,13 @@ export async function choose(talk: Talk): Promise<void> {
   if (!contest) return;
   set({ talk, contest: null, bestOf: 1 });
   showAddress();
+  const kept = new Set(["", talk.containerId, contest.parent.containerId]);
   for (const other of contest.talks) {
     if (other === talk) continue;
     if (isBusy(other)) await stop(other);
     await call("DELETE", `/v1/conversations/${part(other.id)}`);
-    if (other.containerId) await call("DELETE", `/v1/containers/${part(other.containerId)}`);
+    if (kept.has(other.containerId)) continue;
+    await call("DELETE", `/v1/containers/${part(other.containerId)}`);
   }
   if (!contest.parent.turns.length) await call("DELETE", `/v1/conversations/${contest.parent.id}`);
   await loadConversations();

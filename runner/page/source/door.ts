@@ -2,7 +2,8 @@
 
 import { ApiError, call } from "./api";
 import { loadConversations, newTalk, openTalk } from "./chat";
-import { newPad } from "./scratch";
+import { refresh } from "./panel";
+import { newPad, restorePads } from "./scratch";
 import { set, state } from "./state";
 import type { PageSession } from "./types";
 
@@ -27,6 +28,7 @@ export async function enter(proof: { key?: string } = {}): Promise<void> {
     if (!(error instanceof ApiError)) throw error;
     return set({ door: error.status === 0 ? "offline" : "sign-in" });
   }
+  await restorePads();
   await goTo(location.hash);
 }
 
@@ -38,7 +40,10 @@ export async function follow(hash: string): Promise<void> {
 async function goTo(hash: string): Promise<void> {
   if (state.door) return;
   if (!state.pads.length) newPad();
-  if (!state.server?.has_model || hash === "#/scratch") return set({ view: "scratch" });
+  if (!state.server?.has_model || hash === "#/scratch") {
+    set({ view: "scratch" });
+    return refresh();
+  }
   await loadConversations();
   const id = /^#\/chat\/(\w+)$/.exec(hash)?.[1];
   if (!id) return newTalk();

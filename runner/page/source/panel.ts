@@ -133,6 +133,7 @@ export interface Rows {
   data: unknown[][];
 }
 
+const COLUMNS_MOST = 200;
 const NAME = /^[\p{L}_][\p{L}\p{N}_]*$/u;
 
 export const isName = (text: string) => NAME.test(text);
@@ -142,7 +143,7 @@ export async function rowsOf(id: string, name: string, from: number, to: number)
   if (!isName(name)) throw new Error(name);
   const code = [
     "(lambda table: print((table.to_frame() if len(table.shape) == 1 else table)",
-    `.iloc[${from}:${to}].to_json(orient='split', date_format='iso', default_handler=str)))(${name})`,
+    `.iloc[${from}:${to}, :${COLUMNS_MOST}].to_json(orient='split', date_format='iso', default_handler=str)))(${name})`,
   ].join("");
   const done = await call<{ stdout: string; error?: { message: string }; status: string }>(
     "POST",

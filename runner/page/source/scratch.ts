@@ -1,11 +1,13 @@
 // The scratch pad: snippets in sessions of one's own, without a model.
 
-import { ApiError, call, events, part, type Json } from "./api";
+import { ApiError, call, events, part, type Json, type List } from "./api";
 import { note, refresh } from "./panel";
 import { changed, currentPad, newKey, set, state, type Cell, type Pad } from "./state";
 import type { Outcome } from "./types";
 import { t } from "./words";
 
+const SHOWN_CHARS = 1_000_000;
+const PADS = "cellblock-pads";
 const running = new Map<number, AbortController>();
 
 export function newPad(): void {
@@ -23,6 +25,7 @@ export function openPad(key: number): void {
 
 async function sessionOf(pad: Pad): Promise<string> {
   if (!pad.id) pad.id = (await call<{ id: string }>("POST", "/v1/sessions")).id;
+  savePads();
   return pad.id;
 }
 
@@ -73,7 +76,7 @@ function problemOf(pad: Pad, error: unknown, isAborted: boolean): string {
 function apply(cell: Cell, event: string, data: Json): void {
   if (event === "stdout" || event === "stderr") {
     const last = cell.streams.at(-1);
-    if (last?.name === event) last.text += String(data.text);
+    if (last?.name === event) last.text = within(last.text + String(data.text));
     else cell.streams.push({ name: event, text: String(data.text) });
     cell.streams = [...cell.streams];
   } else if (event === "displayed") {
@@ -84,6 +87,44 @@ function apply(cell: Cell, event: string, data: Json): void {
     cell.problem = String(data.message);
   }
   changed();
+}
+
+/** The head and the tail of a stream that grows beyond what a page can show. */
+function within(text: string): string {
+  if (text.length <= 2 * SHOWN_CHARS) return text;
+  return `${text.slice(0, SHOWN_CHARS / 2)}\n[…]\n${text.slice(-SHOWN_CHARS)}`;
+}
+
+// ---- pads, over a reload ------------------------------------------------------------------------
+
+/** Note which sessions are open; what ran in them is shown no more, but they go on. */
+export function savePads(): void {
+  const kept = state.pads.filter((pad) => pad.id);
+  const rows = kept.map(({ key, id, name, parent }) => ({ key, id, name, parent }));
+  sessionStorage.setItem(PADS, JSON.stringify(rows));
+}
+
+/** Open the pads of before whose sessions still live. */
+export async function restorePads(): Promise<void> {
+  const rows = JSON.parse(sessionStorage.getItem(PADS) ?? "[]") as Pad[];
+  if (!rows.length) return;
+  const live = await call<List<{ id: string }>>("GET", "/v1/sessions");
+  const ids = new Set(live.data.map((one) => one.id));
+  const keys = new Map(rows.map((row) => [row.key, newKey()]));
+  const pads = rows
+    .filter((row) => ids.has(row.id))
+    .map((row) => ({
+      key: keys.get(row.key) ?? newKey(),
+      id: row.id,
+      name: row.name,
+      parent: row.parent === null ? null : (keys.get(row.parent) ?? null),
+      cells: [],
+      isRunning: false,
+    }));
+  // A branch whose parent is gone stands by itself.
+  for (const pad of pads)
+    if (!pads.some((one) => one.key === pad.parent)) (pad as Pad).parent = null;
+  if (pads.length) set({ pads, pad: pads.at(-1)?.key ?? 0 });
 }
 
 /** Stop the snippet that runs; by leaving its stream where the server knows no other way. */
@@ -108,6 +149,7 @@ export async function fork(): Promise<void> {
     const cells = [...pad.cells];
     const branch: Pad = { key, id, name, parent: pad.key, cells, isRunning: false };
     set({ pads: [...state.pads, branch], pad: key });
+    savePads();
     await refresh();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;

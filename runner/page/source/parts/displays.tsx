@@ -11,6 +11,9 @@ import { t } from "../words";
 
 const IMAGES = ["image/png", "image/jpeg", "image/webp", "image/gif", "image/svg+xml"];
 
+const COLUMNS_MOST = 200;
+const ROWS_MOST = 1000;
+
 interface TableSample {
   shape: number[];
   columns: (string | null)[];
@@ -66,7 +69,15 @@ function sampleOf(json: string): TableSample | null {
   try {
     const found = JSON.parse(json) as Partial<TableSample>;
     const isTable = [found.shape, found.columns, found.index, found.rows].every(Array.isArray);
-    return isTable && found.rows?.every(Array.isArray) ? (found as TableSample) : null;
+    if (!isTable || !found.rows?.every(Array.isArray)) return null;
+    // A snippet may show what only looks like a table, of any size.
+    const { shape, columns, index, rows } = found as TableSample;
+    return {
+      shape: [Number(shape[0])],
+      columns: columns.slice(0, COLUMNS_MOST),
+      index: index.slice(0, ROWS_MOST),
+      rows: rows.slice(0, ROWS_MOST),
+    };
   } catch {
     return null;
   }

@@ -3,7 +3,9 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 const ROW_PX = 28;
-const BLOCK = 200;
+const BLOCK = 100;
+/** Browsers lay out no element that is higher. */
+const ROWS_MOST = 600_000;
 const SPARE = 8;
 const BLOCKS_KEPT = 50;
 const LEAST_CH = 6;
@@ -23,7 +25,8 @@ interface Props {
   height?: number;
 }
 
-export function Grid({ label, columns, count, read, height = 360 }: Props) {
+export function Grid({ label, columns, count: all, read, height = 360 }: Props) {
+  const count = Math.min(all, ROWS_MOST) || 0;
   const blocks = useRef(new Map<number, Block | "asked">());
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);

@@ -12,9 +12,16 @@ const ITEM = /^(\s*)([-*+]|\d{1,9}[.)])\s+(.*)$/;
 const INLINE =
   /(`+)([\s\S]*?[^`])\1(?!`)|\*\*(?=\S)([\s\S]*?\S)\*\*|(?<![\w*])[*_](?=\S)([\s\S]*?\S)[*_](?![\w*])|!?\[([^\]\n]*)\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?:\s+"[^"]*")?\)|(https?:\/\/[^\s<>()]+[^\s<>().,;:!?'"，。；：！？])/g;
 const DEPTH = 6;
+/** Longer texts, and longer paragraphs, are shown as they are: marks in them would take too long
+ * to find, and a snippet may show such a text on purpose. */
+const LONGEST = 200_000;
+const LONGEST_PART = 8_000;
 
 export function Markdown({ text, link }: { text: string; link: Link }) {
-  return useMemo(() => <div class="markdown">{blocks(text.split("\n"), link, 0)}</div>, [text, link]);
+  return useMemo(() => {
+    if (text.length > LONGEST) return <pre class="plain-display" tabIndex={0}>{text}</pre>;
+    return <div class="markdown">{blocks(text.split("\n"), link, 0)}</div>;
+  }, [text, link]);
 }
 
 function blocks(lines: string[], link: Link, depth: number): ComponentChildren[] {
@@ -112,6 +119,7 @@ function table(lines: string[], link: Link): JSX.Element {
 }
 
 function inline(text: string, link: Link, depth = 0): ComponentChildren[] {
+  if (text.length > LONGEST_PART) return [text];
   const found: ComponentChildren[] = [];
   let at = 0;
   for (const match of text.matchAll(INLINE)) {

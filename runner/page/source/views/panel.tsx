@@ -12,6 +12,7 @@ import { set, state, useApp } from "../state";
 import type { Variable } from "../types";
 import { LAYER_WORDS, t } from "../words";
 
+const FILES_SHOWN = 300;
 const TABLES = /(DataFrame|Series)$/;
 
 export function PanelView() {
@@ -108,12 +109,15 @@ function FileList() {
   if (!panel.files.length) return <Nothing />;
   return (
     <ul class="plain-list">
-      {panel.files.map((file) => (
+      {panel.files.slice(0, FILES_SHOWN).map((file) => (
         <li>
           <Download href={file.href} path={file.path} />{" "}
           {file.bytes !== null && <span class="quiet">{bytes(file.bytes)}</span>}
         </li>
       ))}
+      {panel.files.length > FILES_SHOWN && (
+        <li class="quiet">{t("andMore", { n: panel.files.length - FILES_SHOWN })}</li>
+      )}
     </ul>
   );
 }

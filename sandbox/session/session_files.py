@@ -65,7 +65,10 @@ class SessionFiles:
         """The file as an artifact; None if it is gone or no regular file any more."""
         files, rest = self._place(path)
         found = files.describe(rest, change)
-        return found if found is None else found.model_copy(update={"path": path})
+        if found is None or rest == path:
+            return found
+        # Made anew: a copy would not check the name, of which not all need be UTF-8.
+        return Artifact(**{**found.model_dump(), "path": path})
 
     def listing(self) -> Listing:
         """Every regular file by its path: of the workspace, then those left in `/tmp`."""

@@ -107,7 +107,8 @@ def test_a_program_whose_client_leaves_ends(server):
 
 
 def test_names_that_are_no_utf8_are_listed_and_lead_to_their_files(session, server):
-    session({"code": "import os\nopen(b'caf\\xe9.txt', 'w').write('one')"})
+    ran = session({"code": "import os\nopen(b'caf\\xe9.txt', 'w').write('one')"})
+    assert ran.json()["artifacts"][0]["path"] == "caf\\udce9.txt"
     with client(server) as http:
         held = http.get("/v1/sessions").json()["data"][0]["id"]
         listed = http.get(f"/v1/sessions/{held}/files")

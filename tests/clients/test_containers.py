@@ -487,9 +487,9 @@ def test_an_idle_container_expires_keeps_its_files_and_is_of_no_more_use(server)
         asking.containers.retrieve(made.id)
 
 
-def test_the_readme_round_trip_fetches_the_plot_that_it_asks_for(tmp_path, monkeypatch):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (block,) = [one for one in re.findall(r"```python\n(.*?)```", readme, re.S) if "files" in one]
+def test_the_round_trip_of_the_documents_fetches_the_plot_that_it_asks_for(tmp_path, monkeypatch):
+    document = (Path(__file__).parents[2] / "docs" / "server.md").read_text()
+    (block,) = [one for one in re.findall(r"```python\n(.*?)```", document, re.S) if "files" in one]
     question = re.search(r'input="(.*?)"', block)[1]
     code = "open('plot.png', 'wb').write(open('sales.csv', 'rb').read())"
     talks = {question: one_call(code, "[plot.png](sandbox:/mnt/data/plot.png)")}

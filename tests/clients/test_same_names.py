@@ -6,6 +6,7 @@ from scripted import CALLED, STOPPED, call, say
 from serving import KEY, MODEL, TalkModel, directory, serving
 
 LOOK = "import os\nfor n in sorted(os.listdir('.')): print(n, open(n).read())"
+ODD = "open(b'caf\\xe9.txt', 'w').write('odd')"
 CHANGE = "open('data.csv', 'w').write('changed')"
 BOTH = "data (1).csv february\ndata.csv january\n"
 
@@ -14,6 +15,10 @@ BOTH = "data (1).csv february\ndata.csv january\n"
 def server():
     scripts = {
         "Look.": [[*call(LOOK), CALLED], [*say("Done."), STOPPED]],
+        "Odd.": [
+            [*call(ODD), CALLED],
+            [*say("Ok."), STOPPED],
+        ],
         "Change.": [[*call(CHANGE), CALLED], [*say("Done."), STOPPED]],
     }
     with serving(directory(TalkModel(scripts))) as running:
@@ -97,3 +102,9 @@ def test_what_code_changed_is_not_overwritten_when_its_upload_is_named_again(cli
     part = {"type": "input_file", "file_id": again}
     question = [{"role": "user", "content": [part, {"type": "input_text", "text": "Look."}]}]
     assert look(client, made.id, question) == "data (1).csv february\ndata.csv changed\n"
+
+
+def test_a_file_whose_name_is_no_utf8_is_kept_under_its_escaped_name(client):
+    made = client.containers.create(name="odd")
+    look(client, made.id, "Odd.")
+    assert contents(client, made.id) == {"/mnt/data/caf\\udce9.txt": "odd"}

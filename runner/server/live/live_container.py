@@ -19,11 +19,13 @@ from runner.server.store.free_path import free_path
 from runner.server.store.records import ContainerFile, ContainerRow, StoredFile
 from runner.server.store.storage import now_s
 from runner.tools.one_session import is_usable
-from runner.transcript import MadeFile
+from runner.transcript import MadeFile, encodable
 from sandbox import Artifact, AsyncSandbox, AsyncSession, FileRefused, SandboxError
 
 KEPT_PER_RUN = 100
 """So many files of one snippet are kept; each costs the disk a flush."""
+ESCAPE = "\\udc"
+"""How the escape of a byte that is no UTF-8 begins."""
 LOST = (
     "The session that held the earlier variables and imports has ended, and they are gone."
     " The files that were kept are still in /mnt/data."
@@ -181,7 +183,7 @@ class LiveContainer:
         if count >= KEPT_PER_RUN:
             return {"not_kept": f"only {KEPT_PER_RUN} files of one run are kept"}
         try:
-            data = await session.get(artifact.path)
+            data = await session.get(await _exact(session, artifact.path))
             file = await self._store.write(
                 self.row, artifact.path, data, "assistant", cap_bytes=self._cap
             )
@@ -245,6 +247,14 @@ class LiveContainer:
                 await session.put(path, data)
             except FileRefused as error:
                 raise RequestError("invalid", error.reason, param="file_ids") from error
+
+
+async def _exact(session: AsyncSession, path: str) -> str:
+    """The name in the workspace that `path` shows, where what is no UTF-8 is escaped."""
+    if ESCAPE not in path:
+        return path
+    shown = {encodable(name): name for name in await session.files()}
+    return shown.get(path, path)
 
 
 def origin_of(file: StoredFile | InlineFile) -> str:

@@ -40,6 +40,7 @@ check: $(VENV)/.dev  ## the quick loop, nothing is run: format, lint, types, lay
 	$(IN)/ruff format --check .
 	$(IN)/ruff check .
 	$(IN)/mypy
+	$(IN)/mypy --config-file tests/mypy.ini
 	$(IN)/python -m pytest -q tests/unit/test_layers.py tests/unit/test_documents.py
 
 unit: $(VENV)/.dev  ## tests without a jail, a download or a wait: under a minute

@@ -71,7 +71,9 @@ async def answer(model: Embedded, *before: Entry) -> Ended:
     request = ModelRequest(entries=(*before, Question(text=QUESTION)))
     loop = Loop(model, request, [tool], profile=PROFILE)
     async with aclosing(loop.run()) as events:
-        return [event async for event in events][-1]
+        last = [event async for event in events][-1]
+    assert isinstance(last, Ended)
+    return last
 
 
 async def test_a_question_goes_through_the_child_and_back(tmp_path):

@@ -104,7 +104,9 @@ def test_a_winner_that_had_to_wait_for_the_others_goes_on(
     monkeypatch.setattr(expiry, "FREEZE_AFTER_S", 0.3)
     found = session.best_of(["x = 'first'", "import time; time.sleep(0.8); 1 / 0"])
     assert found.winner == 0
-    winner = session._session._live.worker
+    live = session._session._live
+    assert live is not None
+    winner = live.worker
     assert winner is not None
     assert orders[winner.number] == [True, False]
     assert session.run("x", limits=Limits(wall_s=10)).text == "'first'"

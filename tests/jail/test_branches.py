@@ -673,7 +673,11 @@ def test_what_a_branch_would_go_on_sharing_is_refused_until_it_is_gone(
 ) -> None:
     make, end, why = REFUSALS[name]
     session.run("x = 1")
-    session.run(make)
+    made = session.run(make)
+    if name == "a memory file" and isinstance(made, Raised):
+        # Where no cgroup sees their pages they are refused.
+        assert "Function not implemented" in made.error.message
+        return
     with pytest.raises(CopyRefused, match=why):
         session.fork(2)
     assert text(session.run("x")) == "1"

@@ -259,10 +259,10 @@ async def _open(session: AsyncSession) -> object:
         await box.close()
 
 
-async def _roll_back(session: AsyncSession) -> object:
+async def _roll_back(session: AsyncSession) -> None:
     mark = await session.checkpoint()
     await session.run("y = 1")
-    return await session.rollback(mark)
+    await session.rollback(mark)
 
 
 async def _fork(session: AsyncSession) -> object:

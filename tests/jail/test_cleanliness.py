@@ -153,7 +153,9 @@ def test_a_zygote_that_cannot_fork_loses_no_other_session() -> None:
 
 def test_a_session_whose_init_was_killed_says_that_it_is_lost(session: Session) -> None:
     session.run("x = 1")
-    worker = session._session._live.worker
+    live = session._session._live
+    assert live is not None
+    worker = live.worker
     assert worker is not None
     init = worker.init.pid
     below = psutil.Process(init).children(recursive=True)
@@ -181,7 +183,9 @@ def test_what_a_killed_init_leaves_ends_also_without_control_groups(
             "        os.setsid()\n        if os.fork() == 0: time.sleep(600)\n"
             "        time.sleep(600)"
         )
-        worker = session._session._live.worker
+        live = session._session._live
+        assert live is not None
+        worker = live.worker
         assert worker is not None
         init = worker.init.pid
         wait_until(lambda: len(descendants(init)) >= 7, "the snippet's processes are not there")

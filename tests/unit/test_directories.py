@@ -61,7 +61,8 @@ def test_what_is_left_is_removed_with_all_that_is_in_it(folder: Path) -> None:
 def test_another_start_may_sweep_a_directory_before_it_is_held(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make, swept = tempfile.mkdtemp, []
+    make = tempfile.mkdtemp
+    swept: list[str] = []
 
     def make_late(prefix: str, dir: str | None) -> str:
         path = make(prefix=prefix, dir=dir)

@@ -297,7 +297,7 @@ def test_changes_that_are_many_are_not_all_sent(session: Snippets) -> None:
         sent += 1
         show(*arguments)
 
-    session.show = count  # type: ignore[method-assign]
+    session.show = count  # type: ignore[method-assign,assignment]
     session.run(
         "b = {'image/png': bytes(300_000)}\nh = display(b, raw=True, display_id='n')\n"
         "for k in range(1000): h.update(b, raw=True)\nh.update('end')"

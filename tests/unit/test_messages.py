@@ -186,7 +186,21 @@ FIELDS: dict[type, dict[str, st.SearchStrategy[object]]] = {
     },
 }
 
-WRONG = [None, True, -1, 2**70, 1.5, 1e308, "no such word", [], {}, [None], [[]], [True], [-1]]
+WRONG: list[typing.Any] = [
+    None,
+    True,
+    -1,
+    2**70,
+    1.5,
+    1e308,
+    "no such word",
+    [],
+    {},
+    [None],
+    [[]],
+    [True],
+    [-1],
+]
 WRONG += [["added", 1, "t", "s", 0], ["a", "b"], {"a": None}, {"a": []}, {"a": {}}, [["a"]]]
 TYPES: dict[object, tuple[type, ...]] = {
     str: (str,),
@@ -216,7 +230,7 @@ def is_certainly_wrong(spec: Spec, field: str, value: object) -> bool:
     if annotation in TYPES:
         if type(value) not in TYPES[annotation]:
             return True
-        return type(value) in (int, float) and not 0 <= value < 1e300
+        return isinstance(value, int | float) and not 0 <= value < 1e300
     if typing.get_origin(annotation) is typing.Literal:
         return value not in typing.get_args(annotation)
     if typing.get_origin(annotation) is list:

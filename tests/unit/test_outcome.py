@@ -106,7 +106,7 @@ OWN = {
 @st.composite
 def outcomes(draw) -> Outcome:
     cls = draw(st.sampled_from(list(OWN)))
-    return cls(**draw(shared), **draw(st.fixed_dictionaries(OWN[cls])))
+    return cls(**draw(shared), **draw(st.fixed_dictionaries(OWN[cls])))  # type: ignore[call-overload]
 
 
 @given(outcomes())

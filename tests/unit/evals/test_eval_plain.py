@@ -165,7 +165,12 @@ def test_what_contains_itself_is_kept_and_not_followed_for_ever() -> None:
     circle: list[Any] = []
     circle.append(circle)
     kept: list[Any] = []
-    text = dumps(circle, lambda value: kept.append(value) or 0)
+
+    def keep(value: object) -> int:
+        kept.append(value)
+        return 0
+
+    text = dumps(circle, keep)
     assert json.loads(text)
     assert kept == [circle]
 

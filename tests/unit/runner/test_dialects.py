@@ -471,7 +471,7 @@ def result_with(**changes):
 class Plotting:
     """A tool whose snippet draws and saves."""
 
-    aliases = frozenset()
+    aliases: frozenset[str] = frozenset()
 
     def __init__(self, spec, **changes):
         self.spec, self._changes = spec, changes

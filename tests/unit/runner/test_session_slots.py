@@ -15,7 +15,7 @@ class FakeContainer:
 
     def __init__(self, slots: SessionSlots, *, idle: bool, active_at: float = 0.0) -> None:
         self.slots, self.is_idle, self.active_at = slots, idle, active_at
-        self.slot = None
+        self.slot: Slot | None = None
 
     async def end(self) -> None:
         slot, self.slot = self.slot, None

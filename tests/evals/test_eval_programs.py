@@ -136,7 +136,7 @@ def test_the_labels_of_every_question_about_a_table_are_its_right_answer(
     for task in tasks.values():
         pairs = task.row.fields["common_answers"]
         assert isinstance(pairs, list)
-        named: list[list[str]] = [one for one in pairs if isinstance(one, list)]
+        named = [one for one in pairs if isinstance(one, list)]
         right = "So: " + ", ".join(f"@{name}[{value}]" for name, value in named)
         for text, is_right in ((right, True), (right.replace("[", "[x", 1), False)):
             row = Row("samples", 1, {"response": text})

@@ -7,7 +7,7 @@ import pytest
 from runner.config import KeySettings
 from runner.errors import RequestError
 from runner.server.accounts import Account
-from runner.server.live.session_slots import SPARE_SESSIONS, SessionSlots
+from runner.server.live.session_slots import SPARE_SESSIONS, SessionSlots, Slot
 
 
 class FakeContainer:

@@ -15,6 +15,7 @@ from runner.dialects.content_parts import (
 )
 from runner.dialects.fields import Fields, text_of
 from runner.dialects.parsed_request import InlineFile
+from runner.dialects.summaries import summary_of
 from runner.errors import RequestError
 from runner.transcript import (
     CodeRun,
@@ -95,6 +96,10 @@ class InputReader:
             self._reasoning += "".join(map(text_of, parts))
         elif kind == "code_interpreter_call":
             self._code(item)
+        elif kind == "compaction":
+            summary, container_id = summary_of(item)
+            self._entries.append(summary)
+            self.container_id = container_id or self.container_id
         elif kind == "web_search_call":
             self._search(item)
         elif kind == "web_extractor_call":

@@ -5,6 +5,7 @@ rules that join two fields. Fields that are accepted and ignored are left out.
 """
 
 from runner.dialects.fields import NAME_CHARS
+from runner.dialects.schema_fields import INCLUDABLE
 from runner.server.http.openapi_bodies import FUNCTION_ITEMS, OpenApi
 
 MOST = 2**53
@@ -188,6 +189,15 @@ GENERATION = body_of(
 WEB_TOOL = record(["type"], type=one_of("web_search", "web_search_preview", "web_extractor"))
 OWN_FUNCTION = record(["type", "name"], type=one_of("function"), name=MODEL)
 ITEM: OpenApi = {"anyOf": [{**MESSAGE, "not": {"required": ["type"]}}, *FUNCTION_ITEMS]}
+COMPACT = body_of(
+    record(
+        ["model", "input"],
+        model=MODEL,
+        input={"anyOf": [text(), array(ITEM, least=1)]},
+        instructions=maybe(text()),
+        previous_response_id=maybe(text()),
+    )
+)
 RESPONSE = body_of(
     {
         **record(
@@ -209,7 +219,7 @@ RESPONSE = body_of(
             conversation={"anyOf": [text(), record(["id"], id=text()), {"type": "null"}]},
             store=maybe(FLAG),
             background=maybe(FLAG),
-            include=maybe(array(text())),
+            include=maybe(array(one_of(*INCLUDABLE))),
             metadata=maybe(
                 {
                     "type": "object",

@@ -1,5 +1,6 @@
 """Routes of the Responses API: create, fetch, delete, cancel, and the stored input."""
 
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -9,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import JsonValue
 from starlette.responses import Response
 
-from runner.dialects import responses
+from runner.dialects import compaction, responses
 from runner.dialects.fields import Fields
 from runner.dialects.parsed_request import ParsedRequest, Rules
 from runner.dialects.responses import ResponsesOptions
@@ -19,7 +20,7 @@ from runner.events import CallRunning
 from runner.server.accounts import Account
 from runner.server.http.bodies import read_json
 from runner.server.http.openapi_bodies import answers_of, errors_of
-from runner.server.http.openapi_requests import RESPONSE
+from runner.server.http.openapi_requests import COMPACT, RESPONSE
 from runner.server.http.paging import page
 from runner.server.http.replies import error_reply, json_reply
 from runner.server.http.streaming import Answer, EventStream, Wire
@@ -28,6 +29,7 @@ from runner.server.routes.access import TheAccount, TheServices
 from runner.server.routes.paths import BASES
 from runner.server.routes.response_run import Earlier, ResponseRun
 from runner.server.services import Services
+from runner.server.store.ids import new_id
 from runner.server.store.records import Order
 from runner.server.store.response_store import FINAL, StoredResponse
 from runner.transcript import Transcript
@@ -279,8 +281,44 @@ async def input_tokens(request: Request, services: TheServices, account: TheAcco
     return Answer(make, services.streams, on_close=job.close)
 
 
+async def compact_response(
+    request: Request, services: TheServices, account: TheAccount
+) -> Response:
+    """A conversation as its questions and one item that stands for the rest."""
+    body = await read_json(request, services.config.server.body_bytes)
+    referred = await _referred(services, account, body)
+    parsed, options = compaction.parse(body, lookup=referred.get)
+    earlier = await _earlier(services, account, options)
+    entries, _ = _entries(parsed, options, earlier)
+    asked = compaction.asked(entries)
+    job = services.job(parsed, account, entries=asked, lease=None, rounds=1)
+
+    async def make() -> Response:
+        try:
+            ended = await job.finish()
+        except (RunnerError, SandboxError) as error:
+            return error_reply(request, error)
+        if ended.ending == "deadline":
+            return error_reply(request, RequestError("deadline", "The time is over."))
+        whole = compaction.compacted(
+            entries,
+            "".join(turn.text for turn in ended.turns),
+            response_id=new_id("resp"),
+            created_at=int(time.time()),
+            new_id=new_id,
+            container_id=earlier.container_id or options.replayed_container,
+            usage=ended.usage,
+        )
+        return json_reply(whole, headers=account.headers())
+
+    return Answer(make, services.streams, on_close=job.close)
+
+
 for _base in BASES:
     _errors = errors_of("openai")
+    router.post(f"{_base}/responses/compact", openapi_extra=COMPACT, responses=_errors)(
+        compact_response
+    )
     router.post(f"{_base}/responses/input_tokens", openapi_extra=RESPONSE, responses=_errors)(
         input_tokens
     )

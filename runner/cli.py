@@ -163,11 +163,13 @@ def doctor(as_json: bool) -> None:
     """
     with engine_errors():
         from runner.doctor import exit_status, render, to_json
-        from sandbox import probe
+        from sandbox import environment_report, probe
 
-        report = probe()
+        report, environment = probe(), environment_report()
         click.echo(
-            f"{to_json(report)}\n" if as_json else render(report, colour=sys.stdout.isatty()),
+            f"{to_json(report, environment)}\n"
+            if as_json
+            else render(report, environment, colour=sys.stdout.isatty()),
             nl=False,
         )
         _leave(exit_status(report))

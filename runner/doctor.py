@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from sandbox import FeatureReport, LayerReport
+    from sandbox import EnvironmentReport, FeatureReport, LayerReport
 
 TierName = Literal["namespaces", "landlock", "process"]
 TIERS: Final[tuple[tuple[TierName, str], ...]] = (  # tier        what it promises
@@ -19,6 +19,7 @@ TIERS: Final[tuple[tuple[TierName, str], ...]] = (  # tier        what it promis
     ("landlock", "paths, signals and system calls confined, no network"),
     ("process", "limits alone, for code that you trust"),
 )
+MiB: Final = 1024 * 1024
 DEFAULT_TIER: Final = "namespaces"
 EXIT_OK: Final = 0
 EXIT_NO_ISOLATION: Final = 125
@@ -33,12 +34,17 @@ def exit_status(report: FeatureReport) -> int:
     return EXIT_OK if DEFAULT_TIER in report.tiers else EXIT_NO_ISOLATION
 
 
-def to_json(report: FeatureReport) -> str:
-    """The report as one JSON object: the tiers that are possible, layers, facts."""
-    return json.dumps({"tiers": report.tiers, **report.model_dump(mode="json")})
+def to_json(report: FeatureReport, environment: EnvironmentReport | None = None) -> str:
+    """The report as one JSON object: the tiers that are possible, layers, facts, packages."""
+    found = {"tiers": report.tiers, **report.model_dump(mode="json")}
+    if environment is not None:
+        found["environment"] = environment.model_dump(mode="json")
+    return json.dumps(found)
 
 
-def render(report: FeatureReport, *, colour: bool = False) -> str:
+def render(
+    report: FeatureReport, environment: EnvironmentReport | None = None, *, colour: bool = False
+) -> str:
     """The report as text; with escape sequences for colours only if asked for."""
     paint = _coloured if colour else _plain
     lines = [paint(_verdict(report), "title"), "", *_tiers(report, paint)]
@@ -47,6 +53,8 @@ def render(report: FeatureReport, *, colour: bool = False) -> str:
     if gaps:
         lines += ["", paint("What closes the gaps", "title"), *gaps]
     lines += ["", paint("Machine", "title"), *_machine(report)]
+    if environment is not None:
+        lines += ["", paint("Sessions have", "title"), *_environment(environment)]
     return "".join(line.rstrip() + "\n" for line in lines)
 
 
@@ -123,6 +131,31 @@ def _machine(report: FeatureReport) -> Iterator[str]:
         ("container", f"looks like {facts.container}" if facts.container else "no sign of one"),
     ):
         yield f"{name:<17} {_printable(value)}"
+
+
+def _environment(environment: EnvironmentReport) -> Iterator[str]:
+    """What a session of the default policy has."""
+    from sandbox import Policy
+
+    limits = Policy().limits
+    packages = [f"{name} {version}" for name, version in environment.packages.items()]
+    for name, value in (
+        ("Python", f"{environment.version}, {environment.interpreter}"),
+        ("packages", f"{len(packages)}: {', '.join(packages)}"),
+        (
+            "limits",
+            f"{limits.wall_s:g} s, {limits.memory_bytes // MiB} MiB of memory,"
+            f" {limits.workspace_bytes // MiB} MiB of files, {limits.processes} processes",
+        ),
+        ("survives a kill", "variables and files of a session"),
+    ):
+        yield f"{name:<17} {_printable(value)}"
+    if environment.remedy:
+        yield (
+            f"{'byte code':<17} {environment.uncompiled} packages have none, and every fresh"
+            " session that imports one compiles it:"
+        )
+        yield f"    {_printable(environment.remedy)}"
 
 
 def _printable(text: str) -> str:

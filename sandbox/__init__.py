@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sandbox.blocking import Command, Sandbox, Session
+    from sandbox.doctor.environment_report import EnvironmentReport, environment_report
     from sandbox.doctor.features import FeatureReport, LayerReport, probe
     from sandbox.engine import AsyncSandbox
     from sandbox.errors import (
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from sandbox.session.best_of import BestOf
     from sandbox.session.checkpoints import Checkpoint, CheckpointState
     from sandbox.session.command import AsyncCommand
+    from sandbox.session.description import SessionDescription
     from sandbox.session.session import AsyncSession
     from sandbox.session.values import Completion, Inspection, Variable
 
@@ -93,6 +95,8 @@ _NAMES = {  # module: what users may import of it
     "sandbox.events": (
         "ArtifactMade Cleared Displayed Event ExecFinished Finished Started Stderr Stdout"
     ),
+    "sandbox.doctor.environment_report": "EnvironmentReport environment_report",
+    "sandbox.session.description": "SessionDescription",
     "sandbox.doctor.features": "FeatureReport LayerReport probe",
     "sandbox.outcome_text": "as_on_a_terminal",
     "sandbox.policy.limits": "Limits",
@@ -137,6 +141,7 @@ __all__ = [
     "Displayed",
     "EngineTimeout",
     "EnvironmentFailed",
+    "EnvironmentReport",
     "ErrorInfo",
     "Event",
     "ExecFinished",
@@ -165,6 +170,7 @@ __all__ = [
     "Secret",
     "Session",
     "SessionClosed",
+    "SessionDescription",
     "SessionError",
     "SessionExpired",
     "SessionLost",
@@ -181,6 +187,7 @@ __all__ = [
     "ZygoteDied",
     "allowed_beyond",
     "as_on_a_terminal",
+    "environment_report",
     "exit_status",
     "outcome_from_json",
     "outcome_to_json",

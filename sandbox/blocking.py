@@ -36,6 +36,7 @@ from sandbox.protocol.messages import Checked
 from sandbox.session.best_of import BestOf
 from sandbox.session.checkpoints import Checkpoint, CheckpointState
 from sandbox.session.command import AsyncCommand, CommandEvent
+from sandbox.session.description import SessionDescription
 from sandbox.session.expiry import RETENTION_S
 from sandbox.session.live_session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT
 from sandbox.session.session import AsyncSession
@@ -324,6 +325,10 @@ class Session:
     def enforcement(self) -> tuple[str, ...]:
         """Names of the layers that hold for this session."""
         return self._session.enforcement
+
+    def describe(self) -> SessionDescription:
+        """Interpreter, packages, limits, layers, places for files, and what survives."""
+        return self._box._call(self._session.describe())
 
     def run(
         self,

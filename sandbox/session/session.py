@@ -23,6 +23,7 @@ from sandbox.protocol.messages import Checked
 from sandbox.session.best_of import BestOf, best_of
 from sandbox.session.checkpoints import Checkpoint, CheckpointState
 from sandbox.session.command_calls import CommandCalls
+from sandbox.session.description import SessionDescription, describe
 from sandbox.session.expiry import RETENTION_S, Expiry
 from sandbox.session.live_session import (
     CHECKPOINT_BYTES,
@@ -115,6 +116,11 @@ class AsyncSession(CommandCalls, ValueCalls):
     def enforcement(self) -> tuple[str, ...]:
         """Names of the layers that hold for this session."""
         return self._alive().worker.layers
+
+    async def describe(self) -> SessionDescription:
+        """Interpreter, packages, limits, layers, places for files, and what survives."""
+        layers, survives = self.enforcement, self._options.survive
+        return await asyncio.to_thread(describe, self._policy, layers, survives=survives)
 
     async def run(
         self,

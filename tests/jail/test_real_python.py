@@ -333,3 +333,10 @@ def test_processes_that_start_anew_find_the_sessions_functions(real: Session, me
         "    print([point.x for point in pool.map(work, [1.5, 2.5])])"
     )
     assert (outcome.stdout, outcome.stderr) == ("[11, 12]\n", "")
+
+
+def test_a_session_describes_itself(real: Session) -> None:
+    found = real.describe()
+    assert found.layers == real.enforcement
+    assert (found.workspace, found.network) == ("/mnt/data", ())
+    assert text(real, "import sys\nsys.executable") == repr(found.interpreter)

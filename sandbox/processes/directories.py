@@ -5,16 +5,20 @@ and the launcher of its zygote hold a lock on it (flock(2)), which ends with the
 directory that can be locked alone is not in use any more, and the next start removes it.
 """
 
+import asyncio
 import fcntl
 import os
 import stat
 import tempfile
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from sandbox.protocol.plan import JailPlan
 from sandbox.protocol.trees import hold, remove_tree
 
 PREFIX = "cellblock-sessions-"
+ADDED_UP_HERE = 200
+"""So many files are added up on the loop; a thread takes longer to begin."""
 BLOCK_BYTES = 512
 """Unit of `st_blocks`: stat(2)."""
 MODE = 0o711
@@ -105,14 +109,22 @@ class SessionDisk:
         """Bytes in the session's temporary file systems, where it has its own."""
         return sum(_used_bytes(fd) for fd in self._own_filesystems())
 
-    def directory_bytes(self) -> int:
+    async def directory_bytes(self) -> int:
         """Bytes on disk in the session's directory, where no file system of its own caps them.
 
         A file counts with at least its share of `workspace_bytes`, so that one bound holds for
-        bytes and for files.
+        bytes and for files. Many files are added up in a thread.
         """
+        if not self.path:
+            return 0
+        used = self._directory_bytes(ADDED_UP_HERE)
+        if used is None:
+            used = await asyncio.to_thread(self._directory_bytes, None)
+        return used or 0
+
+    def _directory_bytes(self, most: int | None) -> int | None:
         share = self._plan.workspace_bytes // self._plan.workspace_files
-        return used_below(self.path, least_bytes=share) if self.path else 0
+        return used_below(self.path, least_bytes=share, most=most)
 
     def used_bytes(self) -> int:
         """Bytes in the fullest file system that the guest may write to."""
@@ -122,13 +134,13 @@ class SessionDisk:
         """Whether not one more page fits into one of them."""
         return any(os.fstatvfs(fd).f_bfree == 0 for fd in self._own_filesystems())
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give the descriptors back and remove the directory; once is enough."""
         for fd in self.directories:
             os.close(fd)
         self.directories = ()
         if self.path:
-            remove_tree(self.path)
+            await asyncio.to_thread(remove_tree, self.path)
 
     def _own_filesystems(self) -> tuple[int, ...]:
         return self.directories if self._plan.asks_for("mount_namespace") else ()
@@ -139,28 +151,92 @@ def _used_bytes(fd: int) -> int:
     return (usage.f_blocks - usage.f_bfree) * usage.f_frsize
 
 
-def used_below(directory: str, *, least_bytes: int) -> int:
+def used_below(directory: str, *, least_bytes: int, most: int | None = None) -> int | None:
     """Bytes that the files below `directory` take on disk, each at least `least_bytes`.
 
-    As far as they can be listed: a file that was removed and is still open is not.
+    As far as they can be listed: a file that was removed and is still open is not. None if there
+    are more than `most` of them.
     """
-    total = 0
+    fd = _open_below(directory, None)
+    if fd < 0:
+        return 0
     seen: set[int] = set()
-    waiting = [directory]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    try:
-                        status = entry.stat(follow_symlinks=False)
-                    except OSError:
-                        continue  # Removed since it was listed; the others count all the same.
-                    # Many names may lead to one file; each name is a file as far as numbers go.
-                    is_known = status.st_nlink > 1 and status.st_ino in seen
-                    total += max(least_bytes, 0 if is_known else status.st_blocks * BLOCK_BYTES)
-                    seen.add(status.st_ino)
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-        except OSError:
-            continue  # Removed or closed since it was listed; or deeper than a path can say.
-    return total
+    total = count = 0
+    levels: list[_Level] = []
+    try:
+        while True:
+            level = _Level(_identity(fd), [])
+            for name, status in _statuses(fd):
+                count += 1
+                if most is not None and count > most:
+                    return None
+                # Many names may lead to one file; each name is a file as far as numbers go.
+                is_known = status.st_nlink > 1 and status.st_ino in seen
+                total += max(least_bytes, 0 if is_known else status.st_blocks * BLOCK_BYTES)
+                seen.add(status.st_ino)
+                if stat.S_ISDIR(status.st_mode):
+                    level.below.append(name)
+            levels.append(level)
+            following = _next_directory(fd, levels)
+            if following < 0:
+                return total
+            os.close(fd)
+            fd = following
+    finally:
+        os.close(fd)
+
+
+class _Level(NamedTuple):
+    """A directory that is being walked, and those in it that have not been."""
+
+    identity: tuple[int, int]
+    below: list[str]
+
+
+def _next_directory(fd: int, levels: list[_Level]) -> int:
+    """The directory to be walked after `fd`, the last of `levels`; -1 at the end.
+
+    One descriptor is open at a time, however deep the tree is. The way up is `..`, and ends the
+    walk where the guest has moved the directory meanwhile.
+    """
+    current = os.dup(fd)
+    while levels:
+        if not levels[-1].below:
+            levels.pop()
+            above = _open_below("..", current) if levels else -1
+            os.close(current)
+            if above < 0:
+                return -1
+            current = above
+            if _identity(current) != levels[-1].identity:
+                break
+            continue
+        below = _open_below(levels[-1].below.pop(), current)
+        if below >= 0:
+            os.close(current)
+            return below
+    os.close(current)
+    return -1
+
+
+def _statuses(fd: int) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            try:
+                yield entry.name, entry.stat(follow_symlinks=False)
+            except OSError:
+                continue  # Removed since it was listed; the others count all the same.
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
+def _open_below(name: str, parent: int | None) -> int:
+    """The directory `name` of `parent`, which is opened through no link; -1 if it cannot be."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=parent)
+    except OSError:
+        return -1

@@ -15,9 +15,26 @@ from collections.abc import Callable
 
 from sandbox.errors import CopyRefused, GuestFault
 from sandbox.processes.host_channel import HostChannel
-from sandbox.protocol.messages import TO_HOST_CAP_BYTES, CopyReady, CopyResult, Message
+from sandbox.protocol.codec import SPECS
+from sandbox.protocol.messages import (
+    TO_HOST_CAP_BYTES,
+    CopyReady,
+    CopyResult,
+    Denied,
+    Measured,
+    Message,
+)
 
 PIPE_BYTES = 1 << 18
+IDLE_CAP_BYTES = 1 << 16
+"""Longest frame of a process that was not asked for more: an idle one has the host hold no more."""
+CAPS_BYTES = {
+    SPECS[CopyReady].kind: 64,
+    SPECS[CopyResult].kind: 1 << 15,
+    SPECS[Measured].kind: 1 << 10,
+    SPECS[Denied].kind: 1 << 16,
+}
+"""Longest frames of kinds that are always short; others may be as long as any."""
 
 
 class GuestProcess:
@@ -35,6 +52,8 @@ class GuestProcess:
         """As its pid namespace numbers it; 0 until init or the process itself has said so."""
         self.refusal = ""
         """Why the copy that was to wait on this channel was not made, if that was said."""
+        self.runs_snippet = False
+        """Whether it may say as much as a snippet may show."""
         self._is_copy = True
         self._answer: asyncio.Future[Message] | None = None
         self._is_ready_or_over = asyncio.Event()
@@ -42,7 +61,12 @@ class GuestProcess:
         self._on_message = on_message
         self._on_end = on_end
         self._channel = HostChannel(
-            end, "from_guest", TO_HOST_CAP_BYTES, on_message=self._hear, on_end=self._hear_end
+            end,
+            "from_guest",
+            TO_HOST_CAP_BYTES,
+            on_message=self._hear,
+            on_end=self._hear_end,
+            cap_of=self._cap_of,
         )
 
     @property
@@ -66,6 +90,8 @@ class GuestProcess:
         self, question: Message, descriptors: tuple[int, ...] = (), *, within_s: float
     ) -> Message:
         """The next message after `question`. Raises TimeoutError, or GuestFault at its end."""
+        if not self.is_open:
+            raise GuestFault("its channel was closed before")
         self._answer = asyncio.get_running_loop().create_future()
         self.send(question, descriptors)
         try:
@@ -101,6 +127,11 @@ class GuestProcess:
 
     def fileno(self) -> int:
         return self._channel.fileno()
+
+    def _cap_of(self, kind: int) -> int:
+        cap = CAPS_BYTES.get(kind, TO_HOST_CAP_BYTES)
+        is_asked = self.runs_snippet or self._answer is not None
+        return cap if is_asked and not self._is_copy else min(cap, IDLE_CAP_BYTES)
 
     def _hear(self, message: Message) -> None:
         if isinstance(message, CopyReady) and not self.pid:

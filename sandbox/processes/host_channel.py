@@ -5,13 +5,20 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Generator
 
-from sandbox.protocol.frames import FrameError, FrameReader
+from sandbox.protocol.frames import Frame, FrameError, FrameReader
 from sandbox.protocol.messages import Direction, Message, MessageError, pack, unpack
+from sandbox.protocol.slices import SLICE_BYTES, unpack_in_slices
 
 READ_BYTES = 1 << 16
 """From 128 KiB on the C library would map and unmap memory for each read: mallopt(3)."""
+SHORT_READ_BYTES = 1 << 14
+"""Where no long frame has begun: 64 KiB may be thousands of short ones."""
+TURN_S = 0.003
+"""How long one channel keeps the loop from the others before they have their turn."""
 DESCRIPTORS_CAP = 16
 _CREDENTIALS = struct.Struct("iII")
 
@@ -30,6 +37,7 @@ class HostChannel:
         incoming: Direction,
         cap_bytes: int,
         *,
+        cap_of: Callable[[int], int] | None = None,
         on_message: Callable[[Message], None],
         on_end: Callable[[str | None], None],
         trusted: bool = False,
@@ -37,11 +45,15 @@ class HostChannel:
         self._loop = asyncio.get_running_loop()
         self._socket = end
         self._incoming: Direction = incoming
-        self._reader = FrameReader(cap_bytes)
+        self._reader = FrameReader(cap_bytes, cap_of)
         self._on_message = on_message
         self._on_end = on_end
         self._unsent: list[memoryview] = []
         self._trusted = trusted
+        self._frames: deque[Frame] = deque()
+        self._unpacking: Generator[None, None, Message] | None = None
+        """A large message of which slices have been read."""
+        self._is_paused = False
         self._is_open = True
         self.descriptors: list[int] = []
         self.sender_pid: int | None = None
@@ -88,10 +100,13 @@ class HostChannel:
             for fd in self.descriptors:
                 os.close(fd)
             self.descriptors.clear()
+            self._reader = FrameReader(0)  # What it holds of a frame is given back.
+            self._frames.clear()
+            self._unpacking = None
 
     def read_now(self) -> None:
         """Take in what has arrived, without waiting for the loop to say so."""
-        if self._is_open:
+        if self._is_open and not self._is_paused:
             self._on_readable()
 
     def _write(self, data: memoryview, descriptors: tuple[int, ...] = ()) -> int:
@@ -118,7 +133,7 @@ class HostChannel:
 
     def _on_readable(self) -> None:
         try:
-            data = self._receive_trusted() if self._trusted else self._socket.recv(READ_BYTES)
+            data = self._receive_trusted() if self._trusted else self._receive()
         except BlockingIOError:
             return
         except ConnectionResetError:
@@ -127,15 +142,65 @@ class HostChannel:
             self._end(None)
             return
         try:
-            frames = self._reader.feed(data)
-            while frames:
-                for frame in frames:
-                    if self._is_open:
-                        self._on_message(unpack(self._incoming, frame))
-                # A fault behind these frames is told now, however they were split.
-                frames = self._reader.feed(b"") if self._reader.is_mid_frame else []
+            self._frames += self._reader.feed(data)
+        except FrameError as fault:
+            self._end(str(fault))
+            return
+        self._work()
+
+    def _work(self) -> None:
+        """Tell what has come, for a moment; the rest in the next turn of the loop.
+
+        Meanwhile nothing more is read: the other side waits, and not this one's memory.
+        """
+        until = time.monotonic() + TURN_S
+        try:
+            while self._is_open and self._has_work():
+                message = self._next_message()
+                if message is not None:
+                    self._on_message(message)
+                if time.monotonic() > until:
+                    break
+            self._pause_reading(self._has_work())
         except (FrameError, MessageError) as fault:
             self._end(str(fault))
+
+    def _has_work(self) -> bool:
+        if self._frames or self._unpacking is not None:
+            return True
+        if self._reader.is_mid_frame:
+            # A fault behind the frames before it is told now, however they were split.
+            self._frames += self._reader.feed(b"")
+        return bool(self._frames)
+
+    def _next_message(self) -> Message | None:
+        """The next message; None after a slice of one that is large."""
+        if self._unpacking is None:
+            frame = self._frames.popleft()
+            if self._trusted or len(frame.body) <= SLICE_BYTES:
+                return unpack(self._incoming, frame)
+            self._unpacking = unpack_in_slices(self._incoming, frame)
+        try:
+            next(self._unpacking)
+        except StopIteration as stop:
+            self._unpacking = None
+            message: Message = stop.value
+            return message
+        return None
+
+    def _pause_reading(self, pauses: bool) -> None:
+        if not self._is_open:
+            return
+        if pauses:
+            self._loop.call_soon(self._work)
+        if pauses and not self._is_paused:
+            self._loop.remove_reader(self._socket.fileno())
+        elif self._is_paused and not pauses:
+            self._loop.add_reader(self._socket.fileno(), self._on_readable)
+        self._is_paused = pauses
+
+    def _receive(self) -> bytes:
+        return self._socket.recv(READ_BYTES if self._reader.is_mid_frame else SHORT_READ_BYTES)
 
     def _receive_trusted(self) -> bytes:
         space = socket.CMSG_LEN(DESCRIPTORS_CAP * 4) + socket.CMSG_LEN(_CREDENTIALS.size)

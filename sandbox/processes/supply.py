@@ -16,7 +16,7 @@ from sandbox.processes.pool import Pool
 from sandbox.processes.worker import Worker
 from sandbox.processes.zygote import Zygote
 
-CLOSED_WITHIN_S = 30.0
+CLOSED_WITHIN_S = 120.0
 
 
 class WorkerSupply:

@@ -338,7 +338,7 @@ class Worker:
         if self.group is not None:
             self.group.close()
             self.group = None
-        self.disk.close()
+        await self.disk.close()
         for fd in self.listeners:
             os.close(fd)
         self.listeners = ()

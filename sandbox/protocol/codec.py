@@ -89,18 +89,39 @@ def pack_body(cls: type[Message], body: bytes) -> bytes:
 
 def unpack(direction: Direction, frame: Frame) -> Message:
     """The message in `frame`. Raises MessageError unless every field is there and in bounds."""
-    spec = _BY_KIND.get((direction, frame.kind))
-    if spec is None:
-        raise MessageError(f"kind {frame.kind} is no message {direction.replace('_', ' ')}")
-    name = spec.cls.__name__
+    spec = spec_of(direction, frame.kind)
     try:
         if direction == "from_guest" and len(frame.body) > UNCOUNTED_BYTES:
             _count_structure(frame.body)
-        body = frame.body.decode()
-        raw, end = _decode(body)
+        raw = decode_object(frame.body.decode())
     except (ValueError, RecursionError) as error:
-        raise MessageError(f"{name}: body is not JSON ({type(error).__name__})") from None
-    if end != len(body) or type(raw) is not dict or raw.keys() != spec.bounds.keys():
+        raise not_json(spec, error) from None
+    return checked(spec, raw)
+
+
+def spec_of(direction: Direction, kind: int) -> Spec:
+    """What was declared of a kind. Raises MessageError for one that is none there."""
+    spec = _BY_KIND.get((direction, kind))
+    if spec is None:
+        raise MessageError(f"kind {kind} is no message {direction.replace('_', ' ')}")
+    return spec
+
+
+def decode_object(body: str) -> object:
+    """The JSON value that is all of `body`. Raises ValueError or RecursionError."""
+    raw, end = _decode(body)
+    return raw if end == len(body) else None
+
+
+def not_json(spec: Spec, error: Exception) -> MessageError:
+    """The error of a body that could not be read."""
+    return MessageError(f"{spec.cls.__name__}: body is not JSON ({type(error).__name__})")
+
+
+def checked(spec: Spec, raw: object) -> Message:
+    """The message with the fields `raw`. Raises MessageError unless all are there and in bounds."""
+    name = spec.cls.__name__
+    if type(raw) is not dict or raw.keys() != spec.bounds.keys():
         raise MessageError(f"{name}: fields are missing or unknown")
     for field, bound in spec.bounds.items():
         if not bound(raw[field]):
@@ -111,7 +132,7 @@ def unpack(direction: Direction, frame: Frame) -> Message:
     return message
 
 
-def _count_structure(body: bytes) -> None:
+def _count_structure(body: bytes | bytearray) -> None:
     """Raise ValueError if `body` would make its reader build more than a message has."""
     without_escapes = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     if without_escapes.count(b'"') > QUOTES_CAP:

@@ -5,9 +5,12 @@ this module; neither believes the other: the length is checked before anything i
 """
 
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 HEADER = struct.Struct("!BI")
+COPIED_BYTES = 1 << 20
+"""Bodies up to this size are copied out of the buffer."""
 
 
 class FrameError(ValueError):
@@ -16,7 +19,7 @@ class FrameError(ValueError):
 
 class Frame(NamedTuple):
     kind: int
-    body: bytes
+    body: bytes | bytearray
 
 
 def encode(kind: int, body: bytes) -> bytes:
@@ -27,9 +30,13 @@ def encode(kind: int, body: bytes) -> bytes:
 class FrameReader:
     """Cuts a byte stream into frames, whatever way the stream is split."""
 
-    def __init__(self, cap_bytes: int) -> None:
+    def __init__(self, cap_bytes: int, cap_of: Callable[[int], int] | None = None) -> None:
+        """`cap_of` gives the cap of a kind at the time when a frame of it begins."""
         self._buffer = bytearray()
         self._cap_bytes = cap_bytes
+        self._cap_of = cap_of
+        self._is_begun = False
+        """Whether the cap of the frame that the buffer begins with was looked at."""
 
     @property
     def is_mid_frame(self) -> bool:
@@ -45,23 +52,37 @@ class FrameReader:
         if not self._buffer and len(data) >= HEADER.size:
             # Most often one frame comes by itself and whole: nothing of it is held back.
             kind, length = HEADER.unpack_from(data)
-            if HEADER.size + length == len(data) and length <= self._cap_bytes:
+            if HEADER.size + length == len(data) and length <= self._cap(kind):
                 return [Frame(kind, data[HEADER.size :])]
         self._buffer += data
         frames: list[Frame] = []
         start = 0
         while len(self._buffer) - start >= HEADER.size:
             kind, length = HEADER.unpack_from(self._buffer, start)
-            if length > self._cap_bytes:
+            if not self._is_begun and length > self._cap(kind):
                 if frames:
                     break
                 raise FrameError(
-                    f"frame {kind} claims {length} bytes, the cap is {self._cap_bytes}"
+                    f"frame {kind} claims {length} bytes, the cap is {self._cap(kind)}"
                 )
             end = start + HEADER.size + length
-            if len(self._buffer) < end:
+            self._is_begun = len(self._buffer) < end
+            if self._is_begun:
                 break
+            if length > COPIED_BYTES and not start:
+                frames.append(self._handed_over(kind, end))
+                continue
             frames.append(Frame(kind, bytes(self._buffer[start + HEADER.size : end])))
             start = end
         del self._buffer[:start]
         return frames
+
+    def _cap(self, kind: int) -> int:
+        return self._cap_bytes if self._cap_of is None else self._cap_of(kind)
+
+    def _handed_over(self, kind: int, end: int) -> Frame:
+        """The first frame, whose body is the buffer itself: a copy of a large one takes long."""
+        body, self._buffer = self._buffer, self._buffer[end:]
+        del body[end:]
+        del body[: HEADER.size]
+        return Frame(kind, body)

@@ -30,7 +30,7 @@ CODE_CAP_BYTES = 16 * MiB
 """Longest source text of one snippet, encoded."""
 TO_GUEST_CAP_BYTES = 72 * MiB
 """Longest frame that the guest accepts from the host: code and stdin, escaped by JSON."""
-TO_HOST_CAP_BYTES = 24 * MiB
+TO_HOST_CAP_BYTES = 15 * MiB
 """Longest frame that the host accepts from the guest; one display bundle at its cap fits."""
 TRUSTED_CAP_BYTES = 8 * MiB
 """Longest frame that the host accepts from a zygote or init."""

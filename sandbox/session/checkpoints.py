@@ -13,6 +13,7 @@ from sandbox.errors import (
     CheckpointDropped,
     CopyRefused,
     EngineTimeout,
+    GuestFault,
     SandboxError,
     SessionLost,
 )
@@ -72,14 +73,16 @@ class Checkpoints:
         checkpoint = Checkpoint(self._ids, name, snippet)
         self._kept[checkpoint.id] = (checkpoint, copy)
         await self._keep_within_bounds()
+        if checkpoint.id not in self._kept:
+            raise CopyRefused(self._dropped[checkpoint.id])
         return checkpoint
 
     async def list(self) -> list[CheckpointState]:
-        """The checkpoints that can be rolled back to, oldest first."""
-        return [
-            CheckpointState(checkpoint, await self._private_bytes(copy))
-            for checkpoint, copy in list(self._kept.values())
-        ]
+        """The checkpoints that can be rolled back to, oldest first; what is gone is dropped."""
+        measured = await asyncio.gather(
+            *(self._measure(checkpoint, copy) for checkpoint, copy in list(self._kept.values()))
+        )
+        return [state for state in measured if state is not None]
 
     async def restore(self, checkpoint: Checkpoint) -> None:
         """Make the variables of `checkpoint` those of the session; the checkpoint itself stays.
@@ -186,19 +189,28 @@ class Checkpoints:
         if len(self._kept) < 2:
             return
         held = {state.checkpoint.id: state.private_bytes for state in await self.list()}
-        while len(self._kept) > 1 and sum(held[key] for key in self._kept) > self._bytes_cap:
+        while len(self._kept) > 1 and sum(map(held.__getitem__, self._kept)) > self._bytes_cap:
             self._drop_oldest(f"the checkpoints held more than {self._bytes_cap} bytes of memory")
 
     def _drop_oldest(self, why: str) -> None:
         oldest, _copy = next(iter(self._kept.values()))
         self.drop(oldest, why)
 
-    async def _private_bytes(self, copy: GuestProcess) -> int:
+    async def _measure(self, checkpoint: Checkpoint, copy: GuestProcess) -> CheckpointState | None:
+        """What only `copy` holds; None if it does not say so, which ends it."""
         if not self._worker.plan.asks_for("pid_namespace"):
             # There its pid is the host's, and its own files of /proc are closed to it.
-            return private_bytes(copy.pid, parent=self._worker.init.pid) if copy.pid else 0
-        answer = await copy.ask(Measure(NONCE), within_s=COPY_WITHIN_S)
-        return answer.private_bytes if isinstance(answer, Measured) else 0
+            return CheckpointState(
+                checkpoint, private_bytes(copy.pid, parent=self._worker.init.pid) if copy.pid else 0
+            )
+        try:
+            answer = await copy.ask(Measure(NONCE), within_s=COPY_WITHIN_S)
+        except (TimeoutError, GuestFault):
+            answer = None
+        if isinstance(answer, Measured):
+            return CheckpointState(checkpoint, answer.private_bytes)
+        self.drop(checkpoint, "its process did not say how much memory it holds")
+        return None
 
 
 class _Departure:

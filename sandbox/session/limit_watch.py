@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sandbox.outcome import Denial, Limit
 from sandbox.policy.limits import Limits
+from sandbox.processes.cancellation import in_background
 from sandbox.processes.cgroup import COPYING, CpuTime
 from sandbox.processes.meter import TICK_S
 from sandbox.processes.worker import Worker
@@ -55,6 +56,7 @@ class LimitWatch:
         self._timers = timers
         self._on_breach = on_breach
         self._started = 0.0
+        self._is_over = False
         self._metered = CpuTime(0.0, 0.0)
         self._cpu_before = self._cpu_now()
         self._ooms_before = 0
@@ -95,11 +97,12 @@ class LimitWatch:
         if self.breach is None and produced_bytes > self._limits.output_bytes:
             self.breach = Breach("output_bytes", self._limits.output_bytes, produced_bytes)
 
-    def take_peaks(self, *, ended_by_itself: bool) -> Denial | None:
+    async def take_peaks(self, *, ended_by_itself: bool) -> Denial | None:
         """Read what the kernel counted; a denial if it killed another process than the snippet."""
         worker = self._worker
+        self._is_over = True
         if worker.disk.path and self.breach is None:
-            used = worker.disk.directory_bytes()
+            used = await self._worker.disk.directory_bytes()
             if used > worker.plan.workspace_bytes:
                 self.breach = Breach("disk_bytes", worker.plan.workspace_bytes, used)
         if worker.group is None:
@@ -144,12 +147,15 @@ class LimitWatch:
 
     def _check_disk(self) -> None:
         """Where no file system of its own caps the session, its files are added up."""
+        in_background(self._add_up_files())
+
+    async def _add_up_files(self) -> None:
         began = time.monotonic()
-        used = self._worker.disk.directory_bytes()
+        used = await self._worker.disk.directory_bytes()
         allowed = self._worker.plan.workspace_bytes
         if used > allowed:
             self._exceed("disk_bytes", allowed, used)
-        else:
+        elif not self._is_over:
             took_s = time.monotonic() - began
             delay_s = max(DISK_CHECK_S, took_s * DISK_CHECK_SHARE)
             self._timers.start("disk", delay_s, self._check_disk)

@@ -38,6 +38,7 @@ from sandbox.session.workspace import Listing, changes, deleted
 
 HASH_HERE_BYTES = 4 * 1024 * 1024
 """Artifacts up to this size together are hashed on the loop; more goes to a thread."""
+DESCRIBED_HERE = 32
 CHECKPOINTS_KEPT = 8
 CHECKPOINT_BYTES = 512 * 1024 * 1024
 CHECK_TIMEOUT_S = 30.0
@@ -172,7 +173,7 @@ class LiveSession:
     async def run(self, request: SnippetRequest, sink: Sink | None) -> Outcome:
         """Run a snippet and say how it ended."""
         worker, allowed = self.worker, request.limits
-        before = self.files.listing() if self._listing is None else self._listing
+        before = await self.files.list_apart() if self._listing is None else self._listing
         self.number += 1
         await self._network.serve()
         is_lowered = allowed.memory_bytes != self._options.limits.memory_bytes
@@ -264,13 +265,13 @@ class LiveSession:
 
     async def _artifacts(self, before: Listing, ran: Ran) -> tuple[Artifact, ...]:
         self._keep_raw_output(ran)
-        after = self.files.listing()
+        after = await self.files.list_apart()
         self._listing = after
         found = changes(before, after)
         if not found:
             return ()
         size = sum(after[path].size_bytes for path in found if path in after)
-        if size > HASH_HERE_BYTES:
+        if size > HASH_HERE_BYTES or len(found) > DESCRIBED_HERE:
             return await asyncio.to_thread(_describe, self.files, found)
         return _describe(self.files, found)
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import Callable
 
 from sandbox import events
@@ -15,6 +16,8 @@ READ_BYTES = 1 << 18
 DRAIN_BYTES = 1 << 21
 """More than a pipe holds: what was written before the end is read, a later flood is not."""
 DISPLAYS_CAP = 256
+ENCODED_HERE = 1_000_000
+"""Characters; a longer text would keep the loop for milliseconds only to be counted."""
 DENIALS_CAP = 200
 LEAST_DISPLAY_BYTES = 64
 """What a display counts as at least: an empty one costs time too."""
@@ -130,5 +133,10 @@ class RunOutput:
 
 
 def _size(text: str) -> int:
-    """Bytes of `text` as UTF-8, which no copy is made for where they are as many as characters."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    """Bytes of `text` as UTF-8, or those that it takes in memory where they are more."""
+    if text.isascii():
+        return len(text)
+    held = sys.getsizeof(text)
+    if len(text) > ENCODED_HERE:
+        return held
+    return max(held, len(text.encode("utf-8", "surrogatepass")))

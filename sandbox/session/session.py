@@ -183,7 +183,7 @@ class AsyncSession(CommandCalls, ValueCalls):
         """Write `data` to the file `path` of the workspace; text as UTF-8. Raises FileRefused."""
         content = data.encode() if isinstance(data, str) else data
         live = self._alive()
-        live.files.put(path, content)
+        await live.files.put_apart(path, content)
         live.forget_listing()
 
     async def get(self, path: str) -> bytes:
@@ -191,11 +191,11 @@ class AsyncSession(CommandCalls, ValueCalls):
 
         Works for the retention time after the session expired, too.
         """
-        return self._kept_files().get(path)
+        return await self._kept_files().get_apart(path)
 
     async def files(self) -> list[str]:
         """Paths of the regular files of the workspace, sorted. As `get` after an expiry."""
-        return list(self._kept_files().workspace.listing())
+        return list(await self._kept_files().workspace.list_apart())
 
     async def remove(self, path: str) -> None:
         """Remove the file `path` of the workspace; nothing if it is not there."""

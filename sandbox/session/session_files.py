@@ -56,6 +56,16 @@ class SessionFiles:
         files, rest = self._place(path)
         return files.get(rest)
 
+    async def put_apart(self, path: str, data: bytes) -> None:
+        """As `put`; in a thread where it is much."""
+        files, rest = self._place(path)
+        await files.put_apart(rest, data)
+
+    async def get_apart(self, path: str) -> bytes:
+        """As `get`; in a thread where it is much."""
+        files, rest = self._place(path)
+        return await files.get_apart(rest)
+
     def remove(self, path: str) -> None:
         """Remove the file `path`; nothing if it is not there. Raises FileRefused."""
         files, rest = self._place(path)
@@ -74,14 +84,14 @@ class SessionFiles:
         """Every regular file by its path: of the workspace, then those left in `/tmp`."""
         return {**self.workspace.listing(), **self.outside()}
 
+    async def list_apart(self) -> Listing:
+        """As `listing`; in threads where there are many."""
+        outside = await self._temporary.list_apart(_is_scratch)
+        return {**await self.workspace.list_apart(), **_with_root(outside)}
+
     def outside(self) -> Listing:
         """Every regular file that was left in `/tmp`, by its absolute path."""
-        return {
-            TOLD_AS + path: stamp
-            for path, stamp in self._temporary.listing(
-                lambda name: any(fnmatch.fnmatchcase(name, pattern) for pattern in SCRATCH)
-            ).items()
-        }
+        return _with_root(self._temporary.listing(_is_scratch))
 
     @staticmethod
     def outside_of(listing: Listing) -> Listing:
@@ -98,3 +108,11 @@ class SessionFiles:
             if path.startswith(root):
                 return self._temporary, path[len(root) :]
         return self.workspace, path
+
+
+def _is_scratch(name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in SCRATCH)
+
+
+def _with_root(listing: Listing) -> Listing:
+    return {TOLD_AS + path: stamp for path, stamp in listing.items()}

@@ -105,16 +105,19 @@ class SnippetRun:
     async def run(self) -> Ran:
         """Run to the end, whatever it is."""
         self._worker.happen(Event.RUN)
+        guest = self._worker.guest
+        guest.runs_snippet = True
         with self._worker.heard_by(self):
             self._hand_over()
             handed_over = time.monotonic()
             self._watch.begin(handed_over)
             self._output.tell(events.Started(self._number))
             end = await self._end
+            guest.runs_snippet = False
             self._timers.cancel()
             wall_s = time.monotonic() - handed_over
             cpu = self._watch.cpu_used()
-            self._take_peaks(end)
+            await self._take_peaks(end)
             state = await self._go_on_after(end)
         self._output.finish()
         self._watch.note_at_end(self._output.produced_bytes)
@@ -235,8 +238,8 @@ class SnippetRun:
 
     # ---- the end --------------------------------------------------------------------------------
 
-    def _take_peaks(self, end: End) -> None:
-        denial = self._watch.take_peaks(ended_by_itself=isinstance(end, Done))
+    async def _take_peaks(self, end: End) -> None:
+        denial = await self._watch.take_peaks(ended_by_itself=isinstance(end, Done))
         if denial is not None:
             self._output.deny(denial)
 

@@ -6,6 +6,7 @@ regular file read. A guest may swap files while the host reads: it gets honest b
 workspace, bounded, or FileRefused.
 """
 
+import asyncio
 import ctypes
 import errno
 import hashlib
@@ -16,7 +17,7 @@ import stat
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sandbox.errors import FileRefused
 from sandbox.outcome import Artifact
@@ -31,6 +32,15 @@ OPENAT2 = 437
 """The number of openat2(2), the same on every architecture."""
 DEPTH_CAP = 64
 CHUNK_BYTES = 1 << 20
+PATH_CAP_BYTES = 4000
+"""A little less than PATH_MAX, which is 4096: limits.h(0p)."""
+COPIED_HERE_BYTES = 1 << 20
+LISTED_HERE = 200
+"""So many files are listed on the loop; a thread takes longer to begin."""
+NAMES_CAP_BYTES = 4 << 20
+"""Of all paths that are listed: 10 000 of 400 characters each."""
+
+T = TypeVar("T")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -44,6 +54,12 @@ class Stamp(NamedTuple):
 
 
 Listing = dict[str, Stamp]
+
+Skips = Callable[[str], bool]
+
+
+def _skips_none(_name: str) -> bool:
+    return False
 
 
 class Workspace:
@@ -101,18 +117,69 @@ class Workspace:
             os.close(self._fd)
             self._fd = -1
 
-    def listing(self, skips: Callable[[str], bool] = lambda _name: False) -> Listing:
+    def listing(self, skips: Skips = _skips_none) -> Listing:
         """Every regular file by its path, sorted; links, FIFOs and the like are left out.
 
-        So is what lies at the top under a name that `skips` says.
+        So is what lies at the top under a name that `skips` says, and what is left when the names
+        together reach `NAMES_CAP_BYTES`.
         """
+        listing = self._list(self._files_cap, skips)
+        assert listing is not None
+        return listing
+
+    async def list_apart(self, skips: Skips = _skips_none) -> Listing:
+        """As `listing`; in a thread where there are many, which would keep the loop for long."""
+        listing = self._list(LISTED_HERE, skips)
+        if listing is None:
+            return await self._apart(lambda files: files.listing(skips))
+        return listing
+
+    async def put_apart(self, path: str, data: bytes) -> None:
+        """As `put`; in a thread where it is much."""
+        if len(data) > COPIED_HERE_BYTES:
+            await self._apart(lambda files: files.put(path, data))
+        else:
+            self.put(path, data)
+
+    async def get_apart(self, path: str) -> bytes:
+        """As `get`; in a thread where it is much."""
+        with self._as_owner():
+            fd, size = self._open_regular(path)
+        os.close(fd)
+        if size > COPIED_HERE_BYTES:
+            return await self._apart(lambda files: files.get(path))
+        return self.get(path)
+
+    async def _apart(self, work: "Callable[[Workspace], T]") -> T:
+        """The result of `work` in a thread, on a workspace that this one's close leaves open."""
+        own = Workspace(
+            os.dup(self._fd),
+            owner=self._owner,
+            bytes_cap=self._bytes_cap,
+            files_cap=self._files_cap,
+        )
+
+        def work_and_close() -> T:
+            try:
+                return work(own)
+            finally:
+                own.close()
+
+        return await asyncio.to_thread(work_and_close)
+
+    def _list(self, most: int, skips: Skips) -> Listing | None:
+        """The listing; None if there are more than `most` files and directories, unless capped."""
         usage = os.fstatvfs(self._fd)
-        if usage.f_files - usage.f_ffree == 1:
+        used = usage.f_files - usage.f_ffree
+        if used == 1:
             return {}  # A file system of its own, with nothing in it but its root.
         found: Listing = {}
         with self._as_owner():
-            for path, entry in self._walk(skips):
-                found[path] = Stamp(entry.st_ino, entry.st_size, entry.st_ctime_ns)
+            for seen, (path, entry) in enumerate(self._walk(skips)):
+                if seen >= most < self._files_cap:
+                    return None
+                if entry is not None:
+                    found[path] = Stamp(entry.st_ino, entry.st_size, entry.st_ctime_ns)
         return dict(sorted(found.items()))
 
     def describe(self, path: str, change: str) -> Artifact | None:
@@ -154,7 +221,7 @@ class Workspace:
     def _open_regular(self, path: str) -> tuple[int, int]:
         parts = _parts(path)
         try:
-            fd = _open_beneath(self._fd, "/".join(parts), os.O_RDONLY | os.O_NONBLOCK)
+            fd = self._open_file(parts)
         except OSError as error:
             raise FileRefused(path, _reason(error)) from error
         status = os.fstat(fd)
@@ -162,6 +229,20 @@ class Workspace:
             os.close(fd)
             raise FileRefused(path, f"it is {_kind(status.st_mode)}, not a regular file")
         return fd, status.st_size
+
+    def _open_file(self, parts: list[str]) -> int:
+        """The file `parts`, opened in steps that are each short enough for the kernel."""
+        fd = self._fd
+        try:
+            while len(parts) > 1 and sum(map(_encoded_bytes, parts)) > PATH_CAP_BYTES:
+                below = _open_beneath(fd, parts[0], os.O_RDONLY | os.O_DIRECTORY)
+                if fd != self._fd:
+                    os.close(fd)
+                fd, parts = below, parts[1:]
+            return _open_beneath(fd, "/".join(parts), os.O_RDONLY | os.O_NONBLOCK)
+        finally:
+            if fd != self._fd:
+                os.close(fd)
 
     def _open_parent(self, parts: list[str]) -> int:
         """The directory of the file `parts`, made where it is missing."""
@@ -196,37 +277,54 @@ class Workspace:
             _libc.setfsuid(os.geteuid())
             _libc.setfsgid(os.getegid())
 
-    def _walk(self, skips: Callable[[str], bool]) -> Iterator[tuple[str, os.stat_result]]:
-        """(path, status) of regular files, depth first, with bounds on depth and number."""
-        seen = 0
-        waiting: list[tuple[str, int]] = [("", 0)]
-        while waiting:
-            prefix, depth = waiting.pop()
-            try:
-                fd = _open_beneath(self._fd, prefix or ".", os.O_RDONLY | os.O_DIRECTORY)
-            except OSError as error:
-                if error.errno in (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                    continue  # Closed to us or swapped by the guest since it was listed.
-                raise
-            try:
+    def _walk(self, skips: Skips) -> Iterator[tuple[str, os.stat_result | None]]:
+        """(path, status) of regular files, and (path, None) of the rest; depth first, in bounds.
+
+        Each directory is opened from the one above: a path may be longer than the kernel takes.
+        """
+        seen = named_bytes = 0
+        above: list[int] = []
+        try:
+            above.append(os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd))
+            waiting: list[tuple[str, str, int]] = [("", "", 0)]
+            while waiting:
+                prefix, name, depth = waiting.pop()
+                while len(above) > max(depth, 1):
+                    os.close(above.pop())
+                fd = _open_directory(name or ".", above[-1])
+                if fd < 0:
+                    continue
+                above.append(fd)
                 with os.scandir(fd) as entries:
                     for entry in entries:
                         seen += 1
-                        if seen > self._files_cap + 1:
+                        path = f"{prefix}/{entry.name}" if prefix else entry.name
+                        named_bytes += len(path)
+                        if seen > self._files_cap + 1 or named_bytes > NAMES_CAP_BYTES:
                             return
                         if not prefix and skips(entry.name):
                             continue
-                        path = f"{prefix}/{entry.name}" if prefix else entry.name
                         try:
                             status = entry.stat(follow_symlinks=False)
                         except OSError:
                             continue  # Removed by the guest since it was listed.
-                        if stat.S_ISREG(status.st_mode):
-                            yield path, status
-                        elif stat.S_ISDIR(status.st_mode) and depth < DEPTH_CAP:
-                            waiting.append((path, depth + 1))
-            finally:
+                        is_file = stat.S_ISREG(status.st_mode)
+                        yield path, status if is_file else None
+                        if stat.S_ISDIR(status.st_mode) and depth < DEPTH_CAP:
+                            waiting.append((path, entry.name, depth + 1))
+        finally:
+            for fd in above:
                 os.close(fd)
+
+
+def _open_directory(name: str, parent: int) -> int:
+    """The directory `name` of `parent`; -1 if it was swapped or closed since it was listed."""
+    try:
+        return _open_beneath(parent, name, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return -1
+        raise
 
 
 def changes(before: Listing, after: Listing) -> dict[str, str]:
@@ -278,6 +376,10 @@ def _open_beneath(directory_fd: int, path: str, flags: int) -> int:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return fd
+
+
+def _encoded_bytes(name: str) -> int:
+    return len(os.fsencode(name)) + 1
 
 
 def _exists(name: str, directory_fd: int) -> bool:

@@ -69,3 +69,24 @@ def test_each_file_counts_with_its_blocks_and_at_least_its_share(tmp_path: Path)
     assert used_below(str(tmp_path), least_bytes=100_000) == 11 * 100_000
     (tmp_path / "big").write_bytes(b"x" * 500_000)
     assert used_below(str(tmp_path), least_bytes=0) >= 500_000
+
+
+def test_files_are_counted_at_any_depth_and_given_up_where_there_are_many(tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(600):
+        os.mkdir("d" * 20, dir_fd=here)
+        below = os.open("d" * 20, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    bottom = os.open("bottom", os.O_CREAT | os.O_WRONLY, dir_fd=here)
+    os.write(bottom, b"x" * 300_000)
+    os.close(bottom)
+    os.close(here)
+    before = len(os.listdir("/proc/self/fd"))
+    assert (used_below(str(tmp_path), least_bytes=0) or 0) >= 300_000
+    assert used_below(str(tmp_path), least_bytes=1000, most=601) is not None
+    assert used_below(str(tmp_path), least_bytes=1000, most=600) is None
+    assert len(os.listdir("/proc/self/fd")) == before
+    remove_tree(str(tmp_path))
+    assert used_below(str(tmp_path), least_bytes=1000) == 0
+    tmp_path.mkdir()

@@ -1,0 +1,174 @@
+"""A session may not keep the host's loop, or its memory, from the others."""
+
+import asyncio
+import time
+from asyncio import events as loop_events
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from benchmarks.hostile import FLOODS, HALF_A_FRAME
+from sandbox import AsyncSandbox, CopyRefused, Limits, Policy, SandboxError
+from sandbox.session import checkpoints
+from tests.jail.corpus import Tier
+
+MiB = 1024 * 1024
+STALL_S = 0.05
+HELD_BYTES = 16 * MiB
+SESSIONS = 6
+FILES = ("files", "directories", "long paths")
+DEEP = """
+import os
+for _ in range({depth}):
+    os.mkdir("d" * {length})
+    os.chdir("d" * {length})
+open("bottom.txt", "w").write("here")
+os.chdir("/mnt/data" if os.path.isdir("/mnt/data") else os.environ["HOME"])
+"""
+MUTE = """
+import sys
+frame = sys._getframe()
+while type(frame.f_locals.get("self")).__name__ != "SessionProcess":
+    frame = frame.f_back
+copies = sys.modules["sandbox.guest.session.copies"]
+def asleep():
+    import time
+    time.sleep(60)
+copies.private_bytes = asleep
+"""
+
+
+@pytest.fixture
+async def box(tier: Tier) -> AsyncIterator[AsyncSandbox]:
+    policy = Policy(tier=tier, limits=Limits(wall_s=8))
+    async with AsyncSandbox(policy, pool_size=0) as opened:
+        yield opened
+
+
+@contextmanager
+def busy_times(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """Processor time of each callback of the loop: what other programs do is not in it."""
+    times: list[float] = []
+    run = loop_events.Handle._run  # type: ignore[attr-defined]
+
+    def timed_run(handle: asyncio.Handle) -> None:
+        began = time.thread_time()
+        run(handle)
+        times.append(time.thread_time() - began)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_events.Handle, "_run", timed_run)
+        yield times
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FLOODS)
+async def test_a_flood_leaves_the_loop_to_the_others(
+    box: AsyncSandbox, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if box.policy.tier == "landlock" and name in FILES:
+        pytest.skip("the host's own disk takes half a minute to remove so many again")
+    async with box.session() as hostile, box.session() as neighbour:
+        await neighbour.run("1")
+        served = 0
+        with busy_times(monkeypatch) as times:
+            task = asyncio.ensure_future(hostile.run(FLOODS[name]))
+            while not task.done():
+                assert (await neighbour.run("1")).text == "1"
+                served += 1
+            await task
+    assert served
+    assert max(times) < STALL_S
+
+
+async def test_idle_sessions_have_the_host_hold_no_frames(box: AsyncSandbox) -> None:
+    sessions = [await box.session() for _ in range(SESSIONS)]
+    for session in sessions:
+        await session.run("1")
+    before = _resident()
+    for kind in (30, 31):
+        code = HALF_A_FRAME.replace("KIND", str(kind)).replace("SIZE", str(14 * MiB))
+        for session in sessions:
+            if session.is_live:
+                assert (await session.run(code)).status in ("completed", "died")
+    await asyncio.sleep(0.2)
+    assert _resident() - before < SESSIONS * MiB
+    assert [session.is_live for session in sessions] == [False] * SESSIONS
+    for session in sessions:
+        await session.close()
+    assert (await box.run("1")).text == "1"
+
+
+@pytest.mark.slow
+async def test_a_large_display_costs_the_host_what_the_outcome_keeps(box: AsyncSandbox) -> None:
+    code = FLOODS["displays of escapes"]
+    await box.run(code)
+    before, peak = _resident(), 0
+
+    async def watch() -> None:
+        nonlocal peak
+        while True:
+            peak = max(peak, _resident())
+            await asyncio.sleep(0.002)
+
+    watching = asyncio.ensure_future(watch())
+    outcome = await box.run(code)
+    watching.cancel()
+    kept = sum(len(text) for bundle in outcome.displays for text in bundle.values())
+    assert kept == 3 * 7_000_000, outcome.status
+    # The texts of the message that is being read are the outcome's a moment later.
+    assert peak - before - kept < HELD_BYTES + 2 * 7_000_000
+
+
+def _resident() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+# ---- odd trees ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("depth", "length"), [(1500, 100), (40, 250)])
+async def test_a_tree_deeper_than_a_path_can_say_is_an_outcome(
+    box: AsyncSandbox, depth: int, length: int
+) -> None:
+    async with box.session() as session:
+        outcome = await session.run(DEEP.format(depth=depth, length=length))
+        assert outcome.status == "completed", outcome
+        found = [path for path in await session.files() if path.endswith("bottom.txt")]
+        if depth < 64:
+            assert [artifact.path for artifact in outcome.artifacts] == found
+            assert await session.get(found[0]) == b"here"
+        else:
+            assert found == []
+        assert (await session.run("1")).text == "1"
+
+
+# ---- copies -------------------------------------------------------------------------------------
+
+
+async def test_a_copy_that_does_not_say_what_it_holds_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkpoints, "COPY_WITHIN_S", 1.0)
+    async with AsyncSandbox(pool_size=0) as box, box.session() as session:
+        await session.run("x = 1")
+        await session.checkpoint("honest")
+        await session.run(MUTE)
+        with pytest.raises(CopyRefused, match="did not say how much memory it holds"):
+            await session.checkpoint("mute")
+        assert [state.checkpoint.name for state in await session.checkpoints()] == ["honest"]
+        assert (await session.run("x")).text == "1"
+
+
+async def test_every_flood_ends_in_an_outcome_or_a_typed_error(box: AsyncSandbox) -> None:
+    async with box.session() as session:
+        await session.run("1")
+        for code in (FLOODS["words of copies"], "import os; os.write(3, b'x' * 99)"):
+            try:
+                outcome = await session.run(code)
+            except SandboxError:
+                break
+            assert outcome.status in ("completed", "raised", "died")
+    assert (await box.run("1")).text == "1"

@@ -200,7 +200,8 @@ class HostChannel:
         self._is_paused = pauses
 
     def _receive(self) -> bytes:
-        return self._socket.recv(READ_BYTES if self._reader.is_mid_frame else SHORT_READ_BYTES)
+        is_long = self._reader.missing_bytes > SHORT_READ_BYTES
+        return self._socket.recv(READ_BYTES if is_long else SHORT_READ_BYTES)
 
     def _receive_trusted(self) -> bytes:
         space = socket.CMSG_LEN(DESCRIPTORS_CAP * 4) + socket.CMSG_LEN(_CREDENTIALS.size)

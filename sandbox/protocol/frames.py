@@ -43,6 +43,14 @@ class FrameReader:
         """Whether bytes of an unfinished frame are held."""
         return bool(self._buffer)
 
+    @property
+    def missing_bytes(self) -> int:
+        """How much is to come of the frame that has begun; 0 before its header is whole."""
+        if not self._is_begun:
+            return 0
+        _kind, length = HEADER.unpack_from(self._buffer)
+        return HEADER.size + int(length) - len(self._buffer)
+
     def feed(self, data: bytes) -> list[Frame]:
         """Frames that `data` completes. Raises FrameError for a header that claims too much.
 

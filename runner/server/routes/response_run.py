@@ -90,8 +90,10 @@ class ResponseRun:
         """
         has_begun = queued
         if queued:
-            for wire_event in self._writer.begin(is_queued=True):
-                await self._save(wire_event)
+            first = list(self._writer.begin(is_queued=True))
+            # Kept before any is sent: no wait after it keeps the work from taking its place.
+            await self._save(first[-1])
+            for wire_event in first:
                 yield wire_event
         try:
             async with aclosing(self.job.events()) as events:

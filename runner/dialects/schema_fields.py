@@ -66,6 +66,8 @@ INCLUDABLE = (
     "message.input_image.image_url",
     "computer_call_output.output.image_url",
     "code_interpreter_call.outputs",
+    # This server's own: tables, bill, refusals and layers of each run.
+    "code_interpreter_call.x_outcome",
     "reasoning.encrypted_content",
 )
 """What may be asked to be included; of items that this server never makes there is nothing."""

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from sandbox.session.checkpoints import Checkpoint, CheckpointState
     from sandbox.session.command import AsyncCommand
     from sandbox.session.description import SessionDescription
+    from sandbox.session.host_tools import HostTool, ToolError
     from sandbox.session.session import AsyncSession
     from sandbox.session.values import Completion, Inspection, Variable
 
@@ -112,6 +113,7 @@ _NAMES = {  # module: what users may import of it
     "sandbox.protocol.messages": "Checked",
     "sandbox.session.best_of": "BestOf",
     "sandbox.session.command": "AsyncCommand",
+    "sandbox.session.host_tools": "HostTool ToolError",
     "sandbox.session.session": "AsyncSession",
     "sandbox.session.values": "Completion Inspection Variable",
 }
@@ -151,6 +153,7 @@ __all__ = [
     "Finished",
     "GuestFault",
     "HostCall",
+    "HostTool",
     "ImportPolicy",
     "Inspection",
     "LayerReport",
@@ -179,6 +182,7 @@ __all__ = [
     "Stderr",
     "Stdout",
     "StreamCut",
+    "ToolError",
     "ToolFailure",
     "Truncated",
     "Usage",

@@ -38,6 +38,7 @@ from sandbox.session.checkpoints import Checkpoint, CheckpointState
 from sandbox.session.command import AsyncCommand, CommandEvent
 from sandbox.session.description import SessionDescription
 from sandbox.session.expiry import RETENTION_S
+from sandbox.session.host_tools import HostTools
 from sandbox.session.live_session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT
 from sandbox.session.session import AsyncSession
 from sandbox.session.values import Completion, Inspection, Variable
@@ -151,10 +152,15 @@ class Sandbox:
         pool_size: int = POOL_SIZE,
         max_sessions: int = SESSIONS_CAP,
         max_waiting: int = WAITING_CAP,
+        tools: HostTools | None = None,
     ) -> None:
         self._made_in = os.getpid()
         self._box = AsyncSandbox(
-            policy, pool_size=pool_size, max_sessions=max_sessions, max_waiting=max_waiting
+            policy,
+            pool_size=pool_size,
+            max_sessions=max_sessions,
+            max_waiting=max_waiting,
+            tools=tools,
         )
         _open_boxes.add(self)
 
@@ -178,15 +184,27 @@ class Sandbox:
     ) -> None:
         self.close()
 
-    def run(self, code: str, *, limits: Limits | None = None, stdin: str | None = None) -> Outcome:
+    def run(
+        self,
+        code: str,
+        *,
+        limits: Limits | None = None,
+        stdin: str | None = None,
+        tools: HostTools | None = None,
+    ) -> Outcome:
         """Run one snippet in a fresh jail that ends with it."""
-        return self._call(self._box.run(code, limits=limits, stdin=stdin))
+        return self._call(self._box.run(code, limits=limits, stdin=stdin, tools=tools))
 
     def stream(
-        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
+        self,
+        code: str,
+        *,
+        limits: Limits | None = None,
+        stdin: str | None = None,
+        tools: HostTools | None = None,
     ) -> Iterator[events.Event]:
         """Events of one snippet in a fresh jail, as they happen."""
-        return self._iterate(self._box.stream(code, limits=limits, stdin=stdin))
+        return self._iterate(self._box.stream(code, limits=limits, stdin=stdin, tools=tools))
 
     def session(
         self,
@@ -195,9 +213,11 @@ class Sandbox:
         retention_s: float = RETENTION_S,
         checkpoints: int = CHECKPOINTS_KEPT,
         checkpoint_bytes: int = CHECKPOINT_BYTES,
+        tools: HostTools | None = None,
     ) -> "Session":
         """A session, open already. Close it, or use it as a context manager."""
         session = self._box.session(
+            tools=tools,
             ttl_s=ttl_s,
             retention_s=retention_s,
             checkpoints=checkpoints,
@@ -337,9 +357,12 @@ class Session:
         limits: Limits | None = None,
         stdin: str | None = None,
         script: str | None = None,
+        tools: HostTools | None = None,
     ) -> Outcome:
-        """Run `code` and give back how it ended."""
-        return self._box._call(self._session.run(code, limits=limits, stdin=stdin, script=script))
+        """Run `code` and give back how it ended; see AsyncSession.run."""
+        return self._box._call(
+            self._session.run(code, limits=limits, stdin=stdin, script=script, tools=tools)
+        )
 
     def stream(
         self,
@@ -348,10 +371,11 @@ class Session:
         limits: Limits | None = None,
         stdin: str | None = None,
         script: str | None = None,
+        tools: HostTools | None = None,
     ) -> Iterator[events.Event]:
         """Events of `run` as they happen; the last one is `Finished`."""
         return self._box._iterate(
-            self._session.stream(code, limits=limits, stdin=stdin, script=script)
+            self._session.stream(code, limits=limits, stdin=stdin, script=script, tools=tools)
         )
 
     def interrupt(self) -> None:

@@ -14,6 +14,7 @@ from sandbox.policy.policy import Policy
 from sandbox.processes.supply import WorkerSupply
 from sandbox.protocol.messages import Checked
 from sandbox.session.expiry import RETENTION_S
+from sandbox.session.host_tools import HostTools, Tools
 from sandbox.session.live_session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT
 from sandbox.session.session import AsyncSession
 
@@ -27,7 +28,8 @@ class AsyncSandbox:
     call start it and call `close`.
 
     `pool_size` workers are kept warm; at most `max_sessions` are in use at once, and at most
-    `max_waiting` calls wait for one before the next gets PoolFull.
+    `max_waiting` calls wait for one before the next gets PoolFull. `tools` are functions of this
+    process that every snippet may call by name.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class AsyncSandbox:
         pool_size: int = POOL_SIZE,
         max_sessions: int = SESSIONS_CAP,
         max_waiting: int = WAITING_CAP,
+        tools: HostTools | None = None,
     ) -> None:
         for name, value, least in (
             ("pool_size", pool_size, 0),
@@ -46,6 +49,7 @@ class AsyncSandbox:
             if value < least:
                 raise PolicyError(name, f"is {value}", f"It must be at least {least}")
         self.policy = policy or Policy()
+        self._tools = Tools(tools or {})
         self._supply = WorkerSupply(
             self.policy, pool_size=pool_size, max_sessions=max_sessions, max_waiting=max_waiting
         )
@@ -63,19 +67,34 @@ class AsyncSandbox:
         await self.close()
 
     async def run(
-        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
+        self,
+        code: str,
+        *,
+        limits: Limits | None = None,
+        stdin: str | None = None,
+        tools: HostTools | None = None,
     ) -> Outcome:
         """Run one snippet in a fresh jail that ends with it."""
-        async with AsyncSession(self._supply, self.policy, survive=False) as session:
-            return await session.run(code, limits=limits, stdin=stdin, script="")
+        async with self._one_shot() as session:
+            return await session.run(code, limits=limits, stdin=stdin, script="", tools=tools)
 
     async def stream(
-        self, code: str, *, limits: Limits | None = None, stdin: str | None = None
+        self,
+        code: str,
+        *,
+        limits: Limits | None = None,
+        stdin: str | None = None,
+        tools: HostTools | None = None,
     ) -> AsyncIterator[events.Event]:
         """Events of one snippet in a fresh jail, as they happen."""
-        async with AsyncSession(self._supply, self.policy, survive=False) as session:
-            async for event in session.stream(code, limits=limits, stdin=stdin, script=""):
+        async with self._one_shot() as session:
+            async for event in session.stream(
+                code, limits=limits, stdin=stdin, script="", tools=tools
+            ):
                 yield event
+
+    def _one_shot(self) -> AsyncSession:
+        return AsyncSession(self._supply, self.policy, survive=False, tools=self._tools)
 
     def session(
         self,
@@ -84,6 +103,7 @@ class AsyncSandbox:
         retention_s: float = RETENTION_S,
         checkpoints: int = CHECKPOINTS_KEPT,
         checkpoint_bytes: int = CHECKPOINT_BYTES,
+        tools: HostTools | None = None,
     ) -> AsyncSession:
         """A session; await it or enter it to open it.
 
@@ -97,6 +117,7 @@ class AsyncSandbox:
             retention_s=retention_s,
             checkpoints=checkpoints,
             checkpoint_bytes=checkpoint_bytes,
+            tools=self._tools if not tools else Tools({**self._tools.functions, **tools}),
         )
 
     @property

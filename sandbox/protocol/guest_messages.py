@@ -60,6 +60,8 @@ class Run(Message):
     stdin: Annotated[str | None, optional_text(CODE_CAP_BYTES)]
     survive: Annotated[bool, flag()]
     script: Annotated[str | None, optional_text(NAME_CAP)] = None
+    tools: Annotated[str, text(MiB)] = ""
+    """The functions of the host that it may call, as JSON; empty for none."""
 
 
 @message(21, "to_guest")
@@ -237,3 +239,28 @@ class Answered(Message):
     nonce: Nonce
     body: Text
     refusal: Name
+
+
+ARGUMENTS_CAP = 2_000_000
+ANSWER_CAP = 16_000_000
+"""Characters of a call's arguments, and of its result, as JSON."""
+
+
+@message(44, "from_guest")
+class ToolCall(Message):
+    """Call a function of the host. `arguments` are a JSON object with `args` and `kwargs`."""
+
+    nonce: Nonce
+    id: Count
+    name: Name
+    arguments: Annotated[str, text(ARGUMENTS_CAP)]
+
+
+@message(27, "to_guest")
+class ToolAnswer(Message):
+    """Answer to `ToolCall` `id`: a JSON text, or the type and message of what was raised."""
+
+    id: Count
+    result: Annotated[str, text(ANSWER_CAP)]
+    error_type: Name
+    error_message: Text

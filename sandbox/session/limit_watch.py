@@ -57,6 +57,9 @@ class LimitWatch:
         self._on_breach = on_breach
         self._started = 0.0
         self._is_over = False
+        self._stopped = 0.0
+        """Since when the clock stands still, in monotonic seconds; 0 while it runs."""
+        self._is_followed = False
         self._metered = CpuTime(0.0, 0.0)
         self._cpu_before = self._cpu_now()
         self._ooms_before = 0
@@ -73,14 +76,30 @@ class LimitWatch:
     def follow(self) -> None:
         """Look at each limit from now on, when it can be reached at the earliest."""
         worker, start = self._worker, self._timers.start
+        self._is_followed = True
         spent_s = time.monotonic() - self._started
-        start("wall", self._limits.wall_s - spent_s, self._on_wall)
+        if not self._stopped:
+            start("wall", self._limits.wall_s - spent_s, self._on_wall)
         if worker.group is not None:
             start("cpu", self._soonest_cpu_breach(self._limits.cpu_s), self._check_cpu)
         else:
             start("meter", TICK_S - spent_s, self._read_meter)
         if worker.disk.path:
             start("disk", DISK_CHECK_S - spent_s, self._check_disk)
+
+    def stop_clock(self) -> None:
+        """Let wall time stand still: the host works for the snippet."""
+        self._stopped = time.monotonic()
+        self._timers.stop("wall")
+
+    def start_clock(self) -> None:
+        """Let wall time go on."""
+        if self._stopped:
+            self._started += time.monotonic() - self._stopped
+            self._stopped = 0.0
+            if self._is_followed and self.breach is None:
+                left_s = self._limits.wall_s - (time.monotonic() - self._started)
+                self._timers.start("wall", max(0.0, left_s), self._on_wall)
 
     def check_output(self, produced_bytes: int) -> None:
         """Compare what the snippet has written and displayed with its limit."""

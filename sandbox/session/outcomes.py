@@ -82,6 +82,7 @@ def _shared(
         usage = usage.model_copy(update=vars(network.usage))
     shared: dict[str, Any] = {
         "displays": ran.displays,
+        "tool_calls": ran.tool_calls,
         "artifacts": artifacts,
         "usage": usage,
         "denials": (*ran.denials, *network.denials),

@@ -7,6 +7,9 @@ from sandbox.errors import PolicyError
 from sandbox.policy.limits import Limits, merged
 from sandbox.protocol.bounds import NAME_CAP
 from sandbox.protocol.messages import CODE_CAP_BYTES, TO_GUEST_CAP_BYTES
+from sandbox.session.host_tools import Tools
+
+NO_TOOLS = Tools({})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +21,8 @@ class SnippetRequest:
     limits: Limits
     script: str | None
     """The name of the program that it is, empty for one without; None for a snippet."""
+    tools: Tools
+    """Functions of the host that it may call."""
 
     @classmethod
     def of(
@@ -28,6 +33,7 @@ class SnippetRequest:
         limits: Limits | None,
         policy_limits: Limits,
         script: str | None = None,
+        tools: Tools = NO_TOOLS,
     ) -> "SnippetRequest":
         """A request within the limits of a policy. Raises PolicyError."""
         allowed = merged(policy_limits, limits)
@@ -35,7 +41,7 @@ class SnippetRequest:
             raise PolicyError("script", f"is {script[:80]!r}", "Give the path of a program")
         _check_length("code", code)
         _check_length("stdin", stdin or "")
-        return cls(code=code, stdin=stdin, limits=allowed, script=script)
+        return cls(code=code, stdin=stdin, limits=allowed, script=script, tools=tools)
 
 
 def _check_length(name: str, text: str) -> None:

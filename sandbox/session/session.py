@@ -25,13 +25,14 @@ from sandbox.session.checkpoints import Checkpoint, CheckpointState
 from sandbox.session.command_calls import CommandCalls
 from sandbox.session.description import SessionDescription, describe
 from sandbox.session.expiry import RETENTION_S, Expiry
+from sandbox.session.host_tools import HostTools, Tools
 from sandbox.session.live_session import (
     CHECKPOINT_BYTES,
     CHECKPOINTS_KEPT,
     LiveSession,
     SessionOptions,
 )
-from sandbox.session.request import SnippetRequest
+from sandbox.session.request import NO_TOOLS, SnippetRequest
 from sandbox.session.run_output import Sink
 from sandbox.session.session_files import SessionFiles
 from sandbox.session.turns import Turns
@@ -58,6 +59,7 @@ class AsyncSession(CommandCalls, ValueCalls):
         checkpoint_bytes: int = CHECKPOINT_BYTES,
         ttl_s: float | None = None,
         retention_s: float = RETENTION_S,
+        tools: Tools = NO_TOOLS,
     ) -> None:
         self._options = SessionOptions.of(
             policy,
@@ -67,6 +69,7 @@ class AsyncSession(CommandCalls, ValueCalls):
             access=supply.access,
         )
         self._supply = supply
+        self._tools = tools
         self._policy = policy
         self._made_in = os.getpid()
         self._live: LiveSession | None = None
@@ -129,6 +132,7 @@ class AsyncSession(CommandCalls, ValueCalls):
         limits: Limits | None = None,
         stdin: str | None = None,
         script: str | None = None,
+        tools: HostTools | None = None,
     ) -> Outcome:
         """Run `code` and give back how it ended.
 
@@ -139,8 +143,11 @@ class AsyncSession(CommandCalls, ValueCalls):
         With `script` the code runs and ends as a program of that name does: `__file__` and
         `sys.argv[0]` are the name, empty for a program that has none; threads are waited for,
         `atexit` functions run, open files are written out, variables are gone.
+
+        `tools` are functions of this process that the snippet calls by name, beside those of the
+        session; see `HostTool` for their limits.
         """
-        return await self._run(self._request(code, limits, stdin, script), None)
+        return await self._run(self._request(code, limits, stdin, script, tools), None)
 
     async def stream(
         self,
@@ -149,13 +156,14 @@ class AsyncSession(CommandCalls, ValueCalls):
         limits: Limits | None = None,
         stdin: str | None = None,
         script: str | None = None,
+        tools: HostTools | None = None,
     ) -> AsyncIterator[events.Event]:
         """Events of `run` as they happen; the last one is `Finished` with the outcome.
 
         Leaving the loop early interrupts the snippet.
         """
         queue: asyncio.Queue[events.Event | None] = asyncio.Queue()
-        request = self._request(code, limits, stdin, script)
+        request = self._request(code, limits, stdin, script, tools)
         task = in_background(self._run(request, queue.put_nowait))
         task.add_done_callback(lambda _task: queue.put_nowait(None))
         try:
@@ -341,10 +349,20 @@ class AsyncSession(CommandCalls, ValueCalls):
         return self._options.limits.grace_s
 
     def _request(
-        self, code: str, limits: Limits | None, stdin: str | None, script: str | None
+        self,
+        code: str,
+        limits: Limits | None,
+        stdin: str | None,
+        script: str | None,
+        tools: HostTools | None,
     ) -> SnippetRequest:
         return SnippetRequest.of(
-            code, stdin=stdin, limits=limits, policy_limits=self._options.limits, script=script
+            code,
+            stdin=stdin,
+            limits=limits,
+            policy_limits=self._options.limits,
+            script=script,
+            tools=self._tools if not tools else Tools({**self._tools.functions, **tools}),
         )
 
     async def _run(self, request: SnippetRequest, sink: Sink | None) -> Outcome:
@@ -389,7 +407,7 @@ class AsyncSession(CommandCalls, ValueCalls):
         self._expiry.begin()
 
     def _branch(self, live: LiveSession) -> "AsyncSession":
-        branch = AsyncSession(self._supply, self._policy)
+        branch = AsyncSession(self._supply, self._policy, tools=self._tools)
         branch._options = self._options
         branch._begin(live)
         return branch

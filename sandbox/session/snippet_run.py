@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sandbox import events
-from sandbox.outcome import Denial, State, Usage
+from sandbox.outcome import Denial, HostCall, State, Usage
 from sandbox.processes.worker import Worker
 from sandbox.processes.worker_state import Event
 from sandbox.processes.worker_state import State as WorkerState
-from sandbox.protocol.messages import ClearDisplays, Denied, Display, Done, Message, Run
+from sandbox.protocol.messages import ClearDisplays, Denied, Display, Done, Message, Run, ToolCall
+from sandbox.session.host_tools import ToolRun
 from sandbox.session.limit_watch import Breach, LimitWatch
 from sandbox.session.output import HeadTailBuffer
 from sandbox.session.request import SnippetRequest
@@ -64,6 +65,7 @@ class Ran:
     survives_reason: str
     stdout: HeadTailBuffer
     stderr: HeadTailBuffer
+    tool_calls: tuple[HostCall, ...]
     displays: tuple[dict[str, str], ...]
     denials: tuple[Denial, ...]
     usage: Usage
@@ -94,6 +96,7 @@ class SnippetRun:
         self._timers = Timers()
         self._output = RunOutput(worker.output, request.limits, sink)
         self._takeover = Takeover(worker, spare=spare)
+        self._tools = ToolRun(request.tools, worker.guest, self._on_host_work)
         self._watch = LimitWatch(
             worker,
             request.limits,
@@ -115,6 +118,7 @@ class SnippetRun:
             end = await self._end
             guest.runs_snippet = False
             self._timers.cancel()
+            self._tools.end()
             wall_s = time.monotonic() - handed_over
             cpu = self._watch.cpu_used()
             await self._take_peaks(end)
@@ -129,6 +133,7 @@ class SnippetRun:
             written_bytes=self._output.written_bytes,
             processes=self._watch.peak_processes,
             start_s=handed_over - self._began,
+            host_s=self._tools.host_s,
         )
         return self._ran(end, state, usage)
 
@@ -155,6 +160,9 @@ class SnippetRun:
                     layer=message.layer, tried=message.tried, rule=message.rule, hint=message.hint
                 )
             )
+        elif isinstance(message, ToolCall) and message.nonce == self._nonce:
+            if not self._tools.begin(message):
+                self._finish(Fault("a call of a function that it was not given"))
         elif isinstance(message, Done) and message.nonce == self._nonce:
             self._finish(message)
         else:
@@ -201,6 +209,7 @@ class SnippetRun:
                 request.stdin,
                 self._survive,
                 request.script,
+                request.tools.specs if request.tools else "",
             )
         )
         self._timers.start("listen", min(LISTEN_AFTER_S, request.limits.wall_s), self._listen)
@@ -209,6 +218,13 @@ class SnippetRun:
         """Follow a snippet that is not over at once: its output, and its limits from here on."""
         self._output.listen(self._check_output)
         self._watch.follow()
+
+    def _on_host_work(self, begins: bool) -> None:
+        """Stop the snippet's clock while the host works for it."""
+        if begins:
+            self._watch.stop_clock()
+        else:
+            self._watch.start_clock()
 
     def _check_output(self) -> None:
         self._watch.check_output(self._output.produced_bytes)
@@ -271,6 +287,7 @@ class SnippetRun:
             survives_reason=why,
             stdout=self._output.stdout,
             stderr=self._output.stderr,
+            tool_calls=tuple(self._tools.calls),
             displays=tuple(self._output.displays),
             denials=tuple(self._output.denials),
             usage=usage,

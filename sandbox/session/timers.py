@@ -18,6 +18,12 @@ class Timers:
             before.cancel()
         self._handles[name] = self._loop.call_later(delay_s, callback)
 
+    def stop(self, name: str) -> None:
+        """Stop the one that was started as `name`, if it runs."""
+        before = self._handles.pop(name, None)
+        if before is not None:
+            before.cancel()
+
     def cancel(self) -> None:
         """Stop all of them."""
         for handle in self._handles.values():

@@ -24,7 +24,7 @@ from sandbox.guest.display import streams
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.guest.language import check, imports
-from sandbox.guest.session import atfork, chmod_shim, copies, entrant, queries
+from sandbox.guest.session import atfork, chmod_shim, copies, entrant, host_tools, queries
 from sandbox.guest.session.snippet import Ending, SnippetRunner
 from sandbox.protocol.frames import FrameError
 from sandbox.protocol.messages import (
@@ -44,9 +44,12 @@ from sandbox.protocol.messages import (
     ForkCopy,
     Measure,
     Measured,
+    Message,
     MessageError,
     Query,
     Run,
+    ToolAnswer,
+    ToolCall,
     Warm,
     pack,
 )
@@ -94,6 +97,7 @@ class SessionProcess:
         self._pid = 0
         streams.replace()
         self.snippets = SnippetRunner(language=plan.language, screen=self, notebook=plan.notebook)
+        self._tools = host_tools.HostTools(self)
         imports.install(plan.import_rules, plan.import_default, self._report)
 
     def rehearse(self) -> None:
@@ -155,6 +159,8 @@ class SessionProcess:
                 self._channel.send(Measured(message.nonce, copies.private_bytes()))
             elif isinstance(message, Warm):
                 self._warm()
+            elif isinstance(message, ToolAnswer):
+                continue  # Its snippet has ended.
             elif isinstance(message, Query):
                 self._answer(message)
 
@@ -166,6 +172,7 @@ class SessionProcess:
             if is_copy:
                 return  # The standby, on its own channel: it is for `serve` to go on.
         self._feed_stdin(message.stdin)
+        self._tools.offer(message.tools, self.snippets.namespace)
         self._is_running = True
         try:
             ending = self.snippets.run(message.code, message.number, message.script)
@@ -324,7 +331,31 @@ class SessionProcess:
     def _report(self, action: str, tried: str, rule: str, hint: str) -> None:
         self._say(Denied(self._nonce, "import_policy", tried, f"{rule} -> {action}", hint))
 
-    def _say(self, message: Display | ClearDisplays | Denied) -> None:
+    @property
+    def channel(self) -> GuestChannel:
+        """The channel to the host."""
+        return self._channel
+
+    def call_host(self, message: ToolCall) -> None:
+        """Send a call of a host function. Raises RuntimeError while no snippet runs."""
+        if not self._is_running or os.getpid() != self._pid:
+            raise RuntimeError("functions of the host can be called while a snippet runs, by it")
+        self._say(ToolCall(self._nonce, message.id, message.name, message.arguments))
+
+    def receive_whole(self) -> Message:
+        """The next message of the channel; an interrupt waits until it is whole."""
+        is_main = threading.get_ident() == self._main_thread
+        self._is_sending = self._is_sending or is_main
+        try:
+            return self._channel.receive()
+        except (ChannelClosed, FrameError, MessageError, ConnectionError):
+            os._exit(0)  # The host is gone, as `serve` would find.
+        finally:
+            if is_main:
+                self._is_sending = False
+            self._raise_if_interrupted()
+
+    def _say(self, message: Display | ClearDisplays | Denied | ToolCall) -> None:
         """Send what the running snippet has to show; any of its threads may.
 
         After its end, and in children that it forked, nothing is sent. An interrupt waits until the
@@ -338,7 +369,10 @@ class SessionProcess:
                 self._channel.send(message)
             finally:
                 self._is_sending = False
-        if self._is_interrupted:
+        self._raise_if_interrupted()
+
+    def _raise_if_interrupted(self) -> None:
+        if self._is_interrupted and threading.get_ident() == self._main_thread:
             self._is_interrupted = False
             raise KeyboardInterrupt
 

@@ -1,0 +1,274 @@
+"""Functions of the host that a snippet may call, checked on their way in and out.
+
+What a snippet sends is bounded, is JSON, and is validated by pydantic against the function's own
+hints before the function sees it. An exception crosses as the name of a built-in type and its
+message; no traceback of the host does.
+"""
+
+import asyncio
+import builtins
+import inspect
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, validate_call
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from sandbox.errors import PolicyError
+from sandbox.outcome import HostCall, ToolFailure
+from sandbox.processes.guest_process import GuestProcess
+from sandbox.protocol.messages import ANSWER_CAP, ToolAnswer, ToolCall
+
+TIMEOUT_S = 60.0
+CALLS_CAP = 1_000
+UNDER_WAY_CAP = 64
+TOOLS_CAP = 100
+KEPT_CHARS = 64 * 1024
+"""Of a call's arguments or result, in the outcome; a longer one is described instead."""
+APPROVAL_WITHIN_S = 3600.0
+Approve = Callable[[str, Mapping[str, Any]], "Awaitable[bool] | bool"]
+
+
+class ToolError(Exception):
+    """Raise it in a host function: a snippet catches `ToolError` with this type and message."""
+
+    def __init__(self, type: str, message: str = "") -> None:
+        super().__init__(f"{type}: {message}" if message else type)
+        self.type = type
+        self.message = message
+
+
+@dataclass(frozen=True)
+class HostTool:
+    """A function for snippets, with limits of its own."""
+
+    function: Callable[..., Any]
+    timeout_s: float = TIMEOUT_S
+    """For one call, without the time that an approval takes."""
+    max_calls: int = CALLS_CAP
+    """By one snippet."""
+    approve: Approve | None = None
+    """Asked before each call; a call that is not approved raises PermissionError in the snippet."""
+    _checked: Callable[..., Any] = field(init=False, repr=False, compare=False)
+    _result: TypeAdapter[Any] | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise PolicyError("tools", f"has {self.function!r}", "Give functions")
+        if not (self.timeout_s > 0 and self.max_calls > 0):
+            raise PolicyError("tools", "has a limit that is not above 0", "Give numbers above 0")
+        hints = inspect.signature(self.function)
+        config = ConfigDict(arbitrary_types_allowed=True)
+        object.__setattr__(self, "_checked", validate_call(config=config)(self.function))
+        returned = hints.return_annotation
+        known = returned is not inspect.Signature.empty and not isinstance(returned, str)
+        object.__setattr__(self, "_result", TypeAdapter(returned) if known else None)
+
+    def spec(self, name: str) -> dict[str, Any]:
+        """What the guest makes its function of."""
+        rows = []
+        for parameter in inspect.signature(self.function).parameters.values():
+            has_default = parameter.default is not inspect.Parameter.empty
+            default = parameter.default if has_default else None
+            if type(default) not in (bool, int, float, str, type(None)):
+                default = str(default)[:200]
+            rows.append([parameter.name, int(parameter.kind), has_default, default])
+        return {
+            "name": name,
+            "doc": inspect.getdoc(self.function) or "",
+            "parameters": rows,
+            "is_async": inspect.iscoroutinefunction(self.function),
+        }
+
+    async def call(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """The function's result as JSON has it. Raises what the function raises."""
+        async with asyncio.timeout(self.timeout_s):
+            if inspect.iscoroutinefunction(self.function):
+                result = await self._checked(*args, **kwargs)
+            else:
+                result = await asyncio.to_thread(self._checked, *args, **kwargs)
+                if inspect.isawaitable(result):
+                    result = await result
+        if self._result is not None:
+            return self._result.dump_python(self._result.validate_python(result), mode="json")
+        return to_jsonable_python(result)
+
+
+HostTools = Mapping[str, Callable[..., Any] | HostTool]
+"""Functions by the names that snippets call them by."""
+
+
+class Tools:
+    """The functions that a session or one snippet may call, by name."""
+
+    def __init__(self, tools: HostTools) -> None:
+        if len(tools) > TOOLS_CAP:
+            raise PolicyError("tools", f"has {len(tools)}", f"Give at most {TOOLS_CAP}")
+        for name in tools:
+            if not name.isidentifier():
+                raise PolicyError("tools", f"{name!r} is no name of a function")
+        self._tools = {
+            name: tool if isinstance(tool, HostTool) else HostTool(tool)
+            for name, tool in tools.items()
+        }
+        self.specs = json.dumps([tool.spec(name) for name, tool in self._tools.items()])
+
+    def __bool__(self) -> bool:
+        return bool(self._tools)
+
+    @property
+    def functions(self) -> Mapping[str, HostTool]:
+        """All of them, by name."""
+        return self._tools
+
+    def get(self, name: str) -> HostTool | None:
+        """The function `name`."""
+        return self._tools.get(name)
+
+
+class ToolRun:
+    """The calls of one snippet."""
+
+    def __init__(
+        self, tools: Tools, process: GuestProcess, on_clock: Callable[[bool], None]
+    ) -> None:
+        """`on_clock` is told when the host begins to work for the snippet, and when it ends."""
+        self.calls: list[HostCall] = []
+        self.host_s = 0.0
+        self._tools = tools
+        self._process = process
+        self._on_clock = on_clock
+        self._counts: dict[str, int] = {}
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._since = 0.0
+
+    def begin(self, message: ToolCall) -> bool:
+        """Carry out a call; False for one that no guest of ours sends."""
+        tool = self._tools.get(message.name)
+        if tool is None or len(self._under_way) >= UNDER_WAY_CAP:
+            return False
+        if not self._under_way:
+            self._since = time.monotonic()
+            self._on_clock(True)
+        task = asyncio.get_running_loop().create_task(self._carry_out(tool, message))
+        self._under_way.add(task)
+        task.add_done_callback(self._on_done)
+        return True
+
+    def end(self) -> None:
+        """Cancel what is under way: the snippet is over."""
+        for task in self._under_way:
+            task.cancel()
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not self._under_way:
+            self.host_s += time.monotonic() - self._since
+            self._on_clock(False)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+    async def _carry_out(self, tool: HostTool, message: ToolCall) -> None:
+        began = time.monotonic()
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        result = ""
+        failure: ToolFailure | None = None
+        try:
+            args, kwargs = _arguments(message.arguments)
+            await self._allow(tool, message.name, args, kwargs)
+            result = json.dumps(await tool.call(args, kwargs), allow_nan=True)
+            if len(result) > ANSWER_CAP:
+                raise ToolError("ValueError", f"the result has more than {ANSWER_CAP} characters")
+        # A host function may raise anything, and the snippet is told of it.
+        except Exception as error:  # noqa: BLE001
+            failure = _failure(message.name, tool, error)
+        shown = inspect_arguments(tool, args, kwargs)
+        self.calls.append(
+            HostCall(
+                name=message.name,
+                arguments=_kept(shown, {"omitted": len(message.arguments)}),
+                result=_kept(json.loads(result), f"{len(result)} characters") if result else None,
+                error=failure,
+                wall_s=time.monotonic() - began,
+            )
+        )
+        kind, text = (failure.type, failure.message) if failure is not None else ("", "")
+        self._process.send(ToolAnswer(message.id, "" if failure else result, kind, text))
+
+    async def _allow(
+        self, tool: HostTool, name: str, args: list[Any], kwargs: dict[str, Any]
+    ) -> None:
+        """Raise unless the call is one of those that there may be, and is approved."""
+        count = self._counts[name] = self._counts.get(name, 0) + 1
+        if count > tool.max_calls:
+            raise PermissionError(f"{name} was called {tool.max_calls} times, which is the most")
+        if tool.approve is None:
+            return
+        async with asyncio.timeout(APPROVAL_WITHIN_S):
+            answer = tool.approve(name, inspect_arguments(tool, args, kwargs))
+            is_approved = await answer if inspect.isawaitable(answer) else answer
+        if not is_approved:
+            raise PermissionError(f"{name} was not approved")
+
+
+def inspect_arguments(tool: HostTool, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments by name, as far as the function's signature names them."""
+    try:
+        bound = inspect.signature(tool.function).bind_partial(*args, **kwargs)
+    except TypeError:
+        return {**{str(number): value for number, value in enumerate(args)}, **kwargs}
+    found: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        found[name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
+    try:
+        raw = json.loads(text)
+        args, kwargs = raw["args"], raw["kwargs"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise TypeError("the arguments are not what a snippet sends") from None
+    if type(args) is not list or type(kwargs) is not dict:
+        raise TypeError("the arguments are not what a snippet sends")
+    return args, kwargs
+
+
+def _failure(name: str, tool: HostTool, error: Exception) -> ToolFailure:
+    """What the snippet is told of `error`."""
+    if isinstance(error, ToolError):
+        return ToolFailure(type=error.type[:200], message=error.message[:KEPT_CHARS])
+    if isinstance(error, ValidationError):
+        known = list(inspect.signature(tool.function).parameters)
+        lines = [
+            f"{_place(row['loc'], known)}: {row['msg']}"
+            for row in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        return ToolFailure(type="TypeError", message=f"{name}(): {'; '.join(lines)}"[:KEPT_CHARS])
+    if isinstance(error, PydanticSerializationError):
+        return ToolFailure(type="TypeError", message=f"{name}() returned what JSON has not")
+    if isinstance(error, TimeoutError):
+        return ToolFailure(type="TimeoutError", message=str(error) or f"{name}() took too long")
+    kind = type(error).__name__
+    is_known = getattr(builtins, kind, None) is type(error)
+    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return ToolFailure(type=kind if is_known else kind[:200], message=message[:KEPT_CHARS])
+
+
+def _place(location: Sequence[int | str], parameters: Sequence[str]) -> str:
+    """Where an argument is wrong; the first step of a positional one is its number."""
+    first, *rest = location
+    if isinstance(first, int) and first < len(parameters):
+        first = parameters[first]
+    return ".".join(map(str, (first, *rest)))
+
+
+def _kept(value: Any, instead: Any) -> Any:
+    try:
+        return value if len(json.dumps(value)) <= KEPT_CHARS else instead
+    except (TypeError, ValueError, RecursionError):
+        return instead

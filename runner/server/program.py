@@ -35,6 +35,8 @@ def settings_of(services: Services) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(services),
         http=protocol_of(services.config.server),
+        # A connection that was upgraded would have none of the bounds.
+        ws="none",
         access_log=False,
         # Its records go where those of this process go.
         log_config=None,

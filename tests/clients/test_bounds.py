@@ -40,6 +40,7 @@ def session(server):
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("limit", ["wall_s", "cpu_s"])
+@pytest.mark.slow
 def test_a_client_gets_no_more_time_than_the_policy_gives(session, limit, stream):
     body = {"code": SPIN, "limits": {limit: 604_800}, "stream": stream}
     began = time.monotonic()
@@ -62,6 +63,7 @@ def test_what_is_below_the_policy_holds_as_it_was_asked_for(session):
     assert (outcome["limit"], outcome["allowed"]) == ("output_bytes", 1000)
 
 
+@pytest.mark.slow
 def test_a_program_gets_no_more_time_than_the_policy_gives(server):
     body = {"code": SPIN, "language": "python", "run_timeout": 600}
     with client(server, OTHER) as http:
@@ -70,6 +72,7 @@ def test_a_program_gets_no_more_time_than_the_policy_gives(server):
     assert result["execution_time"] < 5
 
 
+@pytest.mark.slow
 def test_programs_count_towards_the_sessions_of_their_key(server):
     code = "import time; time.sleep(0.8)"
     answers = []

@@ -75,6 +75,7 @@ def test_the_connection_that_waited_longest_gives_way(server, caplog):
         one.close()
 
 
+@pytest.mark.slow
 def test_a_connection_with_a_request_is_not_ended_for_anothers_sake(server):
     headers = {"authorization": f"Bearer {KEY}"}
     with httpx2.Client(base_url=server.origin, headers=headers, timeout=30) as client:
@@ -118,6 +119,7 @@ def test_a_client_that_reads_nothing_is_cut_off(server, monkeypatch):
         client.delete(f"/v1/sessions/{made}")
 
 
+@pytest.mark.slow
 def test_a_client_keeps_its_connection_from_request_to_request(server):
     with connected(server) as kept:
         for _ in range(3):
@@ -127,3 +129,15 @@ def test_a_client_keeps_its_connection_from_request_to_request(server):
             assert reply.status == 200
             reply.read()
             time.sleep(0.7)  # Longer than a head may take: an idle time is not a late head.
+
+
+def test_a_connection_is_never_upgraded(server):
+    with connected(server) as asking:
+        asking.sendall(
+            b"GET /v1/files HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\n"
+            b"upgrade: websocket\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            b"sec-websocket-version: 13\r\n\r\n"
+        )
+        reply = http.client.HTTPResponse(asking)
+        reply.begin()
+        assert reply.status == 401

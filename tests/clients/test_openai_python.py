@@ -301,13 +301,9 @@ def chat(asking, **changes):
     )  # fmt: skip
 
 
-FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-
-
 @pytest.mark.parametrize(
     ("changes", "error", "code", "param"),
     [
-        ({"tools": [FUNCTION]}, openai.BadRequestError, "invalid_parameter_error", "tools"),
         ({"model": "nobody"}, openai.NotFoundError, "model_not_found", "model"),
         ({"messages": []}, openai.BadRequestError, "invalid_parameter_error", "messages"),
     ],

@@ -49,6 +49,7 @@ async def read(pages, body: bytes, kind: str):
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "text/html"])
+@pytest.mark.slow
 async def test_a_codec_that_is_no_charset_is_not_used(pages, kind):
     body = b"<p>-" + b"b" * 200_000 + b"</p>"
     for charset in ("punycode", "idna", "undefined", "utf-7", "rot13"):
@@ -57,6 +58,7 @@ async def test_a_codec_that_is_no_charset_is_not_used(pages, kind):
         assert stall_s < STALL_S, charset
 
 
+@pytest.mark.slow
 async def test_text_is_read_in_its_charset(pages):
     for charset, codec, text in (
         ("windows-1252", "cp1252", "Grüße für 5 €"),
@@ -76,6 +78,7 @@ async def test_a_page_is_read_in_the_charset_of_its_head(pages):
     assert "Grüße an alle Frösche" in document.text
 
 
+@pytest.mark.slow
 async def test_broken_text_is_repaired_where_it_makes_nobody_wait(pages):
     body = b"\xff\xe2\x28" * 1_000_000
     document, stall_s = await longest_stall(read(pages, body, "text/plain; charset=utf-8"))

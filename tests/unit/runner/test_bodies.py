@@ -34,6 +34,7 @@ async def test_many_small_values_are_refused(body):
     "text",
     ["a" * 32 * MiB, '{"a": [1, 2]},' * MiB, '\\"' * MiB, '"' * MiB, "\\" * MiB, "é\n" * MiB],
 )
+@pytest.mark.slow
 async def test_long_strings_pass_whatever_they_hold(text):
     await check_structure(json.dumps({"input": text}).encode())
     await check_structure(json.dumps({"input": text}, ensure_ascii=False).encode())
@@ -51,6 +52,7 @@ async def test_space_between_values_does_not_count():
     ),
     size=st.integers(1, 7),
 )
+@pytest.mark.slow
 async def test_slices_of_any_size_count_the_same(value, size, monkeypatch_module):
     body = json.dumps(value, separators=(",", ":")).encode()
     texts = body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')

@@ -5,13 +5,8 @@ and wait. The thread is made on first use, shared by all sandboxes of the proces
 in a forked child.
 """
 
-import asyncio
 import atexit
-import concurrent.futures
 import os
-import queue
-import threading
-import time
 import weakref
 from collections.abc import (
     AsyncIterator,
@@ -22,13 +17,13 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import suppress
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar, overload
+from typing import Any, Literal, Self, TypeVar, overload
 
 from sandbox import events
 from sandbox.engine import POOL_SIZE, SESSIONS_CAP, WAITING_CAP, AsyncSandbox
 from sandbox.errors import StaleProcess
+from sandbox.loop_thread import loop_thread
 from sandbox.outcome import ExecResult, Outcome
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
@@ -45,94 +40,7 @@ from sandbox.session.values import Completion, Inspection, Variable
 
 T = TypeVar("T")
 
-CLOSE_WITHIN_S = 15.0
-SIGNALS_WAIT_S = 0.5
-"""A signal that comes just before a thread begins to wait does not wake it: for so long at most is
-its handler held up."""
-
-
-class _Call(Generic[T]):
-    """One coroutine on the loop and the caller that waits for it.
-
-    An interrupt may hit the caller between any two steps: nothing here holds a lock of Python's
-    then, and `cancel` finds out how far the call got.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[object, object, T]) -> None:
-        self._loop = loop
-        self._work = work
-        self._task: asyncio.Task[T] | None = None
-        self._over: queue.SimpleQueue[asyncio.Task[T] | None] = queue.SimpleQueue()
-
-    def wait(self) -> asyncio.Task[T]:
-        """Have it run; the task, once it is over."""
-        self._loop.call_soon_threadsafe(self._start)
-        while True:
-            with suppress(queue.Empty):
-                task = self._over.get(timeout=SIGNALS_WAIT_S)
-                assert task is not None
-                return task
-
-    def cancel(self) -> None:
-        """Cancel it, and wait until it is over; further interrupts change nothing."""
-        self._loop.call_soon_threadsafe(self._cancel)
-        deadline = time.monotonic() + CLOSE_WITHIN_S
-        while True:
-            try:
-                self._over.get(timeout=max(0.0, deadline - time.monotonic()))
-            except KeyboardInterrupt:
-                continue
-            except queue.Empty:
-                pass
-            return
-
-    def _start(self) -> None:
-        self._task = self._loop.create_task(self._work)
-        self._task.add_done_callback(self._over.put)
-
-    def _cancel(self) -> None:
-        if self._task is None:
-            self._work.close()
-            self._over.put(None)
-        elif self._task.done():
-            self._over.put(self._task)
-        else:
-            self._task.cancel()
-
-
-class _LoopThread:
-    """An event loop in a daemon thread."""
-
-    def __init__(self) -> None:
-        self.made_in = os.getpid()
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="cellblock", daemon=True)
-        self._thread.start()
-
-    def call(self, work: Coroutine[object, object, T]) -> T:
-        """The result of `work`, run on the loop; an interrupt of the caller cancels it."""
-        call = _Call(self.loop, work)
-        try:
-            task = call.wait()
-        except BaseException:
-            call.cancel()
-            raise
-        if task.cancelled():
-            raise concurrent.futures.CancelledError
-        return task.result()
-
-
-_thread: _LoopThread | None = None
-_thread_lock = threading.Lock()
 _open_boxes: "weakref.WeakSet[Sandbox]" = weakref.WeakSet()
-
-
-def _loop_thread() -> _LoopThread:
-    global _thread
-    with _thread_lock:
-        if _thread is None or _thread.made_in != os.getpid():
-            _thread = _LoopThread()
-        return _thread
 
 
 @atexit.register
@@ -261,7 +169,7 @@ class Sandbox:
         if os.getpid() != self._made_in:
             work.close()
             raise StaleProcess("The sandbox", self._made_in, os.getpid())
-        return _loop_thread().call(work)
+        return loop_thread().call(work)
 
     def _iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
         """`source` item by item; leaving the loop early ends it too."""
@@ -384,7 +292,7 @@ class Session:
         For other threads and for signal handlers: it returns at once.
         """
         if self._box._made_in == os.getpid():
-            _loop_thread().loop.call_soon_threadsafe(self._session.interrupt)
+            loop_thread().loop.call_soon_threadsafe(self._session.interrupt)
 
     def put(self, path: str, data: bytes | str) -> None:
         """Write `data` to the file `path` of the workspace; text as UTF-8."""

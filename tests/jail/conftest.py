@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Policy, Sandbox, Session, blocking, probe
+from sandbox import Policy, Sandbox, Session, probe
+from sandbox.loop_thread import loop_thread
 from sandbox.processes import cgroup, directories
 from tests.jail import bait
 from tests.jail.corpus import TIERS, Tier
@@ -90,7 +91,7 @@ def nothing_is_left(
     own_temporary_directory: Path, group_parents: tuple[str, ...]
 ) -> Iterator[None]:
     """Fail a test after which this process holds more than before."""
-    blocking._loop_thread()  # Made once and kept.
+    loop_thread()  # Made once and kept.
     bring_to_rest()
     before = traces(own_temporary_directory, group_parents)
     yield

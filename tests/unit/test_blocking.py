@@ -10,7 +10,7 @@ from types import FrameType
 
 import pytest
 
-from sandbox.blocking import _loop_thread
+from sandbox.loop_thread import loop_thread
 
 LONGEST_S = 0.001
 """Of the time to an interrupt: a call and the way to it take less."""
@@ -34,7 +34,7 @@ def interrupted_after(delay_s: float) -> Iterator[None]:
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # Hit before the call.
 def test_an_interrupt_ends_the_call_wherever_it_hits() -> None:
-    thread = _loop_thread()
+    thread = loop_thread()
     running = set[object]()
 
     async def work(mark: object) -> None:
@@ -53,7 +53,7 @@ def test_an_interrupt_ends_the_call_wherever_it_hits() -> None:
 
 
 def test_a_call_gives_back_and_raises_what_the_coroutine_does() -> None:
-    thread = _loop_thread()
+    thread = loop_thread()
 
     async def give() -> int:
         return 42

@@ -75,6 +75,7 @@ HOST_ORDER = (
     ("sandbox.session.values",),
     ("sandbox.session.session",),
     ("sandbox.engine",),
+    ("sandbox.loop_thread",),
     ("sandbox.blocking",),
 )
 GUEST_ORDER = (

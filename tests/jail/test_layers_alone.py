@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -208,9 +208,9 @@ def box_with(tier: Tier, *layers: str) -> Iterator[Sandbox]:
     refused = (rule,) if "import_policy" in layers else ()
     policy = Policy(tier=tier, limits=Limits(open_files=64), imports=ImportPolicy(rules=refused))
 
-    def lower_to_layers(policy: Policy, environment: Environment, *, has_groups: bool) -> JailPlan:
+    def lower_to_layers(policy: Policy, environment: Environment, **more: Any) -> JailPlan:
         ordered = tuple(layer for layer in LAYERS if layer in layers)
-        return replace(lower(policy, environment, has_groups=has_groups), layers=ordered)
+        return replace(lower(policy, environment, **more), layers=ordered)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(supply, "lower", lower_to_layers)

@@ -10,6 +10,7 @@ from runner.cli import commands
 from sandbox.outcome import EXIT_STATUS
 from sandbox.policy.lowering import LAYERS_OF
 from sandbox.processes import worker_state
+from sandbox.protocol.messages import SPECS
 
 ROOT = Path(__file__).parents[2]
 ATTACKS = ROOT / "tests" / "jail" / "attacks"
@@ -72,6 +73,12 @@ def test_links_and_files_of_a_document_lead_somewhere(name: str) -> None:
 def test_the_states_of_a_worker_are_drawn_as_they_are() -> None:
     drawn = ARCHITECTURE.partition("<!-- worker states -->\n")[2].partition("<!-- end -->")[0]
     assert drawn == f"```mermaid\n{worker_state.diagram()}\n```\n"
+
+
+def test_every_message_is_in_the_table_of_channels() -> None:
+    table = ARCHITECTURE.partition("## Channels")[2].partition("## ")[0]
+    told = set(re.findall(r"`(\w+)`", table))
+    assert {spec.cls.__name__ for spec in SPECS.values()} - told == set()
 
 
 def test_every_folder_of_the_engine_is_explained() -> None:

@@ -110,8 +110,10 @@ def test_credentials_that_a_browser_adds_by_itself_are_not_taken_from_pages(serv
     assert reply.status_code == 403
 
 
-def test_a_server_on_every_address_takes_addresses_and_no_foreign_names():
-    hosts = Hosts.of(ServerSettings(host="0.0.0.0"))
+@pytest.mark.parametrize("everywhere", ["0.0.0.0", "::", ""])
+def test_a_server_on_every_address_takes_addresses_and_no_foreign_names(everywhere):
+    hosts = Hosts.of(ServerSettings(host=everywhere))
+    assert not hosts.has("")
     assert hosts.has("192.0.2.7:8000")
     assert hosts.has("[2001:db8::1]:8000")
     assert hosts.has("localhost")

@@ -40,13 +40,13 @@ class Hosts(NamedTuple):
             bound = ipaddress.ip_address(name_of(settings.host))
             is_everywhere, is_loopback = bound.is_unspecified, bound.is_loopback
         except ValueError:
-            is_everywhere, is_loopback = False, settings.host == "localhost"
+            is_everywhere, is_loopback = not settings.host, settings.host == "localhost"
         if is_everywhere or is_loopback:
             names |= LOOPBACK
         if is_everywhere:
             own = socket.gethostname().lower()
             names |= {own, f"{own}.local"}
-        return cls(frozenset(names), is_everywhere)
+        return cls(frozenset(names - {""}), is_everywhere)
 
     def has(self, host: str) -> bool:
         """Whether `host`, a Host header's value, is a name of the server."""

@@ -10,6 +10,7 @@ than the machine's shared memory has grown, and no less than the largest mapper 
 """
 
 import contextlib
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -131,11 +132,15 @@ def _read_row(process: psutil.Process) -> _Row:
         parent = process.ppid()
     with open(f"/proc/{process.pid}/stat", "rb") as stream:
         fields = stream.read().rpartition(b")")[2].split()
+    private_bytes, at = memory.rss - memory.shared, f"/proc/{process.pid}"
+    if not memory.rss and int(fields[_THREADS]) > 1:
+        # A first thread that has ended alone shows no memory, while others of the process use it.
+        private_bytes, at = _memory_of_threads(process.pid)
     return _Row(
         process.pid,
         parent,
-        memory.rss - memory.shared,
-        _shared_memory_bytes(process.pid),
+        private_bytes,
+        _shared_memory_bytes(at),
         int(fields[_MINOR_FAULTS]) * PAGE_BYTES,
         int(fields[_THREADS]),
         times.user,
@@ -188,9 +193,21 @@ def _parent_of(pid: int) -> int:
         return int(stream.read().rpartition(b")")[2].split()[1])
 
 
-def _shared_memory_bytes(pid: int) -> int:
-    """Resident pages of shared mappings that no file of a disk stands behind."""
-    with open(f"/proc/{pid}/status", "rb") as stream:
+def _memory_of_threads(pid: int) -> tuple[int, str]:
+    """Private bytes of a process, as a live thread of it shows them, and where that is in /proc."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        at = f"/proc/{pid}/task/{thread}"
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with open(f"{at}/statm", "rb") as stream:
+                _size, resident, shared, *_rest = map(int, stream.read().split())
+            if resident:
+                return (resident - shared) * PAGE_BYTES, at
+    return 0, f"/proc/{pid}"
+
+
+def _shared_memory_bytes(at: str) -> int:
+    """Resident pages of shared mappings that no file of a disk stands behind; `at` in /proc."""
+    with open(f"{at}/status", "rb") as stream:
         for line in stream:
             if line.startswith(b"RssShmem:"):
                 return int(line.split()[1]) * 1024

@@ -14,14 +14,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sandbox import Limits, Policy, Sandbox, SandboxError, Session, SessionLost
+from sandbox import CheckpointDropped, Limits, Policy, Sandbox, SandboxError, Session, SessionLost
 from sandbox.guest.kernel.sysapi import ARCH
 from sandbox.guest.kernel.syscalls import NUMBERS
+from sandbox.outcome import LimitExceeded
 from sandbox.protocol.codec import pack
 from sandbox.protocol.frames import encode
 from sandbox.protocol.messages import CopyReady, CopyResult, Denied, Done, Measured
+from sandbox.session import checkpoints
 from tests.jail.corpus import Tier
 from tests.jail.hosts import init_of, run_host
+from tests.jail.test_branches import counting_by
 from tests.jail.test_hosts import PLAIN_USER, SYSTEM_PYTHON, as_user, readable
 
 __all__ = ["as_user", "readable"]
@@ -246,6 +249,44 @@ def test_names_and_numbers_do_as_little_where_the_engine_runs_as_a_plain_user(
     script = USER_SCRIPT.format(forger=FORGER, named=NAMED, hang=HANG, tier=tier)
     said = run_host(script, interpreter=SYSTEM_PYTHON, path=str(readable), wrapper=as_user)
     assert said == [*["lost"] * 4, "rolled_back", "[]", "1", None]
+
+
+def test_a_copy_that_does_not_answer_is_dropped(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "COPY_WITHIN_S", 0.5)
+    with box.session() as hostile:
+        hostile.run(
+            "from sandbox.guest.session import copies\nimport time\n"
+            "copies.private_bytes = lambda: time.sleep(20)\nx = 1"
+        )
+        first = hostile.checkpoint()
+        hostile.checkpoint()
+        assert hostile.checkpoints() == []
+        with contextlib.suppress(CheckpointDropped, SessionLost):
+            hostile.rollback(first)
+    assert box.run("6 * 7").text == "42"
+
+
+@pytest.mark.slow
+def test_the_meter_sees_the_memory_of_a_process_without_its_first_thread(tier: Tier) -> None:
+    limits = Limits(memory_bytes=192 << 20, wall_s=8)
+    policy = Policy(tier=tier, limits=limits)
+    with counting_by("meter"), Sandbox(policy) as box, box.session() as session:
+        session.run(NAMED)
+        outcome = session.run(
+            "def fill():\n"
+            "    time.sleep(0.3)\n"
+            "    blob = bytearray(b'x') * (90 << 20)\n"
+            "    time.sleep(20)\n"
+            "for _ in range(4):\n"
+            "    if os.fork() == 0:\n"
+            "        threading.Thread(target=fill).start()\n"
+            f"        libc.syscall({NUMBERS[ARCH]['exit']}, 0)\n"
+            "time.sleep(6)\nopen('reached', 'w').close()",
+        )
+        assert isinstance(outcome, LimitExceeded), outcome
+        assert outcome.limit == "memory_bytes"
 
 
 # ---- orders of frames ---------------------------------------------------------------------------

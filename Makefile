@@ -28,7 +28,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo page page-shots check unit test model pytest format clean
+.PHONY: help demo page page-shots check unit fuzz test model pytest format clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -51,6 +51,11 @@ test: check model pytest  ## every check and every test; fetches the embedded mo
 model: $(VENV)/.dev  # the embedded model, in the user's cache
 	@$(IN)/cellblock model install || echo 'Its tests are skipped, or fail where CI is set.'
 
+# 60 s a target, or: make fuzz ARGUMENTS='frames messages --seconds 900'
+fuzz: $(VENV)/.dev  ## fuzz the parsers of what guests and clients send (atheris, from PyPI)
+	@$(INSTALL) -e '.[fuzz]'
+	$(IN)/python -m tests.fuzz $(ARGUMENTS)
+
 pytest: $(VENV)/.dev  ## tests alone: make pytest ARGUMENTS='tests/jail -k branch'
 	$(IN)/python -m pytest $(PARALLEL) $(PYTEST_FLAGS) $(ARGUMENTS)
 
@@ -66,7 +71,7 @@ page-shots: $(VENV)/.dev  ## pictures of every view of the page, light, dark, na
 	PYTHONPATH=tests/page:tests/clients:tests/unit/runner $(IN)/python tests/page/shots.py page-shots
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis cellblock-demo.png page-shots runner/page/node_modules
+	rm -rf $(VENV) .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis cellblock-demo.png page-shots runner/page/node_modules
 
 $(IN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -35,7 +35,6 @@ def proc_files(plan: JailPlan) -> dict[str, str]:
         "loadavg": "0.00 0.00 0.00 1/1 1\n",
         "vmstat": "nr_free_pages 0\npswpin 0\npswpout 0\n",
         "filesystems": "nodev\ttmpfs\nnodev\tproc\n",
-        "version": f"Linux version {os.uname().release}\n",
     }
 
 

@@ -161,7 +161,7 @@ class SnippetRunner:
             late = self._attempt(self._context.run, self._displays.show_figures)
             error = error or late
         names = self._rows = self._names.changes()
-        late = self._attempt(self._leave, error, is_program)
+        late = self._attempt(self._leave, error, is_program, is_guests=False)
         self._displays.finish()
         error = error or late
         if error is None or _is_clean_exit(error):
@@ -192,11 +192,16 @@ class SnippetRunner:
             described.errno,
         )
 
-    def _attempt(self, stage: Callable[..., object], *arguments: object) -> BaseException | None:
-        """What `stage` raised, None if it came to its end. It runs with the guest's settings."""
+    def _attempt(
+        self, stage: Callable[..., object], *arguments: object, is_guests: bool = True
+    ) -> BaseException | None:
+        """What `stage` raised, None if it came to its end.
+
+        It runs with the guest's recursion limit, but for a stage that is not the guest's.
+        """
         tracer, profiler = sys.gettrace(), sys.getprofile()
         try:
-            if self._guest_recursion_limit != self._recursion_limit:
+            if is_guests and self._guest_recursion_limit != self._recursion_limit:
                 self._lend_recursion_limit()
             stage(*arguments)
         except BaseException as error:  # noqa: BLE001
@@ -207,8 +212,10 @@ class SnippetRunner:
                 sys.settrace(tracer)
             if sys.getprofile() is not profiler:
                 sys.setprofile(profiler)
-            self._guest_recursion_limit = sys.getrecursionlimit()
-            if self._guest_recursion_limit != self._recursion_limit:
+            left = sys.getrecursionlimit()
+            if is_guests or left != self._recursion_limit:
+                self._guest_recursion_limit = left
+            if left != self._recursion_limit:
                 sys.setrecursionlimit(self._recursion_limit)
         return None
 

@@ -1,6 +1,8 @@
 """Snippets behave as in real Python: warnings, tasks, children, files, the machine they see."""
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -46,11 +48,11 @@ def test_missing_glyphs_are_told_once_at_the_line_that_shows_them(real: Session)
     outcome = real.run(
         "import matplotlib.pyplot as plt\nfrom matplotlib.font_manager import findfont\n"
         "plt.rcParams['font.family'] = ['DejaVu Sans']\n"
-        "plt.plot([1, 2]); plt.title('\\u9500\\u552e\\u989d')\nplt.show()"
+        "plt.plot([1, 2]); plt.title('\\ue000\\ue001\\ue000')\nplt.show()"
     )
     assert len(outcome.displays) == 1
     assert outcome.stderr.count("UserWarning") == 1
-    assert "\u9500\u552e\u989d" in outcome.stderr
+    assert "\ue000\ue001:" in outcome.stderr
     assert ">:5: UserWarning" in outcome.stderr
 
 
@@ -340,3 +342,52 @@ def test_a_session_describes_itself(real: Session) -> None:
     assert found.layers == real.enforcement
     assert (found.workspace, found.network) == ("/mnt/data", ())
     assert text(real, "import sys\nsys.executable") == repr(found.interpreter)
+
+
+FONT = """
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+pen = TTGlyphPen(None)
+pen.moveTo((0, 0)); pen.lineTo((500, 0)); pen.lineTo((500, 700)); pen.closePath()
+glyph = pen.glyph()
+build = FontBuilder(1000, isTTF=True)
+build.setupGlyphOrder([".notdef", "sale"])
+build.setupCharacterMap({0x9500: "sale"})
+build.setupGlyf({".notdef": glyph, "sale": glyph})
+build.setupHorizontalMetrics({".notdef": (600, 0), "sale": (600, 0)})
+build.setupHorizontalHeader(ascent=800, descent=-200)
+build.setupNameTable({"familyName": "Noto Sans CJK SC", "styleName": "Regular"})
+build.setupOS2()
+build.setupPost()
+build.save("cjk.ttf")
+import matplotlib.font_manager
+matplotlib.font_manager.fontManager.addfont("cjk.ttf")
+"""
+
+
+@pytest.mark.slow
+def test_an_installed_font_gives_the_glyphs_of_another_script(box: Sandbox) -> None:
+    with box.session() as session:
+        assert session.run(FONT, limits=EASY).status == "completed"
+        outcome = session.run(
+            "import matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.title('\\u9500')\nplt.show()",
+            limits=EASY,
+        )
+        assert (len(outcome.displays), outcome.stderr) == (1, "")
+
+
+def test_nothing_of_the_engine_need_be_there_to_import() -> None:
+    """Another interpreter shows no file of the engine to a session."""
+    plain = os.path.realpath(sys.executable)
+    with Sandbox(Policy(environment=plain), pool_size=0) as box, box.session() as session:
+        assert session.run("%time 6 * 7").text == "42"
+        assert session.run("!echo hi\nsum?").stdout.startswith("hi\nType:")
+        [bundle] = session.run("from IPython.display import HTML\nHTML('<b>')").displays
+        assert bundle["text/html"] == "<b>"
+        code = (
+            "def work(x): return x + 1\nfrom concurrent.futures import ProcessPoolExecutor\n"
+            "import multiprocessing as mp\n"
+            "with ProcessPoolExecutor(1, mp_context=mp.get_context('spawn')) as pool:\n"
+            "    print(list(pool.map(work, [1])))"
+        )
+        assert session.run(code, limits=EASY).stdout == "[2]\n"

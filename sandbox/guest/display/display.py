@@ -1,6 +1,7 @@
 """What a snippet shows: `display()`, the echo of its last expression, its figures; within caps."""
 
 import builtins
+import logging
 import mimetypes
 import os
 import sys
@@ -43,6 +44,11 @@ class Displays:
         figures.preset_backend()
         figures.when_shown(hooks, self._show_figure)
         libraries.teach(hooks, self.display)
+        # For each text that it draws it says again which font is missing.
+        hooks.when_imported(
+            "matplotlib.font_manager",
+            lambda module: logging.getLogger(module.__name__).addFilter(warned.is_news),
+        )
         for name in IPYTHON_MODULES:
             hooks.when_imported(name, self._teach_ipython)
         ipython.offer(self._functions())
@@ -144,8 +150,12 @@ class Displays:
     def _bundle_of(self, value: Any, text: str) -> Bundle:
         if not figures.is_figure(value):
             return bundle_of(value, text, self._keep)
-        with self._warned.drawing():
-            return bundle_of(value, text, self._keep)
+        with self._warned.drawing() as drawing:
+            bundle = bundle_of(value, text, self._keep)
+            if drawing.lacks_glyphs() and figures.fall_back(value):
+                drawing.forget()
+                bundle = bundle_of(value, text, self._keep)
+            return bundle
 
     def _displays_itself(self, value: Any) -> bool:
         method = getattr(type(value), "_ipython_display_", None)

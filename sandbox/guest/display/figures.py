@@ -14,6 +14,13 @@ from sandbox.guest.language.hooks import ImportHooks
 
 PIXELS_CAP = 25_000_000
 PAD_INCHES = 0.1
+CJK_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK TC", "Noto Sans CJK KR"),
+    *("Source Han Sans SC", "Source Han Sans CN", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR"),
+    *("WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "SimHei"),
+    *("Microsoft YaHei", "PingFang SC", "Arial Unicode MS", "IPAGothic", "NanumGothic"),
+)
+"""Families with glyphs for Chinese, Japanese or Korean; the first that is installed is used."""
 
 
 def preset_backend() -> None:
@@ -66,6 +73,30 @@ def is_figure(value: object) -> bool:
 def is_empty(figure: Any) -> bool:
     """Whether nothing was ever drawn on `figure`."""
     return len(figure.get_children()) <= 1
+
+
+def fall_back(figure: Any) -> bool:
+    """Let texts of `figure` find Chinese, Japanese and Korean glyphs; False if that is no news.
+
+    Later figures find them too. An installed font is needed; without one nothing is changed.
+    """
+    fonts = sys.modules.get("matplotlib.font_manager")
+    texts = sys.modules.get("matplotlib.text")
+    settings = getattr(sys.modules.get("matplotlib"), "rcParams", None)
+    if fonts is None or texts is None or settings is None:
+        return False
+    installed = {entry.name for entry in fonts.fontManager.ttflist}
+    font = next((name for name in CJK_FONTS if name in installed), None)
+    if font is None:
+        return False
+    if font not in settings["font.family"]:
+        settings["font.family"] = [*settings["font.family"], font]
+    without = [
+        text for text in figure.findobj(texts.Text) if font not in list(text.get_fontfamily())
+    ]
+    for text in without:
+        text.set_fontfamily([*text.get_fontfamily(), font])
+    return bool(without)
 
 
 def png_of(figure: Any) -> bytes:

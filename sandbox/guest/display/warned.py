@@ -26,6 +26,20 @@ NO_FONT = (
 _show = getattr(warnings, "_showwarnmsg", None)
 
 
+class Drawing:
+    """What was warned of while a figure was drawn."""
+
+    def __init__(self, collected: list[Any]) -> None:
+        self._collected = collected
+
+    def lacks_glyphs(self) -> bool:
+        return any(GLYPH.match(str(warning.message)) for warning in self._collected)
+
+    def forget(self) -> None:
+        """It is drawn anew."""
+        self._collected.clear()
+
+
 class Warned:
     """Gives each warning a place in the snippet that runs now."""
 
@@ -34,25 +48,36 @@ class Warned:
         self._last_line = 1
         self._collected: list[Any] | None = None
         self._collector = 0
+        self._logged: set[str] = set()
         if _show is not None:
             # C code looks this name up for each warning.
             warnings._showwarnmsg = self._show  # type: ignore[attr-defined]
 
+    def is_news(self, record: Any) -> bool:
+        """Whether this snippet has not logged the same yet: a filter for chatty loggers."""
+        message = record.getMessage()
+        if message in self._logged:
+            return False
+        self._logged.add(message)
+        return True
+
     def begin(self, file: str, last_line: int) -> None:
         """A snippet starts: it has caused no warning yet."""
+        self._logged.clear()
         self._file, self._last_line = file, last_line
         # A snippet may have taken the module apart. Entering bars what was remembered so far.
         with suppress(Exception), warnings.catch_warnings():
             pass
 
     @contextmanager
-    def drawing(self) -> Iterator[None]:
+    def drawing(self) -> "Iterator[Drawing]":
         """Show what is warned of inside once at the end: a figure is drawn more than once."""
-        self._collected, self._collector = [], get_ident()
+        collected: list[Any] = []
+        self._collected, self._collector = collected, get_ident()
         try:
-            yield
+            yield Drawing(collected)
         finally:
-            collected, self._collected = self._collected, None
+            self._collected = None
             missing: dict[str, None] = {}
             texts = set()
             for warning in collected:

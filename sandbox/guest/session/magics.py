@@ -1,18 +1,16 @@
-"""What the lines that `notebook` rewrites do: magics, shell commands, explanations."""
+"""What the lines that `notebook` rewrites do: magics, shell commands, explanations.
+
+It is imported before there is a jail, which need not show it; what it needs of the standard
+library is imported when a magic is used.
+"""
 
 import builtins
 import contextlib
-import inspect
 import io
 import os
 import re
-import runpy
-import shlex
-import statistics
-import subprocess
 import sys
 import time
-import timeit
 from collections.abc import Callable
 from typing import Any
 
@@ -138,6 +136,8 @@ class Magics:
 
     def capture(self, command: str) -> list[str]:
         """The lines that a shell command writes."""
+        import subprocess
+
         imports.in_force().admit("subprocess")
         done = subprocess.run(
             ["sh", "-c", self._inserted(command)], stdout=subprocess.PIPE, check=False
@@ -146,6 +146,8 @@ class Magics:
 
     def explain(self, expression: str, is_whole: bool) -> None:
         """Print what `expression` is: its signature and documentation, or its source."""
+        import inspect
+
         value = eval(expression, self._namespace)
         print(f"Type:      {type_text(value)}")
         with contextlib.suppress(TypeError, ValueError):
@@ -176,6 +178,9 @@ class Magics:
         cProfile.runctx(statement, self._namespace, self._namespace, sort="cumulative")
 
     def _line_run(self, arguments: str) -> None:
+        import runpy
+        import shlex
+
         words = shlex.split(arguments)
         if not words:
             raise ValueError("%run needs the name of a file")
@@ -189,6 +194,9 @@ class Magics:
         )
 
     def _line_pip(self, arguments: str) -> None:
+        import shlex
+        import subprocess
+
         imports.in_force().admit("subprocess")
         sys.stdout.flush()
         done = subprocess.run(
@@ -261,6 +269,8 @@ class Magics:
         self._line_prun(body)
 
     def _cell_writefile(self, arguments: str, body: str) -> None:
+        import shlex
+
         words = shlex.split(arguments)
         is_appended = "-a" in words or "--append" in words
         names = [word for word in words if not word.startswith("-")]
@@ -290,6 +300,9 @@ class Magics:
             return compile(statement, "<magic>", "exec"), False
 
     def _measure(self, statement: str, setup: str) -> None:
+        import statistics
+        import timeit
+
         options = TIMEIT.match(statement)
         assert options is not None
         number, repeats = options.groups()
@@ -322,6 +335,8 @@ class Magics:
         return INSERTED.sub(value, command)
 
     def _run(self, arguments: list[str]) -> None:
+        import subprocess
+
         imports.in_force().admit("subprocess")
         sys.stdout.flush()
         if sys.stdout is sys.__stdout__:

@@ -67,11 +67,19 @@ class MainModule:
             with open(fd, "wb") as stream:
                 pickle.dump(values, stream)
             text += LOADS.format(path=path)
-        text += "\n".join(map(ast.unparse, statements)) + "\n"
+        text += "\n".join(map(_as_text, statements)) + "\n"
         fd, path = tempfile.mkstemp(prefix="main-", suffix=".py", dir=directory)
         with open(fd, "w") as stream:
             stream.write(text)
         return path
+
+
+def _as_text(statement: ast.stmt) -> str:
+    text = ast.unparse(statement)
+    if isinstance(statement, IMPORTS):
+        # It may not be what the process needs, or be there in the session alone.
+        return f"try:\n    {text}\nexcept ImportError:\n    pass"
+    return text
 
 
 def _parsed(texts: Iterable[str]) -> Iterator[ast.stmt]:

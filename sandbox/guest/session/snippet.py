@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from types import CoroutineType, ModuleType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from sandbox.guest.display import figures, streams, tracebacks
 from sandbox.guest.display.advice import advice_for
@@ -19,14 +19,11 @@ from sandbox.guest.display.names import Names, Row
 from sandbox.guest.display.warned import Warned
 from sandbox.guest.language.hooks import ImportHooks
 from sandbox.guest.language.sources import Sources
-from sandbox.guest.session import library_changes, notebook, program_end
+from sandbox.guest.session import library_changes, magics, notebook, program_end
 from sandbox.guest.session.compiler import Compiled, Compiler, Refused
 from sandbox.guest.session.eventloop import EventLoop
 from sandbox.guest.session.main_module import MainModule
 from sandbox.protocol.plan import WORKSPACE, Language
-
-if TYPE_CHECKING:
-    from sandbox.guest.session.magics import Magics
 
 CO_COROUTINE = 0x80
 PROGRAM = "snippet"
@@ -69,7 +66,7 @@ class SnippetRunner:
         self._displays = Displays(screen, hooks, self._warned)
         self._compiler = Compiler(language)
         self._has_notebook = notebook and language == "full"
-        self._magics: Magics | None = None
+        self._magics: magics.Magics | None = None
         self.loop = EventLoop(hooks)
         library_changes.teach(hooks, MainModule(self._sources, self.namespace))
         self._context = copy_context()
@@ -143,8 +140,6 @@ class SnippetRunner:
             if rewritten is None:
                 raise
         if self._magics is None:
-            from sandbox.guest.session import magics
-
             self._magics = magics.Magics(self.namespace, self._displays)
             magics.offer(self._magics)
         return self._compiler.compile(rewritten, file, rewritten.splitlines(keepends=True))

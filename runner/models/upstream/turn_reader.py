@@ -201,8 +201,10 @@ class TurnReader:
                 yield from self._choice(choice)
 
     def _choice(self, choice: dict[str, JsonValue]) -> Iterator[ModelEvent]:
-        if error := error_in({"error": choice.get("error"), "choices": []}, hidden=self._hidden):
-            raise error
+        if choice.get("error"):
+            error = error_in({"error": choice["error"], "choices": []}, hidden=self._hidden)
+            if error is not None:
+                raise error
         delta, message = choice.get("delta"), choice.get("message")
         finish = choice.get("finish_reason")
         if isinstance(delta, dict) and delta:

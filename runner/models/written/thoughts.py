@@ -195,18 +195,17 @@ def is_closing(line: str, after: str) -> bool:
 
 def overlap(text: str, marks: tuple[str, ...]) -> int:
     """How many characters at the end of `text` may begin one of `marks`."""
-    longest = min(max(map(len, marks)) - 1, len(text))
-    sizes = range(longest, 0, -1)
-    return next((size for size in sizes if text[-size:] in _beginnings(marks)), 0)
-
-
-def _beginnings(marks: tuple[str, ...]) -> frozenset[str]:
-    found = _BEGINNINGS.get(marks)
-    if found is None:
+    beginnings = _BEGINNINGS.get(marks)
+    if beginnings is None:
         found = frozenset(mark[:size] for mark in marks for size in range(1, len(mark)))
-        _BEGINNINGS[marks] = found
-    return found
+        beginnings = _BEGINNINGS[marks] = (found, frozenset(mark[0] for mark in marks))
+    known, first = beginnings
+    longest = min(max(map(len, known)), len(text))
+    for size in range(longest, 0, -1):
+        if text[-size] in first and text[-size:] in known:
+            return size
+    return 0
 
 
-_BEGINNINGS: dict[tuple[str, ...], frozenset[str]] = {}
+_BEGINNINGS: dict[tuple[str, ...], tuple[frozenset[str], frozenset[str]]] = {}
 """Kept, because the same few sets of marks are asked for with every word of an answer."""

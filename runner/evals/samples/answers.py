@@ -13,12 +13,13 @@ import textwrap
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 from runner.evals.samples.records import Json
 
 FENCE = re.compile(
-    r"(?P<quote>(?: {0,3}> ?)*)(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*)"
+    r"(?P<quote>(?: {0,3}>){0,9})(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+){0,9})"
     r"(?P<marks>`{3,}(?=[^`]*$)|~{3,})[ \t]*(?P<info>.*)"
 )
 QUOTE = re.compile(r"\A {0,3}> ?")
@@ -29,9 +30,14 @@ THOUGHTS = re.compile(
 )
 TAG = re.compile(r"\{?[\s.]*([\w.+#-]*)")
 NESTED_CAP = 3
-PARSED_CAP = 200_000
+TEXT_CAP = 200_000
+"""Characters of an answer beyond which it is taken as it is."""
+FENCES_CAP = 200
+"""Lines that may be fences; those behind them are none."""
+BLOCKS_CAP = 50
+PARSED_CAP = 50_000
 """Characters of a block beyond which nothing is parsed; the words of it decide then."""
-TRIES = 24
+TRIES = 6
 """How many readings of one place are tried."""
 
 CODE_LINE = re.compile(
@@ -89,7 +95,7 @@ def program_in(text: str, names: Collection[str] = ()) -> str:
             lambda block: bool(wanted & defined_by(block.code)),
         )
     else:
-        wishes = (_defines_any,)
+        wishes = (lambda block: _defines_any(block) and not _is_test(block), _defines_any)
     return _program(text, (*wishes, _has_statement, _is_anything))
 
 
@@ -183,6 +189,8 @@ def _program(text: str, wishes: tuple[Wish, ...]) -> str:
     if _is_code(text):
         return text  # Fences in it are in its texts.
     found = _last(_blocks_of(text), wishes)
+    # Set in that far, fences are no fences outside of a list; some models quote so.
+    found = found or _last(_blocks_of(text, is_list=True), wishes)
     return _plain(text) if found is None else found.code
 
 
@@ -215,6 +223,11 @@ def _defines_any(block: Block) -> bool:
         return bool(defined_by(block.code))
     kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
     return any(isinstance(node, kinds) for node in _top_statements(tree))
+
+
+def _is_test(block: Block) -> bool:
+    """Whether all that a block defines are tests."""
+    return all(name.lower().startswith("test") for name in defined_by(block.code))
 
 
 def _has_statement(block: Block) -> bool:
@@ -251,6 +264,7 @@ def _is_python(code: str) -> bool:
     return _parsed(code) is not None
 
 
+@lru_cache(maxsize=64)
 def _parsed(code: str) -> ast.Module | None:
     if len(code) > PARSED_CAP:
         return None
@@ -272,7 +286,6 @@ def _is_expression(code: str) -> bool:
 
 
 class _Opening(NamedTuple):
-    line: int
     tag: str
     marks: str
     width: int
@@ -300,26 +313,34 @@ class _Opening(NamedTuple):
 
     def code(self, lines: list[str]) -> str:
         code = "".join(self.stripped(line, self.width) + "\n" for line in lines)
+        if len(code) > PARSED_CAP:
+            return code
         whole = textwrap.dedent(code)
         # A whole program may be set in from the fence.
         return whole if whole != code and not _is_python(code) and defined_by(whole) else code
 
 
-def _blocks_of(text: str, depth: int = 0) -> list[Block]:
+def _blocks_of(text: str, depth: int = 0, *, is_list: bool = False) -> list[Block]:
     """The blocks of an answer, in order, and the code that stands outside of fences."""
+    if len(text) > TEXT_CAP:
+        return []
     lines = LINE_END.split(text)
+    fences = [number for number, line in enumerate(lines) if "```" in line or "~~~" in line]
+    fences = fences[:FENCES_CAP]
+    items = (number for number, line in enumerate(lines) if LIST_ITEM.match(line))
+    first_item = 0 if is_list else next(items, len(lines))
     found: list[Block] = []
-    outside = number = 0
-    is_list = False
-    while number < len(lines):
-        is_list = is_list or LIST_ITEM.match(lines[number]) is not None
-        opening = _opening(lines[number], number, is_list)
+    outside = 0
+    for number in fences:
+        if number < outside or len(found) >= BLOCKS_CAP:
+            continue  # A line of the block before, or one block too many.
+        opening = _opening(lines[number], first_item <= number)
         if opening is None:
-            number += 1
             continue
         found += _unfenced(lines[outside:number])
-        number, code = _content(lines, opening)
-        outside = number
+        outside, code = _content(
+            lines, number + 1, opening, [one for one in fences if one > number]
+        )
         if opening.tag in PROSE_TAGS and depth < NESTED_CAP:
             found += _blocks_of(code, depth + 1)
         elif code.strip():
@@ -332,39 +353,47 @@ def _unfenced(lines: list[str]) -> list[Block]:
     return [Block("", code + "\n", is_fenced=False)] if code.strip() and _is_code(code) else []
 
 
-def _opening(line: str, number: int, is_list: bool) -> _Opening | None:
+def _opening(line: str, is_list: bool) -> _Opening | None:
     found = FENCE.fullmatch(line)
     if found is None:
         return None
-    width = len(found["indent"].expandtabs(4))
+    quotes = found["quote"].count(">")
+    indent = found["indent"].removeprefix(" ") if quotes else found["indent"]
+    width = len(indent.expandtabs(4))
     if width > 3 and not is_list:
         return None  # Only in an item of a list is this no indented code.
     word = TAG.match(found["info"])
     tag = word[1].lower() if word else ""
     if tag.endswith(".py") or re.fullmatch(r"(python|py)[\d.]+", tag):
         tag = "python"
-    return _Opening(number, tag, found["marks"], width, found["quote"].count(">"))
+    return _Opening(tag, found["marks"], width, quotes)
 
 
-def _content(lines: list[str], opening: _Opening) -> tuple[int, str]:
-    """The line behind a block, and the block's code."""
-    first = opening.line + 1
-    closings = [
-        number for number in range(first, len(lines)) if opening.is_closed_by(lines[number])
-    ]
+def _content(lines: list[str], first: int, opening: _Opening, fences: list[int]) -> tuple[int, str]:
+    """The line behind a block, and the block's code: `first` is its first line.
+
+    `fences` are the lines that may end it.
+    """
+    closings = list(islice((one for one in fences if opening.is_closed_by(lines[one])), TRIES))
+    if not closings:
+        # Its closing is missing where the next block opens, unless that stands in a text of it.
+        following = (one for one in fences if (found := _opening(lines[one], True)) and found.tag)
+        next_block = next(following, None)
+        if next_block is not None and _is_code(part := opening.code(lines[first:next_block])):
+            return next_block, part
     end = closings[0] if closings else len(lines)
     code = opening.code(lines[first:end])
     if opening.tag in OTHER_TAGS or opening.tag in PROSE_TAGS or _is_code(code):
         return end + 1, code
     if any(code.count(marks) % 2 for marks in ('"""', "'''")):
         # The closing stands in a text that is not closed: it is no closing.
-        for number in closings[1:TRIES]:
+        for number in closings[1:]:
             longer = opening.code(lines[first:number])
             if _is_code(longer):
                 return number + 1, longer
-    for number in range(first, end):
+    for number in (one for one in fences if one < end):
         # A closing is missing: another block opens, or the marks stand behind the last code.
-        another = _opening(lines[number], number, True)
+        another = _opening(lines[number], True)
         line = lines[number].rstrip()
         if another is not None and another.tag:
             return number, _plain(opening.code(lines[first:number]))
@@ -375,9 +404,10 @@ def _content(lines: list[str], opening: _Opening) -> tuple[int, str]:
 
 def _is_code(code: str) -> bool:
     """Whether `code` is a program, or the inside of a function."""
-    return _is_python(code) or _is_python(
-        "def f():\n" + textwrap.indent(textwrap.dedent(code), "    ")
-    )
+    if len(code) > PARSED_CAP:
+        return False
+    body = textwrap.indent(textwrap.dedent(code), "    ")
+    return _is_python(code) or _is_python(f"def f():\n{body}")
 
 
 # ---- answers without a fence --------------------------------------------------------------------
@@ -406,14 +436,15 @@ def _plain(text: str) -> str:
         if re.match(r"(?:async\s+def|def|class|import|from|@)\s*\w", line)
     ]
     for start in starts[:TRIES]:
-        ends = [
-            number
-            for number in range(len(lines), start, -1)
-            if number == len(lines) or not lines[number].startswith((" ", "\t"))
-        ]
-        for end in ends[:TRIES]:
+        # Sentences begin at the margin, and no statement of the code does so after them.
+        ends = (number for number in range(start + 1, len(lines)) if _is_prose(lines[number]))
+        for end in (len(lines), *islice(ends, TRIES)):
             code = "\n".join(lines[start:end])
             next_words = next((line for line in lines[end:] if line.strip()), "")
             if not CODE_LINE.match(next_words) and _is_python(code):
                 return code + "\n"
     return text
+
+
+def _is_prose(line: str) -> bool:
+    return bool(line) and not line[0].isspace() and not CODE_LINE.match(line)

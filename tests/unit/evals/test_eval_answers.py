@@ -1,12 +1,14 @@
 """Which part of a model's answer is the program."""
 
 import textwrap
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.evals.samples.answers import (
+    TEXT_CAP,
     completion_in,
     defined_by,
     names_called,
@@ -73,6 +75,11 @@ ANSWERS = {
     "a shell block, code outside": f"{GOOD}\n\n```bash\npytest\n```",
     "thoughts before it": f"<think>\n```python\n{DRAFT}\n```\n</think>\n```python\n{GOOD}\n```",
     "thoughts that were not opened": f"Let me see.\n</think>\n\n```python\n{GOOD}\n```",
+    "a fence that is set in": "So:\n\n" + textwrap.indent(f"```python\n{GOOD}\n```", "    "),
+    "a fence that is set in by a tab": "So:\n\n" + textwrap.indent(f"```py\n{GOOD}\n```", "\t"),
+    "an opening within a sentence": f"Here it is: ```python\n{GOOD}\n```\nIt adds two.",
+    "tests behind it": f"```python\n{GOOD}\n```\n```python\ndef test_it():\n"
+    "    assert add_two(1) == 3\n```",
     "a mark of the byte order": f"\ufeff```python\n{GOOD}\n```",
 }
 
@@ -237,3 +244,27 @@ def test_no_text_is_too_odd(text: str) -> None:
     for found in (program_in(text), program_in(text, ["a"]), script_in(text), value_in(text)):
         assert isinstance(found, str)
     assert set(completion_in(text, "def a():\n", "a")) <= {"solution", "completion"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```python\n" * 100_000,
+        "```\n" * 100_000,
+        "~~~a\n```\n" * 50_000,
+        "```python\nx = (\n" * 20_000,
+        "def f():\n    x\n(\n" * 20_000,
+        '```python\n"""\n```\n' * 20_000,
+        "> " * 200_000 + "```",
+        "- " * 200_000 + "```",
+        "<think>" * 100_000,
+        "</think>\n" * 100_000,
+        "(" * 200_000,
+    ],
+)
+def test_no_answer_takes_long_to_read(text: str) -> None:
+    text = text[: TEXT_CAP - 1]
+    began = time.process_time()
+    program_in(text, ["f"])
+    completion_in(text, "def f():\n", "f")
+    assert time.process_time() - began < 5

@@ -52,13 +52,13 @@ def example() -> str:
 def _table(heading: str, settings: type[BaseModel], values: Mapping[str, object]) -> Iterator[str]:
     yield from _comment((inspect.getdoc(settings) or "").partition("\n\n")[0])
     yield heading
-    told = _descriptions(settings)
+    descriptions = _descriptions(settings)
     for name, field in settings.model_fields.items():
         default = values.get(name, field.get_default(call_default_factory=True))
         if isinstance(default, BaseModel):
             continue  # It has a table of its own.
-        if name in told:
-            yield from _comment(told[name])
+        if name in descriptions:
+            yield from _comment(descriptions[name])
         is_set = default not in (None, "", ()) and default != {}
         line = f"{name} = {_value(default)}"
         yield line if is_set else f"# {line}"

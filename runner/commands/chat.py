@@ -79,7 +79,7 @@ async def execute(options: ChatOptions, *, models: Directory | None = None) -> i
 
 
 def _asked(options: ChatOptions) -> tuple[Entry, ...]:
-    """The question, and before it what was laid into the workspace for it."""
+    """Return the question, and before it what was laid into the workspace for it."""
     question = Question(text=options.question)
     if not options.put:
         return (question,)

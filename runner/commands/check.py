@@ -56,13 +56,13 @@ def execute(request: CheckRequest) -> int:
 
 
 def is_flagged(found: Checked, least: str) -> bool:
-    """Whether a finding is as severe as `least`."""
+    """Return whether a finding is as severe as `least`."""
     severe = SEVERITIES[SEVERITIES.index(least) :]
     return any(row[2] in severe for row in found.findings)
 
 
 def to_object(found: Checked) -> dict[str, object]:
-    """The findings as JSON has them."""
+    """Return the findings as JSON has them."""
     return {
         "imports": [
             dict(zip(("module", "line", "action", "rule"), row, strict=True))

@@ -267,7 +267,7 @@ def _draw(
 
 
 def engine_called(name: str) -> "Engine | None":
-    """The engine that `--engine` names; None for this machine's. Raises BadInput."""
+    """Return the engine that `--engine` names; None for this machine's. Raises BadInput."""
     from runner.evals import BadInput
 
     if name == "local":

@@ -90,7 +90,7 @@ def schema_command() -> None:
 
 
 def load(place: str) -> "Policy":
-    """The policy that `place`, a name or a path, stands for. Raises PolicyError."""
+    """Return the policy that `place`, a name or a path, stands for. Raises PolicyError."""
     from sandbox import Policy
 
     if place == "default":
@@ -101,7 +101,7 @@ def load(place: str) -> "Policy":
 
 
 def learned(modules: set[str], extends: str | None) -> dict[str, Any]:
-    """The table of a policy file that allows `modules` and no other."""
+    """Return the table of a policy file that allows `modules` and no other."""
     from sandbox import ImportPolicy
 
     tops = sorted({module.partition(".")[0] for module in modules})

@@ -97,7 +97,7 @@ class Repl:
             self._session.close()
 
     def _read(self) -> str | None:
-        """The next whole snippet or command; None at the end of the input."""
+        """Return the next whole snippet or command; None at the end of the input."""
         lines: list[str] = []
         while True:
             try:
@@ -231,7 +231,7 @@ class Repl:
 
 
 def completeness() -> Callable[[str], bool]:
-    """A function that says whether a text is a whole snippet, or wants more lines.
+    """Return a function that says whether a text is a whole snippet, or wants more lines.
 
     It compiles as the interactive interpreter does: a block ends with an empty line.
     """

@@ -73,7 +73,7 @@ def configured(config: Config, options: ServeOptions) -> Config:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens there; port 0 takes any that is free. Raises ConfigError."""
+    """Return a socket that listens there; port 0 takes any that is free. Raises ConfigError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -83,7 +83,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
+    """Return whether only this machine can reach `host`."""
     if host == "localhost":
         return True
     try:

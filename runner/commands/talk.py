@@ -134,7 +134,7 @@ class Talk:
         self._part = part
 
     def _write(self, text: str, *, style: str = "") -> None:
-        """A piece of a text whose end is still to come."""
+        """Return a piece of a text whose end is still to come."""
         self._console.print(escaped(text), end="", style=style, markup=False)
         self._is_open = True
 

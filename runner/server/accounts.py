@@ -46,7 +46,7 @@ class Account:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """A place among the key's open requests. Raises RequestError when there is none."""
+        """Return a place among the key's open requests. Raises RequestError when there is none."""
         if self._open >= self.settings.concurrent_requests:
             most = self.settings.concurrent_requests
             message = f"This key may have {most} requests open at once."
@@ -58,7 +58,7 @@ class Account:
             self._open -= 1
 
     def headers(self) -> dict[str, str]:
-        """What is left of the rate, as the clients read it."""
+        """Return what is left of the rate, as the clients read it."""
         self._fill()
         rate = self.settings.requests_per_minute
         wait_s = max(rate - self._left, 0) * MINUTE_S / rate
@@ -90,7 +90,7 @@ class Accounts:
         return self._accounts
 
     def find(self, authorization: str) -> Account:
-        """The account of a header `Authorization: Bearer <key>`. Raises RequestError.
+        """Return the account of a header `Authorization: Bearer <key>`. Raises RequestError.
 
         `Basic` with the key as password counts too: some clients can send it in no other way.
         """
@@ -109,7 +109,7 @@ class Accounts:
 
 
 def _password(credentials: str) -> str:
-    """The password of an `Authorization: Basic` header; empty if it holds none."""
+    """Return the password of an `Authorization: Basic` header; empty if it holds none."""
     try:
         pair = base64.b64decode(credentials.strip(), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):

@@ -103,7 +103,7 @@ def open_services(
 
 
 def create_app(services: Services) -> FastAPI:
-    """The application over `services`; its lifespan starts and stops them."""
+    """Make the application over `services`; its lifespan starts and stops them."""
     app = FastAPI(
         title="Cellblock",
         description=DESCRIPTION,
@@ -135,12 +135,12 @@ def create_app(services: Services) -> FastAPI:
 
 
 async def healthz() -> Response:
-    """Whether the process serves at all."""
+    """Say whether the process serves at all."""
     return json_reply({"status": "ok"})
 
 
 async def readyz(request: Request) -> Response:
-    """Whether the engine runs and new work is taken."""
+    """Say whether the engine runs and new work is taken."""
     services: Services = request.app.state.services
     if services.is_ready and not services.streams.is_stopping:
         return json_reply({"status": "ready"})
@@ -205,7 +205,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
-    """A path or query parameter that is no such thing."""
+    """Answer to a path or query parameter that is no such thing."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = str(first["loc"][-1])
@@ -213,7 +213,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
-    """An unknown path or method."""
+    """Answer to an unknown path or method."""
     assert isinstance(error, HTTPException)
     fault = HTTP_FAULTS.get(error.status_code, "invalid")
     where = f"{request.method} {request.url.path[:200]}"

@@ -31,7 +31,7 @@ class Server(uvicorn.Server):
 
 
 def settings_of(services: Services) -> uvicorn.Config:
-    """How uvicorn serves `services`."""
+    """Return how uvicorn serves `services`."""
     return uvicorn.Config(
         create_app(services),
         http=protocol_of(services.config.server),

@@ -27,7 +27,7 @@ class Arguments(NamedTuple):
 
 
 def read(text: str, *, main: str) -> Arguments:
-    """The arguments in `text`; `main` is the one that a bare text can only mean."""
+    """Return the arguments in `text`; `main` is the one that a bare text can only mean."""
     if len(text) > LONGEST_CHARS:
         return Arguments({}, f"The arguments have {len(text)} characters; send less.")
     if not text.strip():
@@ -75,7 +75,7 @@ def _nearly(text: str, main: str) -> Arguments:
 
 
 def repaired(text: str) -> JsonValue:
-    """What JSON `text` was probably meant to be; None when there is no telling."""
+    """Return what JSON `text` was probably meant to be; None when there is no telling."""
     if text.count("{") + text.count("[") > DEEPEST * 16:
         return None
     try:
@@ -133,7 +133,7 @@ class StringStream:
         return "".join(self._given)
 
     def feed(self, text: str) -> str:
-        """The next piece of the value that `text` completes; often empty."""
+        """Return the next piece of the value that `text` completes; often empty."""
         if self.has_ended:
             return ""
         if not self.has_begun:
@@ -152,7 +152,7 @@ class StringStream:
         return piece
 
     def _split(self) -> tuple[str, str]:
-        """The part of the raw text that is whole, and what to hold back."""
+        """Return the part of the raw text that is whole, and what to hold back."""
         end = 0
         while end < len(self._raw):
             if self._raw[end] == '"':
@@ -168,7 +168,7 @@ class StringStream:
 
 
 def _is_escaped(text: str, at: int) -> bool:
-    """Whether the backslash at `at` is itself the second half of an escape."""
+    """Return whether the backslash at `at` is itself the second half of an escape."""
     before = at
     while before and text[before - 1] == "\\":
         before -= 1

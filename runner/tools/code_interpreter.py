@@ -63,7 +63,7 @@ class SessionSource(Protocol):
         ...
 
     async def session(self) -> tuple[AsyncSession, str]:
-        """The live session, and what to tell the model when it is not the one of before."""
+        """Return the live session, and what to tell the model when it is not the one of before."""
         ...
 
     async def keep(
@@ -131,7 +131,7 @@ class CodeInterpreter:
         return self._result(call, run, shown_of(run, outcome, words, budget=self._shown_chars))
 
     async def close(self) -> None:
-        """The session belongs to its source, which outlives the request."""
+        """Return the session belongs to its source, which outlives the request."""
 
     def _lost(self, call: ToolCall, code: str, error: SandboxError) -> ToolResult:
         notice = (
@@ -151,7 +151,7 @@ class CodeInterpreter:
 
 
 def code_of(arguments: str) -> tuple[str, str]:
-    """The code in `arguments`, or what to tell the model when there is none."""
+    """Return the code in `arguments`, or what to tell the model when there is none."""
     found = read(arguments, main="code")
     if found.problem:
         return "", found.problem
@@ -169,7 +169,7 @@ def code_of(arguments: str) -> tuple[str, str]:
 def code_run(
     code: str, outcome: Outcome, *, container_id: str, files: tuple[MadeFile, ...]
 ) -> CodeRun:
-    """The whole record of a run."""
+    """Return the whole record of a run."""
     return CodeRun(
         code=code,
         container_id=container_id,
@@ -223,7 +223,7 @@ STATE_WORDS = {
 
 
 def notice_of(outcome: Outcome) -> str:
-    """Why the snippet did not end by itself, and what became of its variables."""
+    """Return why the snippet did not end by itself, and what became of its variables."""
     if isinstance(outcome, LimitExceeded):
         reason = LIMIT_WORDS[outcome.limit].format(
             allowed=outcome.allowed, mib=outcome.allowed / 2**20
@@ -248,7 +248,7 @@ def notice_of(outcome: Outcome) -> str:
 
 
 def shown_of(run: CodeRun, outcome: Outcome, words: str, *, budget: int) -> Shown:
-    """What the model reads of a run, within `budget` characters."""
+    """Return what the model reads of a run, within `budget` characters."""
     is_error = run.status != "completed"
     stdout_cut, stderr_cut = outcome.truncated.stdout, outcome.truncated.stderr
     parts = [words] if words else []
@@ -291,5 +291,5 @@ def _names(files: Sequence[MadeFile]) -> str:
 
 
 def sandbox_link(path: str) -> str:
-    """How a model writes a link to a file of the workspace."""
+    """Return how a model writes a link to a file of the workspace."""
     return f"sandbox:{posixpath.join('/mnt/data', quote(path))}"

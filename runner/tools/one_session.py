@@ -25,7 +25,7 @@ class OneSession:
         return ""
 
     async def session(self) -> tuple[AsyncSession, str]:
-        """The live session, and what to tell the model when it is not the one of before."""
+        """Return the live session, and what to tell the model when it is not the one of before."""
         if self._session is not None and not is_usable(self._session):
             await self.close()
             self._words = ANOTHER
@@ -45,7 +45,7 @@ class OneSession:
     async def keep(
         self, _session: AsyncSession, artifacts: Sequence[Artifact]
     ) -> tuple[MadeFile, ...]:
-        """The files by name: they end with the session."""
+        """Return the files by name: they end with the session."""
         return tuple(
             MadeFile(path=one.path, size_bytes=one.size_bytes, mime=one.mime)
             for one in artifacts
@@ -60,7 +60,7 @@ class OneSession:
 
 
 def is_usable(session: AsyncSession) -> bool:
-    """Whether the session's processes still live."""
+    """Return whether the session's processes still live."""
     with contextlib.suppress(SandboxError):
         return session.enforcement is not None
     return False

@@ -28,5 +28,5 @@ class Tool(Protocol):
         ...
 
     async def close(self) -> None:
-        """The conversation's request is over; let go of what it held."""
+        """Return the conversation's request is over; let go of what it held."""
         ...

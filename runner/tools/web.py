@@ -48,7 +48,7 @@ class WebTools:
         return tools
 
     def make(self, names: Collection[str]) -> list[Tool]:
-        """The tools of a request that asks for `names`."""
+        """Return the tools of a request that asks for `names`."""
         return [make() for name, make in self._makers.items() if name in names]
 
     async def close(self) -> None:
@@ -60,7 +60,7 @@ class WebTools:
 
 
 def backend_of(settings: SearchSettings) -> SearchBackend | None:
-    """The backend, or None. Raises ConfigError."""
+    """Return the backend, or None. Raises ConfigError."""
     if settings.backend == "searxng":
         if not settings.url:
             raise ConfigError("search.url", "is missing", "Name the instance's base URL")

@@ -87,10 +87,10 @@ class WebExtractor:
         )
 
     async def close(self) -> None:
-        """The fetcher and the engine belong to the server."""
+        """Return the fetcher and the engine belong to the server."""
 
     async def _read(self, url: str) -> Document | str:
-        """The page, or why there is none."""
+        """Return the page, or why there is none."""
         try:
             if url.startswith(LOCAL):
                 if self._local is None:

@@ -56,11 +56,11 @@ class WebSearch:
         return _result(call, listed(sources), Search(query=query, sources=tuple(sources)))
 
     async def close(self) -> None:
-        """The backend belongs to the server."""
+        """Return the backend belongs to the server."""
 
 
 def listed(sources: Sequence[Source]) -> str:
-    """What the model reads of the pages found."""
+    """Return what the model reads of the pages found."""
     if not sources:
         return "The search found nothing. Try other words."
     return "\n\n".join(

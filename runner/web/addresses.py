@@ -46,7 +46,7 @@ UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether `address` belongs to the public internet and leads nowhere else."""
+    """Return whether `address` belongs to the public internet and leads nowhere else."""
     mapped = getattr(address, "ipv4_mapped", None)
     if mapped is not None:
         return is_public(mapped)
@@ -58,7 +58,7 @@ def is_public(address: IPAddress) -> bool:
 
 
 async def system_resolver(host: str, port: int) -> Sequence[str]:
-    """What the machine's own resolver answers. It also reads 0x7f.1 and 2130706433."""
+    """Return what the machine's own resolver answers. It also reads 0x7f.1 and 2130706433."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
@@ -74,7 +74,7 @@ class Guard:
         self._resolver = resolver
 
     async def address_of(self, host: str, port: int) -> str:
-        """The address to connect to for `host`. Raises WebError."""
+        """Return the address to connect to for `host`. Raises WebError."""
         if not host or len(host) > HOST_CHARS:
             raise WebError("The URL has no host")
         try:

@@ -103,7 +103,7 @@ class Fetcher:
         self._fetch_s = fetch_s
 
     async def get(self, url: str) -> Body:
-        """The page at `url`. Raises WebError, in words that a model can act on."""
+        """Return the page at `url`. Raises WebError, in words that a model can act on."""
         if len(url) > URL_CHARS:
             raise WebError("The URL is too long")
         try:
@@ -173,7 +173,7 @@ def _location(url: httpx2.URL, headers: Mapping[str, str]) -> httpx2.URL:
 
 
 async def get_json(url: str, parameters: Mapping[str, str], *, timeout_s: float) -> bytes:
-    """The answer of an endpoint that the owner chose: no guard. Raises WebError."""
+    """Return the answer of an endpoint that the owner chose: no guard. Raises WebError."""
     try:
         async with asyncio.timeout(timeout_s):
             tls = await asyncio.to_thread(_tls)

@@ -64,7 +64,7 @@ class Folder:
         return [one for one in found if one is not None]
 
     async def text_of(self, url: str) -> str:
-        """The text of a file that a search gave. Raises WebError."""
+        """Return the text of a file that a search gave. Raises WebError."""
         text = await asyncio.to_thread(self._text, unquote(url.removeprefix(LOCAL)))
         if text is None:
             raise WebError("There is no such local page")
@@ -160,7 +160,7 @@ def expression(query: str) -> str:
 
 
 def url_of(path: str) -> str:
-    """The URL of a file of the folder."""
+    """Return the URL of a file of the folder."""
     return f"{LOCAL}{quote(path)}"
 
 

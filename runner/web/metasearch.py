@@ -25,7 +25,7 @@ PASSED = ("PATH", "DDGS_PROXY")
 
 
 def is_installed() -> bool:
-    """Whether there is the library."""
+    """Return whether there is the library."""
     return importlib.util.find_spec("ddgs") is not None
 
 
@@ -76,7 +76,7 @@ async def _exchange(child: asyncio.subprocess.Process, order: bytes) -> bytes:
 
 
 def found_in(answer: bytes) -> list[Source]:
-    """The pages in the child's answer. Raises WebError."""
+    """Return the pages in the child's answer. Raises WebError."""
     try:
         rows: JsonValue = json.loads(answer)
     except (ValueError, RecursionError) as error:

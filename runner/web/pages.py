@@ -58,7 +58,7 @@ class Document(NamedTuple):
 
 
 def is_installed() -> bool:
-    """Whether there is the library that extracts."""
+    """Return whether there is the library that extracts."""
     return importlib.util.find_spec(LIBRARY) is not None
 
 
@@ -71,7 +71,7 @@ class Pages:
         )
 
     async def read(self, body: Body) -> Document:
-        """The text of `body`. Raises WebError, SandboxError."""
+        """Return the text of `body`. Raises WebError, SandboxError."""
         if body.mime in HTML or (not body.mime and _looks_like_html(body.data)):
             # Without a charset the page's own word for it counts, which the library finds.
             return document_of(await self._printed(EXTRACT, body, codec_of(body.charset)))
@@ -97,7 +97,7 @@ class Pages:
 
 
 def document_of(printed: str) -> Document:
-    """What the snippet printed, which the page may have taken part in. Raises WebError."""
+    """Return what the snippet printed, which the page may have taken part in. Raises WebError."""
     title, _, text = printed.partition("\n")
     text = encodable(text[:TEXT_CHARS]).removesuffix("\n")
     if not text.strip():
@@ -106,7 +106,7 @@ def document_of(printed: str) -> Document:
 
 
 def _plain(data: bytes) -> str | None:
-    """The text of UTF-8; None for what is broken, whose repair may take long."""
+    """Return the text of UTF-8; None for what is broken, whose repair may take long."""
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -28,12 +28,12 @@ class LocalPages(Protocol):
     """Whole texts of pages whose URLs begin with `LOCAL`."""
 
     async def text_of(self, url: str) -> str:
-        """The page. Raises WebError."""
+        """Return the page. Raises WebError."""
         ...
 
 
 def source(url: object, title: object, snippet: object) -> Source | None:
-    """What a backend found, checked and cut; None for what is no page."""
+    """Return what a backend found, checked and cut; None for what is no page."""
     if not isinstance(url, str) or not url.startswith(("http://", "https://", LOCAL)):
         return None
     return Source(

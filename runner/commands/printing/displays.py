@@ -28,7 +28,7 @@ def without_echo(shown: Iterable[Displayed], echo: str | None) -> list[Displayed
 
 
 def kinds(shown: Sequence[dict[str, str]]) -> list[str]:
-    """The richest type of each bundle that is more than text."""
+    """Return the richest type of each bundle that is more than text."""
     found = (next((mime for mime in SUFFIXES if mime in bundle), "") for bundle in shown)
     return [mime for mime in found if mime]
 

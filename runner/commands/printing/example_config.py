@@ -39,7 +39,7 @@ TABLES: tuple[tuple[str, type[BaseModel], Mapping[str, object], bool], ...] = (
 
 
 def example() -> str:
-    """The text of a config file that sets nothing but a model of its own."""
+    """Return the text of a config file that sets nothing but a model of its own."""
     parts = [HEAD]
     for heading, settings, values, is_comment in TABLES:
         lines = list(_table(heading, settings, values))
@@ -70,7 +70,7 @@ def _comment(text: str) -> Iterator[str]:
 
 
 def _descriptions(settings: type[BaseModel]) -> dict[str, str]:
-    """The docstring below each field, which is in the source alone."""
+    """Return the docstring below each field, which is in the source alone."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(settings)))
     body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
     found = {}

@@ -22,7 +22,7 @@ STATE_WORDS = {
 
 
 def ending(outcome: Outcome) -> str:
-    """How the snippet ended, as the rest of a sentence about it."""
+    """Return how the snippet ended, as the rest of a sentence about it."""
     match outcome:
         case Completed():
             return "completed"
@@ -42,12 +42,12 @@ def ending(outcome: Outcome) -> str:
 
 
 def state(outcome: Outcome) -> str:
-    """What became of the session's variables."""
+    """Return what became of the session's variables."""
     return STATE_WORDS[outcome.state]
 
 
 def bill(outcome: Outcome) -> str:
-    """What the snippet spent."""
+    """Return what the snippet spent."""
     used = outcome.usage
     count = "1 process" if used.processes == 1 else f"{used.processes} processes"
     return (
@@ -67,7 +67,7 @@ def amount(limit: str, value: float) -> str:
 
 
 def size(count: float) -> str:
-    """A number of bytes as people read it."""
+    """Return a number of bytes as people read it."""
     if count < KIB:
         return f"{count:.0f} B"
     for unit in BYTE_UNITS:

@@ -45,7 +45,7 @@ async def pieces_of(request: Request) -> AsyncGenerator[bytes, None]:
 
 
 async def read_body(request: Request, cap: int) -> bytes:
-    """The body, up to `cap` bytes. Raises RequestError."""
+    """Return the body, up to `cap` bytes. Raises RequestError."""
     too_large = RequestError("too_large", f"The body is larger than {cap} bytes.")
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > cap:
@@ -66,7 +66,7 @@ async def read_json_bytes(request: Request, cap: int) -> bytes:
 
 
 async def read_json(request: Request, cap: int) -> JsonValue:
-    """The body as JSON. Raises RequestError."""
+    """Return the body as JSON. Raises RequestError."""
     body = await read_json_bytes(request, cap)
     try:
         value: JsonValue = json.loads(body, parse_constant=_no_constant)

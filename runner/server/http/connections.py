@@ -87,12 +87,12 @@ class Connections:
             del self._open[address]
 
     def waits(self, connection: "Connection", address: str) -> None:
-        """No request of it is being answered."""
+        """Take note that no request of it is being answered."""
         if connection in self._open.get(address, ()):
             self._waiting.setdefault(address, OrderedDict())[connection] = None
 
     def works(self, connection: "Connection", address: str) -> None:
-        """A request of it is being answered, or it has ended."""
+        """Take note that a request of it is being answered, or that it has ended."""
         own = self._waiting.get(address)
         if own is not None:
             own.pop(connection, None)
@@ -232,5 +232,5 @@ class Connection(HttpToolsProtocol):
 
 
 def protocol_of(settings: ServerSettings) -> type[Connection]:
-    """The protocol class of a server with these settings, over a registry of its own."""
+    """Return the protocol class of a server with these settings, over a registry of its own."""
     return type("ServerConnection", (Connection,), {"registry": Connections.of(settings)})

@@ -17,7 +17,7 @@ HEADERS = {
 
 
 async def content_reply(blobs: Blobs, file: StoredFile | ContainerFile) -> Response:
-    """The bytes of `file`, read from the disk as they are sent. Raises RequestError."""
+    """Return the bytes of `file`, read from the disk as they are sent. Raises RequestError."""
     path = blobs.path(file.blob)
     try:
         status = await run_in_threadpool(os.stat, path)

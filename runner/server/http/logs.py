@@ -43,12 +43,12 @@ class JsonLines(logging.Formatter):
 
 
 def write(event: str, level: int = logging.INFO, **facts: object) -> None:
-    """One line about `event`."""
+    """Write one line about `event`."""
     LOG.log(level, event, extra={"facts": facts})
 
 
 def trace_of(error: BaseException) -> list[str]:
-    """Where `error` came from: types and places, never its text."""
+    """Return where `error` came from: types and places, never its text."""
     found: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(found) < FRAMES:
@@ -63,13 +63,13 @@ def trace_of(error: BaseException) -> list[str]:
 
 
 def question(entries: tuple[Entry, ...]) -> None:
-    """What the user asked last."""
+    """Write what the user asked last."""
     asked = [entry.text for entry in entries if isinstance(entry, Question)]
     _content("question", asked[-1] if asked else "")
 
 
 def content(event: LoopEvent) -> None:
-    """What `event` holds of a conversation."""
+    """Write what `event` holds of a conversation."""
     if isinstance(event, CallRunning):
         _content("call", event.call.arguments, tool=event.call.name)
     elif isinstance(event, CallDone):

@@ -54,5 +54,5 @@ class Metrics:
         self.tokens.labels("output").inc(usage.output_tokens)
 
     def text(self) -> bytes:
-        """The exposition format."""
+        """Return the exposition format."""
         return generate_latest(self._registry)

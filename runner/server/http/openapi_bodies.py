@@ -188,13 +188,13 @@ BYTES: dict[int | str, dict[str, Any]] = {
 
 
 def answers_of(dialect: Literal["openai", "dashscope"]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that answers whole or streams."""
+    """Return the `responses` of a route that answers whole or streams."""
     content = {"application/json": {"schema": {"type": "object"}}, "text/event-stream": STREAM}
     return {200: {"description": "The answer.", "content": content}, **errors_of(dialect)}
 
 
 def errors_of(dialect: Literal["openai", "dashscope"]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route: every error that it may give."""
+    """Return the `responses` of a route: every error that it may give."""
     schema = ERROR if dialect == "openai" else DASHSCOPE_ERROR
     return {
         status: {

@@ -48,7 +48,7 @@ def whole(least: int = 0, most: int = MOST) -> OpenApi:
 
 
 def when(name: str, **then: OpenApi) -> OpenApi:
-    """A rule: with the switch `name` on, `then` holds; those of its fields must be given."""
+    """Return a rule: with the switch `name` on, `then` holds; those of its fields must be given."""
     is_on: OpenApi = {"properties": {name: {"const": True}}, "required": [name]}
     needed = [field for field, schema in then.items() if "const" in schema]
     return {"if": is_on, "then": {"properties": dict(then), "required": list(needed)}}

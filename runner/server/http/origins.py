@@ -34,7 +34,7 @@ class Hosts(NamedTuple):
 
     @classmethod
     def of(cls, settings: ServerSettings) -> "Hosts":
-        """The names that a server with these settings is started for."""
+        """Return the names that a server with these settings is started for."""
         names = {name_of(name) for name in settings.hosts} | {name_of(settings.host)}
         try:
             bound = ipaddress.ip_address(name_of(settings.host))
@@ -49,7 +49,7 @@ class Hosts(NamedTuple):
         return cls(frozenset(names - {""}), is_everywhere)
 
     def has(self, host: str) -> bool:
-        """Whether `host`, a Host header's value, is a name of the server."""
+        """Return whether `host`, a Host header's value, is a name of the server."""
         name = name_of(host)
         return name in self.names or (self.any_address and _is_address(name))
 
@@ -126,7 +126,7 @@ class OriginCheck:
 
 
 def name_of(host: str) -> str:
-    """The name in `host[:port]`, as names are compared."""
+    """Return the name in `host[:port]`, as names are compared."""
     host = host.strip().lower()
     if host.startswith("["):
         return host[1:].partition("]")[0]
@@ -137,7 +137,7 @@ def name_of(host: str) -> str:
 
 
 def _only(headers: Headers, name: bytes) -> str | None:
-    """The one value of a header. Raises RequestError when it was sent twice."""
+    """Return the one value of a header. Raises RequestError when it was sent twice."""
     found = [value for key, value in headers if key == name]
     if len(found) > 1:
         raise RequestError("forbidden", f"The header {name.decode()} was sent more than once.")

@@ -8,7 +8,7 @@ from runner.server.store.records import Order
 
 
 def page_json(rows: Sequence[Mapping[str, object]], *, has_more: bool) -> dict[str, object]:
-    """One page as the clients read it."""
+    """Return one page as the clients read it."""
     return {
         "object": "list",
         "data": rows,

@@ -19,7 +19,7 @@ CLIENT_WAIT_CAP_S = 100.0
 
 
 def request_id_of(request: Request) -> str:
-    """The id of this request, also in its header."""
+    """Return the id of this request, also in its header."""
     return str(request.state.request_id)
 
 
@@ -33,7 +33,7 @@ def json_reply(
 
 
 def error_reply(request: Request, error: Exception, *, ran_code: bool = False) -> Response:
-    """The answer to a request that failed before its first byte."""
+    """Return the answer to a request that failed before its first byte."""
     fault = fault_of(error)
     note(request, error, fault)
     build = dashscope.error_body if is_dashscope(request) else chat.error_body
@@ -43,7 +43,7 @@ def error_reply(request: Request, error: Exception, *, ran_code: bool = False) -
 
 
 def is_dashscope(request: Request) -> bool:
-    """Whether the path belongs to the DashScope dialect."""
+    """Return whether the path belongs to the DashScope dialect."""
     return request.url.path.startswith(DASHSCOPE_PREFIX)
 
 

@@ -144,7 +144,7 @@ class EventStream(Response):
             await self._write(send, b"", more=False)
 
     async def _next(self, last: float) -> bytes | None:
-        """The next bytes to send, all that are ready; None at the end."""
+        """Return the next bytes to send, all that are ready; None at the end."""
         assert self._pump is not None
         if self._queue.empty() and self._pump.done():
             return None

@@ -55,7 +55,7 @@ class Upload:
         return safe_name(self._filename)
 
     def parser(self, boundary: bytes) -> MultipartParser:
-        """A parser that fills this upload."""
+        """Return a parser that fills this upload."""
         return MultipartParser(
             boundary,
             {
@@ -125,7 +125,7 @@ class Upload:
 
 @asynccontextmanager
 async def upload(request: Request, blobs: Blobs, cap_bytes: int) -> AsyncGenerator[Upload, None]:
-    """The upload in the request's body; the file is gone after the block unless it was kept.
+    """Return the upload in the request's body; the file is gone after the block unless it was kept.
 
     Raises RequestError, StorageError.
     """
@@ -165,12 +165,12 @@ async def _drain(request: Request, cap_bytes: int) -> None:
 
 
 def too_large(cap_bytes: int) -> RequestError:
-    """The refusal of a file that is too large."""
+    """Return the refusal of a file that is too large."""
     return RequestError("too_large", f"A file may have {cap_bytes} bytes.", param="file")
 
 
 def safe_name(name: str) -> str:
-    """The last part of `name`, fit for a workspace. Raises RequestError."""
+    """Return the last part of `name`, fit for a workspace. Raises RequestError."""
     found = posixpath.basename(name.replace("\\", "/"))
     if found in ("", ".", "..") or not found.isprintable() or len(found.encode()) > NAME_BYTES:
         raise RequestError("invalid", "file has no usable filename.", param="file")

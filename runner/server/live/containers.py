@@ -71,7 +71,7 @@ class Containers:
         memory_limit: str = "",
         file_ids: Sequence[str] = (),
     ) -> ContainerRow:
-        """A new container with copies of uploaded files. Raises RequestError, StorageError."""
+        """Make a new container with copies of uploaded files. Raises RequestError, StorageError."""
         check_memory(memory_limit, self._allowed_bytes, param="memory_limit")
         files = [await self._uploaded(account.owner, file_id) for file_id in file_ids]
         self._check_workspace(files)
@@ -88,14 +88,14 @@ class Containers:
         return row
 
     async def find(self, owner: str, container_id: str) -> ContainerRow:
-        """The container as it is. Raises RequestError."""
+        """Return the container as it is. Raises RequestError."""
         row = await self._store.get(owner, container_id)
         if row is None:
             raise RequestError("not_found", "Container not found")
         return self.newest(row)
 
     async def use(self, owner: str, container_id: str) -> ContainerRow:
-        """As `find`, and its time to expire begins anew, unless it is over."""
+        """Find it, and let its time to expire begin anew, unless it is over."""
         row = await self.find(owner, container_id)
         if self.is_expired(row):
             return row
@@ -111,12 +111,12 @@ class Containers:
         return row if live is None else live.row
 
     def is_expired(self, row: ContainerRow) -> bool:
-        """Whether it was idle for too long. One that is in use is not idle."""
+        """Return whether it was idle for too long. One that is in use is not idle."""
         live = self._lives.get(row.id)
         return (live is None or live.is_idle) and now_s() > row.expires_at
 
     def json(self, row: ContainerRow) -> dict[str, object]:
-        """The container as its owner sees it. `x_variables` says what became of them."""
+        """Return the container as its owner sees it. `x_variables` says what became of them."""
         live = self._lives.get(row.id)
         has_variables = live is not None and live.has_variables
         return {
@@ -168,7 +168,7 @@ class Containers:
             await live.remove(file.path)
 
     def live_session(self, owner: str, container_id: str) -> AsyncSession | None:
-        """The session that the owner's container holds just now; its use counts as the
+        """Return the session that the owner's container holds just now; its use counts as the
         container's."""
         live = self._lives.get(container_id)
         if live is None or live.row.owner != owner:
@@ -177,7 +177,7 @@ class Containers:
         return live.session
 
     async def branch(self, account: Account, row: ContainerRow) -> ContainerRow:
-        """A copy of the container: its files, and its variables while its session lives.
+        """Return a copy of the container: its files, and its variables while its session lives.
 
         Raises RequestError, StorageError, SandboxError.
         """
@@ -213,7 +213,7 @@ class Containers:
         file_ids: Sequence[str] = (),
         inline_files: Sequence[InlineFile] = (),
     ) -> "Lease":
-        """A hold on the container that is asked for.
+        """Return a hold on the container that is asked for.
 
         With an id, that one; else `earlier` while it lives; else a new one. `keep` says whether
         it outlives the request. Files are put into it before the first snippet. Raises
@@ -262,7 +262,7 @@ class Containers:
             await live.end()
 
     async def give_back(self, live: LiveContainer) -> None:
-        """A request let go of the container."""
+        """Take note that a request let go of the container."""
         live.holders -= 1
         live.used()
         if live.is_kept and not live.is_deleted:
@@ -355,7 +355,7 @@ class Containers:
 def _paths(
     present: Sequence[ContainerFile], wanted: Sequence[StoredFile | InlineFile]
 ) -> list[str]:
-    """Where code will find the files of a container and those that a request adds."""
+    """Return where code will find the files of a container and those that a request adds."""
     paths = {file.path: file.sha256 for file in present}
     origins = {file.origin for file in present}
     for file in wanted:
@@ -407,7 +407,7 @@ class Lease:
         return self._live.has_session
 
     async def session(self) -> tuple[AsyncSession, str]:
-        """The live session, and what to tell the model when it is not the one of before."""
+        """Return the live session, and what to tell the model when it is not the one of before."""
         session, lost = await self._live.open()
         words, self._words = self._words or lost, ""
         return session, words
@@ -419,7 +419,7 @@ class Lease:
         return await self._live.keep(session, artifacts)
 
     async def release(self) -> None:
-        """The request is over. A container that is not kept ends."""
+        """Let go of the container; one that is not kept ends."""
         if not self._is_released:
             self._is_released = True
             await asyncio.shield(self._containers.give_back(self._live))

@@ -87,7 +87,7 @@ class LiveContainer:
         self.row = self.row.model_copy(update=update)
 
     async def open(self) -> tuple[AsyncSession, str]:
-        """The session, and what to tell the model of a new one.
+        """Make the session, and what to tell the model of a new one.
 
         Raises RequestError, StorageError, SandboxError.
         """
@@ -177,7 +177,7 @@ class LiveContainer:
         return tuple(made)
 
     async def _keep(self, session: AsyncSession, artifact: Artifact, count: int) -> dict[str, str]:
-        """The id of the kept file, or why it is not kept."""
+        """Return the id of the kept file, or why it is not kept."""
         if artifact.size_bytes > self._file_bytes:
             return {"not_kept": f"it is larger than {self._file_bytes} bytes"}
         if count >= KEPT_PER_RUN:
@@ -250,7 +250,7 @@ class LiveContainer:
 
 
 async def _exact(session: AsyncSession, path: str) -> str:
-    """The name in the workspace that `path` shows, where what is no UTF-8 is escaped."""
+    """Return the name in the workspace that `path` shows, where what is no UTF-8 is escaped."""
     if ESCAPE not in path:
         return path
     shown = {encodable(name): name for name in await session.files()}

@@ -18,7 +18,7 @@ def check_memory(name: str, allowed_bytes: int, *, param: str) -> None:
 
 
 def memory_bytes(name: str, allowed_bytes: int) -> int:
-    """What a container that asked for `name` has."""
+    """Return what a container that asked for `name` has."""
     return min(MEMORY_LIMITS.get(name, allowed_bytes), allowed_bytes)
 
 
@@ -32,6 +32,6 @@ def memory_name(name: str, allowed_bytes: int) -> str:
 
 
 def memory_limits(name: str, allowed_bytes: int) -> Limits | None:
-    """The limits of a run in such a container; None where the policy's own hold."""
+    """Return the limits of a run in such a container; None where the policy's own hold."""
     size = memory_bytes(name, allowed_bytes)
     return Limits(memory_bytes=size) if size < allowed_bytes else None

@@ -51,11 +51,11 @@ class SessionSlots:
         self._changed = asyncio.Event()
 
     def of(self, owner: str) -> int:
-        """How many slots the owner's keys hold."""
+        """Return how many slots the owner's keys hold."""
         return sum(slot.owner == owner for slot in self._slots)
 
     async def for_container(self, account: Account, container: Container) -> Slot:
-        """A slot for a container's session; waits for one that ends, the idlest first.
+        """Make a slot for a container's session; waits for one that ends, the idlest first.
 
         Raises RequestError when the key's slots are all held by sessions that stay.
         """

@@ -23,7 +23,7 @@ class Held:
         self.running = 0
 
     def json(self) -> dict[str, object]:
-        """The session as its owner sees it."""
+        """Return the session as its owner sees it."""
         idle_s = 0.0 if self.running else time.monotonic() - self.active_at
         return {
             "id": self.id,
@@ -55,7 +55,7 @@ class SessionTable:
         self._held: dict[str, Held] = {}
 
     async def open(self, account: Account) -> Held:
-        """A new session. Raises RequestError, SandboxError."""
+        """Make a new session. Raises RequestError, SandboxError."""
         slot = await self._slots.for_session(account)
         try:
             session = await self._box.session()
@@ -85,11 +85,11 @@ class SessionTable:
         return made
 
     def of(self, owner: str) -> list[Held]:
-        """The owner's sessions, oldest first."""
+        """Return the owner's sessions, oldest first."""
         return [held for held in self._held.values() if held.owner == owner]
 
     def find(self, owner: str, session_id: str) -> Held:
-        """The owner's session. Raises RequestError."""
+        """Return the owner's session. Raises RequestError."""
         held = self._held.get(session_id)
         if (lent := self._of_container(owner, session_id)) is not None:
             # Its slot is the container's, and stays so.

@@ -16,7 +16,7 @@ BEARER = HTTPBearer(auto_error=False, description="A key of the server's owner."
 
 
 async def services_of(request: Request) -> Services:
-    """The services of the app that serves `request`."""
+    """Return the services of the app that serves `request`."""
     services = request.app.state.services
     assert isinstance(services, Services)
     return services

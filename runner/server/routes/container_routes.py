@@ -34,7 +34,7 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 async def create_container(
     request: Request, services: TheServices, account: TheAccount
 ) -> Response:
-    """A new container. Its session begins with its first snippet."""
+    """Make a new container. Its session begins with its first snippet."""
     body = Fields(await read_json(request, services.config.server.body_bytes))
     name = body.text("name", longest=NAME_CHARS)
     if not name:
@@ -60,7 +60,7 @@ async def list_containers(
     limit: Limit = 20,
     order: Order = "desc",
 ) -> Response:
-    """The key's containers, the expired ones too while their files are kept."""
+    """List the key's containers, the expired ones too while their files are kept."""
     found = await services.container_store.page(
         account.owner, name=name, after=cursor(after), limit=limit, order=order
     )
@@ -69,7 +69,7 @@ async def list_containers(
 
 
 async def get_container(container_id: str, services: TheServices, account: TheAccount) -> Response:
-    """One container; asking for it counts as use."""
+    """Return one container; asking for it counts as use."""
     return json_reply(
         services.containers.json(await services.containers.use(account.owner, container_id))
     )
@@ -110,7 +110,7 @@ async def list_files(
     limit: Limit = 20,
     order: Order = "desc",
 ) -> Response:
-    """The files of a container."""
+    """List the files of a container."""
     row = await services.containers.find(account.owner, container_id)
     found = await services.container_store.file_page(
         row.id, after=cursor(after), limit=limit, order=order
@@ -122,14 +122,14 @@ async def list_files(
 async def get_file(
     container_id: str, file_id: str, services: TheServices, account: TheAccount
 ) -> Response:
-    """One file of a container."""
+    """Return one file of a container."""
     return json_reply(file_json(await _file(services, account.owner, container_id, file_id)))
 
 
 async def get_content(
     container_id: str, file_id: str, services: TheServices, account: TheAccount
 ) -> Response:
-    """The bytes of a file of a container, as it was after the last snippet."""
+    """Return the bytes of a file of a container, as it was after the last snippet."""
     file = await _file(services, account.owner, container_id, file_id)
     return await content_reply(services.storage.blobs, file)
 
@@ -164,7 +164,7 @@ for _base in BASES:
 
 
 def file_json(file: ContainerFile) -> dict[str, object]:
-    """A file of a container as the clients read it."""
+    """Return a file of a container as the clients read it."""
     return {
         "id": file.id,
         "object": "container.file",

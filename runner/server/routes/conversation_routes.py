@@ -32,7 +32,7 @@ router = APIRouter()
 async def create_conversation(
     request: Request, services: TheServices, account: TheAccount
 ) -> Response:
-    """A new conversation, empty or with its first items."""
+    """Make a new conversation, empty or with its first items."""
     body = Fields(await read_json(request, services.config.server.body_bytes))
     cap_bytes = account.settings.stored_bytes
     row = await services.conversations.add(
@@ -44,7 +44,7 @@ async def create_conversation(
 async def get_conversation(
     conversation_id: str, services: TheServices, account: TheAccount
 ) -> Response:
-    """One conversation, without its items."""
+    """Return one conversation, without its items."""
     return json_reply(
         conversation_json(await services.conversations.find(account.owner, conversation_id))
     )
@@ -91,7 +91,7 @@ async def list_items(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     order: Order = "desc",
 ) -> Response:
-    """The items of a conversation."""
+    """List the items of a conversation."""
     row = await services.conversations.find(account.owner, conversation_id)
     found = await services.conversations.page(row, after=after, limit=limit, order=order)
     if found is None:
@@ -103,7 +103,7 @@ async def list_items(
 async def get_item(
     conversation_id: str, item_id: str, services: TheServices, account: TheAccount
 ) -> Response:
-    """One item of a conversation."""
+    """Return one item of a conversation."""
     row = await services.conversations.find(account.owner, conversation_id)
     item = await services.conversations.item(row, item_id)
     if item is None:
@@ -137,7 +137,7 @@ for _base in BASES:
 
 
 def conversation_json(row: ConversationRow) -> dict[str, object]:
-    """A conversation as the clients read it."""
+    """Return a conversation as the clients read it."""
     return {
         "id": row.id,
         "object": "conversation",
@@ -147,7 +147,7 @@ def conversation_json(row: ConversationRow) -> dict[str, object]:
 
 
 def _items(body: Fields) -> Sequence[Mapping[str, JsonValue]]:
-    """The field `items`, each one that a later response can read. Raises RequestError."""
+    """Return the field `items`, each one that a later response can read. Raises RequestError."""
     items = [item.data for item in body.objects("items")]
     if len(items) > ITEMS_CAP:
         raise body.wrong("items", f"must have at most {ITEMS_CAP} items")

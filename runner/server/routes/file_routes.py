@@ -45,7 +45,7 @@ async def list_files(
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
     order: Order = "desc",
 ) -> Response:
-    """The key's files."""
+    """List the key's files."""
     found = await services.files.page(
         account.owner, purpose=purpose, after=cursor(after), limit=limit, order=order
     )
@@ -54,12 +54,12 @@ async def list_files(
 
 
 async def get_file(file_id: str, services: TheServices, account: TheAccount) -> Response:
-    """One file."""
+    """Return one file."""
     return json_reply(file_json(await _file(services, account.owner, file_id)))
 
 
 async def get_content(file_id: str, services: TheServices, account: TheAccount) -> Response:
-    """The bytes of a file."""
+    """Return the bytes of a file."""
     return await content_reply(
         services.storage.blobs, await _file(services, account.owner, file_id)
     )
@@ -84,7 +84,7 @@ for _base in BASES:
 
 
 def file_json(file: StoredFile) -> dict[str, object]:
-    """A file as the clients read it."""
+    """Return a file as the clients read it."""
     return {
         "id": file.id,
         "object": "file",

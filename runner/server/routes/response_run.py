@@ -84,7 +84,7 @@ class ResponseRun:
     async def events(
         self, wire: Wire | None, *, queued: bool = False
     ) -> AsyncGenerator[Json, None]:
-        """All events, the whole response in the last.
+        """Return all events, the whole response in the last.
 
         An error is raised while nothing was sent, neither of these events nor on `wire`.
         """
@@ -131,11 +131,11 @@ class ResponseRun:
             yield wire_event
 
     def failed(self, fault: Fault) -> Iterator[Json]:
-        """The events of an end in an error."""
+        """Return the events of an end in an error."""
         return self._writer.fail(fault, self.job.loop.usage, self.job.loop.counts)
 
     async def cancelled(self) -> Sequence[Json]:
-        """The last events after the work was cancelled; the response is kept so."""
+        """Return the last events after the work was cancelled; the response is kept so."""
         events = list(self._writer.cancel(self.job.loop.usage, self.job.loop.counts))
         await self._save_failure(events[-1])
         return events

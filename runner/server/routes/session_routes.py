@@ -83,14 +83,14 @@ async def open_session(services: TheServices, account: TheAccount) -> Response:
 
 @router.get("")
 async def list_sessions(services: TheServices, account: TheAccount) -> Response:
-    """The key's open sessions."""
+    """List the key's open sessions."""
     data = [held.json() for held in services.sessions.of(account.owner) if _is_alive(held)]
     return json_reply({"object": "list", "data": data})
 
 
 @router.get("/{session_id}")
 async def get_session(session_id: str, services: TheServices, account: TheAccount) -> Response:
-    """One session."""
+    """Return one session."""
     held = services.sessions.find(account.owner, session_id)
     return json_reply(await _alive(services.sessions, held))
 
@@ -142,7 +142,7 @@ async def run_snippet(
 async def list_files(
     session_id: str, request: Request, services: TheServices, account: TheAccount
 ) -> Response:
-    """Paths of the workspace's files, each with the URL at which its content is.
+    """List paths of the workspace's files, each with the URL at which its content is.
 
     What of a name is no UTF-8 is escaped in `path`, and exact in `url`.
     """
@@ -188,7 +188,7 @@ async def put_file(
 async def get_file(
     session_id: str, path: str, request: Request, services: TheServices, account: TheAccount
 ) -> Response:
-    """The content of a file of the workspace."""
+    """Return the content of a file of the workspace."""
     path = _path_of(request)
     held = services.sessions.find(account.owner, session_id)
     try:
@@ -210,7 +210,7 @@ def _url(request: Request, path: str) -> str:
 
 
 def _path_of(request: Request) -> str:
-    """The path of the file that the URL names, byte for byte; it need not be UTF-8."""
+    """Return the path of the file that the URL names, byte for byte; it need not be UTF-8."""
     raw: bytes = request.scope["raw_path"].partition(b"?")[0]
     _, _, name = raw.partition(b"/files/")
     return os.fsdecode(unquote_to_bytes(name))
@@ -249,7 +249,7 @@ async def _alive(table: SessionTable, held: Held) -> dict[str, object]:
 
 
 async def _lost(table: SessionTable, held: Held, error: SessionError) -> RequestError:
-    """The session is of no more use: forget it and say so."""
+    """Forget a session that is of no more use; return the refusal that says so."""
     await table.end(held)
     return RequestError("conflict", str(error))
 

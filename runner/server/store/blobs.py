@@ -33,11 +33,11 @@ class Blobs:
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def path(self, name: str) -> Path:
-        """Where the content `name` is."""
+        """Return where the content `name` is."""
         return self._root / name[:2] / name
 
     def writer(self) -> "BlobWriter":
-        """A new content, to be written piece by piece. Raises StorageError."""
+        """Return a new content, to be written piece by piece. Raises StorageError."""
         return BlobWriter(self._incoming / secrets.token_hex(16), self)
 
     async def add(self, data: bytes) -> Blob:
@@ -45,11 +45,11 @@ class Blobs:
         return await asyncio.to_thread(self._add, data)
 
     async def read(self, name: str, sha256: str) -> bytes:
-        """The content `name`, which must have that sum. Raises StorageError."""
+        """Return the content `name`, which must have that sum. Raises StorageError."""
         return await asyncio.to_thread(self._read, name, sha256)
 
     async def copy(self, blob: Blob) -> Blob:
-        """The same content under a name of its own. Raises StorageError."""
+        """Return the same content under a name of its own. Raises StorageError."""
         return await asyncio.to_thread(self._copy, blob)
 
     def remove(self, *names: str) -> None:
@@ -166,7 +166,7 @@ class BlobWriter:
 
 
 def storage_error(error: OSError) -> StorageError:
-    """The failure of a disk, as the rest of the server knows it."""
+    """Return the failure of a disk, as the rest of the server knows it."""
     return StorageError("full" if error.errno in FULL else "failed", error.strerror or str(error))
 
 

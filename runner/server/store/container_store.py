@@ -41,7 +41,7 @@ class ContainerStore:
         await self._storage.run(lambda kept: kept.add(CONTAINERS, container))
 
     async def get(self, owner: str, container_id: str) -> ContainerRow | None:
-        """The container, or None."""
+        """Return the container, or None."""
         return await self._storage.run(
             lambda kept: kept.one(CONTAINERS, "owner = ? AND id = ?", owner, container_id)
         )
@@ -49,7 +49,7 @@ class ContainerStore:
     async def page(
         self, owner: str, *, name: str | None, after: str | None, limit: int, order: Order
     ) -> Page[ContainerRow]:
-        """Some of the owner's containers."""
+        """List some of the owner's containers."""
 
         def work(kept: Transaction) -> Page[ContainerRow]:
             where, values = "owner = ?", [owner]
@@ -84,12 +84,12 @@ class ContainerStore:
     # ---- files ----------------------------------------------------------------------------------
 
     async def files(self, container_id: str) -> list[ContainerFile]:
-        """All files of the container, oldest first."""
+        """Return all files of the container, oldest first."""
         where = "container_id = ? ORDER BY id"
         return await self._storage.run(lambda kept: kept.all(CONTAINER_FILES, where, container_id))
 
     async def file(self, owner: str, container_id: str, file_id: str) -> ContainerFile | None:
-        """The file, or None."""
+        """Return the file, or None."""
         where = "owner = ? AND container_id = ? AND id = ?"
         return await self._storage.run(
             lambda kept: kept.one(CONTAINER_FILES, where, owner, container_id, file_id)
@@ -98,7 +98,7 @@ class ContainerStore:
     async def file_page(
         self, container_id: str, *, after: str | None, limit: int, order: Order
     ) -> Page[ContainerFile]:
-        """Some of the container's files."""
+        """Return some of the container's files."""
         where = "container_id = ?"
         return await self._storage.run(
             lambda kept: kept.page(
@@ -153,7 +153,7 @@ class ContainerStore:
         return await asyncio.shield(whole())
 
     async def read(self, file: ContainerFile | StoredFile) -> bytes:
-        """The content of a file. Raises StorageError."""
+        """Return the content of a file. Raises StorageError."""
         return await self._storage.blobs.read(file.blob, file.sha256)
 
     async def remove(self, container_id: str, paths: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ class ConversationStore:
         *,
         cap_bytes: int,
     ) -> ConversationRow:
-        """A new conversation that begins with `items`. Raises RequestError, StorageError."""
+        """Make a new conversation that begins with `items`. Raises RequestError, StorageError."""
         text = compact(metadata)
         row = ConversationRow(
             id=new_id("conv"),
@@ -49,7 +49,7 @@ class ConversationStore:
         return row
 
     async def find(self, owner: str, conversation_id: str) -> ConversationRow:
-        """The owner's conversation. Raises RequestError, StorageError."""
+        """Return the owner's conversation. Raises RequestError, StorageError."""
         where = "owner = ? AND id = ?"
         row = await self._storage.run(
             lambda kept: kept.one(CONVERSATIONS, where, owner, conversation_id)
@@ -60,14 +60,14 @@ class ConversationStore:
         return row
 
     async def newest(self, owner: str, *, limit: int) -> list[ConversationRow]:
-        """The owner's conversations, the newest first."""
+        """Return the owner's conversations, the newest first."""
         where = "owner = ? ORDER BY created_at DESC, id DESC LIMIT ?"
         return await self._storage.run(lambda kept: kept.all(CONVERSATIONS, where, owner, limit))
 
     async def describe(
         self, row: ConversationRow, metadata: Mapping[str, JsonValue]
     ) -> ConversationRow:
-        """The conversation with other metadata."""
+        """Return the conversation with other metadata."""
         text = compact(metadata)
         sql = "UPDATE conversations SET metadata = ?, size_bytes = ? WHERE id = ?"
         size = len(text.encode())
@@ -90,13 +90,13 @@ class ConversationStore:
         return await self._storage.run(lambda kept: _add(kept, row, items, cap_bytes))
 
     async def items(self, row: ConversationRow) -> list[Item]:
-        """All items in order."""
+        """Return all items in order."""
         where = "conversation_id = ? ORDER BY number"
         rows = await self._storage.run(lambda kept: kept.all(ITEMS, where, row.id))
         return [json.loads(one.body) for one in rows]
 
     async def item(self, row: ConversationRow, item_id: str) -> Item | None:
-        """One item, or None."""
+        """Return one item, or None."""
         found = await self._storage.run(
             lambda kept: kept.one(ITEMS, OWN_ITEM, row.owner, row.id, item_id)
         )
@@ -113,7 +113,7 @@ class ConversationStore:
     async def page(
         self, row: ConversationRow, *, after: str | None, limit: int, order: Order
     ) -> Page[ItemRow] | None:
-        """Some items; None when `after` names no item of the conversation."""
+        """List some items; None when `after` names no item of the conversation."""
 
         def work(kept: Transaction) -> Page[ItemRow] | None:
             behind = None

@@ -55,7 +55,7 @@ class Table(Generic[R]):
         return tuple(row.model_dump().values())
 
     def row(self, values: tuple[object, ...]) -> R:
-        """The record in a row of the table."""
+        """Return the record in a row of the table."""
         return self._record.model_validate(dict(zip(self._fields, values, strict=True)))
 
 
@@ -71,12 +71,12 @@ class Transaction:
         self._connection.execute(sql, table.values(row))
 
     def all(self, table: Table[R], where: str, *values: Value) -> list[R]:
-        """The rows for which `where` holds."""
+        """Return the rows for which `where` holds."""
         sql = f"SELECT {table.columns} FROM {table.name} WHERE {where}"
         return [table.row(found) for found in self._connection.execute(sql, values)]
 
     def one(self, table: Table[R], where: str, *values: Value) -> R | None:
-        """The first row for which `where` holds, or None."""
+        """Return the first row for which `where` holds, or None."""
         found = self.all(table, f"{where} LIMIT 1", *values)
         return found[0] if found else None
 
@@ -103,7 +103,7 @@ class Transaction:
         return self._connection.changes()
 
     def number(self, sql: str, *values: Value) -> int:
-        """The one number that a SELECT gives."""
+        """Return the one number that a SELECT gives."""
         for (found,) in self._connection.execute(sql, values):
             assert isinstance(found, int)
             return found
@@ -123,14 +123,14 @@ class Database:
         self._transaction = Transaction(self._connection)
 
     async def run(self, work: Callable[[Transaction], T]) -> T:
-        """What `work` gives, all that it wrote on the disk; an error undoes all of it.
+        """Return what `work` gives, all that it wrote on the disk; an error undoes all of it.
 
         Raises StorageError. A task that is cancelled meanwhile leaves the work to its end.
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self.now, work)
 
     def now(self, work: Callable[[Transaction], T]) -> T:
-        """As `run`, on the calling thread: before the server runs, and after."""
+        """Run it on the calling thread: before the server runs, and after."""
         try:
             with self._connection:
                 done = work(self._transaction)

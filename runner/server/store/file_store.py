@@ -34,7 +34,7 @@ class FileStore:
         return await asyncio.shield(adding)
 
     async def get(self, owner: str, file_id: str) -> StoredFile | None:
-        """The file, or None."""
+        """Return the file, or None."""
         return await self._storage.run(
             lambda kept: kept.one(FILES, f"{OWN} AND id = ?", owner, now_s(), file_id)
         )
@@ -42,7 +42,7 @@ class FileStore:
     async def page(
         self, owner: str, *, purpose: str | None, after: str | None, limit: int, order: Order
     ) -> Page[StoredFile]:
-        """Some of the owner's files."""
+        """List some of the owner's files."""
 
         def work(kept: Transaction) -> Page[StoredFile]:
             where: str = OWN
@@ -54,7 +54,7 @@ class FileStore:
         return await self._storage.run(work)
 
     def path(self, file: StoredFile) -> Path:
-        """Where its content is."""
+        """Return where its content is."""
         return self._storage.blobs.path(file.blob)
 
     async def delete(self, owner: str, file_id: str) -> bool:

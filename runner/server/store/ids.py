@@ -13,12 +13,12 @@ _latest_ms = 0
 
 
 def new_id(prefix: str, joint: str = "_") -> str:
-    """A fresh id: 48 bits of time, in milliseconds and never going back, and 80 of chance."""
+    """Make a fresh id: 48 bits of time, in milliseconds and never going back, and 80 of chance."""
     global _latest_ms
     _latest_ms = max(_latest_ms + 1, time.time_ns() // 1_000_000)
     return f"{prefix}{joint}{_latest_ms:0{TIME_HEX}x}{secrets.token_hex(CHANCE_BYTES)}"
 
 
 def is_id(text: str) -> bool:
-    """Whether `new_id` could have made `text`."""
+    """Return whether `new_id` could have made `text`."""
     return SHAPE.fullmatch(text) is not None

@@ -61,7 +61,7 @@ class ResponseStore:
         await self._storage.run(work)
 
     async def get(self, owner: str, response_id: str) -> StoredResponse | None:
-        """The response, or None."""
+        """Return the response, or None."""
         where = "owner = ? AND id = ?"
         row = await self._storage.run(lambda kept: kept.one(RESPONSES, where, owner, response_id))
         return None if row is None else _response(row)
@@ -72,7 +72,7 @@ class ResponseStore:
         return await self._storage.free(lambda kept: kept.change(sql, owner, response_id)) > 0
 
     async def item(self, owner: str, item_id: str) -> Item | None:
-        """The item `item_id` of any stored response or conversation of the owner."""
+        """Return the item `item_id` of any stored response or conversation of the owner."""
         holders = "id IN (SELECT response_id FROM response_items WHERE owner = ? AND item_id = ?)"
 
         def work(kept: Transaction) -> list[str]:

@@ -167,7 +167,7 @@ class Storage:
         return await self._database.run(work)
 
     async def free(self, work: Callable[[Transaction], T]) -> T:
-        """As `run`, for work that deletes: it is done on a full disk too.
+        """Run work that deletes: it is done on a full disk too.
 
         A database grows before it shrinks. What it needs is set aside in a file that goes first.
         """
@@ -245,7 +245,7 @@ def check_quota(kept: Transaction, owner: str, more_bytes: int, cap_bytes: int) 
 
 
 def now_s() -> int:
-    """The time, as the records have it."""
+    """Return the time, as the records have it."""
     return int(time.time())
 
 
@@ -261,7 +261,7 @@ def _lock(root: Path) -> int:
 
 
 def _blobs_of(kept: Transaction) -> dict[str, tuple[str, str]]:
-    """The table and the id of each content that has a row."""
+    """Return the table and the id of each content that has a row."""
     files = {row.blob: ("files", row.id) for row in kept.all(FILES, "TRUE")}
     inside = {row.blob: ("container_files", row.id) for row in kept.all(CONTAINER_FILES, "TRUE")}
     return files | inside

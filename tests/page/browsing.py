@@ -15,7 +15,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-WAIT_MS = 20_000
+WAIT_MS = 40_000
 expect.set_options(timeout=WAIT_MS)
 
 

@@ -39,8 +39,14 @@ function Turns({ talk }: { talk: Talk }) {
   return (
     <div class="turns" ref={box} onScroll={note} tabIndex={0} role="log" aria-label={t("chat")}>
       {talk.turns.length === 0 && <Welcome />}
-      {talk.turns.map((turn) => (
-        <TurnView key={turn.key} turn={turn} talk={talk} onAgain={() => void askAgain(turn)} />
+      {talk.turns.map((turn, index) => (
+        <TurnView
+          key={turn.key}
+          turn={turn}
+          talk={talk}
+          onAgain={() => void askAgain(turn)}
+          onRepeat={index === talk.turns.length - 1 ? () => void ask(turn.question) : undefined}
+        />
       ))}
     </div>
   );

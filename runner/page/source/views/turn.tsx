@@ -19,9 +19,11 @@ interface Props {
   turn: Turn;
   talk: Talk;
   onAgain?: () => void;
+  /** Offered below an answer: to ask the same anew, in branches where several are wanted. */
+  onRepeat?: () => void;
 }
 
-export function TurnView({ turn, talk, onAgain }: Props) {
+export function TurnView({ turn, talk, onAgain, onRepeat }: Props) {
   const isRunning = turn.status === "running";
   return (
     <article class="turn" aria-busy={isRunning}>
@@ -39,6 +41,11 @@ export function TurnView({ turn, talk, onAgain }: Props) {
         ))}
         {isRunning && turn.isConnected && <p class="wait" role="status">{t("running")} …</p>}
         {isRunning && !turn.isConnected && <p class="problem" role="status">{t("reconnecting")}</p>}
+        {turn.status === "completed" && onRepeat && (
+          <button class="link" onClick={onRepeat}>
+            {t("askAgain")}
+          </button>
+        )}
         {turn.status === "cancelled" && <p class="quiet">{t("stopped")}</p>}
         {turn.status === "incomplete" && (
           <p class="problem">{t("incomplete", { why: turn.problem })}</p>

@@ -121,6 +121,16 @@ def run(options: RunOptions) -> None:
 
 
 @commands.command()
+@POLICY
+def mcp(policy_file: str | None) -> None:
+    """Serve the Model Context Protocol over standard input and output."""
+    with engine_errors():
+        from runner.commands.mcp import execute
+
+        execute(_policy(policy_file))
+
+
+@commands.command()
 @click.argument("file", type=INPUT)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as one JSON object.")
 @click.option("--sarif", "as_sarif", is_flag=True, help="Print the findings as a SARIF log.")

@@ -159,7 +159,7 @@ RUNNER_ORDER = (
     ("runner.web.*",),
     ("runner.models.*", "runner.tools.*", "runner.dialects.*"),
     ("runner.loop", "runner.doctor", "runner.page.*"),
-    ("runner.server.*", "runner.evals.*"),
+    ("runner.server.*", "runner.evals.*", "runner.faces.*"),
     ("runner.commands.*", "runner.demo"),
     ("runner.cli", "runner.__main__"),
 )

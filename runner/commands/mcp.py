@@ -1,0 +1,18 @@
+"""`cellblock mcp`: the Model Context Protocol over standard input and output."""
+
+import click
+
+from sandbox import Policy
+
+INSTALL = "pip install 'mcp>=2.3'"
+
+
+def execute(policy: Policy) -> None:
+    """Serve until standard input ends."""
+    try:
+        from runner.faces.mcp import make_server
+    except ModuleNotFoundError as error:
+        if error.name not in ("mcp", "mcp_types"):
+            raise
+        raise click.ClickException(f"the package mcp is not installed: {INSTALL}") from None
+    make_server(policy).run("stdio")

@@ -1,0 +1,1 @@
+"""The engine inside other tools: each module is one protocol or framework, imported when used."""

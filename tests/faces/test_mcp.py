@@ -1,0 +1,84 @@
+"""The MCP server through the official client, over stdio."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+pytest.importorskip("mcp", reason="pip install 'mcp>=2.3'")
+
+from mcp import ClientSession, StdioServerParameters
+from mcp.client.stdio import stdio_client
+
+SERVER = StdioServerParameters(command=sys.executable, args=["-m", "runner", "mcp"])
+pytestmark = pytest.mark.slow
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[ClientSession]:
+    async with stdio_client(SERVER) as (read, write), ClientSession(read, write) as client:
+        await client.initialize()
+        yield client
+
+
+async def test_tools_are_listed_with_annotations():
+    async with connected() as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+    assert set(tools) == {
+        "run_python", "run_command", "list_files", "read_file", "write_file", "reset",
+        "checkpoint", "rollback",
+    }  # fmt: skip
+    assert tools["list_files"].annotations.read_only_hint is True
+
+
+async def test_variables_persist_in_a_session_by_name():
+    async with connected() as client:
+        await client.call_tool("run_python", {"code": "x = 20", "session": "a"})
+        found = await client.call_tool("run_python", {"code": "x + 1", "session": "a"})
+        other = await client.call_tool("run_python", {"code": "x", "session": "b"})
+    assert found.structured_content["text"] == "21"
+    assert found.content[0].text == "completed\nvalue: 21"
+    assert other.is_error
+    assert "NameError" in other.content[0].text
+
+
+async def test_a_plot_is_image_content_and_a_limit_is_an_error():
+    pytest.importorskip("matplotlib")
+    async with connected() as client:
+        code = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
+        plot = await client.call_tool("run_python", {"code": code})
+        late = await client.call_tool("run_python", {"code": "while True: pass", "timeout_s": 0.5})
+    assert [block.type for block in plot.content] == ["text", "image"]
+    assert plot.content[1].mime_type == "image/png"
+    assert late.is_error
+    assert late.structured_content["status"] == "limit_exceeded"
+
+
+async def test_files_and_commands_share_the_workspace():
+    async with connected() as client:
+        await client.call_tool("write_file", {"path": "a.txt", "content": "one\ntwo\n"})
+        counted = await client.call_tool("run_command", {"command": "wc -l < a.txt; exit 3"})
+        listed = await client.call_tool("list_files", {})
+        read = await client.call_tool("read_file", {"path": "a.txt"})
+        missing = await client.call_tool("read_file", {"path": "b.txt"})
+    assert (counted.structured_content["exit_code"], counted.is_error) == (3, True)
+    assert counted.structured_content["stdout"] == "2\n"
+    assert listed.structured_content["files"] == ["a.txt"]
+    assert read.content[0].text == "one\ntwo\n"
+    assert missing.is_error
+
+
+async def test_a_session_is_put_back_and_made_fresh():
+    async with connected() as client:
+        await client.call_tool("run_python", {"code": "x = 1"})
+        await client.call_tool("checkpoint", {"label": "one"})
+        await client.call_tool("run_python", {"code": "x = 2"})
+        await client.call_tool("rollback", {"label": "one"})
+        back = await client.call_tool("run_python", {"code": "x"})
+        wrong = await client.call_tool("rollback", {"label": "none"})
+        await client.call_tool("reset", {})
+        fresh = await client.call_tool("run_python", {"code": "'x' in globals()"})
+    assert back.structured_content["text"] == "1"
+    assert wrong.is_error
+    assert fresh.structured_content["text"] == "False"

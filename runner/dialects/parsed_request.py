@@ -49,6 +49,7 @@ class ParsedRequest:
     thinking_budget: int | None = None
     effort: str | None = None
     container: ContainerRequest = field(default_factory=ContainerRequest)
+    in_background: bool = False
     truncates: bool = False
     """Whether the oldest of the conversation may go where the whole does not fit."""
 
@@ -68,7 +69,7 @@ class ParsedRequest:
             thinking=self.thinking,
             thinking_budget=self.thinking_budget,
             effort=self.effort,
-            is_watched=self.stream,
+            is_watched=self.stream or self.in_background,
             truncates=self.truncates,
         )
 

@@ -128,6 +128,7 @@ def parse(
         thinking_budget=fields.whole("thinking_budget", least=1),
         effort=effort,
         container=container,
+        in_background=background,
         truncates=_truncation(fields) == "auto",
     )
     options = ResponsesOptions(

@@ -50,7 +50,9 @@ class LlamaProcess:
     @property
     def endpoint(self) -> Endpoint:
         """Where it answers Chat Completions. Nothing is tried twice: it is this machine."""
-        return Endpoint(url=f"{self._address}/v1", key=self._key, read_s=READ_S, retries=0)
+        return Endpoint(
+            url=f"{self._address}/v1", key=self._key, read_s=READ_S, retries=0, opens_thinking=False
+        )
 
     @property
     def pid(self) -> int:

@@ -322,7 +322,7 @@ def _may_begin(line: str, form: Form) -> bool:
 
 def _is_undecided(rest: str, form: Form) -> bool:
     """Whether what comes behind a block decides how it is read, and is not there yet."""
-    if not form.closings:
+    if not form.closings or len(rest) > LINE_CHARS:
         return False
     if form.opening == "<function=" and OUTER.startswith(rest.strip()):
         return True

@@ -10,7 +10,7 @@ from runner.errors import UpstreamError, UpstreamFault
 from runner.transcript import encodable
 
 DETAIL_CHARS = 400
-BODY_BYTES = 64 * 1024
+BODY_BYTES, PAGE_CHARS = 64 * 1024, 4096
 WORD_KEYS = (
     "message", "msg", "detail", "details", "error_msg", "error_message", "errorMessage",
     "status_msg", "reason", "title", "description", "error", "errors", "text",
@@ -40,7 +40,7 @@ def status_error(
     try:
         said = words_of(json.loads(text))
     except (ValueError, RecursionError):
-        said = TAGS.sub(" ", text)
+        said = TAGS.sub(" ", text[:PAGE_CHARS])
     wait = headers.get("retry-after", "")
     detail = short(said, hidden)
     return UpstreamError(
@@ -169,7 +169,7 @@ def words_of(value: JsonValue) -> str:
 
 def short(text: str, hidden: str = "", chars: int = DETAIL_CHARS) -> str:
     """`text` on one line, without what looks like a key."""
-    text = encodable(text)
+    text = encodable(text[: chars * 16])
     if len(hidden) > 3:
         text = text.replace(hidden, "[key]")
     return " ".join(SECRETS.sub("[key]", text).split())[:chars]

@@ -111,15 +111,15 @@ class TurnReader:
                 self._words = self._words or text
                 raise self._garbled("a piece is no JSON", text) from None
         for one in data if isinstance(data, list) else [data]:
-            if error := error_in(one, is_error=is_error, hidden=self._hidden):
-                raise error
-            if not isinstance(one, dict):
-                raise self._garbled("a piece is no object", text)
             try:
+                if error := error_in(one, is_error=is_error, hidden=self._hidden):
+                    raise error
+                if not isinstance(one, dict):
+                    raise self._garbled("a piece is no object", text)
                 yield from self._chunk(one)
             except UnreadableCall as unreadable:
                 raise self._garbled(str(unreadable), text) from None
-            except (AttributeError, TypeError, ValueError) as wrong:
+            except (AttributeError, TypeError, ValueError, RecursionError) as wrong:
                 raise self._garbled(f"{type(wrong).__name__} in a piece", text) from wrong
 
     def release(self) -> Iterator[ModelEvent]:

@@ -57,39 +57,50 @@ FORMS = (
 BY_OPENING = {form.opening: form for form in FORMS}
 NAME_KEYS = ("name", "tool", "tool_name")
 ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
+# No pattern looks at a character again and again: a model may write anything, and at any length.
 FUNCTION = re.compile(r"<function=\s*[\"']?([\w.\-]+)[\"']?\s*>(.*?)(?:</function>|\Z)", re.DOTALL)
 PARAMETER = re.compile(
     r"<parameter=\s*[\"']?([\w.\-]+)[\"']?\s*>(.*?)"
-    r"(?:</parameter>(?=\s*(?:<parameter=|</function>|</tool_call>|\Z))"
-    r"|(?=\s*</function>)|\Z)",
+    r"(?:</parameter>(?=\s{0,80}(?:<parameter=|</function>|</tool_call>|\Z))"
+    r"|(?=\s{0,80}</function>)|\Z)",
     re.DOTALL,
 )
 INVOKE = re.compile(
-    r"<(?:｜DSML｜)?invoke name=\"([^\"]+)\"\s*>(.*?)</(?:｜DSML｜)?invoke>", re.DOTALL
+    r"<(?:｜DSML｜)?invoke name=\"([^\"]+)\"\s{0,80}>"
+    r"((?:(?!invoke name=).)*?)</(?:｜DSML｜)?invoke>",
+    re.DOTALL,
 )
 INVOKE_PARAMETER = re.compile(
-    r"<(?:｜DSML｜)?parameter name=\"([^\"]+)\"([^>]*)>(.*?)</(?:｜DSML｜)?parameter>", re.DOTALL
-)
-ARG_PAIR = re.compile(r"<arg_key>\s*(.*?)\s*</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
-DEEPSEEK = re.compile(
-    r"(?:<｜tool▁call▁begin｜>)?\s*(?:function<｜tool▁sep｜>)?([\w.\-]+)"
-    r"(?:<｜tool▁sep｜>|\s*\n)\s*(.*?)\s*(?:<｜tool▁call▁end｜>|\Z)",
+    r"<(?:｜DSML｜)?parameter name=\"([^\"]+)\"([^<>]*)>"
+    r"((?:(?!parameter name=).)*?)</(?:｜DSML｜)?parameter>",
     re.DOTALL,
 )
+ARG_PAIR = re.compile(
+    r"<arg_key>((?:(?!<arg_key>).)*?)</arg_key>\s{0,80}"
+    r"<arg_value>((?:(?!<arg_key>).)*?)</arg_value>",
+    re.DOTALL,
+)
+DEEP_BEGIN, DEEP_END, DEEP_SEP = (
+    "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁sep｜>",
+)  # fmt: skip
 KIMI = re.compile(
-    r"<\|tool_call_begin\|>\s*(?:functions\.)?([\w.\-]+?)(?::\d+)?\s*"
-    r"<\|tool_call_argument_begin\|>\s*(.*?)\s*<\|tool_call_end\|>",
+    r"<\|tool_call_begin\|>\s{0,80}(?:functions\.)?([\w.\-]{1,256}?)(?::\d{1,9})?\s{0,80}"
+    r"<\|tool_call_argument_begin\|>((?:(?!<\|tool_call_begin).)*?)<\|tool_call_end\|>",
     re.DOTALL,
 )
+BLOCK_CHARS = 400_000
+"""A longer block is no call that a tool would take."""
 MISTRAL = re.compile(r"\s*([\w.\-]+?)(?:\[CALL_ID\]\w+)?(?:\[ARGS\]|(?=\{))")
 PYTHON_CALL = re.compile(r"\A[A-Za-z_][\w.]*\.call\(.*\)\Z", re.DOTALL)
-FENCED = re.compile(r"\A```\w*\s*\n?|\n?\s*```\s*\Z")
+NAME = re.compile(r"[\w.\-]{1,256}")
 
 
 def read_block(
     form: Form, body: str, tools: Collection[str], *, code_tool: str, is_closed: bool
 ) -> list[WrittenCall]:
     """The calls in the block `body` of `form`; none when it cannot be read whole."""
+    if len(body) > BLOCK_CHARS:
+        return []
     if form.opening == "<|python_tag|>":
         return _python_tag(body, tools, code_tool)
     if form.opening == "<function=":
@@ -131,16 +142,24 @@ def _invoke_xml(body: str) -> list[WrittenCall]:
 def _argument_pairs(body: str) -> list[WrittenCall]:
     name, _, _ = body.strip().partition("<arg_key>")
     pairs = ARG_PAIR.findall(body)
-    if not pairs or not re.fullmatch(r"[\w.\-]+", name.strip()):
+    if not pairs or not NAME.fullmatch(name.strip()):
         return []
-    values = {key: _value(text) for key, text in pairs}
+    values = {key.strip(): _value(text) for key, text in pairs}
     return [WrittenCall(name.strip(), compact(values))]
 
 
 def _deepseek(body: str) -> list[WrittenCall]:
-    if "<｜tool▁sep｜>" not in body:
+    """`function<sep>NAME` and fenced JSON, or `NAME<sep>` and JSON, each between two tokens."""
+    if DEEP_SEP not in body:
         return []
-    return _with_objects(DEEPSEEK.findall(body))
+    pairs = []
+    for block in body.split(DEEP_BEGIN):
+        head, _, tail = block.partition(DEEP_END)[0].partition(DEEP_SEP)
+        if head.strip() == "function":
+            head, _, tail = tail.strip().partition("\n")
+        if head.strip() or tail.strip():
+            pairs.append((head.strip(), tail))
+    return _with_objects(pairs)
 
 
 def _kimi(body: str) -> list[WrittenCall]:
@@ -181,7 +200,7 @@ def _with_objects(pairs: list[tuple[str, str]]) -> list[WrittenCall]:
     found = []
     for name, text in pairs:
         given = _object(text)
-        if given is None:
+        if given is None or not NAME.fullmatch(name):
             return []
         found.append(WrittenCall(name, compact(given)))
     return found
@@ -230,7 +249,7 @@ def _keywords(text: str) -> WrittenCall | None:
 
 
 def _json_calls(text: str, *, may_repair: bool) -> list[WrittenCall]:
-    stripped = FENCED.sub("", text.strip()).strip()
+    stripped = _unfenced(text)
     values = list(json_values(stripped))
     if not values and may_repair and stripped[:1] in ("{", "["):
         values = [repaired(stripped)]
@@ -269,8 +288,16 @@ def json_call(value: JsonValue) -> WrittenCall | None:
     return WrittenCall(name, given if isinstance(given, str) else compact(given))
 
 
+def _unfenced(text: str) -> str:
+    """`text` without the fence that stands around it."""
+    stripped = text.strip()
+    if stripped.startswith("```"):
+        stripped = stripped.partition("\n")[2]
+    return stripped.removesuffix("```").strip()
+
+
 def _object(text: str) -> dict[str, JsonValue] | None:
-    stripped = FENCED.sub("", text.strip()).strip()
+    stripped = _unfenced(text)
     try:
         found = json.loads(stripped or "{}", strict=False)
     except (ValueError, RecursionError):

@@ -1,6 +1,7 @@
 """Calls and thinking that models write into plain text."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -260,3 +261,28 @@ def test_a_template_that_opens_thinking_is_believed():
     splitter = ThoughtSplitter(opened=True)
     assert list(splitter.feed("Six ")) == [(True, "Six ")]
     assert list(splitter.feed("seven</think>\n42")) == [(True, "seven"), (False, "42")]
+
+
+LONG = 100_000
+HOSTILE = {
+    "spaces in a parameter": "<function=code_interpreter>\n<parameter=code>" + " " * LONG,
+    "parameters without end": "<function=code_interpreter>\n" + "<parameter=a>" * (LONG // 13),
+    "invokes without end": "<function_calls>" + '<invoke name="a">' * (LONG // 17),
+    "keys without end": "<tool_call>x<arg_key>" + " " * LONG + "<arg_key>" * (LONG // 9),
+    "a name without end": "<｜tool▁call▁begin｜>" + "a" * LONG + "<｜tool▁sep｜>",
+    "calls without end": "<|tool_calls_section_begin|>" + "<|tool_call_begin|>a" * (LONG // 20),
+    "spaces behind a fence": '<tool_call>```json\n{"name": "x"}' + " " * LONG + "```x",
+    "brackets": "<tool_call>" + "[" * LONG,
+    "a list": "[TOOL_CALLS]" + "[" * LONG,
+    "ticks": "`" * LONG + "<tool_call>",
+    "tags": "<tool_call>\n" * (LONG // 12),
+    "closings": "</think> " * (LONG // 9),
+}
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+def test_no_text_takes_long_to_read(how):
+    text = HOSTILE[how] + "</tool_call></function_calls>"
+    began = time.process_time()
+    split(text, (4000,))
+    assert time.process_time() - began < 4

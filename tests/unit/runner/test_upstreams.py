@@ -151,6 +151,9 @@ async def test_thinking_is_asked_for_as_the_endpoint_wants_it(field, wanted):
         (sse(chunk({"content": "half"}), end=""), "cut"),
         ('data: {"choices": 7}\n\n', "garbled"),
         ("data: [1, 2]\n\n", "garbled"),
+        ('data: {"error": ' + "[" * 700 + "]" * 700 + "}\n\n", "garbled"),
+        ('data: {"choices": ' + "[" * 9000 + "]" * 9000 + "}\n\n", "garbled"),
+        ("data: " + "x" * 17_000_000, "garbled"),
     ],
 )
 async def test_each_way_to_fail_has_its_name(reply, fault):

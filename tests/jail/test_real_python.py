@@ -71,10 +71,21 @@ def test_a_missing_package_is_told_with_what_is_there_instead(real: Session) -> 
         "open('/home/user/report.txt', 'w')",
         "import os\nos.makedirs('/content/out')",
         "open('/mnt/user-data/outputs/a.csv', 'w')",
+        "import pandas\npandas.DataFrame().to_csv('/content/a.csv')",
     ],
 )
 def test_a_path_that_cannot_be_written_is_told_with_one_that_can(real: Session, code: str) -> None:
     assert "/mnt/data" in raised(real.run(code)).error.message
+
+
+def test_a_stack_that_a_snippet_prints_is_its_own(real: Session) -> None:
+    outcome = real.run("import traceback\ndef f(): traceback.print_stack()\nf()")
+    places = [line for line in outcome.stderr.splitlines() if line.startswith("  File")]
+    assert [place.partition(", ")[2] for place in places[-2:]] == [
+        "line 3, in <module>",
+        "line 2, in f",
+    ]
+    assert all("<snippet" in place for place in places)
 
 
 def test_a_debugger_is_refused_with_a_word(real: Session) -> None:

@@ -6,6 +6,7 @@ import inspect
 import linecache
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +77,7 @@ def snippets(language: Language = "full") -> Iterator[Snippets]:
         patch.setattr(warnings, "_showwarnmsg", warnings._showwarnmsg)  # type: ignore[attr-defined]
         for module in (asyncio, asyncio.tasks):
             patch.setattr(module, "create_task", module.create_task)
+        patch.setattr(traceback, "walk_stack", traceback.walk_stack)
         policy = asyncio.get_event_loop_policy()
         handler = signal.signal(signal.SIGINT, signal.default_int_handler)
         bases = sys.modules.get("matplotlib.backend_bases")

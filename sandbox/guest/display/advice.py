@@ -7,6 +7,7 @@ be written, a loop that runs already.
 import difflib
 import errno
 import os
+import re
 import sys
 from collections.abc import Mapping
 
@@ -75,6 +76,7 @@ ASYNCIO = {  # how the message begins: what to do
         " `loop.run_until_complete(main())`."
     ),
 }
+NO_DIRECTORY = re.compile("non-existent directory: '([^']+)'")
 SYSTEM = ("/proc/", "/sys/", "/dev/", "/usr/", "/etc/", "/lib", "/bin/", "/var/")
 UNWRITABLE = (errno.ENOENT, errno.EACCES, errno.EROFS, errno.EPERM)
 
@@ -139,6 +141,11 @@ def installed() -> Mapping[str, None]:
 def _about_path(error: OSError, directory: str) -> str:
     number = OSError.__dict__["errno"].__get__(error)
     path = OSError.__dict__["filename"].__get__(error)
+    if path is None and number is None:
+        # pandas looks for the directory itself, and has the path in its words alone.
+        said = error.args[0] if error.args and type(error.args[0]) is str else ""
+        named = NO_DIRECTORY.search(said)
+        number, path = errno.ENOENT, named and named[1]
     if number not in UNWRITABLE or type(path) not in (str, bytes):
         return ""
     text = os.fsdecode(path)

@@ -5,10 +5,11 @@ Each is made when the library is imported, and only there.
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, NoReturn
 
+from sandbox.guest.display.tracebacks import is_engine
 from sandbox.guest.language.code_origin import SNIPPET_FILE
 from sandbox.guest.language.hooks import ImportHooks
 from sandbox.guest.session.main_module import MainModule
@@ -21,6 +22,7 @@ def teach(hooks: ImportHooks, main: MainModule) -> None:
     for name, change in (
         ("numba.core.caching", _teach_numba),
         ("pdb", _teach_pdb),
+        ("traceback", _teach_traceback),
         ("multiprocessing.spawn", main.teach),
         ("line_profiler.line_profiler", _teach_line_profiler),
     ):
@@ -35,6 +37,25 @@ def refuse_to_debug(*_arguments: object, **_options: object) -> NoReturn:
 def _teach_pdb(module: ModuleType) -> None:
     for name in ("set_trace", "post_mortem", "pm"):
         setattr(module, name, refuse_to_debug)
+
+
+def _teach_traceback(module: ModuleType) -> None:
+    """Let stacks that a snippet prints or logs begin with its own frames."""
+    walk: Callable[[Any], Iterator[tuple[Any, int]]] = module.walk_stack
+
+    def walk_stack(f: Any) -> Iterator[tuple[Any, int]]:
+        if f is None:
+            return walk(f)  # It counts frames from here.
+        return ((frame, line) for frame, line in walk(f) if not _is_below_the_snippet(frame))
+
+    setattr(module, "walk_stack", walk_stack)  # noqa: B010
+
+
+def _is_below_the_snippet(frame: Any) -> bool:
+    """Whether `frame` is the engine's, or the one line that started it."""
+    return is_engine(frame.f_code.co_filename) or (
+        frame.f_back is None and frame.f_code.co_filename == "<string>"
+    )
 
 
 def _teach_numba(module: ModuleType) -> None:

@@ -1,4 +1,4 @@
-"""What a forked child of the host must close: the processes behind it are its parent's.
+"""Closes, in a forked child of the host, the descriptors that control its parent's workers.
 
 A child that kept a zygote channel open would keep the zygote alive after its parent was killed.
 """
@@ -19,7 +19,7 @@ _owners: "weakref.WeakSet[Owner]" = weakref.WeakSet()
 
 
 def add(owner: Owner) -> None:
-    """Have `owner` abandon what it holds in every child that this process forks from now on."""
+    """Have `owner` close what it holds in every child that this process forks from now on."""
     _owners.add(owner)
 
 
@@ -28,9 +28,9 @@ def discard(owner: Owner) -> None:
     _owners.discard(owner)
 
 
-def _abandon_all() -> None:
+def _close_all() -> None:
     for owner in list(_owners):
         owner.close_in_child()
 
 
-os.register_at_fork(after_in_child=_abandon_all)
+os.register_at_fork(after_in_child=_close_all)

@@ -4,20 +4,23 @@ Theory of operation
 ===================
 
     host process ── launcher ── zygote (pid 1) ── init (pid 1 of the session) ── session process
-        │             │            │                │                              └─ standby
-        └─ zygote channel (socketpair) ─┘           │
-        └─ control channel (socketpair) ────────────┘
+        │             │            │                │  │                           │  └─ copies
+        └─ zygote channel (socketpair) ─┘           │  └─ namespace builder        └─ entrant
+        └─ control channel (socketpair) ────────────┘        └─ branch init ── session process
         └─ guest channel, stdout and stderr pipes ─────────────────────────────────┘
 
 One `Zygote` serves one policy. It is started once, answers `Spawn`, and is replaced by its owner
-when it dies. Each `Worker` is one session's process tree.
+when it dies. Each `Worker` is one session's process tree. A builder and an entrant live while a
+session is branched (`branching`); a branch has control and guest channels of its own.
 
-Who kills whom. `Worker.kill` sends SIGKILL to init by pidfd; the kernel ends the whole pid
-namespace, and the pidfd becomes readable when all of it is gone. In the tiers without a pid
-namespace it closes init's channel, and init ends them all first. `Worker.kill_snippet` asks init
-to end everything but the standby. When the host itself is killed, its end of the zygote channel
-closes and the zygote exits, which ends everything below it. In a forked child of the host all
-descriptors to these processes are closed at once (`inherited`).
+How processes are killed. `Worker.kill` sends SIGKILL to init by pidfd; the kernel ends the whole
+pid namespace, and the pidfd becomes readable when all of it is gone. The pid namespaces of
+branches lie in it: where there are some, init stays and is asked to end the rest, until the last
+branch is closed; `kill_with_branches` ends all. In the tiers without a pid namespace the host
+closes init's channel, and init ends them all first. `Worker.kill_snippet` asks init to end
+everything but the standby and checkpoints. When the host itself is killed, its end of the zygote
+channel closes and the zygote exits, which ends everything below it. In a forked child of the host
+all descriptors to these processes are closed at once (`fork_safety`).
 """
 
 import asyncio

@@ -15,6 +15,7 @@ import os
 import posixpath
 import stat
 import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
@@ -35,6 +36,8 @@ CHUNK_BYTES = 1 << 20
 PATH_CAP_BYTES = 4000
 """A little less than PATH_MAX, which is 4096: limits.h(0p)."""
 COPIED_HERE_BYTES = 1 << 20
+CLOCK_TICK_NS = 20_000_000
+"""Two changes of a directory within less may carry the same time."""
 LISTED_HERE = 200
 """So many files are listed on the loop; a thread takes longer to begin."""
 NAMES_CAP_BYTES = 4 << 20
@@ -72,6 +75,8 @@ class Workspace:
         self._owner = owner
         self._bytes_cap = bytes_cap
         self._files_cap = files_cap
+        self._bare_since_ns = -1
+        """When its top directory changed last, if nothing to be listed was in it then."""
 
     @property
     def is_open(self) -> bool:
@@ -173,13 +178,20 @@ class Workspace:
         used = usage.f_files - usage.f_ffree
         if used == 1:
             return {}  # A file system of its own, with nothing in it but its root.
+        changed_ns = os.fstat(self._fd).st_ctime_ns
+        if changed_ns == self._bare_since_ns:
+            return {}  # No name was added since it had none but those that are skipped.
+        is_bare = time.time_ns() - changed_ns > CLOCK_TICK_NS
         found: Listing = {}
         with self._as_owner():
             for seen, (path, entry) in enumerate(self._walk(skips)):
+                is_bare = False
                 if seen >= most < self._files_cap:
                     return None
                 if entry is not None:
                     found[path] = Stamp(entry.st_ino, entry.st_size, entry.st_ctime_ns)
+        if is_bare:
+            self._bare_since_ns = changed_ns
         return dict(sorted(found.items()))
 
     def describe(self, path: str, change: str) -> Artifact | None:
@@ -285,13 +297,12 @@ class Workspace:
         seen = named_bytes = 0
         above: list[int] = []
         try:
-            above.append(os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd))
             waiting: list[tuple[str, str, int]] = [("", "", 0)]
             while waiting:
                 prefix, name, depth = waiting.pop()
-                while len(above) > max(depth, 1):
+                while len(above) > depth:
                     os.close(above.pop())
-                fd = _open_directory(name or ".", above[-1])
+                fd = _open_directory(name or ".", above[-1] if above else self._fd)
                 if fd < 0:
                     continue
                 above.append(fd)

@@ -275,6 +275,11 @@ async def _stream(session: AsyncSession) -> object:
     return [event async for event in session.stream("print(1)")]
 
 
+async def _values(session: AsyncSession) -> object:
+    await session.set(n=[1, 2])
+    return await session.get_value("n")
+
+
 CALLS: dict[str, Callable[[AsyncSession], Awaitable[object]]] = {
     "run": lambda session: session.run("1"),
     "endless run": lambda session: session.run(ENDLESS, limits=Limits(wall_s=0.1, grace_s=0.1)),
@@ -285,6 +290,10 @@ CALLS: dict[str, Callable[[AsyncSession], Awaitable[object]]] = {
     "try_run": lambda session: session.try_run("1/0"),
     "check": lambda session: session.check("import os"),
     "open": _open,
+    "exec": lambda session: session.exec(["true"]),
+    "set and get_value": _values,
+    "variables": lambda session: session.variables(),
+    "complete": lambda session: session.complete("impo", 4),
 }
 BRANCHING = {
     "fork": _fork,

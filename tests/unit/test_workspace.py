@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -215,3 +216,21 @@ def test_any_name_is_refused_or_stays_inside(
     assert sorted(os.listdir(inside.parent)) == ["inside", "secret"]
     assert (inside.parent / "secret").read_text() == "secret"
     files.remove(path)
+
+
+def test_a_directory_with_nothing_to_list_is_listed_again_when_it_changes(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    files = Workspace(os.open(tmp_path, os.O_RDONLY), owner=None, bytes_cap=1 << 20, files_cap=100)
+    long_ago = time.time_ns() + 10 * workspace.CLOCK_TICK_NS
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workspace.time, "time_ns", lambda: long_ago)
+        assert files.listing(lambda name: name == "home") == {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Workspace, "_walk", lambda *_arguments: pytest.fail("it was walked again"))
+        assert files.listing(lambda name: name == "home") == {}
+    time.sleep(0.02)
+    (tmp_path / "a.txt").write_text("a")
+    assert list(files.listing(lambda name: name == "home")) == ["a.txt"]
+    (tmp_path / "a.txt").write_text("ab")
+    assert files.listing(lambda name: name == "home")["a.txt"].size_bytes == 2
+    files.close()

@@ -9,10 +9,10 @@ Four kinds of channel, each a stream socketpair that carries frames:
   once, then `Spawn` with descriptors attached. The zygote answers `ZygoteReady`, or `Failed`
   naming the step.
 * **control channel** (host <-> worker init, both trusted; `control_messages`). The session process
-  tells the host `Ready` on it when every layer holds, before it runs any snippet, and closes it.
-  From then on init alone has it: it tells `Exited` of each process that the host watches, and obeys
-  `Interrupt`, `Kill`, `Watch`, `Pause`, and for branches `Branch`, `AllowSetns`, `Confirm` and
-  `KillEscaped`. Init runs no guest code, so what it says is believed.
+  sends the host `Ready` on it when every layer holds, before it runs any snippet, and closes it.
+  From then on init alone has it: it sends `Exited` for each process that the host watches, and
+  obeys `Interrupt`, `Kill`, `Watch`, `Pause`, and for branches `Branch`, `AllowSetns`, `Confirm`
+  and `KillEscaped`. Init runs no guest code, so what it says is believed.
 * **builder channel** (host -> namespace builder, both trusted; `control_messages` too). The host
   sends `BuildNamespaces` for each branch; the branch's init answers on a control channel of its
   own, with `NamespacesReady`.

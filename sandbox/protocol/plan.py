@@ -112,7 +112,7 @@ class JailPlan:
     listen_ports: tuple[int, ...]
     """Ports of the session's loopback that the host serves: the proxy's first; none without one."""
     has_groups: bool
-    """Whether cgroups count; without them a call whose memory nobody sees is refused."""
+    """Whether cgroups count; without them a call whose memory is not seen is refused."""
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), separators=(",", ":")).encode()

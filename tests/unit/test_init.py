@@ -56,7 +56,7 @@ def test_a_number_that_is_no_child_is_neither_watched_nor_spared() -> None:
         channel.send(Watch(stranger))
         ended = channel.receive()
         assert (ended.pid, ended.status) == (stranger, signal.SIGKILL)  # type: ignore[attr-defined]
-        channel.send(Kill([stranger]))
+        channel.send(Kill([stranger], False))
         assert channel.receive() == Killed(0, [stranger])
     channel.close()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -36,10 +36,14 @@ class Children:
         """Whether pid namespaces of branches may be below this one."""
 
     def watch(self, pid: int) -> None:
-        """Have `reap` report the end of `pid`, even if that is past.
+        """Have `reap` report the end of `pid`, a process that init has made or confirmed."""
+        self._watched.add(pid)
 
-        The number may be a guest's word. One that is no child of this process, in its own pid
-        namespace and without capabilities, is reported as killed and never signalled.
+    def watch_named(self, pid: int) -> None:
+        """Have `reap` report the end of `pid`, a number that a guest gave; even if that is past.
+
+        One that is no child of this process, in its own pid namespace and without capabilities, is
+        reported as killed and never signalled.
         """
         self._watched.add(pid)
         if pid not in self._ends and not self._is_own_child(pid):
@@ -191,10 +195,10 @@ class Children:
 
     def _goes_on(self, pid: int) -> bool:
         """Whether `pid` lives and no SIGKILL is on its way to it."""
-        told = fields(self.processes.status(pid))
-        if not is_live(told):
+        shown = fields(self.processes.status(pid))
+        if not is_live(shown):
             return False
-        return not (int(told[b"SigPnd"], 16) | int(told[b"ShdPnd"], 16)) & SIGKILL_PENDING
+        return not (int(shown[b"SigPnd"], 16) | int(shown[b"ShdPnd"], 16)) & SIGKILL_PENDING
 
     def end_escaped(self) -> int:
         """End processes of this pid namespace that hold capabilities; how many there were.
@@ -237,8 +241,8 @@ class Children:
         )
 
     def _is_own(self, pid: int) -> bool:
-        told = fields(self.processes.status(pid))
-        return is_live(told) and len(told[b"NSpid"].split()) == 1
+        shown = fields(self.processes.status(pid))
+        return is_live(shown) and len(shown[b"NSpid"].split()) == 1
 
     def _kill_tree(self, spare: Sequence[int], keep: Callable[[], set[int]]) -> int:
         """The same without a pid namespace: walk the descendants of this subreaper.
@@ -287,8 +291,8 @@ class Children:
     def _descends(self, pid: int) -> bool:
         own = os.getpid()
         while pid != own:
-            told = fields(self.processes.status(pid))
-            pid = int(told.get(b"PPid", b"0"))
+            shown = fields(self.processes.status(pid))
+            pid = int(shown.get(b"PPid", b"0"))
             if pid <= 1:
                 return False
         return True

@@ -352,7 +352,7 @@ class Init:
                     self._control.send(Exited(pid, status))
 
     def _watch(self, message: Watch) -> None:
-        self._children.watch(message.pid)
+        self._children.watch_named(message.pid)
 
     def _pause(self, message: Pause) -> None:
         self._children.pause(stopped=message.stopped)

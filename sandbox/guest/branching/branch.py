@@ -124,16 +124,16 @@ def _what_is_not_copied(directory: str, names: list[str]) -> set[str]:
 def confirm(pid: int, proc_fd: int) -> None:
     """Raise JailError unless process `pid` of this pid namespace is bound, and alone with us."""
     processes = Processes(proc_fd)
-    told = fields(processes.status(pid))
+    shown = fields(processes.status(pid))
     own = str(pid).encode()
-    if told.get(b"NSpgid") != own or told.get(b"NSsid") != own:
+    if shown.get(b"NSpgid") != own or shown.get(b"NSsid") != own:
         # A group from outside could be signalled whole, its members outside included.
         raise JailError("branch", "the session process is in a process group from outside")
     wanted = {b"Seccomp": b"2", b"NoNewPrivs": b"1"}
     wanted |= {name: b"0" * 16 for name in (b"CapInh", b"CapPrm", b"CapEff", b"CapAmb")}
     for name, value in wanted.items():
-        if told.get(name) != value:
-            seen = told.get(name, b"missing").decode(errors="replace")
+        if shown.get(name) != value:
+            seen = shown.get(name, b"missing").decode(errors="replace")
             raise JailError("branch", f"{name.decode()} of the session process is {seen}")
     pids = set(processes.pids())
     if pids != {os.getpid(), pid}:

@@ -19,7 +19,8 @@ Processes that hold capabilities are on the way to make or enter a branch, and a
 session's own either.
 
 A session that was never branched pays for the question alone, and only where it names others. One
-listener serves a session and all branches below it; numbers are told apart by the callers'.
+listener serves a session and all branches below it; the caller's pid namespace says what a number
+means.
 """
 
 import errno

@@ -79,16 +79,16 @@ class Processes:
 
     def row(self, pid: int) -> Row | None:
         """What there is to know of a process or a thread; None if there is none."""
-        told = fields(self.status(pid))
-        if not told:
+        shown = fields(self.status(pid))
+        if not shown:
             return None
         return Row(
-            int(told[b"Tgid"]),
-            int(told[b"PPid"]),
-            tuple(map(int, told[b"NSpid"].split())),
-            tuple(map(int, told[b"NSpgid"].split())),
-            any(int(told[name], 16) for name in (b"CapPrm", b"CapEff", b"CapInh")),
-            is_live(told),
+            int(shown[b"Tgid"]),
+            int(shown[b"PPid"]),
+            tuple(map(int, shown[b"NSpid"].split())),
+            tuple(map(int, shown[b"NSpgid"].split())),
+            any(int(shown[name], 16) for name in (b"CapPrm", b"CapEff", b"CapInh")),
+            is_live(shown),
         )
 
     def rows(self, pids: Iterable[int] | None = None) -> dict[int, Row]:
@@ -120,10 +120,10 @@ def fields(status: bytes) -> dict[bytes, bytes]:
     return {name: value for name, colon, value in found if colon}
 
 
-def is_live(told: dict[bytes, bytes]) -> bool:
+def is_live(shown: dict[bytes, bytes]) -> bool:
     """Whether a process of these `fields` runs, or may: any of its threads.
 
     A first thread that has ended alone is a zombie, while others of the process go on.
     """
-    state = told.get(b"State", b"")[:1]
-    return state not in ENDED or (state == b"Z" and int(told.get(b"Threads", b"0")) > 1)
+    state = shown.get(b"State", b"")[:1]
+    return state not in ENDED or (state == b"Z" and int(shown.get(b"Threads", b"0")) > 1)

@@ -188,8 +188,8 @@ def _answer(tried: Callable[[Trial], str], channel: socket.socket) -> NoReturn:
     except Refused as refused:
         answer = Answer(False, refused.call, refused.error, refused.seen)
     except Exception as error:  # noqa: BLE001
-        # A fork must not unwind into its parent's code. What nobody expected is told as it is,
-        # and the layer does not hold.
+        # A fork must not unwind into its parent's code. An unexpected error is reported as it
+        # is, and the layer does not hold.
         name = type(error).__name__
         answer = Answer(False, "try", name, f"the try raised {name}: {error}"[:SEEN_CAP])
     try:

@@ -24,6 +24,7 @@ from runner.server.live.session_table import SessionTable
 from runner.server.page_access import PageAccess
 from runner.server.routes import (
     chat_routes,
+    command_routes,
     container_routes,
     conversation_routes,
     file_routes,
@@ -124,6 +125,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(run_code_routes.router)
     app.include_router(page_routes.router)
     app.include_router(point_routes.router)
+    app.include_router(command_routes.router)
     app.get("/healthz")(healthz)
     app.get("/readyz", responses={503: {"description": "Not ready."}})(readyz)
     app.get("/metrics", response_class=PlainTextResponse)(metrics)

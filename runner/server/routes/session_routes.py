@@ -126,7 +126,7 @@ async def run_snippet(
             try:
                 outcome = await held.session.run(wanted.code, limits=limits, stdin=wanted.stdin)
             except SessionError as error:
-                raise await _lost(services.sessions, held, error) from error
+                raise await lost(services.sessions, held, error) from error
             except PolicyError as error:
                 raise RequestError("invalid", str(error), param="limits") from error
             finally:
@@ -150,7 +150,7 @@ async def list_files(
     try:
         paths = await held.session.files()
     except SessionError as error:
-        raise await _lost(services.sessions, held, error) from error
+        raise await lost(services.sessions, held, error) from error
     data = [
         {"path": encodable(path), "url": _url(request, path), "object": "session.file"}
         for path in paths
@@ -180,7 +180,7 @@ async def put_file(
     except FileRefused as error:
         raise RequestError("invalid", str(error), param="path") from error
     except SessionError as error:
-        raise await _lost(services.sessions, held, error) from error
+        raise await lost(services.sessions, held, error) from error
     return json_reply({"path": encodable(path), "object": "session.file", "bytes": len(data)})
 
 
@@ -196,7 +196,7 @@ async def get_file(
     except FileRefused as error:
         raise RequestError("not_found", str(error), param="path") from error
     except SessionError as error:
-        raise await _lost(services.sessions, held, error) from error
+        raise await lost(services.sessions, held, error) from error
     return Response(
         data,
         media_type="application/octet-stream",
@@ -245,10 +245,10 @@ async def _alive(table: SessionTable, held: Held) -> dict[str, object]:
     try:
         return held.json()
     except SessionError as error:
-        raise await _lost(table, held, error) from error
+        raise await lost(table, held, error) from error
 
 
-async def _lost(table: SessionTable, held: Held, error: SessionError) -> RequestError:
+async def lost(table: SessionTable, held: Held, error: SessionError) -> RequestError:
     """Forget a session that is of no more use; return the refusal that says so."""
     await table.end(held)
     return RequestError("conflict", str(error))
@@ -277,10 +277,10 @@ async def _events(
                     yield _frame(event)
         return
     except SessionError as error:
-        lost = await _lost(table, held, error)
+        refusal = await lost(table, held, error)
         if not has_begun and not wire.is_open:
-            raise lost from error
-        fault = fault_of(lost)
+            raise refusal from error
+        fault = fault_of(refusal)
     except PolicyError as error:
         if not has_begun and not wire.is_open:
             raise RequestError("invalid", str(error), param="limits") from error

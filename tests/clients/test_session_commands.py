@@ -1,0 +1,54 @@
+"""Commands and values of a session over REST."""
+
+import base64
+
+import httpx2
+import pytest
+from serving import KEY, TalkModel, config, directory, serving
+
+from runner.config import KeySettings
+
+
+@pytest.fixture(scope="module")
+def server():
+    keys = (KeySettings(key=KEY, tenant="one", sessions=4),)
+    with serving(directory(TalkModel({})), config(keys=keys)) as running:
+        yield running
+
+
+@pytest.fixture
+def http(server):
+    with httpx2.Client(base_url=server.origin, headers={"authorization": f"Bearer {KEY}"}) as one:
+        yield one
+
+
+@pytest.fixture
+def url(http):
+    made = f"/v1/sessions/{http.post('/v1/sessions').json()['id']}"
+    yield made
+    http.delete(made)
+
+
+def test_a_command_runs_beside_the_interpreter(http, url):
+    wanted = {"command": ["sh", "-c", "cat; exit 3"], "stdin": "hello"}
+    done = http.post(f"{url}/exec", json=wanted).json()
+    wrong = http.post(f"{url}/exec", json={"command": "true", "shell": "zsh"})
+    late = http.post(f"{url}/exec", json={"command": "sleep 9", "timeout_s": 0.2}).json()
+    assert (done["exit_code"], done["stdout"]) == (3, "hello")
+    assert base64.b64decode(done["stdout_base64"]) == b"hello"
+    assert wrong.status_code == 400
+    assert late["timed_out"] is True
+
+
+def test_a_value_goes_in_and_comes_back(http, url):
+    put = http.put(f"{url}/values/rows", json={"value": [1, {"a": None}]})
+    http.post(f"{url}/run", json={"code": "rows.append(2); raw = bytes(rows[:1])"})
+    rows = http.get(f"{url}/values/rows").json()
+    raw = http.get(f"{url}/values/raw").json()
+    missing = http.get(f"{url}/values/nowhere")
+    names = [one["name"] for one in http.get(f"{url}/variables").json()["data"]]
+    assert put.status_code == 200
+    assert rows["value"] == [1, {"a": None}, 2]
+    assert (raw["value"], raw["is_base64"]) == ("AQ==", True)
+    assert missing.status_code == 404
+    assert set(names) == {"rows", "raw"}

@@ -15,6 +15,8 @@ from runner.server.accounts import Account
 
 SPARE_SESSIONS = 4
 """Of the engine's sessions so many are never held by containers."""
+RUN_WAIT_S = 30.0
+"""A run that waited for so long is refused: its client comes again, or gives up."""
 Kind = Literal["container", "session", "run"]
 
 
@@ -70,7 +72,13 @@ class SessionSlots:
     @asynccontextmanager
     async def for_run(self, account: Account) -> AsyncGenerator[None, None]:
         """A slot while one program runs in a session of its own; waits as a container does."""
-        slot = await self._take(Slot("run", account.owner, None), account)
+        slot = Slot("run", account.owner, None)
+        try:
+            async with asyncio.timeout(RUN_WAIT_S):
+                await self._take(slot, account)
+        except TimeoutError:
+            message = f"No session of this key was free for {RUN_WAIT_S:g} s."
+            raise RequestError("concurrency", message, retry_after_s=1.0) from None
         try:
             await self.give_way()
             yield

@@ -7,6 +7,7 @@ import pytest
 from runner.config import KeySettings
 from runner.errors import RequestError
 from runner.server.accounts import Account
+from runner.server.live import session_slots
 from runner.server.live.session_slots import SPARE_SESSIONS, SessionSlots, Slot
 
 
@@ -109,3 +110,14 @@ async def test_a_container_that_becomes_idle_wakes_those_that_wait():
     slots.changed()
     await asyncio.wait_for(waiting, 1)
     assert busy.slot is None
+
+
+async def test_a_run_that_waited_for_long_is_refused(monkeypatch):
+    monkeypatch.setattr(session_slots, "RUN_WAIT_S", 0.05)
+    slots, one = SessionSlots(64), account(1)
+    async with slots.for_run(one):
+        with pytest.raises(RequestError, match="No session of this key was free"):
+            async with slots.for_run(one):
+                raise AssertionError("it ran beyond its key's sessions")
+        assert slots.of("a") == 1
+    assert slots.of("a") == 0

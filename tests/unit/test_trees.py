@@ -11,6 +11,7 @@ from sandbox.protocol.trees import remove_tree
 DEPTH = 1500
 
 
+@pytest.mark.slow
 def test_a_tree_deeper_than_a_path_can_say_is_removed(tmp_path: Path) -> None:
     top = tmp_path / "top"
     top.mkdir()

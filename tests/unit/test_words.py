@@ -49,7 +49,6 @@ WORDS = (
     GivenUp(r"(?-i:Admit|Shut|Sweep|Passage)", "AllowSetns; DenySetns; KillEscaped; SetnsGrant"),
     GivenUp(r"(?-i:Thought|CallWritten)", "ReasoningDelta; ArgumentsDelta"),
     GivenUp(r"(?-i:Exam|COMPANY|PATIENCE)", "TestPlan; BATCH_MIN; BATCH_WAIT_S"),
-    GivenUp(r"runner[./]faces", "runner.server; runner.commands"),
     GivenUp(
         r"evals[./](?:\w+[./])?(?:bench|tries|endings|draws|arena|plain|rehearsed)", "see there"
     ),

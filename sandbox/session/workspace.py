@@ -329,11 +329,14 @@ class Workspace:
 
 
 def _open_directory(name: str, parent: int) -> int:
-    """The directory `name` of `parent`; -1 if it was swapped or closed since it was listed."""
+    """The directory `name` of `parent`; -1 if it was swapped or closed, or is a mount of another's.
+
+    What the policy mounts, or the interpreter's own, may be below /tmp; it is no file of a session.
+    """
     try:
         return _open_beneath(parent, name, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+        if error.errno in (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV):
             return -1
         raise
 

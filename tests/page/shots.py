@@ -9,7 +9,7 @@ from pathlib import Path
 from browsing import Visitor, browser_at_work
 from page_talks import ASK, HOSTILE, MADE, PLOT, REFUSED, TABLE, PageModel
 from playwright.sync_api import expect
-from serving import directory, serving
+from serving import config, directory, serving
 
 from runner.evals import evaluate
 from runner.evals.report.page import write_page
@@ -109,7 +109,9 @@ def main(folder: Path) -> None:
         report = write_report(Path(place))
         with browser_at_work() as browser:
             shoot_report(browser, report, folder)
-    with browser_at_work() as browser, serving(directory(PageModel())) as server:
+    # A policy that refuses something, for the picture of a refusal.
+    settings = config(policy={"imports": "data"})
+    with browser_at_work() as browser, serving(directory(PageModel()), settings) as server:
         for look, size in LOOKS:
             is_narrow = size is NARROW
             mark = f"{look}-{size['width']}"

@@ -7,6 +7,7 @@ const BLOCK = 100;
 /** Browsers lay out no element that is higher. */
 const ROWS_MOST = 600_000;
 const SPARE = 8;
+const SETTLE_MS = 60;
 const BLOCKS_KEPT = 50;
 const LEAST_CH = 6;
 const MOST_CH = 40;
@@ -39,31 +40,40 @@ export function Grid({ label, columns, count: all, read, height = 360 }: Props) 
   const first = Math.max(0, Math.floor(top / ROW_PX) - SPARE);
   const last = Math.min(count, Math.ceil((top + height) / ROW_PX) + SPARE);
   useEffect(() => {
-    for (let number = Math.floor(first / BLOCK); number * BLOCK < last; number += 1) {
-      if (blocks.current.has(number)) continue;
-      blocks.current.set(number, "asked");
-      const end = Math.min(count, (number + 1) * BLOCK);
-      Promise.resolve(read(number * BLOCK, end)).then(
-        (block) => {
-          blocks.current.set(number, block);
-          for (const old of [...blocks.current.keys()].slice(0, -BLOCKS_KEPT))
-            blocks.current.delete(old);
-          tick((n) => n + 1);
-        },
-        (error: unknown) => {
-          blocks.current.delete(number);
-          setProblem(error instanceof Error ? error.message : String(error));
-        },
-      );
-    }
+    const ask = () => {
+      for (let number = Math.floor(first / BLOCK); number * BLOCK < last; number += 1) {
+        if (blocks.current.has(number)) continue;
+        blocks.current.set(number, "asked");
+        const end = Math.min(count, (number + 1) * BLOCK);
+        Promise.resolve(read(number * BLOCK, end)).then(
+          (block) => {
+            blocks.current.set(number, block);
+            for (const old of [...blocks.current.keys()].slice(0, -BLOCKS_KEPT))
+              blocks.current.delete(old);
+            tick((n) => n + 1);
+          },
+          (error: unknown) => {
+            blocks.current.delete(number);
+            setProblem(error instanceof Error ? error.message : String(error));
+          },
+        );
+      }
+    };
+    if (!blocks.current.size) return ask();
+    // While the rows fly past, none of them is asked for.
+    const later = setTimeout(ask, SETTLE_MS);
+    return () => clearTimeout(later);
   }, [first, last, count, read]);
   const row = (number: number): { label: unknown; cells: unknown[] } | null => {
     const block = blocks.current.get(Math.floor(number / BLOCK));
     if (!block || block === "asked") return null;
     return { label: block.index[number % BLOCK], cells: block.data[number % BLOCK] ?? [] };
   };
-  const sample = row(first);
-  const widths = useMemo(() => widthsOf(columns, sample?.cells ?? []), [columns, !sample]);
+  // The columns keep their widths while rows are on their way.
+  const known = useRef<unknown[]>([]);
+  if (!known.current.length) known.current = row(first)?.cells ?? [];
+  const sample = known.current;
+  const widths = useMemo(() => widthsOf(columns, sample), [columns, sample.length]);
   const style = { gridTemplateColumns: `${LEAST_CH + 2}ch ${widths}` };
   const rows = [];
   for (let number = first; number < last; number += 1) {
@@ -105,7 +115,7 @@ export function Grid({ label, columns, count: all, read, height = 360 }: Props) 
           {columns.map((column, index) => (
             <div
               role="columnheader"
-              class={typeof sample?.cells[index] === "number" ? "number" : ""}
+              class={typeof sample[index] === "number" ? "number" : ""}
             >
               {column}
             </div>

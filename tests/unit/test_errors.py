@@ -17,6 +17,11 @@ CASES = [
         "a.toml: limits.wall_s: is -1. It must be greater than 0.",
     ),
     (
+        errors.ValueNotCarried("frame", "there is no such variable", "Set it first"),
+        {"name": "frame", "problem": "there is no such variable"},
+        "frame: there is no such variable. Set it first.",
+    ),
+    (
         errors.FileRefused("../a", "the name leads out of the workspace", "Use a plain name"),
         {"path": "../a", "reason": "the name leads out of the workspace"},
         "File '../a' was refused: the name leads out of the workspace. Use a plain name.",

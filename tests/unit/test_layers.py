@@ -133,8 +133,8 @@ GUEST_ORDER = (
     ("sandbox.guest.session.program_end", "sandbox.guest.session.magics"),
     (
         "sandbox.guest.session.snippet",
-        "sandbox.guest.session.queries",
-        "sandbox.guest.session.host_tools",
+        "sandbox.guest.exchange.queries",
+        "sandbox.guest.exchange.host_tools",
     ),
     ("sandbox.guest.jail.machine",),
     ("sandbox.guest.jail.root", "sandbox.guest.jail.path_access", "sandbox.guest.boot.memory"),

@@ -21,10 +21,11 @@ from typing import NoReturn
 
 from sandbox.guest.branching import branch
 from sandbox.guest.display import streams
+from sandbox.guest.exchange import host_tools, queries
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.guest.language import check, imports
-from sandbox.guest.session import atfork, chmod_shim, copies, entrant, host_tools, queries
+from sandbox.guest.session import atfork, chmod_shim, copies, entrant
 from sandbox.guest.session.snippet import Ending, SnippetRunner
 from sandbox.protocol.frames import FrameError
 from sandbox.protocol.messages import (

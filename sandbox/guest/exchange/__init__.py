@@ -1,0 +1,1 @@
+"""What passes between the variables of a session and the host: values, questions, calls."""

@@ -13,6 +13,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -166,9 +167,11 @@ def _type_name(value: object) -> str:
 
 
 def _shape(value: Any) -> list[int] | None:
-    shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple) and all(type(size) is int for size in shape):
-        return list(shape)
+    # A property may be the session's own, and fail in any way.
+    with suppress(Exception):
+        shape = value.shape
+        if isinstance(shape, tuple) and all(type(size) is int for size in shape):
+            return list(shape)
     if type(value) in (str, bytes, bytearray, list, tuple, dict, set, frozenset):
         return [len(value)]
     return None
@@ -176,12 +179,13 @@ def _shape(value: Any) -> list[int] | None:
 
 def _size(value: Any) -> int:
     """Bytes that the value itself takes, its buffers included; not what its items refer to."""
-    usage = getattr(value, "memory_usage", None)
-    if callable(usage):
-        total = usage(deep=False)
+    with suppress(Exception):
+        total = value.memory_usage(deep=False)
         return int(total if isinstance(total, int) else getattr(total, "sum", int)())
-    size = getattr(value, "nbytes", None)
-    return size if type(size) is int else sys.getsizeof(value, 0)
+    with suppress(Exception):
+        if type(size := value.nbytes) is int:
+            return size
+    return sys.getsizeof(value, 0)
 
 
 def preview(value: Any) -> str:

@@ -209,6 +209,8 @@ def _env(
         "MPLBACKEND": "Agg",
         # An arena per thread maps 64 MiB each, which RLIMIT_DATA counts.
         "MALLOC_ARENA_MAX": "2",
+        # Of its threading layers the one that works in a copy of the process.
+        "NUMBA_THREADING_LAYER": "workqueue",
         **dict.fromkeys(THREAD_COUNTS, str(host.cpus)),
         **({"PYTHONPATH": CHILD_PATH} if policy.network == "none" else {}),
         **(access.variables if access is not None else {}),

@@ -172,7 +172,7 @@ def test_a_session_with_a_live_thread_says_so_until_it_has_ended(session: Sessio
         "import threading\nstop = threading.Event()\nt = threading.Thread(target=stop.wait)\n"
         "t.start()\nx = 1"
     )
-    reason = (False, "the session has live Python threads")
+    reason = (False, "the session has live Python threads (Thread-1 (wait))")
     assert survival_of(session.run("x += 1")) == reason
     assert survival_of(session.run("stop.set(); t.join()")) == reason
     assert survival_of(session.run("x")) == (True, "")
@@ -185,7 +185,7 @@ def test_a_snippet_that_is_killed_in_place_says_why_it_had_no_copy(session: Sess
     outcome = session.run("os._exit(1)")
     assert (outcome.state, survival_of(outcome)) == (
         "lost",
-        (False, "the session has live Python threads"),
+        (False, "the session has live Python threads (Thread-1 (wait))"),
     )
 
 

@@ -140,6 +140,7 @@ GUEST_ORDER = (
     ("sandbox.guest.jail.root", "sandbox.guest.jail.path_access", "sandbox.guest.boot.memory"),
     ("sandbox.guest.jail.jail",),
     ("sandbox.guest.branching.branch", "sandbox.guest.branching.seccomp_notifier"),
+    ("sandbox.guest.session.pools",),
     ("sandbox.guest.branching.namespace_builder", "sandbox.guest.session.copies"),
     ("sandbox.guest.session.entrant",),
     ("sandbox.guest.session.session_process",),

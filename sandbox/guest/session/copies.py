@@ -8,10 +8,10 @@ import contextlib
 import ctypes
 import errno
 import os
-import sys
 
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import GuestChannel
+from sandbox.guest.session import pools
 from sandbox.protocol.messages import TO_GUEST_CAP_BYTES, CopyResult, copy_ready_frame
 
 _first_interpreter = ctypes.pythonapi.PyInterpreterState_Head
@@ -23,9 +23,9 @@ _next_interpreter.restype = ctypes.c_void_p
 
 def obstacle() -> str:
     """Name what keeps a fork of this process from being faithful; empty if nothing does."""
-    # Threads of native pools have no Python frame, and re-create themselves after a fork.
-    if len(sys._current_frames()) > 1:
-        return "the session has live Python threads"
+    refusal = pools.obstacle()
+    if refusal:
+        return refusal
     if _has_other_interpreters():
         return "the session has live sub-interpreters"
     try:

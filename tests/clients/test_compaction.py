@@ -11,7 +11,7 @@ from serving import KEY, MODEL, directory, serving
 from runner.models.openai_compatible import Endpoint, OpenAICompatible
 
 CODE = [{"type": "code_interpreter"}]
-SEEN = []
+SEEN: list[object] = []
 
 
 def answer(request):

@@ -98,4 +98,6 @@ def kill(pid: int) -> None:
 
 def init_of(session: Session) -> int:
     """The host's number of a session's init."""
-    return session._session._live.worker.init.pid
+    live = session._session._live
+    assert live is not None
+    return live.worker.init.pid

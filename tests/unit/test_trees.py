@@ -69,7 +69,7 @@ def test_each_file_counts_with_its_blocks_and_at_least_its_share(tmp_path: Path)
         (tmp_path / "a" / str(number)).touch()
     assert used_below(str(tmp_path), least_bytes=100_000) == 11 * 100_000
     (tmp_path / "big").write_bytes(b"x" * 500_000)
-    assert used_below(str(tmp_path), least_bytes=0) >= 500_000
+    assert (used_below(str(tmp_path), least_bytes=0) or 0) >= 500_000
 
 
 def test_files_are_counted_at_any_depth_and_given_up_where_there_are_many(tmp_path: Path) -> None:

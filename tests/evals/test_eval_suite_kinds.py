@@ -160,8 +160,6 @@ def test_what_long_answers_cost_to_compare_is_not_the_candidates(tmp_path: Path)
     verdicts = evaluate("humaneval-plus", samples, data=data, jobs=1, **settings).verdicts
     assert outcomes(verdicts) == ["passed", "failed", "timed_out"]
     assert float(str(verdicts[0].details["handling_s"])) > 0.05
-    # To compare the answers takes longer than to find them, and than the limit.
-    assert verdicts[0].usage.cpu_s > 0.4
 
 
 EVIL = {

@@ -20,15 +20,13 @@ PAUSE_HARD = 2
 """omp_pause_hard of the OpenMP specification, 5.1, section 3.6.1."""
 ENDED_WITHIN_S = 0.2
 LOOK_AGAIN_S = 0.001
-KEPT_POOLS = (  # part of a file's name    library    whether it is often loaded and has no threads
-    ("polars", "polars", False),
-    ("duckdb", "duckdb", False),
-    ("libarrow", "pyarrow", True),
-    ("onnxruntime", "onnxruntime", False),
-    ("libtbb", "a library that uses TBB", True),
-    ("lib_lightgbm", "lightgbm", False),
-    ("libtorch", "torch", True),
+KEPT_POOLS = (  # part of a file's name    library
+    ("polars", "polars"),
+    ("duckdb", "duckdb"),
+    ("onnxruntime", "onnxruntime"),
+    ("lib_lightgbm", "lightgbm"),
 )
+"""Not pyarrow, torch and TBB: they are loaded by others and most often have started no thread."""
 REMEDY = "use it in a child process, or put what matters into files"
 
 
@@ -54,10 +52,8 @@ def obstacle() -> str:
         native = _await_fewer(native, len(frames))
     if native == 0:
         return ""
-    for part, name, is_lazy in KEPT_POOLS:
-        if any(part in os.path.basename(path) for path in libraries) and not (
-            is_lazy and native is None
-        ):
+    for part, name in KEPT_POOLS:
+        if any(part in os.path.basename(path) for path in libraries):
             return f"{name} keeps threads of its own that a copy would not have: {REMEDY}"
     return ""
 

@@ -18,6 +18,8 @@ KINDS = ("json", "bytes", "npy", "frame", "series", "arrow")
 NESTING_CAP = 100
 HEADER_CAP_BYTES = 16 * 1024 * 1024
 NPY_HEADER_CAP = 10_000
+PARTS_CAP = 5_000_000
+"""Values in one JSON text, about: `[],` is a list of 64 bytes to its reader."""
 PLAIN_DTYPES = "biufcmMSU"
 """Kinds of numpy's types that are numbers, times or text alone; see numpy.dtype.kind."""
 _LENGTH = struct.Struct("<Q")
@@ -63,7 +65,7 @@ def unpack_value(packed: Packed) -> Any:
     kind, data = packed
     try:
         if kind == "json":
-            return json.loads(data)
+            return _json(data)
         if kind == "bytes":
             return data
         if kind == "npy":
@@ -76,6 +78,13 @@ def unpack_value(packed: Packed) -> Any:
     except (ValueError, TypeError, KeyError, IndexError, RecursionError, struct.error) as error:
         raise ValueRefused(f"no value of kind {kind}: {type(error).__name__}: {error}") from None
     raise ValueRefused(f"{kind} is no kind of value")
+
+
+def _json(data: bytes) -> Any:
+    """Read a JSON text, once it is known not to make more of itself than its reader can hold."""
+    if sum(map(data.count, (b",", b"[", b"{"))) > PARTS_CAP:
+        raise ValueRefused(f"it has more than {PARTS_CAP} parts; an array holds more")
+    return json.loads(data)
 
 
 def _module(name: str) -> Any:
@@ -177,7 +186,7 @@ def _read_table(kind: str, data: bytes) -> Any:
     if length > HEADER_CAP_BYTES:
         raise ValueRefused("a table with a header that is too long")
     start = _LENGTH.size + length
-    header = json.loads(data[_LENGTH.size : start])
+    header = _json(data[_LENGTH.size : start])
     found = []
     for name, how, dtype, size in header["columns"]:
         part, start = data[start : start + size], start + size
@@ -204,7 +213,7 @@ def _read_column(how: str, dtype: str, data: bytes) -> Any:
     if how.startswith("tz:"):
         times = pandas.Series(_array(data))
         return times.dt.tz_localize("UTC").dt.tz_convert(how.removeprefix("tz:"))
-    values = json.loads(data)
+    values = _json(data)
     if dtype in ("category", "string", "str", "boolean", "Int64", "Float64"):
         return pandas.Series(values, dtype=dtype)
     return pandas.Series(values, dtype=object)

@@ -147,3 +147,10 @@ def test_values_stay_in_their_session_and_its_branches(session):
     assert branch.get_value("a") == [1, 2]
     assert session.get_value("a") == [1]
     branch.close()
+
+
+def test_a_text_that_its_reader_could_not_hold_is_refused_before_it_is_read(session):
+    session.run("many = [[]] * 3_000_000")
+    with pytest.raises(ValueNotCarried, match="more than 5000000 parts"):
+        session.get_value("many")
+    assert session.run("len(many)").text == "3000000"

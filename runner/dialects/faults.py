@@ -12,7 +12,7 @@ from runner.errors import (
     UpstreamError,
     UpstreamFault,
 )
-from sandbox import PoolFull, SandboxError
+from sandbox import CopyRefused, PoolFull, SandboxError
 
 
 class Fault(NamedTuple):
@@ -74,6 +74,8 @@ def fault_of(error: Exception) -> Fault:
     if isinstance(error, PoolFull):
         message = "All code sandboxes are in use."
         return Fault(503, "overload", message, None, error.retry_after_s)
+    if isinstance(error, CopyRefused):
+        return Fault(REQUEST_STATUS["conflict"], "conflict", str(error))
     if isinstance(error, SandboxError):
         return Fault(503, "sandbox", SANDBOX_MESSAGE)
     return Fault(500, "internal", INTERNAL_MESSAGE)

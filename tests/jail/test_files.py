@@ -2,6 +2,10 @@
 
 import hashlib
 import os
+import subprocess
+import sys
+import tempfile
+import venv
 from pathlib import Path
 
 import pytest
@@ -177,3 +181,32 @@ def test_a_policy_may_take_files_back_with_the_variables(tier: Tier) -> None:
         )
         assert (outcome.state, outcome.artifacts) == ("rolled_back", ())
         assert (session.files(), session.get("a.txt")) == (["a.txt"], b"before")
+
+
+PROGRAM = """\
+import site
+from sandbox import Sandbox
+font = site.getsitepackages()[0] + '/font.ttf'
+with Sandbox() as box, box.session() as session:
+    print(session.run(f'font = open({font!r}); font.name').text)
+    with session.fork() as branch:
+        print(branch.run('font.read()').text)
+"""
+
+
+def test_an_open_file_of_a_package_below_tmp_keeps_no_session_from_a_branch() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        os.chmod(place, 0o755)
+        venv.create(place, symlinks=True)
+        python = f"{place}/bin/python"
+        at = subprocess.check_output(
+            [python, "-c", "import site; print(site.getsitepackages()[0])"]
+        )
+        packages = Path(os.fsdecode(at.strip()))
+        (packages / "font.ttf").write_text("a font")
+        ours = [path for path in sys.path if path and os.path.isdir(path)]
+        (packages / "ours.pth").write_text("\n".join(ours))
+        ran = subprocess.run(
+            [python, "-c", PROGRAM], capture_output=True, text=True, timeout=120, check=False
+        )
+    assert ran.stdout.splitlines() == [f"'{packages}/font.ttf'", "'a font'"], ran.stderr

@@ -23,6 +23,7 @@ HOSTILE = "Show me what it says."
 TABLE = "Make a large table."
 REFUSED = "Read the passwords."
 LONG = "Print 2000 lines."
+KEEPS_OPEN = "Keep a file open."
 ATTACK = (
     "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
     "<a href=\"javascript:document.title='owned'\">x</a>"
@@ -103,6 +104,10 @@ TALKS = {
     LONG: [
         [*call("for i in range(2000):\n    print('line', i, 'x' * 60)"), spent(10, 5, 0), CALLED],
         [*say("Printed."), spent(12, 6, 0), STOPPED],
+    ],
+    KEEPS_OPEN: [
+        [*call("notes = open('notes.txt', 'w')"), spent(10, 5, 0), CALLED],
+        [*say("It is open."), spent(12, 6, 0), STOPPED],
     ],
     REFUSED: [
         [*call("import ctypes"), spent(10, 5, 0), CALLED],

@@ -13,6 +13,7 @@ from page_talks import (
     FILE,
     HELD,
     HOSTILE,
+    KEEPS_OPEN,
     MADE,
     PLOT,
     POWER,
@@ -173,6 +174,20 @@ def test_the_best_of_two_answers_goes_on_as_the_conversation(visitor):
     expect(page.locator("article.turn")).to_have_count(3)
     visitor.answered(SHOW, "Shown.")
     expect(page.locator(".output").last).to_have_text("x = 1")
+
+
+def test_a_session_that_cannot_be_branched_says_why(visitor):
+    visitor.answered(KEEPS_OPEN, "It is open.")
+    page = visitor.page
+    page.get_by_label("Best of").select_option("2")
+    visitor.ask(SHOW)
+    expect(page.get_by_role("alert")).to_contain_text("the session has the file")
+    expect(page.get_by_role("alert")).to_contain_text("notes.txt open")
+    page.get_by_role("button", name="Try in a branch").click()
+    expect(page.locator(".note")).to_contain_text("notes.txt open")
+    page.get_by_label("Best of").select_option("1")
+    page.get_by_role("button", name="Ask again").last.click()
+    expect(page.locator(".message").last).to_have_text("Shown.")
 
 
 def test_conversations_are_kept_and_opened_again(visitor):

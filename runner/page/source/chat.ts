@@ -1,7 +1,7 @@
 // Conversations: asking, following the answer over lost connections, stopping, branching.
 
 import { ApiError, SECOND_MS, all, call, events, part, pause, type Json, type List } from "./api";
-import { keepPoint, refresh, rollBack } from "./panel";
+import { keepPoint, note, refresh, rollBack } from "./panel";
 import { changed, isBusy, newKey, set, state, type Attachment, type Talk, type Turn } from "./state";
 import type { Conversation, Item, Point } from "./types";
 import { t } from "./words";
@@ -392,15 +392,30 @@ async function branches(talk: Talk, count: number): Promise<string[]> {
 export async function tryInBranch(): Promise<void> {
   const talk = state.talk;
   if (!talk?.id) return;
-  const [id] = await branches(talk, 1);
-  await loadConversations();
-  if (id) await openTalk(id);
+  try {
+    const [id] = await branches(talk, 1);
+    await loadConversations();
+    if (id) await openTalk(id);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    note(error.message);
+  }
 }
 
 async function askInBranches(parent: Talk, question: string): Promise<void> {
-  if (!parent.id) await create(parent, question);
-  const ids = await branches(parent, state.bestOf);
-  const talks = await Promise.all(ids.map(loadTalk));
+  let talks: Talk[];
+  try {
+    if (!parent.id) await create(parent, question);
+    const ids = await branches(parent, state.bestOf);
+    talks = await Promise.all(ids.map(loadTalk));
+  } catch (error) {
+    // A session that cannot be copied says why where the answer would stand.
+    const turn = turnOf(question, [], "running");
+    parent.turns.push(turn);
+    fail(turn, error);
+    changed();
+    return;
+  }
   set({ contest: { question, parent, talks } });
   await Promise.all(
     talks.map(async (talk) => {

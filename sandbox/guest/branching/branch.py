@@ -59,6 +59,7 @@ branches: each call that names another process by number is a question to init. 
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import stat
@@ -158,11 +159,21 @@ def what_stays_shared(except_fds: set[int]) -> str:
             continue  # The listing's own descriptor.
         if target.startswith("/memfd:"):
             return "the session has an open memory file"
-        if target.startswith(OWN_FILESYSTEMS):
+        if target.startswith(OWN_FILESYSTEMS) and not _is_read_from_the_host(int(name)):
             return f"the session has the file {target} open"
         if not target.startswith("/"):
             return f"the session has an open {target.partition(':')[0]}"
     return ""
+
+
+def _is_read_from_the_host(fd: int) -> bool:
+    """Whether `fd` only reads a file of the host that is shown below the session's own directories.
+
+    A package's font, say, where the packages are installed below /tmp.
+    """
+    if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY:
+        return False
+    return os.fstat(fd).st_dev not in {os.stat(path).st_dev for path in OWN_FILESYSTEMS}
 
 
 def enter_namespaces(namespaces: Sequence[int], cgroups: Sequence[int]) -> None:

@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from sandbox.protocol.messages import Checked
     from sandbox.session.best_of import BestOf
     from sandbox.session.checkpoints import Checkpoint, CheckpointState
-    from sandbox.session.command import AsyncCommand
+    from sandbox.session.commands.command import AsyncCommand
     from sandbox.session.description import SessionDescription
     from sandbox.session.host_tools import HostTool, ToolError
     from sandbox.session.session import AsyncSession
@@ -112,7 +112,7 @@ _NAMES = {  # module: what users may import of it
     "sandbox.policy.profiles": "PROFILES",
     "sandbox.protocol.messages": "Checked",
     "sandbox.session.best_of": "BestOf",
-    "sandbox.session.command": "AsyncCommand",
+    "sandbox.session.commands.command": "AsyncCommand",
     "sandbox.session.host_tools": "HostTool ToolError",
     "sandbox.session.session": "AsyncSession",
     "sandbox.session.values": "Completion Inspection Variable",

@@ -30,7 +30,7 @@ from sandbox.policy.policy import Policy
 from sandbox.protocol.messages import Checked
 from sandbox.session.best_of import BestOf
 from sandbox.session.checkpoints import Checkpoint, CheckpointState
-from sandbox.session.command import AsyncCommand, CommandEvent
+from sandbox.session.commands.command import AsyncCommand, CommandEvent
 from sandbox.session.description import SessionDescription
 from sandbox.session.expiry import RETENTION_S
 from sandbox.session.host_tools import HostTools

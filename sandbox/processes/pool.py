@@ -7,8 +7,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 
+from sandbox.cancellation import shielded
 from sandbox.errors import PoolFull, SessionClosed
-from sandbox.processes.cancellation import shielded
 from sandbox.processes.worker import Worker
 
 RETRY_FLOOR_S = 0.05

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 
+from sandbox.cancellation import in_background, wait_out
 from sandbox.doctor import features
 from sandbox.errors import LayerUnavailable, SessionClosed, StaleProcess
 from sandbox.network.access import NetworkAccess
@@ -11,7 +12,6 @@ from sandbox.policy.environment import Environment, discover
 from sandbox.policy.lowering import lower
 from sandbox.policy.policy import Policy
 from sandbox.processes import branching, cgroup, directories
-from sandbox.processes.cancellation import in_background, wait_out
 from sandbox.processes.pool import Pool
 from sandbox.processes.worker import Worker
 from sandbox.processes.zygote import Zygote

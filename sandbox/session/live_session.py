@@ -29,11 +29,11 @@ from sandbox.protocol.plan import CHECKPOINTS_CAP
 from sandbox.session.checkpoints import Checkpoint, Checkpoints, CheckpointState
 from sandbox.session.file_snapshots import FileSnapshots, Snapshot
 from sandbox.session.network import SessionNetwork
-from sandbox.session.outcomes import outcome_of, too_much_held
-from sandbox.session.request import SnippetRequest
-from sandbox.session.run_output import Sink
+from sandbox.session.runs.outcomes import outcome_of, too_much_held
+from sandbox.session.runs.request import SnippetRequest
+from sandbox.session.runs.run_output import Sink
+from sandbox.session.runs.snippet_run import Gone, Ran, SnippetRun
 from sandbox.session.session_files import SessionFiles
-from sandbox.session.snippet_run import Gone, Ran, SnippetRun
 from sandbox.session.workspace import Listing, changes, deleted
 
 HASH_HERE_BYTES = 4 * 1024 * 1024

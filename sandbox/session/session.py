@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self, overload
 
 from sandbox import events
+from sandbox.cancellation import in_background, wait_for_end
 from sandbox.errors import (
     PolicyError,
     SessionClosed,
@@ -17,12 +18,11 @@ from sandbox.errors import (
 from sandbox.outcome import Outcome
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
-from sandbox.processes.cancellation import in_background, wait_for_end
 from sandbox.processes.supply import WorkerSupply
 from sandbox.protocol.messages import Checked
 from sandbox.session.best_of import BestOf, best_of
 from sandbox.session.checkpoints import Checkpoint, CheckpointState
-from sandbox.session.command_calls import CommandCalls
+from sandbox.session.commands.command_calls import CommandCalls
 from sandbox.session.description import SessionDescription, describe
 from sandbox.session.expiry import RETENTION_S, Expiry
 from sandbox.session.host_tools import HostTools, Tools
@@ -32,8 +32,8 @@ from sandbox.session.live_session import (
     LiveSession,
     SessionOptions,
 )
-from sandbox.session.request import NO_TOOLS, SnippetRequest
-from sandbox.session.run_output import Sink
+from sandbox.session.runs.request import NO_TOOLS, SnippetRequest
+from sandbox.session.runs.run_output import Sink
 from sandbox.session.session_files import SessionFiles
 from sandbox.session.turns import Turns
 from sandbox.session.values import ValueCalls

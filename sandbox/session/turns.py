@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from sandbox.cancellation import shielded
 from sandbox.errors import SandboxError, SessionClosed
-from sandbox.processes.cancellation import shielded
 from sandbox.session.expiry import Expiry
 from sandbox.session.live_session import LiveSession
 

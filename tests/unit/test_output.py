@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.outcome import StreamCut
-from sandbox.session.output import Decoded, HeadTailBuffer, StreamDecoder
+from sandbox.session.runs.output import Decoded, HeadTailBuffer, StreamDecoder
 
 MARK = re.compile(r"\n\.\.\. \[(\d+) bytes left out\] \.\.\.\n")
 

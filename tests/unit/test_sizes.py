@@ -19,9 +19,7 @@ FOLDER_MODULES = 15
 LARGER = {  # what: why
     "sandbox/guest/jail/callrules.py": "a table: one row for each system call, with its reason",
     "sandbox/session/session.py: AsyncSession": "the public face: a call each, with its contract",
-    "sandbox/processes": "what the host starts, kills and meters, a module for each",
-    "sandbox/session/command.py: AsyncCommand": "one command from its start to its last byte",
-    "sandbox/session": "one session: its face, its state, and a module for each thing it can do",
+    "sandbox/session/commands/command.py: AsyncCommand": "a command from start to last byte",
     "sandbox/processes/worker.py: Worker": "a handle on each process and channel of a session",
     "runner/config.py: ModelSettings": "a table: one field for each setting of a model",
     "runner/dialects/responses_events.py: ResponsesWriter": "a format: one method for each event",

@@ -21,12 +21,12 @@ from sandbox.processes.worker_state import Event
 from sandbox.processes.worker_state import State as WorkerState
 from sandbox.protocol.messages import ClearDisplays, Denied, Display, Done, Message, Run, ToolCall
 from sandbox.session.host_tools import ToolRun
-from sandbox.session.limit_watch import Breach, LimitWatch
-from sandbox.session.output import HeadTailBuffer
-from sandbox.session.request import SnippetRequest
-from sandbox.session.run_output import RunOutput, Sink
-from sandbox.session.takeover import STANDBY_CHECK_S, TAKE_OVER_S, Takeover
-from sandbox.session.timers import Timers
+from sandbox.session.runs.limit_watch import Breach, LimitWatch
+from sandbox.session.runs.output import HeadTailBuffer
+from sandbox.session.runs.request import SnippetRequest
+from sandbox.session.runs.run_output import RunOutput, Sink
+from sandbox.session.runs.takeover import STANDBY_CHECK_S, TAKE_OVER_S, Takeover
+from sandbox.session.runs.timers import Timers
 
 SILENCE_S = 0.5
 """From the end of the guest channel to the word of init that the process has ended."""

@@ -21,9 +21,9 @@ from sandbox.outcome import (
 from sandbox.policy.limits import Limits
 from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import Done
-from sandbox.session.limit_watch import Breach
 from sandbox.session.network import NetworkBill
-from sandbox.session.snippet_run import Exit, Ran, signal_name
+from sandbox.session.runs.limit_watch import Breach
+from sandbox.session.runs.snippet_run import Exit, Ran, signal_name
 
 NEARLY_ALL = 0.9
 """A library that got no memory may raise the error in Python, after it has used what there was."""

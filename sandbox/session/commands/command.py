@@ -14,7 +14,7 @@ from sandbox import events
 from sandbox.errors import PolicyError, SandboxError
 from sandbox.outcome import ExecResult, Truncated, Usage
 from sandbox.processes.worker import Worker
-from sandbox.session.output import HeadTailBuffer, StreamDecoder
+from sandbox.session.runs.output import HeadTailBuffer, StreamDecoder
 
 READ_BYTES = 1 << 16
 EVENTS_HELD = 64

@@ -10,7 +10,7 @@ from sandbox import events
 from sandbox.outcome import Denial
 from sandbox.policy.limits import Limits
 from sandbox.processes.guest_process import OutputPipes
-from sandbox.session.output import Decoded, HeadTailBuffer, StreamDecoder
+from sandbox.session.runs.output import Decoded, HeadTailBuffer, StreamDecoder
 
 READ_BYTES = 1 << 18
 DRAIN_BYTES = 1 << 21

@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from sandbox.cancellation import in_background
 from sandbox.outcome import Denial, Limit
 from sandbox.policy.limits import Limits
-from sandbox.processes.cancellation import in_background
 from sandbox.processes.cgroup import COPYING, CpuTime
 from sandbox.processes.meter import TICK_S
 from sandbox.processes.worker import Worker
 from sandbox.protocol.plan import ENGINE_PROCESSES
-from sandbox.session.timers import Timers
+from sandbox.session.runs.timers import Timers
 
 CPU_CHECK_S = 0.01
 CPUS = os.cpu_count() or 1

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from sandbox.outcome import ExecResult
-from sandbox.session.command import AsyncCommand, CommandEvent, CommandRequest
+from sandbox.session.commands.command import AsyncCommand, CommandEvent, CommandRequest
 from sandbox.session.expiry import Expiry
 from sandbox.session.live_session import LiveSession, SessionOptions
 

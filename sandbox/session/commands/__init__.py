@@ -1,0 +1,1 @@
+"""Commands of a session: programs beside the interpreter."""

@@ -15,6 +15,7 @@ import click
 from runner.commands.eval import eval_command
 from runner.commands.key import key_command
 from runner.commands.model import model_group
+from runner.commands.operate import audit_command, sessions_group, top_command
 from runner.commands.options import ChatOptions, RunOptions, ServeOptions, taking
 from runner.commands.policy import policy_group
 
@@ -381,6 +382,11 @@ def _drop_stdout() -> None:
 
 commands.add_command(_telling_engine_errors(eval_command))
 commands.add_command(_telling_runner_errors(key_command))
+commands.add_command(_telling_runner_errors(top_command))
+commands.add_command(_telling_runner_errors(audit_command))
+for _command in sessions_group.commands.values():
+    _telling_runner_errors(_command)
+commands.add_command(sessions_group)
 for _command in model_group.commands.values():
     _telling_runner_errors(_command)
 commands.add_command(model_group)

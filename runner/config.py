@@ -94,6 +94,8 @@ class KeySettings(Section):
     tenant: str = "default"
     """The owner's name: keys of one owner share files, containers and responses."""
     requests_per_minute: int = Field(default=600, ge=1)
+    admin: bool = False
+    """Whether it may list and end sessions of all keys (cellblock top, cellblock sessions)."""
     concurrent_requests: int = Field(default=256, ge=1)
     """Requests that may be open at once."""
     sessions: int = Field(default=32, ge=1)
@@ -160,6 +162,15 @@ class ServerSettings(Section):
         return Path(base).expanduser() / "cellblock"
 
 
+class AuditSettings(Section):
+    """A log of which key ran which code; `cellblock audit FILE` checks that it is whole."""
+
+    file: str = ""
+    """A file to which each run is appended: when, which owner, the code's hash; empty for none."""
+    code: bool = False
+    """Put the code itself there too."""
+
+
 class SearchSettings(Section):
     """Where `web_search` looks. "metasearch" asks public engines without a key."""
 
@@ -189,6 +200,7 @@ class Config(Section):
     models: Mapping[str, ModelSettings] = {}
     keys: tuple[KeySettings, ...] = ()
     policy: Mapping[str, JsonValue] = {}
+    audit: AuditSettings = AuditSettings()
     search: SearchSettings = SearchSettings()
     pages: PagesSettings = PagesSettings()
 

@@ -37,6 +37,10 @@ def execute(options: ServeOptions) -> int:
         if words := first_words():
             print(words, file=sys.stderr)
     config = configured(loaded, options)
+    policy = config.sandbox_policy()
+    names = ", ".join(directory.names) or ("any" if not directory.is_empty else "none")
+    reach = "no network" if policy.network == "none" else f"network: {', '.join(policy.network)}"
+    print(f"Models: {names}. Code runs in tier {policy.tier}, {reach}.", file=sys.stderr)
     with listening(config.server.host, config.server.port) as listener:
         # A seventh of the time to load the server went to collections that found nothing.
         gc.disable()
@@ -66,7 +70,7 @@ def configured(config: Config, options: ServeOptions) -> Config:
         )
     if not given:
         key, is_new = kept_key(config.server.data_path)
-        config = config.model_copy(update={"keys": (KeySettings(key=key),)})
+        config = config.model_copy(update={"keys": (KeySettings(key=key, admin=True),)})
         words = "made now and kept" if is_new else "kept from an earlier start"
         print(f"API key, {words} (cellblock key shows it): {key}", file=sys.stderr)
     return config

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,15 +15,20 @@ from runner.config import Config
 from runner.errors import RequestError, RequestFault, RunnerError, StorageError
 from runner.models.directory import Directory
 from runner.server.accounts import Accounts
+from runner.server.http import logs
 from runner.server.http.metrics import Metrics
 from runner.server.http.middleware import RequestMiddleware
 from runner.server.http.origins import OriginCheck
 from runner.server.http.replies import error_reply, json_reply
+from runner.server.http.tracing import from_environment
+from runner.server.live.audit_log import AuditLog
 from runner.server.live.containers import Containers
+from runner.server.live.observer import Observer
 from runner.server.live.session_slots import SessionSlots
 from runner.server.live.session_table import SessionTable
 from runner.server.page_access import PageAccess
 from runner.server.routes import (
+    admin_routes,
     chat_routes,
     command_routes,
     container_routes,
@@ -84,6 +90,16 @@ def open_services(
         box, slots, idle_s=server.idle_minutes * 60, of_container=containers.live_session
     )
     accounts = Accounts(config.keys)
+    metrics = Metrics()
+    try:
+        tracing = from_environment()
+        audit = None
+        if config.audit.file:
+            place = Path(config.audit.file).expanduser()
+            audit = AuditLog(place, with_code=config.audit.code)
+    except BaseException:
+        storage.close()
+        raise
     return Services(
         config=config,
         directory=directory or Directory(config.models),
@@ -99,7 +115,8 @@ def open_services(
         web_tools=web_tools,
         slots=slots,
         sessions=table,
-        metrics=Metrics(),
+        metrics=metrics,
+        observer=Observer(metrics, audit, tracing),
     )
 
 
@@ -115,7 +132,12 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     origins = OriginCheck(services.config.server)
-    app.add_middleware(RequestMiddleware, metrics=services.metrics, origins=origins)
+    app.add_middleware(
+        RequestMiddleware,
+        metrics=services.metrics,
+        origins=origins,
+        tracing=services.observer.tracing,
+    )
     app.include_router(responses_routes.router)
     app.include_router(chat_routes.router)
     app.include_router(conversation_routes.router)
@@ -126,6 +148,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(page_routes.router)
     app.include_router(point_routes.router)
     app.include_router(command_routes.router)
+    app.include_router(admin_routes.router)
     app.get("/healthz")(healthz)
     app.get("/readyz", responses={503: {"description": "Not ready."}})(readyz)
     app.get("/metrics", response_class=PlainTextResponse)(metrics)
@@ -144,15 +167,25 @@ async def healthz() -> Response:
 async def readyz(request: Request) -> Response:
     """Say whether the engine runs and new work is taken."""
     services: Services = request.app.state.services
+    reasons = list(services.observer.problems.values())
     if services.is_ready and not services.streams.is_stopping:
-        return json_reply({"status": "ready"})
-    status = "stopping" if services.streams.is_stopping else "starting"
-    return json_reply({"status": status}, 503)
+        # What is wrong and does not keep it from answering is said all the same.
+        return json_reply({"status": "ready", "reasons": reasons})
+    if services.streams.is_stopping:
+        return json_reply({"status": "stopping", "reasons": ["The server is stopping."]}, 503)
+    reasons = reasons or ["The first session is being started."]
+    return json_reply({"status": "starting", "reasons": reasons}, 503)
 
 
 async def metrics(request: Request) -> Response:
     """Counters for a Prometheus scrape."""
     services: Services = request.app.state.services
+    counted, slots = services.metrics, services.slots
+    for kind, held in slots.held.items():
+        counted.sessions.labels(kind).set(held)
+    counted.sessions_most.set(slots.most)
+    counted.sessions_waiting.set(slots.waiting)
+    counted.ready.set(services.is_ready and not services.streams.is_stopping)
     return Response(services.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -175,11 +208,17 @@ async def _warm(services: Services) -> None:
     """Start the engine; try again while it cannot, so that a mended machine needs no restart."""
     while True:
         try:
-            async with services.box.session():
+            async with services.box.session() as session:
                 services.is_ready = True
+                services.observer.problems.pop("engine", None)
+                logs.write("ready", tier=services.box.policy.tier, layers=session.enforcement)
             await asyncio.to_thread(services.directory.load)
             return
         except SandboxError as error:
+            services.observer.problems["engine"] = (
+                f"The engine does not start ({type(error).__name__}): the log and"
+                " `cellblock doctor` say why. It is tried again."
+            )
             LOG.error("the engine does not start: %s", error)
             await asyncio.sleep(ENGINE_RETRY_S)
 
@@ -190,6 +229,9 @@ async def _warm_models(services: Services) -> None:
         await services.directory.warm()
     except RunnerError as error:
         # Each request for it tries again, and tells its client.
+        services.observer.problems["model"] = (
+            f"A model does not start ({type(error).__name__}): see the log."
+        )
         LOG.error("a model does not start: %s", error)
 
 
@@ -198,7 +240,9 @@ async def _sweep(services: Services) -> None:
         await asyncio.sleep(SWEEP_S)
         try:
             await services.sweep()
+            services.observer.problems.pop("storage", None)
         except StorageError as error:
+            services.observer.problems["storage"] = "What is kept cannot be written: see the log."
             LOG.warning("nothing was swept: %s", error)
 
 

@@ -15,8 +15,11 @@ from runner.server.accounts import Account, Accounts
 from runner.server.http import logs
 from runner.server.http.metrics import Metrics
 from runner.server.http.streaming import Streams
+from runner.server.http.tracing import finish, refused
 from runner.server.live.background import BackgroundRuns
 from runner.server.live.containers import Containers, Lease
+from runner.server.live.job_trace import JobTrace, run_facts
+from runner.server.live.observer import Observer
 from runner.server.live.open_calls import OpenCalls
 from runner.server.live.session_slots import SessionSlots
 from runner.server.live.session_table import SessionTable
@@ -31,7 +34,7 @@ from runner.tools.code_interpreter import CodeInterpreter
 from runner.tools.port import Tool
 from runner.tools.web import WebTools
 from runner.transcript import CodeRun, Entry
-from sandbox import AsyncSandbox
+from sandbox import AsyncSandbox, Outcome
 
 DAY_S = 24 * 3600
 
@@ -58,6 +61,7 @@ class Services:
     streams: Streams = field(default_factory=Streams)
     background: BackgroundRuns = field(default_factory=BackgroundRuns)
     open_calls: OpenCalls = field(default_factory=OpenCalls)
+    observer: Observer = field(default_factory=lambda: Observer(Metrics()))
     is_ready: bool = False
 
     async def close(self) -> None:
@@ -69,6 +73,16 @@ class Services:
         await self.box.close()
         await self.directory.close()
         await asyncio.to_thread(self.storage.close)
+        await asyncio.to_thread(self.observer.close)
+
+    def note_run(self, outcome: Outcome, account: Account, *, where: str, code: str) -> None:
+        """Count and write down a snippet that a client ran in a session of its own."""
+        self.observer.ran(outcome, owner=account.owner, via="session", where=where, code=code)
+        span = self.observer.tracing.child("cellblock.run", {})
+        denials = [one.model_dump() for one in outcome.denials]
+        refused(span, denials, content=self.config.server.log_content)
+        failed = "" if outcome.status == "completed" else outcome.status
+        finish(span, run_facts(outcome.status, outcome.usage), error=failed)
 
     async def sweep(self) -> None:
         """End and forget what was idle for too long. Raises StorageError."""
@@ -116,7 +130,15 @@ class Services:
             profile=served.profile,
             new_call_id=(lambda: new_id("call")) if lease and parsed.client_tools else None,
         )
-        return Job(self, loop, tools, lease, account)
+        known = parsed.model in self.directory.names
+        trace = JobTrace(
+            self.metrics,
+            self.observer,
+            owner=account.owner,
+            model=parsed.model if known else "other",
+            content=self.config.server.log_content,
+        )
+        return Job(self, loop, tools, lease, account, trace)
 
 
 class Job:
@@ -129,8 +151,10 @@ class Job:
         tools: Sequence[Tool],
         lease: Lease | None,
         account: Account,
+        trace: JobTrace,
     ) -> None:
         self._services = services
+        self._trace = trace
         self._tools = tools
         self.loop = loop
         self.lease = lease
@@ -159,8 +183,10 @@ class Job:
             awaited = held.enter_context(self._session_expected())
             if has_content := self._services.config.server.log_content:
                 logs.question(self.loop.asked)
+            held.callback(self._trace.close)
             async with aclosing(self.loop.run()) as events:
                 async for event in events:
+                    self._trace.see(event, self.loop.usage, where=self.container_id)
                     if isinstance(event, CallRunning):
                         if event.call.name == "code_interpreter":
                             self.has_run_code = True

@@ -136,7 +136,7 @@ def test_a_stop_ends_open_streams_within_its_bound_and_says_so():
             lines = reply.iter_lines()
             assert any("interpreting" in line for line in lines)
             ready = httpx2.get(f"{server.origin}/readyz")
-            assert ready.json() == {"status": "ready"}
+            assert ready.json() == {"status": "ready", "reasons": []}
             on_loop(server, server.services.streams.drain(0.2))
             rest = list(lines)
         assert any("event: response.failed" in line for line in rest)

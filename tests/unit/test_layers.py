@@ -194,6 +194,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {  # library -> the modules that may impo
     "fastapi": ("runner.server.*",),
     "starlette": ("runner.server.*",),
     "uvicorn": ("runner.server.program", "runner.server.http.connections"),
+    "opentelemetry": ("runner.server.*",),
     "httpx2": ("runner.models.*", "runner.web.fetch"),
 }
 """Any other library may be imported by one module alone."""

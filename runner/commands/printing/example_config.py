@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import BaseModel
 
 from runner.config import (
+    AuditSettings,
     KeySettings,
     ModelSettings,
     PagesSettings,
@@ -32,6 +33,7 @@ TABLES: tuple[tuple[str, type[BaseModel], Mapping[str, object], bool], ...] = (
     ("[[keys]]", KeySettings, {"key_env": "MY_SERVER_KEY"}, True),
     ("[policy]", Policy, {}, False),
     ("[policy.limits]", Limits, {}, False),
+    ("[audit]", AuditSettings, {}, False),
     ("[search]", SearchSettings, {}, False),
     ("[pages]", PagesSettings, {}, False),
 )

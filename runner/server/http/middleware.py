@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -11,6 +12,10 @@ from runner.server.http import logs
 from runner.server.http.metrics import Metrics
 from runner.server.http.origins import OriginCheck
 from runner.server.http.replies import error_reply
+from runner.server.http.tracing import Tracing, finish
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 QUIET = ("/healthz", "/readyz", "/metrics")
 
@@ -18,10 +23,13 @@ QUIET = ("/healthz", "/readyz", "/metrics")
 class RequestMiddleware:
     """ASGI middleware. It adds `x-request-id` to every answer and never touches its body."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, origins: OriginCheck) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, origins: OriginCheck, tracing: Tracing
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._origins = origins
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,6 +52,7 @@ class RequestMiddleware:
                 ]
             await send(message)
 
+        span = self._tracing.request(scope["method"], headers)
         self._metrics.open.inc()
         try:
             self._origins.check(scope, headers)
@@ -65,6 +74,19 @@ class RequestMiddleware:
         finally:
             self._metrics.open.dec()
             self._note(scope, status, time.perf_counter() - began)
+            if span is not None:
+                self._end(span, scope, status)
+
+    def _end(self, span: "Span", scope: Scope, status: int) -> None:
+        path = getattr(scope.get("route"), "path", "unknown")
+        span.update_name(f"{scope['method']} {path}")
+        facts = {
+            "http.route": path,
+            "http.response.status_code": status or 499,
+            "cellblock.request_id": scope["state"]["request_id"],
+            "cellblock.tenant": scope["state"].get("owner"),
+        }
+        finish(span, facts, error=str(status) if status >= 500 else "")
 
     def _note(self, scope: Scope, status: int, took_s: float) -> None:
         route = scope.get("route")

@@ -176,6 +176,16 @@ class Containers:
         live.used()
         return live.session
 
+    def live(self) -> list[tuple[str, LiveContainer]]:
+        """Every container that is in use or holds a session, of all owners."""
+        return list(self._lives.items())
+
+    async def end_session(self, container_id: str) -> None:
+        """End the session of a container, with the code that runs in it."""
+        live = self._lives.get(container_id)
+        if live is not None:
+            await live.end()
+
     async def branch(self, account: Account, row: ContainerRow) -> ContainerRow:
         """Return a copy of the container: its files, and its variables while its session lives.
 

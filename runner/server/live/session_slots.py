@@ -51,6 +51,17 @@ class SessionSlots:
         self._max_sessions = max_sessions
         self._slots: set[Slot] = set()
         self._changed = asyncio.Event()
+        self.most = max_sessions
+        self.waiting = 0
+        """Requests that wait for a slot just now."""
+
+    @property
+    def held(self) -> dict[Kind, int]:
+        """How many slots each kind of holder has."""
+        found: dict[Kind, int] = {"container": 0, "session": 0, "run": 0}
+        for slot in self._slots:
+            found[slot.kind] += 1
+        return found
 
     def of(self, owner: str) -> int:
         """Return how many slots the owner's keys hold."""
@@ -120,7 +131,11 @@ class SessionSlots:
             if stays or not waits:
                 raise RequestError("concurrency", f"This key may have {most} sessions at once.")
             self._changed.clear()
-            await self._changed.wait()
+            self.waiting += 1
+            try:
+                await self._changed.wait()
+            finally:
+                self.waiting -= 1
 
     def _containers(self) -> list[Slot]:
         return [slot for slot in self._slots if slot.kind == "container"]

@@ -88,6 +88,14 @@ class SessionTable:
         """Return the owner's sessions, oldest first."""
         return [held for held in self._held.values() if held.owner == owner]
 
+    def all(self) -> list[Held]:
+        """Every owner's sessions, oldest first."""
+        return list(self._held.values())
+
+    def any(self, session_id: str) -> Held | None:
+        """The session of that id, whichever key holds it."""
+        return self._held.get(session_id)
+
     def find(self, owner: str, session_id: str) -> Held:
         """Return the owner's session. Raises RequestError."""
         held = self._held.get(session_id)

@@ -1,6 +1,7 @@
 """Commands and values of sessions over REST."""
 
 import base64
+import shlex
 from typing import TypeVar
 
 from fastapi import APIRouter, Request
@@ -91,6 +92,16 @@ async def run_command(
                 raise RequestError("invalid", str(error), param=error.field) from error
             finally:
                 held.running -= 1
+        command = wanted.command
+        services.observer.noted(
+            "completed" if done.exit_code == 0 else done.limit or "raised",
+            done.usage,
+            [],
+            owner=account.owner,
+            via="command",
+            where=held.id,
+            code=command if isinstance(command, str) else shlex.join(command),
+        )
         return json_reply(_exec_json(done))
 
     return Answer(make, services.streams)

@@ -46,6 +46,10 @@ async def run_code_route(request: Request, services: TheServices, account: TheAc
             with account.request():
                 async with services.slots.for_run(account):
                     answer = await run_code(services.box, wanted)
+            status = "completed" if answer.status == "Success" else "raised"
+            services.observer.noted(
+                status, None, [], owner=account.owner, via="program", where="", code=wanted.code
+            )
         except Overloaded as error:
             return _later(str(error), 1.0)
         except RequestError as error:

@@ -20,6 +20,7 @@ from runner.server.http.replies import json_reply, note
 from runner.server.http.streaming import Answer, EventStream, Wire
 from runner.server.live.session_table import Held, SessionTable
 from runner.server.routes.access import TheAccount, TheServices
+from runner.server.services import Services
 from runner.transcript import compact, encodable
 from sandbox import (
     ArtifactMade,
@@ -113,7 +114,7 @@ async def run_snippet(
     if wanted.stream:
         wire = Wire()
         return EventStream(
-            _events(request, services.sessions, held, account, wanted, limits, wire),
+            _events(request, services, held, account, wanted, limits, wire),
             wire,
             services.streams,
             heartbeat_s=services.config.server.heartbeat_s,
@@ -125,6 +126,7 @@ async def run_snippet(
             held.running += 1
             try:
                 outcome = await held.session.run(wanted.code, limits=limits, stdin=wanted.stdin)
+                services.note_run(outcome, account, where=held.id, code=wanted.code)
             except SessionError as error:
                 raise await lost(services.sessions, held, error) from error
             except PolicyError as error:
@@ -259,7 +261,7 @@ async def lost(table: SessionTable, held: Held, error: SessionError) -> RequestE
 
 async def _events(
     request: Request,
-    table: SessionTable,
+    services: Services,
     held: Held,
     account: Account,
     wanted: RunRequest,
@@ -274,10 +276,12 @@ async def _events(
             async with aclosing(_generator(events)) as source:
                 async for event in source:
                     has_begun = True
+                    if isinstance(event, Finished):
+                        services.note_run(event.outcome, account, where=held.id, code=wanted.code)
                     yield _frame(event)
         return
     except SessionError as error:
-        refusal = await lost(table, held, error)
+        refusal = await lost(services.sessions, held, error)
         if not has_begun and not wire.is_open:
             raise refusal from error
         fault = fault_of(refusal)

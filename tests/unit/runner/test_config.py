@@ -51,7 +51,7 @@ def test_the_example_loads_and_sets_nothing_but_its_model(tmp_path):
 
 def test_the_example_has_every_setting_with_a_word_on_it():
     text = example()
-    assert set(tomllib.loads(text)) == {"server", "models", "policy", "search", "pages"}
+    assert set(tomllib.loads(text)) == {"server", "models", "policy", "audit", "search", "pages"}
     for heading, settings, *_ in TABLES:
         assert heading in text
         for name in settings.model_fields:

@@ -41,6 +41,13 @@ RequestFault = Literal[
     "concurrency",
     "quota",
     "deadline",
+    "file_refused",
+    "file_not_found",
+    "file_exists",
+    "file_is_directory",
+    "file_not_directory",
+    "file_not_permitted",
+    "file_no_room",
 ]
 
 

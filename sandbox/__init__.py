@@ -22,9 +22,15 @@ if TYPE_CHECKING:
         CopyRefused,
         EngineTimeout,
         EnvironmentFailed,
+        FileIsDirectory,
+        FileIsThere,
+        FileNotDirectory,
+        FileNotPermitted,
+        FileNotThere,
         FileRefused,
         GuestFault,
         LayerUnavailable,
+        NoRoomForFile,
         PolicyError,
         PoolFull,
         SandboxError,
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
         Stderr,
         Stdout,
     )
+    from sandbox.files.file_trees import FileStat
     from sandbox.network.secrets import Secret
     from sandbox.outcome import (
         Artifact,
@@ -90,7 +97,8 @@ _NAMES = {  # module: what users may import of it
     "sandbox.engine": "AsyncSandbox",
     "sandbox.errors": (
         "BranchesTooDeep CheckpointDropped CopyRefused EngineTimeout EnvironmentFailed"
-        " FileRefused GuestFault LayerUnavailable PolicyError PoolFull SandboxError SessionClosed"
+        " FileIsDirectory FileIsThere FileNotDirectory FileNotPermitted FileNotThere FileRefused"
+        " GuestFault LayerUnavailable NoRoomForFile PolicyError PoolFull SandboxError SessionClosed"
         " SessionError SessionExpired SessionLost StaleProcess ValueNotCarried ZygoteDied"
     ),
     "sandbox.events": (
@@ -106,6 +114,7 @@ _NAMES = {  # module: what users may import of it
         " NameChange Outcome Raised Refused StreamCut ToolFailure Truncated Usage exit_status"
         " outcome_from_json outcome_to_json"
     ),
+    "sandbox.files.file_trees": "FileStat",
     "sandbox.network.secrets": "Secret",
     "sandbox.policy.comparison": "allowed_beyond",
     "sandbox.policy.policy": "ImportPolicy Mount Policy",
@@ -149,7 +158,13 @@ __all__ = [
     "ExecFinished",
     "ExecResult",
     "FeatureReport",
+    "FileIsDirectory",
+    "FileIsThere",
+    "FileNotDirectory",
+    "FileNotPermitted",
+    "FileNotThere",
     "FileRefused",
+    "FileStat",
     "Finished",
     "GuestFault",
     "HostCall",
@@ -162,6 +177,7 @@ __all__ = [
     "Limits",
     "Mount",
     "NameChange",
+    "NoRoomForFile",
     "Outcome",
     "Policy",
     "PolicyError",

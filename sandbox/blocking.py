@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
 from sandbox import events
+from sandbox.blocking_files import BlockingFiles
 from sandbox.engine import POOL_SIZE, SESSIONS_CAP, WAITING_CAP, AsyncSandbox
 from sandbox.errors import StaleProcess
 from sandbox.loop_thread import loop_thread
@@ -226,8 +227,11 @@ async def _done(work: Callable[[], None]) -> None:
     work()
 
 
-class Session:
+class Session(BlockingFiles):
     """Variables, imports and files that persist; see AsyncSession. Made by `Sandbox.session()`."""
+
+    _box: Sandbox
+    _session: AsyncSession
 
     def __init__(self, box: Sandbox, session: AsyncSession) -> None:
         self._box = box
@@ -293,22 +297,6 @@ class Session:
         """
         if self._box._made_in == os.getpid():
             loop_thread().loop.call_soon_threadsafe(self._session.interrupt)
-
-    def put(self, path: str, data: bytes | str) -> None:
-        """Write `data` to the file `path` of the workspace; text as UTF-8."""
-        self._box._call(self._session.put(path, data))
-
-    def get(self, path: str) -> bytes:
-        """The content of the regular file `path` of the workspace."""
-        return self._box._call(self._session.get(path))
-
-    def remove(self, path: str) -> None:
-        """Remove the file `path` of the workspace; nothing if it is not there."""
-        self._box._call(self._session.remove(path))
-
-    def files(self) -> list[str]:
-        """Paths of the regular files of the workspace, sorted."""
-        return self._box._call(self._session.files())
 
     @property
     def expires_at(self) -> float | None:

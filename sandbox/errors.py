@@ -5,7 +5,7 @@ and builds its message from them: what failed, what was seen, what to do.
 """
 
 from datetime import UTC, datetime
-from typing import Self
+from typing import ClassVar, Self
 
 
 class SandboxError(Exception):
@@ -62,13 +62,60 @@ class ValueNotCarried(SandboxError, ValueError):
 
 
 class FileRefused(SandboxError, ValueError):
-    """A file was not put into or taken out of a session's workspace. `path` is the guest's."""
+    """A file was not put into or taken out of a session. `path` is the guest's.
+
+    Its subclasses tell the common reasons apart; what is none of them is refused for what it is:
+    a link, a FIFO, a name that is none.
+    """
+
+    kind: ClassVar[str] = "refused"
+    """The reason in one word, for those that pass it on."""
 
     def __init__(self, path: str, reason: str, remedy: str = "") -> None:
         self.path = path
         self.reason = reason
         self.remedy = remedy
         super().__init__(_sentences(f"File {path!r} was refused: {reason}", remedy))
+
+    def of(self, path: str) -> Self:
+        """The same refusal, of what the caller named `path`."""
+        return self if path == self.path else type(self)(path, self.reason, self.remedy)
+
+
+class FileNotThere(FileRefused):
+    """There is no file or directory of that name."""
+
+    kind = "not_found"
+
+
+class FileIsThere(FileRefused):
+    """There is something of that name already."""
+
+    kind = "exists"
+
+
+class FileIsDirectory(FileRefused):
+    """It is a directory, where a file is wanted, or one that is not empty."""
+
+    kind = "is_directory"
+
+
+class FileNotDirectory(FileRefused):
+    """It is, or lies below, a file where a directory is wanted."""
+
+    kind = "not_directory"
+
+
+class FileNotPermitted(FileRefused):
+    """It is outside of what a session may write to, or the guest closed it."""
+
+    kind = "not_permitted"
+
+
+class NoRoomForFile(FileRefused):
+    """The session's disk has no room for it."""
+
+    kind = "no_room"
 
 
 # ---- the machine --------------------------------------------------------------------------------

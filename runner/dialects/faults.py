@@ -12,7 +12,7 @@ from runner.errors import (
     UpstreamError,
     UpstreamFault,
 )
-from sandbox import CopyRefused, PoolFull, SandboxError
+from sandbox import CopyRefused, FileRefused, PoolFull, SandboxError
 
 
 class Fault(NamedTuple):
@@ -41,6 +41,13 @@ REQUEST_STATUS: dict[RequestFault, int] = {
     "concurrency": 429,
     "quota": 429,
     "deadline": 504,
+    "file_refused": 400,
+    "file_not_found": 404,
+    "file_exists": 409,
+    "file_is_directory": 409,
+    "file_not_directory": 409,
+    "file_not_permitted": 403,
+    "file_no_room": 413,
 }
 UPSTREAM_STATUS: dict[UpstreamFault, int] = {
     "down": 503,
@@ -53,6 +60,15 @@ UPSTREAM_STATUS: dict[UpstreamFault, int] = {
     "failed": 502,
 }
 STORAGE_STATUS: dict[StorageFault, int] = {"full": 507, "failed": 500}
+FILE_FAULTS: dict[str, RequestFault] = {  # kind of a FileRefused: fault
+    "refused": "file_refused",
+    "not_found": "file_not_found",
+    "exists": "file_exists",
+    "is_directory": "file_is_directory",
+    "not_directory": "file_not_directory",
+    "not_permitted": "file_not_permitted",
+    "no_room": "file_no_room",
+}
 SANDBOX_MESSAGE = "The code sandbox is not available."
 INTERNAL_MESSAGE = "The server failed to answer this request."
 
@@ -71,6 +87,9 @@ def fault_of(error: Exception) -> Fault:
         return Fault(500, "replay", str(error))
     if isinstance(error, ServerStopping):
         return Fault(503, "overload", str(error), None, 1.0)
+    if isinstance(error, FileRefused):
+        kind = FILE_FAULTS.get(error.kind, "file_refused")
+        return Fault(REQUEST_STATUS[kind], kind, str(error), "path")
     if isinstance(error, PoolFull):
         message = "All code sandboxes are in use."
         return Fault(503, "overload", message, None, error.retry_after_s)
@@ -103,6 +122,7 @@ OPENAI_WORDS: dict[str, tuple[str, str]] = {  # kind: code, type
     "deadline": ("timeout", "server_error"),
     "storage_full": ("insufficient_storage", "server_error"),
     "overload": ("server_overloaded", "server_error"),
+    **{kind: (kind, "invalid_request_error") for kind in FILE_FAULTS.values()},
 }
 
 

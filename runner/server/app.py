@@ -38,6 +38,7 @@ from runner.server.routes import (
     point_routes,
     responses_routes,
     run_code_routes,
+    session_file_routes,
     session_routes,
 )
 from runner.server.services import DAY_S, Services
@@ -144,6 +145,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(container_routes.router)
     app.include_router(file_routes.router)
     app.include_router(session_routes.router)
+    app.include_router(session_file_routes.router)
     app.include_router(run_code_routes.router)
     app.include_router(page_routes.router)
     app.include_router(point_routes.router)

@@ -20,6 +20,8 @@ WORKSPACE_ALIAS = "/workspace"
 TEMPORARY = "/mnt/tmp"
 """What `/tmp` leads to. Both are mounted below one directory that stays, so that a rule on it
 covers what a branch of the session mounts there later (see guest/branch.py)."""
+HOME_ALIAS = "/home/user"
+"""What the home directory, which is in `/tmp`, is called elsewhere."""
 SHARED_MEMORY = "/dev/shm"
 HOSTNAME = "cellblock"
 HASH_SEED = "PYTHONHASHSEED"
@@ -145,6 +147,10 @@ class JailPlan:
     def has_own_ids(self) -> bool:
         """Whether each session has a host id that no other process has."""
         return self.host_id_base is not None and self.shared_host_id is None
+
+    def shows_below(self, path: str) -> bool:
+        """Whether something of the host is shown at `path` or below it."""
+        return any(f"{bind.target}/".startswith(f"{path}/") for bind in self.binds)
 
     def asks_for(self, layer: str) -> bool:
         """Whether `layer` must hold before guest code may run."""

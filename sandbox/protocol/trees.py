@@ -1,6 +1,7 @@
 """A directory that a guest fills: held while it is in use; removed of any depth, with any names."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -30,16 +31,24 @@ def remove_tree(path: str) -> None:
     except FileNotFoundError:
         return
     try:
-        _empty(top)
+        empty(top)
     finally:
         os.close(top)
     os.rmdir(path)
 
 
-def _empty(top: int) -> None:
-    moved = 0
+def empty(top: int, most: int | None = None) -> None:
+    """Remove all beneath the directory `top`. Raises OSError for what cannot be removed.
+
+    So it does after `most` names: processes may make new ones meanwhile.
+    """
+    moved = seen = 0
+    unique = os.urandom(8).hex()  # A name that no guest has put in the way.
     while names := os.listdir(top):
         for name in names:
+            seen += 1
+            if most is not None and seen > most:
+                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
             if not _is_directory(name, top):
                 os.unlink(name, dir_fd=top)
                 continue
@@ -49,7 +58,7 @@ def _empty(top: int) -> None:
                     if _is_directory(child, below):
                         moved += 1
                         _make_movable(child, below)
-                        os.rename(child, f".moved-{moved}", src_dir_fd=below, dst_dir_fd=top)
+                        os.rename(child, f".{unique}-{moved}", src_dir_fd=below, dst_dir_fd=top)
                     else:
                         os.unlink(child, dir_fd=below)
             finally:

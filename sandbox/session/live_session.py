@@ -18,6 +18,9 @@ from sandbox.errors import (
     SessionError,
     SessionLost,
 )
+from sandbox.files.file_snapshots import FileSnapshots, Snapshot
+from sandbox.files.session_files import SessionFiles
+from sandbox.files.workspace import Listing, changes, deleted
 from sandbox.network.access import NetworkAccess
 from sandbox.outcome import Artifact, Outcome
 from sandbox.policy.limits import Limits
@@ -27,14 +30,11 @@ from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import Check, Checked, Message
 from sandbox.protocol.plan import CHECKPOINTS_CAP
 from sandbox.session.checkpoints import Checkpoint, Checkpoints, CheckpointState
-from sandbox.session.file_snapshots import FileSnapshots, Snapshot
 from sandbox.session.network import SessionNetwork
 from sandbox.session.runs.outcomes import outcome_of, too_much_held
 from sandbox.session.runs.request import SnippetRequest
 from sandbox.session.runs.run_output import Sink
 from sandbox.session.runs.snippet_run import Gone, Ran, SnippetRun
-from sandbox.session.session_files import SessionFiles
-from sandbox.session.workspace import Listing, changes, deleted
 
 HASH_HERE_BYTES = 4 * 1024 * 1024
 """Artifacts up to this size together are hashed on the loop; more goes to a thread."""

@@ -15,6 +15,7 @@ from sandbox.errors import (
     SessionExpired,
     StaleProcess,
 )
+from sandbox.files.session_files import SessionFiles
 from sandbox.outcome import Outcome
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
@@ -25,6 +26,7 @@ from sandbox.session.checkpoints import Checkpoint, CheckpointState
 from sandbox.session.commands.command_calls import CommandCalls
 from sandbox.session.description import SessionDescription, describe
 from sandbox.session.expiry import RETENTION_S, Expiry
+from sandbox.session.file_calls import FileCalls
 from sandbox.session.host_tools import HostTools, Tools
 from sandbox.session.live_session import (
     CHECKPOINT_BYTES,
@@ -34,14 +36,13 @@ from sandbox.session.live_session import (
 )
 from sandbox.session.runs.request import NO_TOOLS, SnippetRequest
 from sandbox.session.runs.run_output import Sink
-from sandbox.session.session_files import SessionFiles
 from sandbox.session.turns import Turns
 from sandbox.session.values import ValueCalls
 
 CLOSED_WITHIN_S = 10.0
 
 
-class AsyncSession(CommandCalls, ValueCalls):
+class AsyncSession(CommandCalls, FileCalls, ValueCalls):
     """Variables, imports and files that persist from one snippet to the next.
 
     Made by `AsyncSandbox.session()`; either awaited or entered as a context manager. One snippet
@@ -186,30 +187,6 @@ class AsyncSession(CommandCalls, ValueCalls):
         """
         if self._live is not None:
             self._live.interrupt()
-
-    async def put(self, path: str, data: bytes | str) -> None:
-        """Write `data` to the file `path` of the workspace; text as UTF-8. Raises FileRefused."""
-        content = data.encode() if isinstance(data, str) else data
-        live = self._alive()
-        await live.files.put_apart(path, content)
-        live.forget_listing()
-
-    async def get(self, path: str) -> bytes:
-        """The content of the regular file `path` of the workspace. Raises FileRefused.
-
-        Works for the retention time after the session expired, too.
-        """
-        return await self._kept_files().get_apart(path)
-
-    async def files(self) -> list[str]:
-        """Paths of the regular files of the workspace, sorted. As `get` after an expiry."""
-        return list(await self._kept_files().workspace.list_apart())
-
-    async def remove(self, path: str) -> None:
-        """Remove the file `path` of the workspace; nothing if it is not there."""
-        live = self._alive()
-        live.files.remove(path)
-        live.forget_listing()
 
     @property
     def expires_at(self) -> float | None:

@@ -65,7 +65,66 @@ def test_files_go_in_and_come_out(http, session):
     reply = http.get(f"{session}/files/a/b.csv")
     assert (reply.content, reply.headers["x-content-type-options"]) == (b"1\n2\n", "nosniff")
     assert http.get(f"{session}/files/none").status_code == 404
-    assert http.put(f"{session}/files/..%2Fup", content=b"").status_code == 400
+    refused = http.put(f"{session}/files/..%2Fup", content=b"")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "file_not_permitted")
+
+
+def test_files_lie_wherever_a_session_may_write(http, session):
+    assert http.put(f"{session}/files//tmp/a.txt", content=b"temporary").status_code == 200
+    assert http.put(f"{session}/files/%2Fhome%2Fuser%2Fb.txt", content=b"home").status_code == 200
+    read = "open('/tmp/a.txt').read() + open('/home/user/b.txt').read()"
+    assert http.post(f"{session}/run", json={"code": read}).json()["text"] == "'temporaryhome'"
+    listed = http.get(f"{session}/files", params={"path": "/home/user"}).json()["data"]
+    assert [file["path"] for file in listed] == ["/home/user/b.txt"]
+    assert http.get(listed[0]["url"]).content == b"home"
+
+
+def test_a_file_that_is_longer_than_a_body_is_sent_in_pieces(http, session):
+    large = bytes(range(256)) * 20_000
+    pieces = (large[start : start + 100_000] for start in range(0, len(large), 100_000))
+    assert http.put(f"{session}/files/large.bin", content=pieces).json()["bytes"] == len(large)
+    found = http.post(f"{session}/files/stat", json={"path": "large.bin"}).json()
+    assert (found["kind"], found["size_bytes"], found["mode"]) == ("file", len(large), 0o644)
+    assert http.get(f"{session}/files/large.bin").content == large
+    full = (bytes(4 << 20) for _ in range(80))
+    reply = http.put(f"{session}/files/more", content=full)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (413, "file_no_room")
+
+
+def test_directories_are_made_listed_and_removed(http, session):
+    assert http.post(f"{session}/files/mkdir", json={"path": "a/b"}).json()["kind"] == "directory"
+    again = http.post(f"{session}/files/mkdir", json={"path": "a/b", "exist_ok": False})
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "file_exists")
+    http.put(f"{session}/files/a/c.txt", content=b"c")
+    found = http.post(f"{session}/files/list", json={"path": "a"}).json()["data"]
+    assert [(one["path"], one["kind"]) for one in found] == [
+        ("a/b", "directory"),
+        ("a/c.txt", "file"),
+    ]
+    assert http.delete(f"{session}/files/a").status_code == 409
+    assert http.delete(f"{session}/files/a", params={"recursive": True}).json()["deleted"] is True
+    assert http.post(f"{session}/files/list", json={}).json()["data"] == []
+    assert http.delete(f"{session}/files/a").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("none", 404, "file_not_found"),
+        ("folder", 409, "file_is_directory"),
+        ("file/a", 409, "file_not_directory"),
+        ("/etc/passwd", 403, "file_not_permitted"),
+        ("link", 400, "file_refused"),
+    ],
+)
+def test_a_refusal_tells_its_reason_by_its_code(http, session, path, status, code):
+    made = "import os; os.mkdir('folder'); open('file', 'w'); os.symlink('/etc/passwd', 'link')"
+    http.post(f"{session}/run", json={"code": made})
+    reply = http.get(f"{session}/files/{path}")
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"], error["param"]) == (status, code, "path")
+    wrong = http.post(f"{session}/files/stat", json={"path": 7})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "path")
 
 
 def test_nobody_sees_the_session_of_another_key(http, session):

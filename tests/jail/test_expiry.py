@@ -19,8 +19,8 @@ from sandbox import (
     SessionError,
     SessionExpired,
 )
+from sandbox.files.file_snapshots import FileSnapshots, Snapshot
 from sandbox.session import expiry
-from sandbox.session.file_snapshots import FileSnapshots, Snapshot
 from tests.jail.corpus import Tier
 
 SOON_S = 5.0

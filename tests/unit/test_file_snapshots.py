@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox.session.file_snapshots import FileSnapshots
-from sandbox.session.workspace import Workspace
+from sandbox.files.file_snapshots import FileSnapshots
+from sandbox.files.workspace import Workspace
 
 NAMES = ("a.txt", "b/c.txt", "b/d/e.bin")
 CAP_BYTES = 1 << 20

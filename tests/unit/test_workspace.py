@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox.errors import FileRefused
+from sandbox.files import beneath, workspace
+from sandbox.files.workspace import Workspace, changes
 from sandbox.processes.directories import used_below
-from sandbox.session import workspace
-from sandbox.session.workspace import Workspace, changes
 
 BYTES_CAP = 1000
 FILES_CAP = 20
@@ -57,7 +57,7 @@ def test_a_put_into_a_directory_that_comes_and_goes_holds_no_descriptor(
 ) -> None:
     (inside / "made").mkdir()
     (inside / "file").write_text("")
-    monkeypatch.setattr(workspace, "_exists", lambda _name, _fd: False)
+    monkeypatch.setattr(beneath, "exists", lambda _name, _fd: False)
     before = os.listdir("/proc/self/fd")
     files.put("made/meanwhile", b"x")
     with pytest.raises(FileRefused, match="no directory"):

@@ -12,7 +12,7 @@ from runner.dialects.faults import Fault, fault_of
 from runner.errors import ReplayMismatch, RequestError, RunnerError
 from runner.server.http import logs
 from runner.transcript import compact
-from sandbox import SandboxError
+from sandbox import FileRefused, SandboxError
 
 DASHSCOPE_PREFIX = "/api/v1/services/"
 CLIENT_WAIT_CAP_S = 100.0
@@ -51,7 +51,7 @@ def note(request: Request, error: Exception, fault: Fault) -> None:
     """Log a failure once: a client's mistake as a fact, the server's with its cause."""
     facts: dict[str, object] = request.scope["state"].setdefault("facts", {})
     facts["fault"] = fault.kind
-    if isinstance(error, RequestError):
+    if isinstance(error, RequestError | FileRefused):
         return
     is_known = isinstance(error, RunnerError | SandboxError)
     more: dict[str, object] = {} if is_known else {"trace": logs.trace_of(error)}

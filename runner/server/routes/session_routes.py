@@ -1,10 +1,8 @@
-"""The engine over REST: sessions, runs and files, without a model."""
+"""The engine over REST: sessions and runs, without a model."""
 
-import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from urllib.parse import quote, unquote_to_bytes
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -14,20 +12,19 @@ from runner.asked_limits import within
 from runner.dialects.faults import fault_of
 from runner.errors import RequestError
 from runner.server.accounts import Account
-from runner.server.http.bodies import read_body, read_json
-from runner.server.http.openapi_bodies import BYTES, OpenApi, answers_of, errors_of
+from runner.server.http.bodies import read_json
+from runner.server.http.openapi_bodies import OpenApi, answers_of, errors_of
 from runner.server.http.replies import json_reply, note
 from runner.server.http.streaming import Answer, EventStream, Wire
 from runner.server.live.session_table import Held, SessionTable
 from runner.server.routes.access import TheAccount, TheServices
 from runner.server.services import Services
-from runner.transcript import compact, encodable
+from runner.transcript import compact
 from sandbox import (
     ArtifactMade,
     Cleared,
     Displayed,
     Event,
-    FileRefused,
     Finished,
     Limits,
     PolicyError,
@@ -138,84 +135,6 @@ async def run_snippet(
         return Response(data, headers=account.headers(), media_type="application/json")
 
     return Answer(make, services.streams)
-
-
-@router.get("/{session_id}/files")
-async def list_files(
-    session_id: str, request: Request, services: TheServices, account: TheAccount
-) -> Response:
-    """List paths of the workspace's files, each with the URL at which its content is.
-
-    What of a name is no UTF-8 is escaped in `path`, and exact in `url`.
-    """
-    held = services.sessions.find(account.owner, session_id)
-    try:
-        paths = await held.session.files()
-    except SessionError as error:
-        raise await lost(services.sessions, held, error) from error
-    data = [
-        {"path": encodable(path), "url": _url(request, path), "object": "session.file"}
-        for path in paths
-    ]
-    return json_reply({"object": "list", "data": data})
-
-
-@router.put(
-    "/{session_id}/files/{path:path}",
-    openapi_extra={
-        "requestBody": {
-            "content": {
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-            }
-        }
-    },
-)
-async def put_file(
-    session_id: str, path: str, request: Request, services: TheServices, account: TheAccount
-) -> Response:
-    """Write the body to a file of the workspace."""
-    path = _path_of(request)
-    held = services.sessions.find(account.owner, session_id)
-    data = await read_body(request, services.config.server.body_bytes)
-    try:
-        await held.session.put(path, data)
-    except FileRefused as error:
-        raise RequestError("invalid", str(error), param="path") from error
-    except SessionError as error:
-        raise await lost(services.sessions, held, error) from error
-    return json_reply({"path": encodable(path), "object": "session.file", "bytes": len(data)})
-
-
-@router.get("/{session_id}/files/{path:path}", responses=BYTES, response_class=Response)
-async def get_file(
-    session_id: str, path: str, request: Request, services: TheServices, account: TheAccount
-) -> Response:
-    """Return the content of a file of the workspace."""
-    path = _path_of(request)
-    held = services.sessions.find(account.owner, session_id)
-    try:
-        data = await held.session.get(path)
-    except FileRefused as error:
-        raise RequestError("not_found", str(error), param="path") from error
-    except SessionError as error:
-        raise await lost(services.sessions, held, error) from error
-    return Response(
-        data,
-        media_type="application/octet-stream",
-        # What a snippet wrote must not run as a page of this origin.
-        headers={"content-disposition": "attachment", "x-content-type-options": "nosniff"},
-    )
-
-
-def _url(request: Request, path: str) -> str:
-    return f"{request.url.path}/{quote(os.fsencode(path))}"
-
-
-def _path_of(request: Request) -> str:
-    """Return the path of the file that the URL names, byte for byte; it need not be UTF-8."""
-    raw: bytes = request.scope["raw_path"].partition(b"?")[0]
-    _, _, name = raw.partition(b"/files/")
-    return os.fsdecode(unquote_to_bytes(name))
 
 
 def _run_request(body: JsonValue) -> RunRequest:

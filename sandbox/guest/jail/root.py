@@ -12,6 +12,7 @@ from sandbox.guest.jail import machine
 from sandbox.guest.kernel import sysapi
 from sandbox.protocol.plan import (
     GUEST_ID,
+    HOME_ALIAS,
     SHARED_MEMORY,
     TEMPORARY,
     WORKSPACE,
@@ -28,6 +29,7 @@ LINKS = (  # path                target                  why
     ("/tmp", "mnt/tmp"),  # relative: it is followed while the root is still a stage
     ("/var/tmp", "/tmp"),
     (WORKSPACE_ALIAS, WORKSPACE),
+    (HOME_ALIAS, f"{TEMPORARY}/home"),
     ("/dev/fd", "/proc/self/fd"),  # shells and multiprocessing open it
     ("/dev/stdin", "/proc/self/fd/0"),
     ("/dev/stdout", "/proc/self/fd/1"),
@@ -69,7 +71,9 @@ def build(plan: JailPlan) -> None:
     for path in MOUNT_POINTS:
         os.makedirs(STAGE + path, mode=0o755, exist_ok=True)
     for path, target in (*links, *LINKS):
-        os.symlink(target, STAGE + path)
+        # The interpreter may lie below a home of that name: then it is a directory.
+        if path != HOME_ALIAS or not plan.shows_below(HOME_ALIAS):
+            os.symlink(target, STAGE + path)
     _write_etc()
     _write_machine(plan)
     options = f"mode=1777,size={PRELOAD_TMP_BYTES}"

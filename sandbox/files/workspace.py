@@ -7,34 +7,35 @@ workspace, bounded, or FileRefused.
 """
 
 import asyncio
-import ctypes
 import errno
 import hashlib
 import mimetypes
 import os
 import posixpath
 import stat
-import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
-from sandbox.errors import FileRefused
+from sandbox.errors import FileIsDirectory, FileRefused, NoRoomForFile
+from sandbox.files import file_trees
+from sandbox.files.beneath import (
+    DEPTH_CAP,
+    DIRECTORY,
+    acting_as,
+    exists,
+    not_regular,
+    open_beneath,
+    open_made,
+    open_parts,
+    parts_of,
+    refusal,
+)
+from sandbox.files.file_streams import FileReader, FileWriter
+from sandbox.files.file_trees import FileStat
 from sandbox.outcome import Artifact
-from sandbox.protocol.plan import WORKSPACE, WORKSPACE_ALIAS
 
-RESOLVE_NO_XDEV = 0x01
-RESOLVE_NO_MAGICLINKS = 0x02
-RESOLVE_NO_SYMLINKS = 0x04
-RESOLVE_BENEATH = 0x08
-RESOLVE = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
-OPENAT2 = 437
-"""The number of openat2(2), the same on every architecture."""
-DEPTH_CAP = 64
 CHUNK_BYTES = 1 << 20
-PATH_CAP_BYTES = 4000
-"""A little less than PATH_MAX, which is 4096: limits.h(0p)."""
 COPIED_HERE_BYTES = 1 << 20
 CLOCK_TICK_NS = 20_000_000
 """Two changes of a directory within less may carry the same time."""
@@ -44,8 +45,6 @@ NAMES_CAP_BYTES = 4 << 20
 """Of all paths that are listed: 10 000 of 400 characters each."""
 
 T = TypeVar("T")
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Stamp(NamedTuple):
@@ -84,37 +83,103 @@ class Workspace:
 
     def put(self, path: str, data: bytes) -> None:
         """Write the file `path`, making directories on the way. Raises FileRefused."""
-        parts = _parts(path)
-        if len(data) > self._bytes_cap:
-            raise FileRefused(path, f"{len(data)} bytes exceed workspace_bytes {self._bytes_cap}")
+        parts = parts_of(path)
+        self._check_size(path, len(data))
         try:
-            with self._as_owner():
+            with acting_as(self._owner):
                 self._write(parts, data)
         except OSError as error:
-            raise FileRefused(path, _reason(error)) from error
+            raise refusal(path, error) from error
+
+    def begin(self, path: str, room_bytes: int | None = None) -> FileWriter:
+        """A writer of the file `path`, which is put in place by its `finish`.
+
+        It takes no more than `room_bytes`, where no file system of its own says what fits. Raises
+        FileRefused.
+        """
+        parts = parts_of(path)
+        room = self._bytes_cap if room_bytes is None else min(room_bytes, self._bytes_cap)
+        try:
+            with acting_as(self._owner):
+                parent = open_made(self._fd, parts[:-1])
+                return FileWriter(path, parent, parts[-1], self._owner, room)
+        except OSError as error:
+            raise refusal(path, error) from error
 
     def get(self, path: str) -> bytes:
         """The bytes of the regular file `path`. Raises FileRefused."""
-        with self._as_owner():
+        with acting_as(self._owner):
             fd, _size = self._open_regular(path)
         try:
             return _read_at_most(fd, self._bytes_cap, path)
         finally:
             os.close(fd)
 
-    def remove(self, path: str) -> None:
-        """Remove the file `path`; nothing if it is not there. Raises FileRefused."""
-        parts = _parts(path)
+    def open(self, path: str) -> FileReader:
+        """A reader of the regular file `path`. Raises FileRefused."""
+        with acting_as(self._owner):
+            fd, size = self._open_regular(path)
+        return FileReader(path, fd, size, self._bytes_cap)
+
+    def remove(self, path: str, *, recursive: bool = False) -> None:
+        """Remove the file `path`; nothing if it is not there. Raises FileRefused.
+
+        With `recursive` also a directory with what is in it.
+        """
+        parts = parts_of(path)
         try:
-            with self._as_owner():
-                parent = self._open_parent(parts)
+            with acting_as(self._owner):
                 try:
-                    if _exists(parts[-1], parent):
-                        os.unlink(parts[-1], dir_fd=parent)
+                    parent = open_parts(self._fd, parts[:-1], DIRECTORY)
+                except FileNotFoundError:
+                    return
+                try:
+                    file_trees.remove(parts[-1], parent, self._files_cap, recursive=recursive)
                 finally:
                     os.close(parent)
         except OSError as error:
-            raise FileRefused(path, _reason(error)) from error
+            raise refusal(path, error) from error
+
+    def mkdir(self, path: str, *, exist_ok: bool = True) -> None:
+        """Make the directory `path` and those above it. Raises FileRefused."""
+        parts = parts_of(path, may_be_root=True)
+        try:
+            with acting_as(self._owner):
+                file_trees.make(self._fd, parts, exist_ok=exist_ok)
+        except OSError as error:
+            raise refusal(path, error) from error
+
+    def stat(self, path: str) -> FileStat:
+        """What is at `path`, itself and not what it leads to. Raises FileRefused."""
+        parts = parts_of(path, may_be_root=True)
+        try:
+            with acting_as(self._owner):
+                return file_trees.stat_of(self._fd, parts, path)
+        except OSError as error:
+            raise refusal(path, error) from error
+
+    def entries(self, path: str) -> list[FileStat]:
+        """What is in the directory `path`, by name, as many as are listed. Raises FileRefused."""
+        parts = parts_of(path, may_be_root=True)
+        try:
+            with acting_as(self._owner):
+                fd = open_parts(self._fd, parts, DIRECTORY)
+                try:
+                    return file_trees.entries(fd, self._files_cap + 1, NAMES_CAP_BYTES)
+                finally:
+                    os.close(fd)
+        except OSError as error:
+            raise refusal(path, error) from error
+
+    def below(self, path: str) -> "Workspace":
+        """The directory `path` as a workspace of its own, to be closed. Raises FileRefused."""
+        parts = parts_of(path, may_be_root=True)
+        try:
+            with acting_as(self._owner):
+                fd = open_parts(self._fd, parts, DIRECTORY)
+        except OSError as error:
+            raise refusal(path, error) from error
+        return self._over(fd)
 
     def close(self) -> None:
         """Give the descriptor back; without one the files end with the session's processes."""
@@ -136,33 +201,28 @@ class Workspace:
         """As `listing`; in a thread where there are many, which would keep the loop for long."""
         listing = self._list(LISTED_HERE, skips)
         if listing is None:
-            return await self._apart(lambda files: files.listing(skips))
+            return await self.apart(lambda files: files.listing(skips))
         return listing
 
     async def put_apart(self, path: str, data: bytes) -> None:
         """As `put`; in a thread where it is much."""
         if len(data) > COPIED_HERE_BYTES:
-            await self._apart(lambda files: files.put(path, data))
+            await self.apart(lambda files: files.put(path, data))
         else:
             self.put(path, data)
 
     async def get_apart(self, path: str) -> bytes:
         """As `get`; in a thread where it is much."""
-        with self._as_owner():
+        with acting_as(self._owner):
             fd, size = self._open_regular(path)
         os.close(fd)
         if size > COPIED_HERE_BYTES:
-            return await self._apart(lambda files: files.get(path))
+            return await self.apart(lambda files: files.get(path))
         return self.get(path)
 
-    async def _apart(self, work: "Callable[[Workspace], T]") -> T:
+    async def apart(self, work: "Callable[[Workspace], T]") -> T:
         """The result of `work` in a thread, on a workspace that this one's close leaves open."""
-        own = Workspace(
-            os.dup(self._fd),
-            owner=self._owner,
-            bytes_cap=self._bytes_cap,
-            files_cap=self._files_cap,
-        )
+        own = self._over(os.dup(self._fd))
 
         def work_and_close() -> T:
             try:
@@ -183,7 +243,7 @@ class Workspace:
             return {}  # No name was added since it had none but those that are skipped.
         is_bare = time.time_ns() - changed_ns > CLOCK_TICK_NS
         found: Listing = {}
-        with self._as_owner():
+        with acting_as(self._owner):
             for seen, (path, entry) in enumerate(self._walk(skips)):
                 is_bare = False
                 if seen >= most < self._files_cap:
@@ -197,7 +257,7 @@ class Workspace:
     def describe(self, path: str, change: str) -> Artifact | None:
         """The file as an artifact; None if it is gone or no regular file any more."""
         try:
-            with self._as_owner():
+            with acting_as(self._owner):
                 fd, size = self._open_regular(path)
         except FileRefused:
             return None
@@ -218,11 +278,21 @@ class Workspace:
             change="made" if change == "made" else "changed",
         )
 
+    def _over(self, fd: int) -> "Workspace":
+        """A workspace of the same owner and bounds over the directory `fd`, its own from now on."""
+        return Workspace(
+            fd, owner=self._owner, bytes_cap=self._bytes_cap, files_cap=self._files_cap
+        )
+
+    def _check_size(self, path: str, size: int) -> None:
+        if size > self._bytes_cap:
+            raise NoRoomForFile(path, f"{size} bytes exceed workspace_bytes {self._bytes_cap}")
+
     def _write(self, parts: list[str], data: bytes) -> None:
-        parent = self._open_parent(parts)
+        parent = open_made(self._fd, parts[:-1])
         try:
             # The old file goes first: it may be a link, a FIFO, or open in the guest.
-            if _exists(parts[-1], parent):
+            if exists(parts[-1], parent):
                 os.unlink(parts[-1], dir_fd=parent)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with open(os.open(parts[-1], flags, 0o644, dir_fd=parent), "wb") as stream:
@@ -231,63 +301,18 @@ class Workspace:
             os.close(parent)
 
     def _open_regular(self, path: str) -> tuple[int, int]:
-        parts = _parts(path)
+        parts = parts_of(path, may_be_root=True)
+        if not parts:
+            raise FileIsDirectory(path, "it is a directory, not a regular file")
         try:
-            fd = self._open_file(parts)
+            fd = open_parts(self._fd, parts, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
-            raise FileRefused(path, _reason(error)) from error
+            raise refusal(path, error) from error
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)
-            raise FileRefused(path, f"it is {_kind(status.st_mode)}, not a regular file")
+            raise not_regular(path, status.st_mode)
         return fd, status.st_size
-
-    def _open_file(self, parts: list[str]) -> int:
-        """The file `parts`, opened in steps that are each short enough for the kernel."""
-        fd = self._fd
-        try:
-            while len(parts) > 1 and sum(map(_encoded_bytes, parts)) > PATH_CAP_BYTES:
-                below = _open_beneath(fd, parts[0], os.O_RDONLY | os.O_DIRECTORY)
-                if fd != self._fd:
-                    os.close(fd)
-                fd, parts = below, parts[1:]
-            return _open_beneath(fd, "/".join(parts), os.O_RDONLY | os.O_NONBLOCK)
-        finally:
-            if fd != self._fd:
-                os.close(fd)
-
-    def _open_parent(self, parts: list[str]) -> int:
-        """The directory of the file `parts`, made where it is missing."""
-        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd)
-        for name in parts[:-1]:
-            try:
-                if not _exists(name, fd):
-                    with suppress(FileExistsError):  # The guest was faster.
-                        os.mkdir(name, 0o755, dir_fd=fd)
-                below = _open_beneath(fd, name, os.O_RDONLY | os.O_DIRECTORY)
-            finally:
-                os.close(fd)
-            fd = below
-        return fd
-
-    @contextmanager
-    def _as_owner(self) -> Iterator[None]:
-        """Act on files with the ids of the guest, and no more rights than it has.
-
-        Only this thread is changed. The workspace's file system knows no other ids than those of
-        its user namespace, so a file could not even be made as the host's root (EOVERFLOW).
-        Source: setfsuid(2).
-        """
-        if self._owner is None:
-            yield
-            return
-        _libc.setfsgid(self._owner)
-        _libc.setfsuid(self._owner)
-        try:
-            yield
-        finally:
-            _libc.setfsuid(os.geteuid())
-            _libc.setfsgid(os.getegid())
 
     def _walk(self, skips: Skips) -> Iterator[tuple[str, os.stat_result | None]]:
         """(path, status) of regular files, and (path, None) of the rest; depth first, in bounds.
@@ -334,7 +359,7 @@ def _open_directory(name: str, parent: int) -> int:
     What the policy mounts, or the interpreter's own, may be below /tmp; it is no file of a session.
     """
     try:
-        return _open_beneath(parent, name, os.O_RDONLY | os.O_DIRECTORY)
+        return open_beneath(parent, name, DIRECTORY)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV):
             return -1
@@ -359,51 +384,6 @@ def deleted(path: str) -> Artifact:
     return Artifact(path=path, size_bytes=0, mime=_mime(path), sha256=None, change="deleted")
 
 
-def _parts(path: str) -> list[str]:
-    """The names of a relative path; a path below the workspace's own is accepted too."""
-    if "\0" in path or not path:
-        raise FileRefused(path, "it is no file name")
-    for root in (WORKSPACE, WORKSPACE_ALIAS):
-        if path.startswith(root + "/"):
-            path = path[len(root) + 1 :]
-    if path.startswith("/"):
-        raise FileRefused(path, "it is outside of the workspace", "Give a relative path")
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if not parts or ".." in parts:
-        raise FileRefused(path, "it leads out of the workspace", "Give a path without ..")
-    if len(parts) > DEPTH_CAP:
-        raise FileRefused(path, f"it is more than {DEPTH_CAP} directories deep")
-    return parts
-
-
-def _open_beneath(directory_fd: int, path: str, flags: int) -> int:
-    """Open `path` below a directory, through no link and no mount. Source: openat2(2)."""
-    how = struct.pack("QQQ", flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY, 0, RESOLVE)
-    fd: int = _libc.syscall(
-        ctypes.c_long(OPENAT2),
-        ctypes.c_long(directory_fd),
-        os.fsencode(path),
-        how,
-        ctypes.c_long(len(how)),
-    )
-    if fd < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return fd
-
-
-def _encoded_bytes(name: str) -> int:
-    return len(os.fsencode(name)) + 1
-
-
-def _exists(name: str, directory_fd: int) -> bool:
-    try:
-        os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def _read_at_most(fd: int, cap: int, path: str) -> bytes:
     chunks: list[bytes] = []
     size = 0
@@ -413,33 +393,6 @@ def _read_at_most(fd: int, cap: int, path: str) -> bytes:
             raise FileRefused(path, f"it is larger than the {cap} bytes that are read back")
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-_REASONS = {
-    errno.ENOENT: "there is no such file",
-    errno.ELOOP: "it is a symbolic link or lies behind one",
-    errno.EXDEV: "it leads out of the workspace",
-    errno.EACCES: "the guest closed it to everybody else",
-    errno.ENXIO: "it is a FIFO or a socket, not a regular file",
-    errno.ENOTDIR: "a part of the path is no directory",
-    errno.EISDIR: "it is a directory, not a regular file",
-    errno.ENOSPC: "the workspace is full",
-    errno.ENAMETOOLONG: "its name is too long",
-}
-
-
-def _reason(error: OSError) -> str:
-    return _REASONS.get(error.errno or 0, os.strerror(error.errno or 0))
-
-
-def _kind(mode: int) -> str:
-    if stat.S_ISDIR(mode):
-        return "a directory"
-    if stat.S_ISFIFO(mode):
-        return "a FIFO"
-    if stat.S_ISSOCK(mode):
-        return "a socket"
-    return "a device"
 
 
 def _mime(path: str) -> str:

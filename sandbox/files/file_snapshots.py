@@ -9,7 +9,7 @@ import tempfile
 from typing import NamedTuple
 
 from sandbox.errors import FileRefused
-from sandbox.session.workspace import Listing, Stamp, Workspace
+from sandbox.files.workspace import Listing, Stamp, Workspace
 
 
 class _Blob(NamedTuple):

@@ -1,0 +1,225 @@
+"""The files of a session, by the paths that its code has for them.
+
+They lie in the workspace, in `/tmp` with the home directory in it, and in shared memory: all that
+a session may write to, but for mounts of the user's own. Code that was written for another place
+saves to `/tmp`. What is left there is told as an artifact too, by its absolute path; names that
+libraries use for scratch are left out of what is told.
+"""
+
+import dataclasses
+import fnmatch
+import os
+import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
+from sandbox.errors import FileRefused, NoRoomForFile
+from sandbox.files.file_streams import FileReader, FileWriter
+from sandbox.files.file_trees import FileStat
+from sandbox.files.workspace import Listing, Workspace
+from sandbox.outcome import Artifact
+from sandbox.processes.worker import Worker
+from sandbox.protocol.plan import (
+    HOME_ALIAS,
+    SHARED_MEMORY,
+    TEMPORARY,
+    WORKSPACE,
+    WORKSPACE_ALIAS,
+)
+
+TOLD_AS = "/tmp/"
+TEMPORARY_ROOTS = ("/tmp", "/var/tmp", TEMPORARY)
+HOME = "home"
+"""The home directory, in `/tmp`."""
+SCRATCH = (HOME, ".*", "tmp????????*", "pymp-*", "joblib_memmapping_folder_*", "*.lock")
+"""Patterns of names in `/tmp` that are no results."""
+
+
+class SessionFiles:
+    """Takes a path to the directory that it lies in."""
+
+    def __init__(self, worker: Worker, places: list[Workspace]) -> None:
+        self.workspace, self._temporary = places[:2]
+        self._places = places
+        self._disk = worker.disk
+        self._is_capped = worker.plan.asks_for("mount_namespace")
+        self._most_bytes = worker.plan.workspace_bytes
+        self._roots = _roots(
+            worker.disk.path, places, has_home=not worker.plan.shows_below(HOME_ALIAS)
+        )
+
+    @classmethod
+    def of(cls, worker: Worker) -> Self:
+        """The files of the session that `worker` is."""
+        plan = worker.plan
+        places = [
+            Workspace(
+                os.dup(fd),
+                owner=plan.session_host_id(worker.identity),
+                bytes_cap=plan.workspace_bytes,
+                files_cap=plan.workspace_files,
+            )
+            for fd in worker.disk.directories[:3]
+        ]
+        return cls(worker, places)
+
+    @property
+    def is_open(self) -> bool:
+        return self.workspace.is_open
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write the file `path`, making directories on the way. Raises FileRefused."""
+        with _told_as(path):
+            files, rest = self._place(path)
+            files.put(rest, data)
+
+    async def put_apart(self, path: str, data: bytes) -> None:
+        """As `put`; in a thread where it is much, and only what the disk has room for."""
+        with _told_as(path):
+            files, rest = self._place(path)
+            room = await self._room_bytes()
+            if room is not None and len(data) > room:
+                raise NoRoomForFile(path, f"{len(data)} bytes, and there is room for {room}")
+            await files.put_apart(rest, data)
+
+    async def begin(self, path: str) -> FileWriter:
+        """A writer of the file `path`. Raises FileRefused."""
+        with _told_as(path):
+            files, rest = self._place(path)
+            return files.begin(rest, await self._room_bytes())
+
+    async def get_apart(self, path: str) -> bytes:
+        """The bytes of the regular file `path`; in a thread where it is much."""
+        with _told_as(path):
+            files, rest = self._place(path)
+            return await files.get_apart(rest)
+
+    def open(self, path: str) -> FileReader:
+        """A reader of the regular file `path`. Raises FileRefused."""
+        with _told_as(path):
+            files, rest = self._place(path)
+            return files.open(rest)
+
+    async def remove_apart(self, path: str, *, recursive: bool) -> None:
+        """Remove the file `path`; nothing if it is not there. Raises FileRefused."""
+        with _told_as(path):
+            files, rest = self._place(path)
+            if recursive:
+                await files.apart(lambda own: own.remove(rest, recursive=True))
+            else:
+                files.remove(rest)
+
+    def mkdir(self, path: str, *, exist_ok: bool) -> None:
+        """Make the directory `path` and those above it. Raises FileRefused."""
+        with _told_as(path):
+            files, rest = self._place(path)
+            files.mkdir(rest, exist_ok=exist_ok)
+
+    def stat(self, path: str) -> FileStat:
+        """What is at `path`. Raises FileRefused."""
+        with _told_as(path):
+            files, rest = self._place(path)
+            return dataclasses.replace(files.stat(rest), path=path)
+
+    async def entries_apart(self, path: str) -> list[FileStat]:
+        """What is in the directory `path`, by name. Raises FileRefused."""
+        with _told_as(path):
+            files, rest = self._place(path)
+            found = await files.apart(lambda own: own.entries(rest))
+            return [dataclasses.replace(one, path=_joined(path, one.path)) for one in found]
+
+    async def files_below(self, path: str) -> list[str]:
+        """Every regular file below the directory `path`, which their paths begin with."""
+        with _told_as(path):
+            files, rest = self._place(path)
+            below = files.below(rest)
+            try:
+                return [_joined(path, found) for found in await below.list_apart()]
+            finally:
+                below.close()
+
+    def describe(self, path: str, change: str) -> Artifact | None:
+        """The file as an artifact; None if it is gone or no regular file any more."""
+        files, rest = self._place(path)
+        found = files.describe(rest, change)
+        if found is None or rest == path:
+            return found
+        # Made anew: a copy would not check the name, of which not all need be UTF-8.
+        return Artifact(**{**found.model_dump(), "path": path})
+
+    def listing(self) -> Listing:
+        """Every regular file by its path: of the workspace, then those left in `/tmp`."""
+        return {**self.workspace.listing(), **self.outside()}
+
+    async def list_apart(self) -> Listing:
+        """As `listing`; in threads where there are many."""
+        outside = await self._temporary.list_apart(_is_scratch)
+        return {**await self.workspace.list_apart(), **_with_root(outside)}
+
+    def outside(self) -> Listing:
+        """Every regular file that was left in `/tmp`, by its absolute path."""
+        return _with_root(self._temporary.listing(_is_scratch))
+
+    @staticmethod
+    def outside_of(listing: Listing) -> Listing:
+        """What a listing says of files that were left in `/tmp`."""
+        return {path: stamp for path, stamp in listing.items() if path.startswith(TOLD_AS)}
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        for files in self._places:
+            files.close()
+
+    async def _room_bytes(self) -> int | None:
+        """Bytes that fit on the session's disk; None where its file systems say so themselves."""
+        if self._is_capped:
+            return None
+        return max(0, self._most_bytes - await self._disk.directory_bytes())
+
+    def _place(self, path: str) -> tuple[Workspace, str]:
+        if isinstance(path, str):
+            for root, files, below in self._roots:
+                if path == root or path.startswith(root + "/"):
+                    rest = path[len(root) + 1 :] or "."
+                    return files, posixpath.join(below, rest) if below else rest
+        return self.workspace, path
+
+
+def _roots(
+    disk: str, places: list[Workspace], *, has_home: bool
+) -> list[tuple[str, Workspace, str]]:
+    """Absolute directories, where each is, and what of it lies below; the longest names first."""
+    workspace, temporary = places[:2]
+    roots = [(root, workspace, "") for root in (WORKSPACE, WORKSPACE_ALIAS)]
+    roots += [(root, temporary, "") for root in TEMPORARY_ROOTS]
+    if has_home:
+        roots.append((HOME_ALIAS, temporary, HOME))
+    roots += [(SHARED_MEMORY, files, "") for files in places[2:]]
+    if disk:
+        # Without a mount namespace code sees them where the host has them.
+        roots += [(f"{disk}/workspace", workspace, ""), (f"{disk}/tmp", temporary, "")]
+    return sorted(roots, key=lambda row: len(row[0]), reverse=True)
+
+
+@contextmanager
+def _told_as(path: str) -> Iterator[None]:
+    """Have a refusal name the file as the caller did."""
+    try:
+        yield
+    except FileRefused as error:
+        raise error.of(path) from error.__cause__
+
+
+def _joined(directory: str, name: str) -> str:
+    """`name` in `directory`, as a caller writes it: the workspace itself is not said."""
+    clean = posixpath.normpath(directory)
+    return name if clean == "." else posixpath.join(clean, name)
+
+
+def _is_scratch(name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in SCRATCH)
+
+
+def _with_root(listing: Listing) -> Listing:
+    return {TOLD_AS + path: stamp for path, stamp in listing.items()}

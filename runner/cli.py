@@ -1,6 +1,7 @@
 """The command line. Each command's body is imported when it is used: help comes at once."""
 
 import contextlib
+import dataclasses
 import functools
 import os
 import signal
@@ -204,7 +205,7 @@ def repl(policy_file: str | None, directory: str | None) -> None:
 
 
 @commands.command()
-@click.argument("question")
+@click.argument("question", default="")
 @CONFIG
 @click.option("--model", default="", metavar="NAME", help="A model of the config.")
 @click.option("--session", type=WRITABLE, metavar="FILE", help="A conversation to go on with.")
@@ -215,13 +216,20 @@ def repl(policy_file: str | None, directory: str | None) -> None:
 def chat(options: ChatOptions) -> None:
     """Ask a model, let it run Python, and print what happens as it happens.
 
+    Without a question it is a conversation: variables and files last, Ctrl-C stops an answer,
+    /help lists commands. A question may also come from a pipe, and - stands for one.
+
     Exit status: 0 answered, 1 no answer, 2 bad config, 3 no model, 125 the engine failed.
     """
     with engine_errors(), _server_extra():
         import asyncio
 
-        from runner.commands.chat import execute
+        from runner.commands.chat import converse, execute
 
+        if not options.question and sys.stdin.isatty():
+            _leave(converse(options))
+        if options.question in ("", "-"):
+            options = dataclasses.replace(options, question=_asked_by_pipe())
         _leave(asyncio.run(execute(options)))
 
 
@@ -241,6 +249,14 @@ def serve(options: ServeOptions) -> None:
         from runner.commands.serve import execute
 
         _leave(execute(options))
+
+
+def _asked_by_pipe() -> str:
+    """Return the question on standard input. Raises UsageError."""
+    question = sys.stdin.buffer.read().decode(errors="replace").strip()
+    if not question:
+        raise click.UsageError("Name a question: on the command line, or on standard input.")
+    return question
 
 
 @contextlib.contextmanager

@@ -147,6 +147,10 @@ class ErrorInfo(_Record):
     type: Text
     message: Text
     traceback: Text
+    exit_code: int | None = None
+    """Of `SystemExit` what a script would end with: of `sys.exit(3)` 3, of `sys.exit("3")` 1."""
+    exit_text: Text | None = None
+    """What a script would write to stderr as it ends by `SystemExit`; None for nothing."""
 
 
 class ExecResult(_Record):
@@ -258,7 +262,9 @@ EXIT_STATUS = {
 
 
 def exit_status(outcome: Outcome) -> int:
-    """The exit status of a command that ran one snippet."""
+    """The exit status of a command that ran one snippet: its own, if it named one."""
+    if isinstance(outcome, Raised) and outcome.error.exit_code is not None:
+        return outcome.error.exit_code
     return EXIT_STATUS[outcome.status]
 
 

@@ -1,30 +1,16 @@
 """`cellblock chat`: the whole tool loop at the terminal, printed as it happens."""
 
-import os
 import sys
 from contextlib import aclosing
-from pathlib import Path
 
 from runner.commands.options import ChatOptions
 from runner.commands.printing.models_missing import NO_MODEL
 from runner.commands.talk import JsonLines, Talk
+from runner.commands.talking.conversation import Conversation
+from runner.commands.talking.kept_talk import KeptTalk
 from runner.config import ANY, Config
-from runner.errors import RequestError
-from runner.loop import Budget, Loop
 from runner.models.directory import Directory
 from runner.models.fallback import first_words, or_embedded
-from runner.models.port import ModelRequest
-from runner.tools.code_interpreter import CodeInterpreter
-from runner.tools.one_session import ANOTHER, OneSession
-from runner.transcript import (
-    Entry,
-    Instruction,
-    Question,
-    Transcript,
-    Turn,
-    transcript_from_json,
-    transcript_to_json,
-)
 from sandbox import AsyncSandbox
 
 EXIT_NO_MODEL, EXIT_UNFINISHED = 3, 1
@@ -35,70 +21,73 @@ async def execute(options: ChatOptions, *, models: Directory | None = None) -> i
 
     `models` stand in place of those of the config.
     """
-    config = Config.load(options.config)
-    directory = models or Directory(or_embedded(config.models))
-    if directory.is_empty:
+    opened = OpenedChat(options, models)
+    if opened.has_no_model:
         print(NO_MODEL, file=sys.stderr)
         return EXIT_NO_MODEL
-    if models is None and not config.models and (words := first_words()):
-        print(f"{words}\n", file=sys.stderr)
-    name = options.model or next(iter(directory.names), ANY)
-    earlier = _read(options.session)
-    has_run = any(isinstance(entry, Turn) and entry.calls for entry in earlier)
-    box = AsyncSandbox(config.sandbox_policy(), pool_size=1)
-    source = OneSession(box, words=ANOTHER if has_run else "")
     talk = JsonLines() if options.as_json else Talk(images=options.images)
     try:
-        served = directory.find(name)
-        for path in options.put:
-            await source.put(path.name, path.read_bytes())
-        entries = (*earlier, *_asked(options))
-        tool = CodeInterpreter(
-            source,
-            shown_chars=served.profile.shown(config.server.shown_chars),
-            retry_words=served.profile.retry_words,
-        )
-        loop = Loop(
-            served.model,
-            ModelRequest(entries=entries, model=name, thinking=True),
-            [tool],
-            budget=Budget(rounds=config.server.rounds, wall_s=config.server.wall_s),
-            profile=served.profile,
-        )
-        async with aclosing(loop.run()) as events:
+        conversation, kept = await opened.begin()
+        async with aclosing(conversation.ask(options.question)) as events:
             async for event in events:
                 talk.show(event)
-        if options.session is not None:
-            _write(options.session, (*entries, *loop.turns))
+        if lost := await kept.write(conversation):
+            print(f"cellblock: not kept with the conversation: {lost}", file=sys.stderr)
     finally:
         talk.close()
-        await source.close()
-        await box.close()
-        await directory.close()
+        await opened.close()
     return 0 if talk.is_answered else EXIT_UNFINISHED
 
 
-def _asked(options: ChatOptions) -> tuple[Entry, ...]:
-    """Return the question, and before it what was laid into the workspace for it."""
-    question = Question(text=options.question)
-    if not options.put:
-        return (question,)
-    names = ", ".join(path.name for path in options.put)
-    return Instruction(text=f"Files in the current directory, from the user: {names}"), question
+def converse(options: ChatOptions, *, models: Directory | None = None) -> int:
+    """Talk at the terminal; the exit status. Raises as `execute`."""
+    from runner.commands.talking import chat_repl
+
+    opened = OpenedChat(options, models)
+    if opened.has_no_model:
+        print(NO_MODEL, file=sys.stderr)
+        return EXIT_NO_MODEL
+    return chat_repl.execute(options, opened)
 
 
-def _read(path: Path | None) -> Transcript:
-    if path is None or not path.exists():
-        return ()
-    try:
-        return transcript_from_json(path.read_bytes())
-    except ValueError as error:
-        message = f"{path.name} holds no conversation that this command wrote."
-        raise RequestError("invalid", message) from error
+class OpenedChat:
+    """What a conversation stands on: models, a sandbox, files of the user."""
 
+    def __init__(self, options: ChatOptions, models: Directory | None) -> None:
+        self._options = options
+        self._config = Config.load(options.config)
+        self._directory = models or Directory(or_embedded(self._config.models))
+        self._box: AsyncSandbox | None = None
+        self._conversation: Conversation | None = None
+        is_embedded = models is None and not self._config.models and not self.has_no_model
+        if is_embedded and (words := first_words()):
+            print(f"{words}\n", file=sys.stderr)
 
-def _write(path: Path, entries: Transcript) -> None:
-    """Put `entries` in the place of what the file held: all of them, or it stays as it was."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    fresh.write_text(f"{transcript_to_json(entries)}\n", encoding="utf-8")
-    os.replace(fresh, path)
+    @property
+    def has_no_model(self) -> bool:
+        """Whether there is nothing to talk to."""
+        return self._directory.is_empty
+
+    async def begin(self) -> tuple[Conversation, KeptTalk]:
+        """Lay out what the options name. Raises RunnerError, SandboxError."""
+        options, directory = self._options, self._directory
+        name = options.model or next(iter(directory.names), ANY)
+        served = directory.find(name)
+        kept = KeptTalk(options.session)
+        earlier = kept.read()
+        self._box = AsyncSandbox(self._config.sandbox_policy(), pool_size=1)
+        self._conversation = Conversation(
+            self._box, served, self._config.server, model=name, earlier=earlier.entries
+        )
+        await self._conversation.bring_back(earlier.files, not_kept=earlier.not_kept)
+        for path in options.put:
+            await self._conversation.put(path.name, path.read_bytes())
+        return self._conversation, kept
+
+    async def close(self) -> None:
+        """End the conversation's session, the sandbox and the models."""
+        if self._conversation is not None:
+            await self._conversation.close()
+        if self._box is not None:
+            await self._box.close()
+        await self._directory.close()

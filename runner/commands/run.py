@@ -89,7 +89,7 @@ def put(session: Session, path: Path) -> None:
 def get(session: Session, path: str) -> bool:
     """Copy the file `path` of the workspace into this directory; False if it cannot be had."""
     try:
-        _write_here(os.path.basename(path.rstrip("/")), session.get(path))
+        write_here(os.path.basename(path.rstrip("/")), session.get(path))
     except (FileRefused, SessionError) as error:
         tell(str(error))
     except OSError as error:
@@ -99,7 +99,7 @@ def get(session: Session, path: str) -> bool:
     return False
 
 
-def _write_here(name: str, data: bytes) -> None:
+def write_here(name: str, data: bytes) -> None:
     """A new file takes the place of `name`, whatever stood there: no link is written through."""
     fd, temporary = tempfile.mkstemp(prefix=".cellblock-", dir=".")
     try:
@@ -175,8 +175,10 @@ class Page:
         self._show_waiting()
         if outcome.text is not None:
             self._stdout.write_line(outcome.text)
-        if isinstance(outcome, Raised):
+        if isinstance(outcome, Raised) and outcome.error.exit_code is None:
             self._stderr.write_line(outcome.error.traceback)
+        elif isinstance(outcome, Raised) and outcome.error.exit_text is not None:
+            self._stderr.write_line(outcome.error.exit_text)
         self._stdout.finish()
         self._stderr.finish()
         if outcome.status not in ("completed", "raised"):

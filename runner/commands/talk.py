@@ -50,12 +50,15 @@ class Talk:
         self._waiting: Status | None = None
         self._part = ""
         self._is_open = False
-        self._images = 0
+        self.saved: list[Path] = []
+        """Images so far, in their order."""
         self.is_answered = False
 
     def show(self, event: LoopEvent) -> None:
         """Print one event."""
         if isinstance(event, RoundBegan):
+            if event.number == 1:
+                self._part = ""
             self._wait("waiting for the model")
         elif isinstance(event, CallBegan):
             self._wait("the model writes code")
@@ -102,11 +105,11 @@ class Talk:
         if self._directory is None:
             self._directory = Path(tempfile.mkdtemp(prefix="cellblock-chat-"))
         self._directory.mkdir(parents=True, exist_ok=True)
-        self._images += 1
         head, _, data = image.partition(";base64,")
         kind = head.partition("/")[2].partition("+")[0] or "png"
-        path = self._directory / f"image-{self._images}.{kind}"
+        path = self._directory / f"image-{len(self.saved) + 1}.{kind}"
         path.write_bytes(base64.b64decode(data))
+        self.saved.append(path)
         return path
 
     def _finish(self, event: Ended) -> None:
@@ -159,6 +162,8 @@ class Talk:
 
 class JsonLines:
     """Writes each event as one JSON object on a line of its own; images stay in the results."""
+
+    saved: tuple[Path, ...] = ()
 
     def __init__(self) -> None:
         self.is_answered = False

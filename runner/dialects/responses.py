@@ -249,32 +249,60 @@ def _tools(
 
 
 def _echo(fields: Fields) -> dict[str, JsonValue]:
+    """What the response repeats of the request, with OpenAI's defaults for what is not given."""
     reasoning = fields.object("reasoning") or Fields({})
-    given = fields.data
+    sampling = sampling_of(fields)
     parallel = fields.flag("parallel_tool_calls") is not False
     store = fields.flag("store") is not False
     conversation = _conversation(fields)
     return {
         "background": fields.flag("background") or False,
         "conversation": {"id": conversation} if conversation else None,
+        "frequency_penalty": _or(sampling.frequency_penalty, 0.0),
         "instructions": fields.text("instructions"),
         "max_output_tokens": fields.whole("max_output_tokens", least=1),
         "max_tool_calls": fields.whole("max_tool_calls"),
         "metadata": metadata_of(fields),
         "parallel_tool_calls": parallel,
+        "presence_penalty": _or(sampling.presence_penalty, 0.0),
         "previous_response_id": fields.text("previous_response_id"),
+        "prompt_cache_key": fields.text("prompt_cache_key"),
         "reasoning": {
             "effort": reasoning.text("effort"),
             "summary": reasoning.text("summary"),
         },
+        "safety_identifier": fields.text("safety_identifier"),
         "service_tier": "default",
         "store": store,
-        "temperature": given.get("temperature"),
-        "text": given.get("text") or {"format": {"type": "text"}},
-        "tool_choice": given.get("tool_choice") or "auto",
-        "tools": fields.items("tools"),
+        "temperature": _or(sampling.temperature, 1.0),
+        "text": _text_echo(fields),
+        "tool_choice": fields.data.get("tool_choice") or "auto",
+        "tools": [_tool_echo(tool.data) for tool in fields.objects("tools")],
         "top_logprobs": 0,
-        "top_p": given.get("top_p"),
+        "top_p": _or(sampling.top_p, 1.0),
         "truncation": _truncation(fields),
         "user": fields.text("user"),
     }
+
+
+def _or(given: float | None, default: float) -> float:
+    return default if given is None else given
+
+
+def _text_echo(fields: Fields) -> dict[str, JsonValue]:
+    text = fields.object("text")
+    given = {} if text is None else dict(text.data)
+    form = given.get("format")
+    if not isinstance(form, dict):
+        form = {"type": "text"}
+    elif form.get("type") == "json_schema":
+        form = {"description": None, "schema": None, **form}
+        form["strict"] = form.get("strict") is True
+    return {**given, "format": form}
+
+
+def _tool_echo(tool: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """A tool as responses list it: what may be left out of a function is null."""
+    if tool.get("type") != "function":
+        return dict(tool)
+    return {"description": None, "parameters": None, "strict": None, **tool}

@@ -7,7 +7,6 @@ language is answered as an error of the sandbox, which is what makes such a clie
 import base64
 import binascii
 import json
-import re
 import signal
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Literal
@@ -139,8 +138,9 @@ def _result(outcome: Outcome) -> CommandRunResult:
             status, code = "TimeLimitExceeded", None
         else:
             code, words = KILLED, f"Killed: over {outcome.limit}\n"
-    elif isinstance(outcome, Raised) and outcome.error.type == "SystemExit":
-        code, words = exit_code(outcome.error.message)
+    elif isinstance(outcome, Raised) and outcome.error.exit_code is not None:
+        code = outcome.error.exit_code
+        words = "" if outcome.error.exit_text is None else f"{outcome.error.exit_text}\n"
     elif isinstance(outcome, Raised):
         code, words = 1, outcome.error.traceback
     elif isinstance(outcome, Died):
@@ -154,20 +154,6 @@ def _result(outcome: Outcome) -> CommandRunResult:
         stdout=outcome.stdout,
         stderr=outcome.stderr + words,
     )
-
-
-def exit_code(text: str) -> tuple[int, str]:
-    """The code and the words of a `SystemExit` with this `text`.
-
-    A whole number is the code, its lowest eight bits; anything else is written and is a failure.
-    """
-    if text in ("", "None", "False"):
-        return 0, ""
-    if re.fullmatch(r"-?[0-9]+", text):
-        # What no C long holds becomes -1 in CPython.
-        is_long = len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 63
-        return (-1 if is_long else int(text)) & 0xFF, ""
-    return 1, "" if text == "True" else f"{text}\n"
 
 
 def _after_death(outcome: Died) -> tuple[int, str]:

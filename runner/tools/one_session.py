@@ -34,8 +34,20 @@ class OneSession:
         return session, words
 
     async def put(self, name: str, data: bytes) -> None:
-        """Lay a file into the workspace before any code runs."""
+        """Lay a file into the workspace."""
         await (await self._open()).put(name, data)
+
+    async def files(self) -> list[str]:
+        """List the paths of the files in the workspace; none while there is no session."""
+        return [] if self._session is None else await self._session.files()
+
+    async def get(self, path: str) -> bytes:
+        """Return the content of a file of the workspace. Raises FileRefused."""
+        return await (await self._open()).get(path)
+
+    def tell(self, words: str) -> None:
+        """Have the model read `words` with the result of its next call."""
+        self._words = words
 
     async def _open(self) -> AsyncSession:
         if self._session is None:

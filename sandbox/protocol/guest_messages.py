@@ -159,6 +159,8 @@ class Done(Message):
             ROWS_CAP,
         ),
     ]
+    exit_code: Annotated[int, whole(-2, 255)] = -1
+    """What a script would have ended with; -2 for a text, -1 unless it raised `SystemExit`."""
 
 
 @message(33, "from_guest")

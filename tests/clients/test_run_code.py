@@ -98,6 +98,8 @@ def test_a_key_that_asks_too_often_gets_504_which_its_client_waits_out():
 def test_the_end_of_a_program_is_what_a_shell_would_say(server):
     for code, return_code, words in (
         ("import sys; sys.exit('why')", 1, "why\n"),
+        ("import sys; sys.exit('3')", 1, "3\n"),
+        ("import sys; sys.exit(257)", 1, ""),
         ("import sys; sys.exit('\u00b2')", 1, "\u00b2\n"),
         ("import sys; sys.exit(-1)", 255, ""),
         ("import os; os.kill(os.getpid(), 9)", 137, "Killed\n"),

@@ -21,7 +21,6 @@ from runner.evals.run_code import (
     RunCodeApp,
     RunCodeRequest,
     RunCodeResponse,
-    exit_code,
     run_code,
 )
 from sandbox import AsyncSandbox, Policy, PoolFull, SessionLost
@@ -135,25 +134,6 @@ def test_a_program_that_does_not_end_well_has_failed(
     assert answer.status == "Failed"
     assert answer.run_result is not None
     assert (answer.run_result.status, answer.run_result.return_code) == (status, return_code)
-
-
-@pytest.mark.parametrize(
-    ("said", "code", "words"),
-    [
-        ("", 0, ""),
-        ("None", 0, ""),
-        ("0", 0, ""),
-        ("256", 0, ""),
-        ("-3", 253, ""),
-        ("9" * 4000, 255, ""),
-        ("True", 1, ""),
-        ("\u0663", 1, "\u0663\n"),
-        ("1_0", 1, "1_0\n"),
-        ("one\ntwo", 1, "one\ntwo\n"),
-    ],
-)
-def test_an_exit_is_what_a_shell_sees(said: str, code: int, words: str) -> None:
-    assert exit_code(said) == (code, words)
 
 
 def test_the_words_of_an_end_are_in_the_errors() -> None:

@@ -156,7 +156,10 @@ async def test_a_file_is_put_and_the_model_is_told_of_it(capsys, tmp_path):
     assert "output\n12\n" in capsys.readouterr().out
     told = model.scripts[FILES].requests[0].entries
     assert told == (
-        Instruction(text="Files in the current directory, from the user: data.csv"),
+        Instruction(
+            text="Files in the current directory, from the user:\n"
+            "- data.csv: table, 2 rows, 6 B; columns 1 (int);\n  first rows of 1:\n  2\n  3"
+        ),
         Question(text=FILES),
     )
 

@@ -112,6 +112,16 @@ def test_a_process_that_ends_by_itself_died_with_status_137(here: Path) -> None:
     assert (ran.returncode, ran.stderr) == (137, "cellblock: died with exit status 3\n")
 
 
+@pytest.mark.parametrize(
+    ("argument", "status", "words"), [("3", 3, ""), ("'3'", 1, "3\n"), ("None", 0, "")]
+)
+def test_a_program_that_exits_has_its_own_status(
+    here: Path, argument: str, status: int, words: str
+) -> None:
+    ran = run(here, f"import sys; sys.exit({argument})")
+    assert (ran.returncode, ran.stderr) == (status, words)
+
+
 def test_what_the_language_level_refuses_never_runs_and_has_status_126(here: Path) -> None:
     (here / "policy.toml").write_text('language = "restricted"\n')
     ran = run(here, "print('ran')\nexec('1')", "--policy", "policy.toml")

@@ -1,6 +1,8 @@
 """A session keeps variables, imports, classes and streams from one snippet to the next."""
 
 import asyncio
+import subprocess
+import sys
 from threading import Thread
 
 import pytest
@@ -111,6 +113,40 @@ def test_an_exit_without_a_code_completes_and_one_with_a_code_raises(session: Se
     assert isinstance(outcome, Raised)
     assert (outcome.error.type, outcome.error.message) == ("SystemExit", "3")
     assert session.run("x").text == "1"
+
+
+@pytest.mark.parametrize(
+    ("argument", "code", "text"),
+    [
+        ("3", 3, None),
+        ("'3'", 1, "3"),
+        ("1", 1, None),
+        ("'1'", 1, "1"),
+        ("True", 1, None),
+        ("257", 1, None),
+        ("-1", 255, None),
+        ("2**70", 255, None),
+        ("''", 1, ""),
+        ("(1, 2)", 1, "(1, 2)"),
+        ("__import__('signal').SIGTERM", 15, None),
+    ],
+)
+def test_an_exit_has_the_code_and_the_text_of_a_script(
+    session: Session, argument: str, code: int, text: str | None
+) -> None:
+    outcome = session.run(f"import sys; sys.exit({argument})")
+    assert isinstance(outcome, Raised)
+    assert (outcome.error.exit_code, outcome.error.exit_text) == (code, text)
+    script = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.exit({argument})"], capture_output=True, text=True
+    )
+    assert (script.returncode, script.stderr) == (code, "" if text is None else f"{text}\n")
+
+
+def test_what_is_no_exit_has_no_code(session: Session) -> None:
+    outcome = session.run("raise ValueError('3')")
+    assert isinstance(outcome, Raised)
+    assert (outcome.error.exit_code, outcome.error.exit_text) == (None, None)
 
 
 def test_a_forked_child_that_runs_off_the_end_does_not_answer_twice(session: Session) -> None:

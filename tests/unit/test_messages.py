@@ -172,6 +172,7 @@ FIELDS: dict[type, dict[str, st.SearchStrategy[object]]] = {
         "refused_line": line,
         "in_place": word,
         "names": rows(st.sampled_from(["added", "changed", "removed"]), name, name, name, size),
+        "exit_code": st.integers(-2, 255),
     },
     Query: {
         "nonce": word,

@@ -403,6 +403,7 @@ def _done(nonce: str, ending: Ending, in_place: str) -> Done:
         refused_line=ending.refused_line,
         in_place=in_place,
         names=ending.names,
+        exit_code=ending.exit_code,
     )
 
 

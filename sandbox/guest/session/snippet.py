@@ -44,6 +44,9 @@ class Ending(NamedTuple):
     error_traceback: str = ""
     error_errno: int = 0
     refused_line: int = 0
+    exit_code: int = -1
+    """What a script would end with; -2 for a text, -1 where it raised anything but
+    `SystemExit`."""
 
 
 class SnippetRunner:
@@ -163,7 +166,8 @@ class SnippetRunner:
             return Ending("completed", names, self._text)
         self._sources.restore()
         advice = advice_for(error, self._directory)
-        return self._raised(tracebacks.describe(error, advice), names)
+        ending = self._raised(tracebacks.describe(error, advice), names)
+        return ending._replace(exit_code=_exit_code(error))
 
     def _leave(self, error: BaseException | None, is_program: bool) -> None:
         """What comes after a snippet's last line: its tasks, its files, a program's end."""
@@ -267,6 +271,23 @@ def _is_clean_exit(error: BaseException) -> bool:
     return error.code is None or (type(error.code) in (int, bool) and not error.code)
 
 
+def _exit_code(error: BaseException) -> int:
+    """Return what a script would end with, as a shell sees it; -1 if `error` is no exit.
+
+    -2 stands for a text, even "3": CPython writes it to stderr and ends with 1.
+    """
+    if not isinstance(error, SystemExit):
+        return -1
+    code = error.code
+    if code is None:
+        return 0
+    if not isinstance(code, int):
+        return -2
+    number = int.__int__(code)  # A subclass of the guest's may have one of its own.
+    # What no C long holds becomes -1.
+    return (number if -(1 << 63) <= number < 1 << 63 else -1) & 0xFF
+
+
 def _forget_half_imported() -> None:
     """Drop modules whose package is gone: an interrupted import could not be made again."""
     for name in list(sys.modules):
@@ -280,8 +301,11 @@ def _end_child(error: BaseException | None) -> NoReturn:
     status = 0
     # Standard streams may be any object of the snippet's.
     with suppress(Exception):
-        if isinstance(error, SystemExit) and (error.code is None or type(error.code) is int):
-            status = (error.code or 0) & 0xFF
+        if isinstance(error, SystemExit):
+            status = _exit_code(error)
+            if status < 0:
+                status = 1
+                sys.stderr.write(f"{error.code}\n")
         elif error is not None:
             status = 1
             sys.stderr.write(tracebacks.describe(error).traceback)

@@ -27,6 +27,9 @@ from sandbox.session.runs.snippet_run import Exit, Ran, signal_name
 
 NEARLY_ALL = 0.9
 """A library that got no memory may raise the error in Python, after it has used what there was."""
+TEXT = -2
+EXIT_CODES = {-1: None, TEXT: 1}
+"""What `Done.exit_code` stands for where it is no code."""
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -61,7 +64,11 @@ def outcome_of(
     if hit is not None:
         return _exceeded(hit, shared)
     error = ErrorInfo(
-        type=done.error_type, message=done.error_message, traceback=done.error_traceback
+        type=done.error_type,
+        message=done.error_message,
+        traceback=done.error_traceback,
+        exit_code=EXIT_CODES.get(done.exit_code, done.exit_code),
+        exit_text=done.error_message if done.exit_code == TEXT else None,
     )
     return Raised(error=error, **shared)
 

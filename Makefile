@@ -28,7 +28,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo page page-shots check unit fuzz test model pytest format clean
+.PHONY: help demo page page-shots check unit fuzz test model pytest test-clients format clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -58,6 +58,9 @@ fuzz: $(VENV)/.dev  ## fuzz the parsers of what guests and clients send (atheris
 
 pytest: $(VENV)/.dev  ## tests alone: make pytest ARGUMENTS='tests/jail -k branch'
 	$(IN)/python -m pytest $(PARALLEL) $(PYTEST_FLAGS) $(ARGUMENTS)
+
+test-clients: $(VENV)/.dev  ## the server with frameworks, which it installs apart (npm and an index)
+	CELLBLOCK_FRAMEWORKS=required $(IN)/python -m pytest -q tests/clients/test_frameworks.py
 
 format: $(VENV)/.dev  ## put the sources into the one format, and mend what ruff can
 	$(IN)/ruff check --fix .

@@ -79,6 +79,8 @@ class Denial(_Record):
     """The same in one sentence for a model."""
     count: int = Field(default=1, ge=1)
     """How often; repetitions are counted, not listed."""
+    is_guests_word: bool = False
+    """Whether it was seen inside the interpreter, which a hostile snippet can disarm."""
 
 
 class Attempt(_Record):

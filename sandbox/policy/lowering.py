@@ -182,6 +182,8 @@ def lower(
         processes=limits.processes,
         listen_ports=access.ports if access is not None else (),
         has_groups=has_groups,
+        trace=policy.trace,
+        keep_going=policy.keep_going,
     )
 
 

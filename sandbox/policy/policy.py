@@ -325,6 +325,11 @@ class Policy(Settings):
     """Whether variables survive a snippet that had to be killed."""
     files: Literal["keep", "rollback"] = "keep"
     """What becomes of the workspace when variables go back to before a snippet."""
+    trace: StrictBool = False
+    """Whether outcomes list in `attempts` what a snippet tried, and every refusal with its line."""
+    keep_going: StrictBool = False
+    """Whether a snippet goes on with its next statement after one that raised; it then ends with
+    the first of the errors."""
     limits: Limits = Limits()
 
     @property

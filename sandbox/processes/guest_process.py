@@ -18,6 +18,8 @@ from sandbox.processes.host_channel import HostChannel
 from sandbox.protocol.codec import SPECS
 from sandbox.protocol.messages import (
     TO_HOST_CAP_BYTES,
+    AttemptCounts,
+    Attempted,
     CopyReady,
     CopyResult,
     Denied,
@@ -33,6 +35,8 @@ CAPS_BYTES = {
     SPECS[CopyResult].kind: 1 << 15,
     SPECS[Measured].kind: 1 << 10,
     SPECS[Denied].kind: 1 << 16,
+    SPECS[Attempted].kind: 1 << 17,
+    SPECS[AttemptCounts].kind: 1 << 14,
 }
 """Longest frames of kinds that are always short; others may be as long as any."""
 

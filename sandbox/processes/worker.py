@@ -13,6 +13,7 @@ from typing import Protocol
 
 from sandbox.errors import EngineTimeout, LayerUnavailable, SessionLost
 from sandbox.processes import fork_safety
+from sandbox.processes.call_refusals import CallRefusals
 from sandbox.processes.cgroup import SessionGroup
 from sandbox.processes.commands import CommandTable
 from sandbox.processes.directories import SessionDisk
@@ -24,6 +25,7 @@ from sandbox.processes.meter import Meter
 from sandbox.processes.worker_state import Event, Lifecycle, State
 from sandbox.protocol.messages import (
     TRUSTED_CAP_BYTES,
+    CallRefused,
     CommandEnded,
     CommandStarted,
     EscapedKilled,
@@ -36,6 +38,7 @@ from sandbox.protocol.messages import (
     NamespacesReady,
     Pause,
     Ready,
+    RefusalCounts,
     SetnsDenied,
     Spawn,
     Warm,
@@ -185,6 +188,7 @@ class Worker:
         """The session process; `adopt` puts a copy in its place."""
         self.gate = EntryGate(self.control)
         self.commands = CommandTable(self.control)
+        self.refused_calls = CallRefusals(self.control)
         fork_safety.add(self)
 
     @property
@@ -373,6 +377,8 @@ class Worker:
             self.kills.note_killed(message)
         elif isinstance(message, SetnsDenied | EscapedKilled):
             self.gate.hear(message)
+        elif isinstance(message, CallRefused | RefusalCounts):
+            self.refused_calls.hear(message)
         elif isinstance(message, CommandStarted | CommandEnded):
             self.commands.hear(message)
         elif isinstance(message, NamespacesReady):
@@ -417,6 +423,7 @@ class Worker:
         self.kills.give_up()
         self.gate.close()
         self.commands.give_up()
+        self.refused_calls.give_up()
         self.guest.note_exit()
         self._listeners[-1].on_gone()
 

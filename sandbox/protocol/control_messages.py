@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from sandbox.protocol.bounds import (
+    NAME_CAP,
     Count,
     GroupCount,
     LayerNames,
@@ -166,6 +167,42 @@ class EscapedKilled(Message):
 def ready_frame(pid: int, layers: bytes) -> bytes:
     """What `pack` makes of Ready, for a process that must touch few pages; `layers` as JSON."""
     return pack_body(Ready, b'{"pid":%d,"layers":%s}' % (pid, layers))
+
+
+# ---- what a traced session is refused --------------------------------------------------------
+
+CALLS_CAP = 200
+"""Different calls that are told between two `TakeRefusals`; the others are counted."""
+_TEXT = text(NAME_CAP)
+
+
+@message(64, "to_init")
+class TakeRefusals(Message):
+    """Say how often the filter refused each call, and begin to count anew."""
+
+
+@message(65, "from_init")
+class CallRefused(Message):
+    """The filter refused this call, for the first time since `TakeRefusals`.
+
+    `is_read` says that some of the arguments were read from the caller's memory. `program` is the
+    name that the process gives itself.
+    """
+
+    call: Annotated[str, text(64)]
+    arguments: Annotated[dict[str, str], mapping(_TEXT, 8)]
+    errno: Annotated[int, whole(0, 4095)]
+    why: Annotated[str, _TEXT]
+    program: Annotated[str, _TEXT]
+    is_read: Annotated[bool, flag()]
+
+
+@message(66, "from_init")
+class RefusalCounts(Message):
+    """Answer to `TakeRefusals`: a count for each `CallRefused` since, and of those not told."""
+
+    counts: Annotated[list[int], items(whole(1, 2**31), CALLS_CAP)]
+    left_out: Count
 
 
 ARGUMENTS_CAP_BYTES = 1024 * 1024

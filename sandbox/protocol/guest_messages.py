@@ -192,6 +192,38 @@ class Denied(Message):
     tried: Name
     rule: Name
     hint: Name
+    line: Line = 0
+    """Of the snippet; 0 where no line is known."""
+
+
+ATTEMPTS_CAP = 400
+"""Different attempts of one snippet that are told; the others are counted."""
+
+
+@message(60, "from_guest")
+class Attempted(Message):
+    """A traced snippet tried something, for the first time; seen inside the interpreter."""
+
+    nonce: Nonce
+    layer: Annotated[str, text(64)]
+    action: Annotated[str, text(64)]
+    tried: Name
+    arguments: Annotated[dict[str, str], mapping(_NAME, 8)]
+    line: Line
+    is_allowed: Annotated[bool, flag()]
+    rule: Name
+
+
+@message(61, "from_guest")
+class AttemptCounts(Message):
+    """How often each `Attempted` of the snippet came, in their order, and how many were left out.
+
+    Comes before `Done`.
+    """
+
+    nonce: Nonce
+    counts: Annotated[list[int], items(whole(1, 2**31), ATTEMPTS_CAP)]
+    left_out: Count
 
 
 @message(35, "from_guest")

@@ -12,18 +12,19 @@ Four kinds of channel, each a stream socketpair that carries frames:
   sends the host `Ready` on it when every layer holds, before it runs any snippet, and closes it.
   From then on init alone has it: it sends `Exited` for each process that the host watches, and
   obeys `Interrupt`, `Kill`, `Watch`, `Pause`, and for branches `Branch`, `AllowSetns`, `Confirm`
-  and `KillEscaped`. Init runs no guest code, so what it says is believed.
+  and `KillEscaped`. Where the session is traced it sends `CallRefused` for what the filter
+  refuses, and counts in answer to `TakeRefusals`. It runs no guest code, so it is believed.
 * **builder channel** (host -> namespace builder, both trusted; `control_messages` too). The host
   sends `BuildNamespaces` for each branch; the branch's init answers on a control channel of its
   own, with `NamespacesReady`.
 * **guest channel** (host <-> one session process, hostile from its first snippet on;
   `guest_messages`). The host sends `Run`, `ForkCopy`, `Check`, `Measure`, `Warm`,
-  `EnterNamespaces`. The guest answers `Run` with any number of `Display`, `ClearDisplays` and
-  `Denied` and exactly one `Done`, `Warm` with nothing, the others with one message. A copy of the
-  process has a channel of its own, on which its first word is `CopyReady`; then it serves like the
-  original. All that a guest says can be forged, and none of it is trusted beyond that session:
-  each field is bounded, a message out of place is a fault, and the host decides from what the
-  kernel said (wait status, limits hit) before it looks at `Done`.
+  `EnterNamespaces`. The guest answers `Run` with any number of `Display`, `ClearDisplays`,
+  `Denied` and `Attempted` and exactly one `Done`, `Warm` with nothing, the others with one
+  message. A copy of the process has a channel of its own, on which its first word is `CopyReady`;
+  then it serves like the original. All that a guest says can be forged, and none of it is trusted
+  beyond that session: each field is bounded, a message out of place is a fault, and the host
+  decides from what the kernel said (wait status, limits hit) before it looks at `Done`.
 
 Each message is declared once, in the module of its channel: `@message(kind, direction)` over its
 fields, each annotated with its bound. `codec` packs and unpacks them.

@@ -115,6 +115,10 @@ class JailPlan:
     """Ports of the session's loopback that the host serves: the proxy's first; none without one."""
     has_groups: bool
     """Whether cgroups count; without them a call whose memory is not seen is refused."""
+    trace: bool
+    """Whether what a snippet tries is told: calls that are refused, files, programs, addresses."""
+    keep_going: bool
+    """Whether a snippet goes on with its next statement after one that raised."""
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), separators=(",", ":")).encode()

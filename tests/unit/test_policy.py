@@ -87,6 +87,8 @@ def test_defaults_are_the_documented_ones():
         "hash_seed": None,
         "survive": True,
         "files": "keep",
+        "trace": False,
+        "keep_going": False,
         "limits": Limits().model_dump(),
     }
 

@@ -18,6 +18,7 @@ FOLDER_MODULES = 15
 
 LARGER = {  # what: why
     "sandbox/guest/jail/callrules.py": "a table: one row for each system call, with its reason",
+    "sandbox/protocol/plan.py: JailPlan": "a table: one field for each thing that a jail needs",
     "sandbox/session/session.py: AsyncSession": "the public face: a call each, with its contract",
     "sandbox/session/commands/command.py: AsyncCommand": "a command from start to last byte",
     "sandbox/processes/worker.py: Worker": "a handle on each process and channel of a session",

@@ -195,7 +195,8 @@ class Commands:
             jail.restrict_paths(context)
         listener = -1
         if plan.asks_for("seccomp"):
-            listener = jail.filter_calls(plan, context.template.seccomp_program)
+            program = context.template.seccomp_program
+            listener = jail.filter_calls(plan, program, program)
         jail.verify(context.template.final_facts)
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", [listener]))
         with suppress(OSError):

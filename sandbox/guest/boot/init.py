@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, NoReturn
 from sandbox.guest.boot.children import Children
 from sandbox.guest.boot.commands import Commands
 from sandbox.guest.branching import branch, namespace_builder
+from sandbox.guest.branching.refused_calls import RefusedCalls
 from sandbox.guest.branching.seccomp_notifier import SeccompNotifier
 from sandbox.guest.jail import jail
 from sandbox.guest.jail.jail import HOME, JailError
@@ -44,8 +45,10 @@ from sandbox.protocol.messages import (
     KillEscaped,
     Pause,
     Ready,
+    RefusalCounts,
     SetnsDenied,
     SignalCommand,
+    TakeRefusals,
     Watch,
     ready_frame,
 )
@@ -255,12 +258,17 @@ class Init:
         self._children = children
         self._self_pipe = self_pipe
         self._notifier: SeccompNotifier | None = None
+        self._refused: RefusedCalls | None = None
+        if held.listener >= 0 and context.plan.trace:
+            rules = context.template.rules
+            self._refused = RefusedCalls(rules, children.processes, control.send)
         if held.listener >= 0:
             self._notifier = SeccompNotifier(
                 held.listener,
                 children.processes,
                 lambda: children.has_branches,
                 has_own_numbers=context.plan.asks_for("pid_namespace"),
+                refused=self._refused,
             )
         self._user_namespace = held.user_namespace
         self._ready: list[int] = []
@@ -277,6 +285,7 @@ class Init:
             KillEscaped: self._kill_escaped,
             Exec: self._exec,
             SignalCommand: self._signal_command,
+            TakeRefusals: self._take_refusals,
         }
         self._commands: Commands | None = None
 
@@ -375,6 +384,10 @@ class Init:
         else:
             passed, entrant = self._notifier.deny() if self._notifier is not None else (0, 0)
             self._control.send(SetnsDenied(passed, entrant))
+
+    def _take_refusals(self, _message: TakeRefusals) -> None:
+        counts = self._refused.take() if self._refused is not None else RefusalCounts([], 0)
+        self._control.send(counts)
 
     def _branch(self, message: Branch) -> None:
         [channel_fd] = self._control.take_descriptors(1)

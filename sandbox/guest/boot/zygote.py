@@ -17,9 +17,11 @@ from typing import NoReturn
 
 from sandbox.guest.boot import init, memory
 from sandbox.guest.jail import jail, landlock, rlimits, seccomp
+from sandbox.guest.jail.callrules import Rule
 from sandbox.guest.jail.jail import JailError, step
 from sandbox.guest.jail.landlock import PathRule
 from sandbox.guest.jail.root import is_hidden_by_session
+from sandbox.guest.jail.traced_rules import traced
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.guest.session import atfork, interpreter, session_process
@@ -105,10 +107,14 @@ def _preload(plan: JailPlan, directory: str) -> None:
 
 def _prepare(plan: JailPlan) -> jail.JailTemplate:
     with step("seccomp filter"):
-        program = init_program = b""
+        program = traced_program = init_program = b""
+        rules: tuple[Rule, ...] = ()
         if plan.asks_for("seccomp"):
             version = landlock.abi()
             program = _compile(plan, version)
+            if plan.trace:
+                rules = _rules(plan, version)
+                traced_program = seccomp.compile_filter(traced(rules, sysapi.ARCH), sysapi.ARCH)
             if plan.tier == "landlock":
                 init_program = _compile(plan, version, for_init=True)
     with step("landlock rules"):
@@ -126,6 +132,8 @@ def _prepare(plan: JailPlan) -> jail.JailTemplate:
     data_bytes = _data_bytes()
     return jail.JailTemplate(
         seccomp_program=program,
+        traced_program=traced_program,
+        rules=rules,
         init_program=init_program,
         rule_fds=rule_fds,
         ruleset=ruleset,
@@ -145,14 +153,17 @@ def _prepare(plan: JailPlan) -> jail.JailTemplate:
 
 
 def _compile(plan: JailPlan, landlock_abi: int, *, for_init: bool = False) -> bytes:
-    rules = seccomp.rules_for(
+    return seccomp.compile_filter(_rules(plan, landlock_abi, for_init=for_init), sysapi.ARCH)
+
+
+def _rules(plan: JailPlan, landlock_abi: int, *, for_init: bool = False) -> tuple[Rule, ...]:
+    return seccomp.rules_for(
         plan.tier,
         landlock_abi,
         own_id=plan.has_own_ids,
         is_metered=not plan.has_groups,
         for_init=for_init,
     )
-    return seccomp.compile_filter(rules, sysapi.ARCH)
 
 
 def _readable(plan: JailPlan) -> list[tuple[int, Access]]:

@@ -33,6 +33,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, NamedTuple
 
+from sandbox.guest.branching.refused_calls import RefusedCalls
 from sandbox.guest.jail.callrules import (
     F_SETOWN,
     IOPRIO_PROCESS,
@@ -40,6 +41,7 @@ from sandbox.guest.jail.callrules import (
     SECCOMP_RECEIVE,
     SECCOMP_SEND,
 )
+from sandbox.guest.jail.traced_rules import errno_of
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.procfs import Processes, Row
 from sandbox.guest.kernel.syscalls import NUMBERS
@@ -53,6 +55,7 @@ GO_ON = 0
 """The kernel carries the call out."""
 DONE = -1
 """Init has carried it out."""
+NOT_ITS_OWN = "a call may name processes of its own session alone, and init not"
 
 
 INIT = 1
@@ -117,8 +120,11 @@ class SeccompNotifier:
         has_branches: Callable[[], bool],
         *,
         has_own_numbers: bool = True,
+        refused: RefusedCalls | None = None,
     ) -> None:
         self._listener = listener
+        self._refused = refused
+        """Where the session is traced: what its filter refuses comes here too, to be noted."""
         self._processes = processes
         self._has_branches = has_branches
         self._has_own_numbers = has_own_numbers
@@ -184,9 +190,27 @@ class SeccompNotifier:
 
     def _decide(self, pid: int, name: str, arguments: Sequence[int]) -> int:
         # Every argument looked at is in a register: what was seen is what will be carried out.
+        if self._refused is not None:
+            rule = self._refused.refusal(name, arguments)
+            if rule is not None:
+                # Refused whatever init finds: what is noted decides on nothing.
+                if self._is_in_branch(pid):
+                    return errno_of(rule)
+                return self._refused.note_rule(pid, name, arguments, rule)
         if name == "setns":
-            return self._let_in(pid, arguments[1] & 0xFFFFFFFF)
-        return self.judge(pid, name, arguments)
+            verdict = self._let_in(pid, arguments[1] & 0xFFFFFFFF)
+        else:
+            verdict = self.judge(pid, name, arguments)
+        if verdict > 0 and self._refused is not None and not self._is_in_branch(pid):
+            self._refused.note(pid, name, arguments, verdict, NOT_ITS_OWN)
+        return verdict
+
+    def _is_in_branch(self, pid: int) -> bool:
+        """Whether the caller is in a branch: what it tries is not this session's."""
+        if not self._has_branches():
+            return False
+        row = self._processes.row(pid)
+        return row is not None and row.depth > 1
 
     def _end_branch_of(self, pid: int) -> bool:
         """End the branch that the caller `pid` is in; False if it is of the session itself."""

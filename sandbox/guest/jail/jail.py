@@ -42,6 +42,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sandbox.guest.jail import landlock, machine, seccomp
+from sandbox.guest.jail.callrules import Rule
 from sandbox.guest.kernel import sysapi
 from sandbox.protocol.plan import GUEST_ID, SHARED_MEMORY, TEMPORARY, WORKSPACE, JailPlan
 
@@ -91,6 +92,10 @@ class JailTemplate:
     """What a zygote makes once, so that a session costs little."""
 
     seccomp_program: bytes
+    traced_program: bytes
+    """The same with refusals that ask init, for a session process that is traced; else empty."""
+    rules: tuple[Rule, ...]
+    """What both are made of, for init to know what it answers; empty where nothing is traced."""
     init_program: bytes
     """The filter of init, which must be able to end processes whatever Landlock scopes; empty in
     the tier where it makes the namespaces of branches."""
@@ -177,15 +182,20 @@ def confine_session_process(context: JailContext) -> InitFds:
             restrict_paths(context)
     if plan.asks_for("seccomp"):
         with step("filter calls"):
-            listener = filter_calls(plan, context.template.seccomp_program)
+            template = context.template
+            program = template.traced_program or template.seccomp_program
+            listener = filter_calls(plan, program, template.seccomp_program)
     close_rule_fds(context)
     with step("verify"):
         verify(context.template.final_facts)
     return InitFds(listener, context.user_namespace, context.proc_fd)
 
 
-def filter_calls(plan: JailPlan, program: bytes) -> int:
-    """Install the session's filter; the listener that init answers on, or -1."""
+def filter_calls(plan: JailPlan, program: bytes, without_listener: bytes) -> int:
+    """Install the session's filter; the listener that init answers on, or -1.
+
+    `without_listener` is the filter where there can be no listener.
+    """
     try:
         return seccomp.install(program, listen=True)
     except OSError as error:
@@ -193,7 +203,7 @@ def filter_calls(plan: JailPlan, program: bytes) -> int:
         # this filter would ask init about is refused then, and branches cannot be made.
         if error.errno != errno.EBUSY or plan.tier == "namespaces":
             raise
-        return seccomp.install(program)
+        return seccomp.install(without_listener)
 
 
 def close_rule_fds(context: JailContext) -> None:

@@ -73,6 +73,14 @@ class Processes:
             found |= fresh
         return found
 
+    def read(self, path: str, size: int, offset: int = 0) -> bytes:
+        """At most `size` bytes of a file of a process, from `offset` on. Raises OSError."""
+        fd = self._open(path)
+        try:
+            return os.pread(fd, size, offset)
+        finally:
+            os.close(fd)
+
     def status(self, pid: int) -> bytes:
         """/proc/PID/status of a process or a thread; empty if it has ended."""
         return self._read(f"{pid}/status")

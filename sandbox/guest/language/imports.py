@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.machinery import PathFinder
 from types import FrameType, ModuleType
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, Protocol
 
 from sandbox.guest.language import audit
 from sandbox.guest.language.code_origin import GUEST_ROOTS, Origins
@@ -29,6 +29,13 @@ from sandbox.protocol.plan import ImportAction, ImportRule
 
 Report = Callable[[str, str, str, str], None]
 """Receives action, what was tried, the rule's name, a hint; returns once it is delivered."""
+
+
+class Observe(Protocol):
+    """Is told of each module that guest code asks for, and what the policy says to it."""
+
+    def __call__(self, module: str, /, *, is_allowed: bool, rule: str) -> None: ...
+
 
 BOUND_BY = {"os.path": "os"}
 """`import os.path` binds `os`, which is no package: the rule for `os` has to allow it too."""
@@ -224,13 +231,21 @@ def _packages_of(module: str) -> list[str]:
 class ImportHook:
     """Judges each request of guest code: passes it, reports it, refuses it, or ends the process."""
 
-    def __init__(self, policy: ImportPolicy, report: Report) -> None:
+    def __init__(
+        self, policy: ImportPolicy, report: Report, observe: Observe | None = None
+    ) -> None:
         self.policy = policy
         self._report = report
+        self._observe = observe
 
     def admit(self, module: str, fromlist: Sequence[str] = ()) -> None:
         """Raises ImportError if guest code may not have `module`, or `fromlist` names of it."""
         for name, verdict in self.policy.requests(module, fromlist):
+            if self._observe is not None:
+                rule = f"{verdict.rule} -> {verdict.action}"
+                if verdict.action != "allow":
+                    rule += f": {verdict.reason}"
+                self._observe(name, is_allowed=not verdict.is_refusal, rule=rule)
             if verdict.action == "allow":
                 continue
             self.report(verdict.action, name, verdict.rule, verdict.hint)
@@ -353,21 +368,25 @@ def install(
     report: Report,
     *,
     guest_roots: Sequence[str] = GUEST_ROOTS,
+    observe: Observe | None = None,
 ) -> None:
     """Put the policy in force in this process; it is not meant to be taken back.
 
     Modules below `guest_roots` and the working directory of this moment are guest code. A policy
-    that refuses and reports nothing leaves the interpreter as it is.
+    that refuses and reports nothing leaves the interpreter as it is, unless `observe` is to be
+    told of every module; what else guest code does is then for another sensor.
     """
     global _in_force
     origins = Origins((*guest_roots, os.getcwd()))
-    gate = _in_force = ImportHook(ImportPolicy(rules, default, origins=origins), report)
-    if gate.policy.is_open:
+    gate = _in_force = ImportHook(ImportPolicy(rules, default, origins=origins), report, observe)
+    if gate.policy.is_open and observe is None:
         return
     builtins.__import__ = gate.import_
     importlib.__import__ = gate.import_
     importlib.import_module = gate.import_module
     sys.meta_path.insert(0, gate)
+    if observe is not None:
+        return
     audit.watch(
         is_guest=gate.policy.origins.is_guest_frame,
         is_own_file=gate.policy.origins.is_own_file,

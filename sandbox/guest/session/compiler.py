@@ -32,6 +32,8 @@ class Compiled(NamedTuple):
     echo: CodeType | None
     is_silent: bool = False
     """Whether the value of `echo` is not to be shown."""
+    steps: tuple[CodeType, ...] = ()
+    """In place of `body`, the statements one by one, where one that raises does not end the run."""
 
 
 class Refused(NamedTuple):
@@ -44,8 +46,9 @@ class Refused(NamedTuple):
 class Compiler:
     """Compiles the snippets of a session; `from __future__` holds from then on."""
 
-    def __init__(self, language: Language) -> None:
+    def __init__(self, language: Language, *, keeps_going: bool = False) -> None:
         self._flags = AWAIT
+        self._keeps_going = keeps_going
         self._language = language
 
     def compile(self, text: str, file: str, lines: list[str]) -> Compiled | Refused:
@@ -79,11 +82,15 @@ class Compiler:
             tree.body.pop()
         else:
             last = None
-        if tree.body:
+        steps: tuple[CodeType, ...] = ()
+        if self._keeps_going:
+            one_each = (ast.Module([statement], tree.type_ignores) for statement in tree.body)
+            steps = tuple(self._compile(one, file, "exec") for one in one_each)
+        elif tree.body:
             body = self._compile(tree, file, "exec")
         if isinstance(last, ast.Expr):
             echo = self._compile(ast.Expression(last.value), file, "eval")
-        return Compiled(body, echo)
+        return Compiled(body, echo, steps=steps)
 
     def _compile_text(self, text: str, file: str) -> Compiled:
         """As `_compile_tree`, without a tree: an echo is found if it starts its line."""

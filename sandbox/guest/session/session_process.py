@@ -22,9 +22,12 @@ from typing import NoReturn
 from sandbox.guest.branching import branch
 from sandbox.guest.display import streams
 from sandbox.guest.exchange import host_tools, queries
+from sandbox.guest.exchange.trace import Trace
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.guest.language import check, imports
+from sandbox.guest.language.attempts import line_of
+from sandbox.guest.language.audited_events import Tried
 from sandbox.guest.session import atfork, chmod_shim, copies, entrant
 from sandbox.guest.session.snippet import Ending, SnippetRunner
 from sandbox.protocol.frames import FrameError
@@ -33,6 +36,7 @@ from sandbox.protocol.messages import (
     TEXT_CAP,
     TO_GUEST_CAP_BYTES,
     Answered,
+    Attempted,
     Check,
     Checked,
     ClearDisplays,
@@ -97,9 +101,18 @@ class SessionProcess:
         self._has_stdin = False
         self._pid = 0
         streams.replace()
-        self.snippets = SnippetRunner(language=plan.language, screen=self, notebook=plan.notebook)
+        self.snippets = SnippetRunner(
+            language=plan.language,
+            screen=self,
+            notebook=plan.notebook,
+            keeps_going=plan.keep_going,
+        )
         self._tools = host_tools.HostTools(self)
-        imports.install(plan.import_rules, plan.import_default, self._report)
+        self._trace = Trace(plan, self) if plan.trace else None
+        observe = self._trace.attempts.note_import if self._trace is not None else None
+        imports.install(plan.import_rules, plan.import_default, self._report, observe=observe)
+        if self._trace is not None:
+            self._trace.attempts.install()
 
     def rehearse(self) -> None:
         """Do what every session does a few times: the interpreter then has adapted its code.
@@ -136,6 +149,8 @@ class SessionProcess:
         _reseed()
         set_handler(SIGINT, self._on_interrupt)
         self.snippets.enter(os.getcwd())
+        if self._trace is not None:
+            self._trace.enter()
         if self._plan.tier == "landlock" and not self._plan.has_own_ids:
             chmod_shim.forgive(os.path.dirname(os.environ["TMPDIR"]))
 
@@ -174,6 +189,8 @@ class SessionProcess:
                 return  # The standby, on its own channel: it is for `serve` to go on.
         self._feed_stdin(message.stdin)
         self._tools.offer(message.tools, self.snippets.namespace)
+        if self._trace is not None:
+            self._trace.begin()
         self._is_running = True
         try:
             ending = self.snippets.run(message.code, message.number, message.script)
@@ -181,6 +198,9 @@ class SessionProcess:
             self._is_running = False
         self._leave_if_forked()
         streams.flush()
+        if self._trace is not None:
+            for told in self._trace.end(self._nonce):
+                self._channel.send(told)
         self._channel.send(_done(message.nonce, ending, in_place))
 
     def _copy(self, message: ForkCopy) -> None:
@@ -330,7 +350,8 @@ class SessionProcess:
         self._say(ClearDisplays(self._nonce))
 
     def _report(self, action: str, tried: str, rule: str, hint: str) -> None:
-        self._say(Denied(self._nonce, "import_policy", tried, f"{rule} -> {action}", hint))
+        line = line_of(sys._getframe(1))
+        self._say(Denied(self._nonce, "import_policy", tried, f"{rule} -> {action}", hint, line))
 
     @property
     def channel(self) -> GuestChannel:
@@ -356,7 +377,21 @@ class SessionProcess:
                 self._is_sending = False
             self._raise_if_interrupted()
 
-    def _say(self, message: Display | ClearDisplays | Denied | ToolCall) -> None:
+    def say_attempt(self, tried: Tried, line: int) -> None:
+        """Tell the host of an attempt; in a process that the snippet forked, tell this one."""
+        trace = self._trace
+        assert trace is not None
+        if os.getpid() != self._pid:
+            trace.say_in_child(tried, line)
+        elif self._is_running and self._sending.acquire(blocking=False):
+            # Else a signal's handler, or another thread, is here while a message goes out.
+            self._sending.release()
+            for message in trace.unsent(tried, line, self._nonce):
+                self._say(message)
+        else:
+            trace.keep(tried, line)
+
+    def _say(self, message: Display | ClearDisplays | Denied | ToolCall | Attempted) -> None:
         """Send what the running snippet has to show; any of its threads may.
 
         After its end, and in children that it forked, nothing is sent. An interrupt waits until the

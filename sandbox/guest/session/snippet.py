@@ -56,7 +56,14 @@ class SnippetRunner:
     wherever that hits, `run` returns an ending.
     """
 
-    def __init__(self, *, language: Language, screen: Screen, notebook: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        language: Language,
+        screen: Screen,
+        notebook: bool = True,
+        keeps_going: bool = False,
+    ) -> None:
         module = ModuleType("__main__")
         module.__dict__["__builtins__"] = builtins
         sys.modules["__main__"] = module
@@ -67,7 +74,9 @@ class SnippetRunner:
         self._sources = Sources(hooks)
         self._warned = Warned()
         self._displays = Displays(screen, hooks, self._warned)
-        self._compiler = Compiler(language)
+        self._compiler = Compiler(language, keeps_going=keeps_going)
+        self._passed_over: Exception | None = None
+        """The first error that did not end the snippet, where it keeps going."""
         self._has_notebook = notebook and language == "full"
         self._magics: magics.Magics | None = None
         self.loop = EventLoop(hooks)
@@ -105,7 +114,7 @@ class SnippetRunner:
             )
         finally:
             self._displays.end()
-            self._text = self._rows = None
+            self._text = self._rows = self._passed_over = None
             if self._magics is not None:
                 self._magics.end()
 
@@ -226,7 +235,8 @@ class SnippetRunner:
     def _evaluate(self, compiled: Compiled) -> None:
         # All of a session runs in one context, so that a variable that one snippet sets, in a
         # coroutine or not, is what the next one finds. Numpy's print options are such variables.
-        if any(code is not None and code.co_flags & CO_COROUTINE for code in compiled[:2]):
+        codes = (compiled.body, *compiled.steps, compiled.echo)
+        if any(code is not None and code.co_flags & CO_COROUTINE for code in codes):
             value = self.loop.run(self._await(compiled), self._context)
         else:
             value = self._context.run(self._call, compiled)
@@ -235,15 +245,37 @@ class SnippetRunner:
             # A coroutine that is only looked at was meant to be awaited: let Python say so now.
             if type(value) is not CoroutineType:
                 self._builtins["_"] = value
+        if self._passed_over is not None:
+            raise self._passed_over
 
     def _call(self, compiled: Compiled) -> Any:
         if compiled.body is not None:
             eval(compiled.body, self.namespace)
+        for step in compiled.steps:
+            try:
+                eval(step, self.namespace)
+            except Exception as error:  # noqa: BLE001
+                self._pass_over(error)
         return None if compiled.echo is None else eval(compiled.echo, self.namespace)
+
+    def _pass_over(self, error: Exception) -> None:
+        """Say that a statement raised, and that the next one runs."""
+        if self._passed_over is None:
+            self._passed_over = error
+        # Standard streams may be any object of the snippet's.
+        with suppress(Exception):
+            sys.stderr.write(f"{type(error).__name__}: {error}; the next statement runs\n")
 
     async def _await(self, compiled: Compiled) -> Any:
         """As `_call`, but all of it with a running loop, also what does not await itself."""
         value: Any = None
+        for step in compiled.steps:
+            try:
+                value = eval(step, self.namespace)
+                if step.co_flags & CO_COROUTINE:
+                    await value
+            except Exception as error:  # noqa: BLE001
+                self._pass_over(error)
         for code in compiled[:2]:
             value = None if code is None else eval(code, self.namespace)
             if code is not None and code.co_flags & CO_COROUTINE:

@@ -24,6 +24,7 @@ from sandbox.protocol.messages import Done
 from sandbox.session.network import NetworkBill
 from sandbox.session.runs.limit_watch import Breach
 from sandbox.session.runs.snippet_run import Exit, Ran, signal_name
+from sandbox.trace.errors import denial_of
 
 NEARLY_ALL = 0.9
 """A library that got no memory may raise the error in Python, after it has used what there was."""
@@ -63,6 +64,9 @@ def outcome_of(
     hit = _limit_behind(worker, done, limits, ran)
     if hit is not None:
         return _exceeded(hit, shared)
+    behind = denial_of(done, worker.plan)
+    if behind is not None and not any(_is_same(behind, one) for one in shared["denials"]):
+        shared["denials"] = (*shared["denials"], behind)
     error = ErrorInfo(
         type=done.error_type,
         message=done.error_message,
@@ -93,6 +97,7 @@ def _shared(
         "artifacts": artifacts,
         "usage": usage,
         "denials": (*ran.denials, *network.denials),
+        "attempts": ran.attempts,
         "state": ran.state,
         "survives": ran.survives,
         "tier": worker.plan.tier,
@@ -109,6 +114,11 @@ def _shared(
         if done.names:
             shared["names"] = _names(done)
     return shared
+
+
+def _is_same(behind: Denial, one: Denial) -> bool:
+    """Whether the denial behind an error was told already."""
+    return one.layer == "network" or one.line == behind.line
 
 
 def _exceeded(breach: Breach, shared: dict[str, Any]) -> LimitExceeded:

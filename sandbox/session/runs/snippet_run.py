@@ -15,11 +15,21 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sandbox import events
-from sandbox.outcome import Denial, HostCall, State, Usage
+from sandbox.outcome import Attempt, Denial, HostCall, State, Usage
 from sandbox.processes.worker import Worker
 from sandbox.processes.worker_state import Event
 from sandbox.processes.worker_state import State as WorkerState
-from sandbox.protocol.messages import ClearDisplays, Denied, Display, Done, Message, Run, ToolCall
+from sandbox.protocol.messages import (
+    AttemptCounts,
+    Attempted,
+    ClearDisplays,
+    Denied,
+    Display,
+    Done,
+    Message,
+    Run,
+    ToolCall,
+)
 from sandbox.session.host_tools import ToolRun
 from sandbox.session.runs.limit_watch import Breach, LimitWatch
 from sandbox.session.runs.output import HeadTailBuffer
@@ -27,6 +37,8 @@ from sandbox.session.runs.request import SnippetRequest
 from sandbox.session.runs.run_output import RunOutput, Sink
 from sandbox.session.runs.takeover import STANDBY_CHECK_S, TAKE_OVER_S, Takeover
 from sandbox.session.runs.timers import Timers
+from sandbox.trace import remedies
+from sandbox.trace.collector import OUT_OF_PLACE, Tracing
 
 SILENCE_S = 0.5
 """From the end of the guest channel to the word of init that the process has ended."""
@@ -68,6 +80,7 @@ class Ran:
     tool_calls: tuple[HostCall, ...]
     displays: tuple[dict[str, str], ...]
     denials: tuple[Denial, ...]
+    attempts: tuple[Attempt, ...]
     usage: Usage
     was_refused_forks: bool
     """Whether a fork failed because the session was at its limit; told of a run that raised."""
@@ -96,6 +109,7 @@ class SnippetRun:
         self._timers = Timers()
         self._output = RunOutput(worker.output, request.limits, sink)
         self._takeover = Takeover(worker, spare=spare)
+        self._trace = Tracing(worker.plan)
         self._tools = ToolRun(request.tools, worker.guest, self._on_host_work)
         self._watch = LimitWatch(
             worker,
@@ -122,6 +136,7 @@ class SnippetRun:
             wall_s = time.monotonic() - handed_over
             cpu = self._watch.cpu_used()
             await self._take_peaks(end)
+            await self._trace.finish(self._worker.refused_calls)
             state = await self._go_on_after(end)
         self._output.finish()
         self._watch.note_at_end(self._output.produced_bytes)
@@ -155,11 +170,10 @@ class SnippetRun:
             self._output.clear()
             self._check_output()
         elif isinstance(message, Denied) and message.nonce == self._nonce:
-            self._output.deny(
-                Denial(
-                    layer=message.layer, tried=message.tried, rule=message.rule, hint=message.hint
-                )
-            )
+            self._output.deny(_denial(message))
+        elif isinstance(message, Attempted | AttemptCounts) and message.nonce == self._nonce:
+            if not self._trace.hear(message):
+                self._finish(Fault(OUT_OF_PLACE))
         elif isinstance(message, ToolCall) and message.nonce == self._nonce:
             if not self._tools.begin(message):
                 self._finish(Fault("a call of a function that it was not given"))
@@ -279,6 +293,7 @@ class SnippetRun:
         elif state != "rolled_back" and self._survive:
             why = self._takeover.why_none()
         raised = isinstance(end, Done) and end.ended == "raised"
+        attempts = self._trace.attempts()
         return Ran(
             end=end,
             breach=self._watch.breach,
@@ -289,10 +304,26 @@ class SnippetRun:
             stderr=self._output.stderr,
             tool_calls=tuple(self._tools.calls),
             displays=tuple(self._output.displays),
-            denials=tuple(self._output.denials),
+            denials=(*self._output.denials, *self._trace.denials(attempts)),
+            attempts=attempts,
             usage=usage,
             was_refused_forks=raised and self._watch.was_refused_forks(),
         )
+
+
+def _denial(message: Denied) -> Denial:
+    arguments = {"module": message.tried}
+    return Denial(
+        layer=message.layer,
+        tried=message.tried,
+        rule=message.rule,
+        hint=message.hint,
+        line=message.line,
+        arguments=arguments,
+        allow_with=remedies.allow_with("import", arguments, "namespaces"),
+        sentence=remedies.sentence("import", message.tried, message.hint or message.rule),
+        is_guests_word=True,
+    )
 
 
 def signal_name(status: int) -> str | None:

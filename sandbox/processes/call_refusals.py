@@ -1,0 +1,58 @@
+"""What init tells of the calls that a traced session was refused."""
+
+import asyncio
+from contextlib import suppress
+from typing import NamedTuple
+
+from sandbox.processes.host_channel import HostChannel
+from sandbox.protocol.messages import CALLS_CAP, CallRefused, RefusalCounts, TakeRefusals
+
+NO_COUNTS = RefusalCounts([], 0)
+
+
+class CountedCall(NamedTuple):
+    """A refused call, and how often it came."""
+
+    call: CallRefused
+    times: int
+
+
+class CallRefusals:
+    """The refused calls of one session since `take`."""
+
+    def __init__(self, control: HostChannel) -> None:
+        self._control = control
+        self._told: list[CallRefused] = []
+        self._counts = NO_COUNTS
+        self._is_counted = asyncio.Event()
+
+    def hear(self, message: CallRefused | RefusalCounts) -> None:
+        """Keep what init says."""
+        if isinstance(message, RefusalCounts):
+            self._counts = message
+            self._is_counted.set()
+        elif len(self._told) < CALLS_CAP:
+            self._told.append(message)
+
+    async def take(self, *, within_s: float) -> tuple[list[CountedCall], int]:
+        """The calls told since the last time, and how many more were left out.
+
+        Where init is gone or too slow each call counts once: it came that often at least.
+        """
+        answer = await self._ask(within_s) if self._control.is_open else NO_COUNTS
+        told, self._told = self._told, []
+        counts = [*answer.counts, *[1] * len(told)]
+        return [CountedCall(*pair) for pair in zip(told, counts, strict=False)], answer.left_out
+
+    async def _ask(self, within_s: float) -> RefusalCounts:
+        self._counts = NO_COUNTS
+        self._is_counted.clear()
+        self._control.send(TakeRefusals())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._is_counted.wait()
+        return self._counts
+
+    def give_up(self) -> None:
+        """Init is gone: wake the task that waits."""
+        self._is_counted.set()

@@ -1,0 +1,1 @@
+"""What snippets tried and were refused, put together from what init, host and guest say."""

@@ -19,6 +19,7 @@ from runner.commands.model import model_group
 from runner.commands.operate import audit_command, sessions_group, top_command
 from runner.commands.options import ChatOptions, RunOptions, ServeOptions, taking
 from runner.commands.policy import policy_group
+from runner.commands.trace import trace_group
 
 if TYPE_CHECKING:
     from sandbox import Limits, Policy
@@ -93,6 +94,15 @@ def commands() -> None:
     help="What the snippet reads as its standard input; - for this command's.",
 )
 @click.option("--explain", is_flag=True, help="Say on stderr what was tried and what held.")
+@click.option(
+    "--keep-going",
+    is_flag=True,
+    help="Run the next statement after one that raised, to see all that is tried.",
+)
+@click.option("--report", type=WRITABLE, metavar="FILE.md", help="Write the account as Markdown.")
+@click.option(
+    "--trace", "log", type=WRITABLE, metavar="FILE", help="Add the account to a hash-chained log."
+)
 @taking(RunOptions)
 def run(options: RunOptions) -> None:
     """Run one snippet: FILE, -c CODE, or - for standard input.
@@ -118,6 +128,9 @@ def run(options: RunOptions) -> None:
             get=options.get,
             as_json=options.as_json,
             explain=options.explain,
+            keep_going=options.keep_going,
+            report=options.report,
+            log=options.log,
         )
         _leave(execute(request))
 
@@ -407,3 +420,4 @@ for _command in model_group.commands.values():
     _telling_runner_errors(_command)
 commands.add_command(model_group)
 commands.add_command(policy_group)
+commands.add_command(trace_group)

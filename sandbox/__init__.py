@@ -73,6 +73,7 @@ if TYPE_CHECKING:
         ToolFailure,
         Truncated,
         Usage,
+        Verdict,
         exit_status,
         outcome_from_json,
         outcome_to_json,
@@ -111,8 +112,8 @@ _NAMES = {  # module: what users may import of it
     "sandbox.policy.limits": "Limits",
     "sandbox.outcome": (
         "Artifact Attempt Completed Denial Died ErrorInfo ExecResult HostCall LimitExceeded"
-        " NameChange Outcome Raised Refused StreamCut ToolFailure Truncated Usage exit_status"
-        " outcome_from_json outcome_to_json"
+        " NameChange Outcome Raised Refused StreamCut ToolFailure Truncated Usage Verdict"
+        " exit_status outcome_from_json outcome_to_json"
     ),
     "sandbox.files.file_trees": "FileStat",
     "sandbox.network.secrets": "Secret",
@@ -204,6 +205,7 @@ __all__ = [
     "Usage",
     "ValueNotCarried",
     "Variable",
+    "Verdict",
     "ZygoteDied",
     "allowed_beyond",
     "as_on_a_terminal",

@@ -104,6 +104,13 @@ class Attempt(_Record):
     count: int = Field(default=1, ge=1)
 
 
+class Verdict(_Record):
+    """What a reviewer is told first: how grave it was, and why. It never says "safe"."""
+
+    severity: Literal["note", "warning", "danger"]
+    reason: Text
+
+
 class ToolFailure(_Record):
     """What a host function raised, as the snippet was told."""
 
@@ -188,6 +195,8 @@ class Ended(_Record):
     usage: Usage = Usage()
     denials: tuple[Denial, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    verdict: Verdict | None = None
+    """Set by `cellblock run --explain` alone."""
     tool_calls: tuple[HostCall, ...] = ()
     """Calls of host functions, in the order in which they began."""
     truncated: Truncated = Truncated()

@@ -41,6 +41,9 @@ class RunOptions:
     get: tuple[str, ...]
     stdin: str | None
     explain: bool
+    keep_going: bool
+    report: Path | None
+    log: Path | None
 
 
 @dataclass(frozen=True)

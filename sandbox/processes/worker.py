@@ -13,7 +13,6 @@ from typing import Protocol
 
 from sandbox.errors import EngineTimeout, LayerUnavailable, SessionLost
 from sandbox.processes import fork_safety
-from sandbox.processes.call_refusals import CallRefusals
 from sandbox.processes.cgroup import SessionGroup
 from sandbox.processes.commands import CommandTable
 from sandbox.processes.directories import SessionDisk
@@ -45,6 +44,7 @@ from sandbox.protocol.messages import (
     Watch,
 )
 from sandbox.protocol.plan import JailPlan
+from sandbox.trace.call_refusals import CallRefusals
 
 START_WITHIN_S = 30.0
 GONE_WITHIN_S = 10.0

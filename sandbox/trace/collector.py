@@ -10,10 +10,10 @@ import errno
 from collections.abc import Iterator
 
 from sandbox.outcome import Attempt, Denial
-from sandbox.processes.call_refusals import CallRefusals, CountedCall
 from sandbox.protocol.messages import ATTEMPTS_CAP, AttemptCounts, Attempted, CallRefused
 from sandbox.protocol.plan import JailPlan
 from sandbox.trace import remedies
+from sandbox.trace.call_refusals import CallRefusals, CountedCall
 
 COUNTS_WITHIN_S = 0.5
 OUT_OF_PLACE = "more attempts than a snippet may tell"

@@ -208,7 +208,8 @@ def test_the_account_names_every_denial_with_layer_rule_and_hint() -> None:
     refused = Denial(layer="import_policy", tried="socket", rule="socket -> refuse", hint="files")
     bare = Denial(layer="seccomp", tried="a system call", rule="kill")
     lines = account(Completed(denials=(refused, bare), **HELD)).splitlines()
-    assert [line.rstrip() for line in lines[2:7]] == [
+    assert lines[0].rstrip() == "warning  tried to import socket: refused by the import policy"
+    assert [line.rstrip() for line in lines[3:8]] == [
         "refused  import_policy: socket",
         "         rule: socket -> refuse",
         "         hint: files",
@@ -233,7 +234,7 @@ def test_the_account_shows_no_control_of_the_guests() -> None:
     file = Artifact(path=wild, size_bytes=1, mime=wild, sha256=None)
     said = account(Completed(denials=(denial,), artifacts=(file,), **HELD))
     assert not set(said) & set("\x1b\x07\u202e")
-    assert said.count("\\x1b]52;c;eA==\\x07\\n\\u202e") == 5
+    assert said.count("\\x1b]52;c;eA==\\x07\\n\\u202e") == 6
 
 
 def test_the_account_takes_no_markup_of_the_guests() -> None:

@@ -47,7 +47,7 @@ HOST_ORDER = (
         "sandbox.processes.guest_process",
         "sandbox.processes.entry_gate",
         "sandbox.processes.commands",
-        "sandbox.processes.call_refusals",
+        "sandbox.trace.call_refusals",
     ),
     (
         "sandbox.policy.lowering",
@@ -66,7 +66,7 @@ HOST_ORDER = (
     ("sandbox.processes.worker",),
     ("sandbox.processes.branching", "sandbox.processes.zygote", "sandbox.processes.pool"),
     ("sandbox.processes.supply",),
-    ("sandbox.trace.*",),
+    ("sandbox.trace.collector", "sandbox.trace.errors", "sandbox.trace.remedies"),
     (
         "sandbox.session.runs.run_output",
         "sandbox.session.runs.limit_watch",

@@ -140,6 +140,7 @@ def test_an_outcome_has_every_shared_field():
         "usage",
         "denials",
         "attempts",
+        "verdict",
         "tool_calls",
         "truncated",
         "state",

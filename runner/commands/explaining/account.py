@@ -14,10 +14,12 @@ CODE = ("code", "internals", "native", "environment", "process", "signal")
 
 
 class Line(NamedTuple):
-    """One row of a section."""
+    """One row of a section; a guest had a hand in its texts, which may hold anything."""
 
     text: str
     is_refused: bool = False
+    more: tuple[str, ...] = ()
+    """What stands below it."""
 
 
 class Section(NamedTuple):
@@ -61,13 +63,13 @@ def _line(one: Attempt) -> Line:
 
 def _refused(denials: Iterable[Denial]) -> Iterator[Line]:
     for one in denials:
-        line = f"{one.layer}: {one.tried}{_where(one.line)}{_times(one.count)}"
-        line += f"\nrule: {one.rule}"
+        more = [f"rule: {one.rule}"]
         if one.hint:
-            line += f"\nhint: {one.hint}"
+            more.append(f"hint: {one.hint}")
         if one.allow_with:
-            line += f"\nallowed with: {'; '.join(one.allow_with.splitlines())}"
-        yield Line(line, True)
+            more.append(f"allowed with: {'; '.join(one.allow_with.splitlines())}")
+        text = f"{one.layer}: {one.tried}{_where(one.line)}{_times(one.count)}"
+        yield Line(text, True, tuple(more))
 
 
 def _where(line: int) -> str:

@@ -25,9 +25,8 @@ def report(outcome: Outcome, verdict: Verdict, code: str, name: str) -> str:
     for section in account.sections(outcome):
         parts += [f"## {section.title.capitalize()}", ""]
         for line in section.lines:
-            first, *others = line.text.splitlines() or [""]
-            parts.append(f"- {_safe(first)}")
-            parts += [f"  - {_safe(other)}" for other in others]
+            parts.append(f"- {_safe(line.text)}")
+            parts += [f"  - {_safe(other)}" for other in line.more]
         parts += [] if section.lines else ["- nothing"]
         parts.append("")
     source = "\n".join(map(escaped, code[:CODE_CAP].splitlines())).replace("```", "` ` `")

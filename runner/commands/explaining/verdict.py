@@ -97,9 +97,9 @@ def _all(outcome: Outcome, findings: Findings) -> Iterator[_Seen]:
         if one.action in CHANGING and not one.is_allowed:
             what = f"tried to {_verb(one.action)} {one.tried}: {_answer(one)}"
             yield _Seen("danger" if one.action == "remove" else "warning", what, 30)
-    for one in outcome.denials:
-        if one.layer == "import_policy" and "-> log" not in one.rule:
-            reason = f"tried to import {one.tried}: refused by the import policy"
+    for denial in outcome.denials:
+        if denial.layer == "import_policy" and "-> log" not in denial.rule:
+            reason = f"tried to import {denial.tried}: refused by the import policy"
             yield _Seen("warning", reason, 20)
     for one in programs:
         yield _Seen("warning", f"started a program: {one.arguments.get('command', one.tried)}", 15)

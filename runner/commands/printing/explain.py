@@ -48,8 +48,7 @@ def explain(outcome: Outcome, console: Console) -> None:
 
 
 def _shown(line: account.Line) -> Text:
-    first, *others = line.text.splitlines() or [""]
-    words = Text(one_line(first), "red" if line.is_refused else "")
-    for other in others:
+    words = Text(one_line(line.text), "red" if line.is_refused else "")
+    for other in line.more:
         words.append(f"\n{one_line(other)}", "default")
     return words

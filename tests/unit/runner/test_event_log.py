@@ -50,8 +50,8 @@ def test_a_change_of_any_line_shows_there(tmp_path: Path, place: int) -> None:
     lines = write(path)
     record = json.loads(lines[place])
     record["time"] = "2020"
-    path.write_bytes(b"".join([*lines[:place], json.dumps(record).encode() + b"\n"]
-                              + lines[place + 1 :]))  # fmt: skip
+    changed = json.dumps(record).encode() + b"\n"
+    path.write_bytes(b"".join([*lines[:place], changed, *lines[place + 1 :]]))
     found = event_log.verify(path)
     assert (found.line, found.problem) == (place + 1, "was changed")
 

@@ -28,7 +28,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo page page-shots check unit fuzz test model pytest test-clients format clean
+.PHONY: help demo page page-shots check unit fuzz test test-libraries model pytest test-clients format clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -50,6 +50,23 @@ test: check model pytest  ## every check and every test; fetches the embedded mo
 
 model: $(VENV)/.dev  # the embedded model, in the user's cache
 	@$(IN)/cellblock model install || echo 'Its tests are skipped, or fail where CI is set.'
+
+# In an environment of its own: 3 GB. torch without CUDA comes from PIP_FIND_LINKS or TORCH_INDEX;
+# without either its row is not tried.
+LIBRARIES := altair beautifulsoup4 blosc2 bokeh duckdb joblib lightgbm lxml matplotlib networkx \
+  numba numexpr numpy onnxruntime opencv-python-headless openpyxl pandas pillow plotly polars \
+  pyarrow requests scikit-learn scipy seaborn shapely statsmodels sympy tqdm xgboost
+TORCH_INDEX ?=
+TORCH_FROM := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),$(addprefix --find-links ,$(PIP_FIND_LINKS)))
+
+test-libraries:  ## install thirty big libraries, and try which of them survive a kill
+	@$(MAKE) -s VENV=.venv-libraries .venv-libraries/.libraries
+	.venv-libraries/bin/python -m pytest -q -m libraries tests/libraries $(ARGUMENTS)
+
+$(VENV)/.libraries: $(VENV)/.dev Makefile
+	@$(INSTALL) $(LIBRARIES)
+	@$(if $(TORCH_FROM),$(INSTALL) $(TORCH_FROM) torch,true) || echo 'torch is not tried here' >&2
+	@touch $@
 
 # 60 s a target, or: make fuzz ARGUMENTS='frames messages --seconds 900'
 fuzz: $(VENV)/.dev  ## fuzz the parsers of what guests and clients send (atheris, from PyPI)
@@ -74,7 +91,7 @@ page-shots: $(VENV)/.dev  ## pictures of every view of the page, light, dark, na
 	PYTHONPATH=tests/page:tests/clients:tests/unit/runner $(IN)/python tests/page/shots.py page-shots
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis cellblock-demo.png page-shots runner/page/node_modules
+	rm -rf $(VENV) .venv-libraries .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis cellblock-demo.png page-shots runner/page/node_modules
 
 $(IN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

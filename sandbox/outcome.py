@@ -49,6 +49,8 @@ class Usage(_Record):
     cpu_user_s: float = Field(default=0.0, ge=0)
     cpu_system_s: float = Field(default=0.0, ge=0)
     peak_memory_bytes: int = Field(default=0, ge=0)
+    copies_memory_bytes: int = Field(default=0, ge=0)
+    """What only copies of the session held, beside that; told where it was more than little."""
     written_bytes: int = Field(default=0, ge=0)
     processes: int = Field(default=0, ge=0)
     """The most that lived at one time."""
@@ -202,9 +204,9 @@ class Ended(_Record):
     truncated: Truncated = Truncated()
     state: State = "kept"
     survives: bool = True
-    """Whether variables would have outlived a kill of this snippet."""
+    """Whether variables outlive a kill: of this snippet, and of one that follows it now."""
     survives_reason: str = ""
-    """Why not; empty when they would."""
+    """Why not; empty when they do."""
     names: tuple[NameChange, ...] = ()
     tier: Tier
     layers: tuple[str, ...]

@@ -162,6 +162,8 @@ class SessionGroup:
         False, and the limit is what it was, if the group holds more than that already.
         """
         before = self._memory_bytes
+        if memory_bytes == before:
+            return True
         if not self._is_v1 and memory_bytes < before and self.held_bytes() > memory_bytes:
             return False  # Version 2 would end processes until it fits.
         try:
@@ -174,14 +176,35 @@ class SessionGroup:
             return False
         return True
 
+    @property
+    def memory_limit_bytes(self) -> int:
+        return self._memory_bytes
+
+    def used_bytes(self) -> int:
+        """Memory in use, cached pages of the disk's files included."""
+        return int(_read(f"{self._path('memory')}/{self._files.memory_used}"))
+
     def held_bytes(self) -> int:
         """Memory in use that cannot be given back; without cached pages of the disk's files."""
-        memory = self._path("memory")
-        used = int(_read(f"{memory}/{self._files.memory_used}"))
-        told = _fields(_read(f"{memory}/memory.stat"))
+        used = self.used_bytes()
+        told = self._memory_told()
         cached = told.get("total_cache", 0) if self._is_v1 else told.get("file", 0)
-        shared = told.get("total_shmem" if self._is_v1 else "shmem", 0)
-        return used - max(0, cached - shared)
+        return used - max(0, cached - self._shared_bytes(told))
+
+    def shared_bytes(self) -> int:
+        """Memory of files in tmpfs and of shared mappings."""
+        return self._shared_bytes(self._memory_told())
+
+    def pids(self) -> list[int]:
+        """Pids of its processes, as this process numbers them."""
+        words = _read_words(f"{self._path('memory')}/cgroup.procs")
+        return [int(word) for word in words if word != "0"]
+
+    def _memory_told(self) -> dict[str, int]:
+        return _fields(_read(f"{self._path('memory')}/memory.stat"))
+
+    def _shared_bytes(self, told: dict[str, int]) -> int:
+        return told.get("total_shmem" if self._is_v1 else "shmem", 0)
 
     def _write_limits(self, memory_bytes: int) -> None:
         memory = self._path("memory")

@@ -13,7 +13,7 @@ import contextlib
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import psutil
@@ -37,6 +37,8 @@ class Reading(NamedTuple):
 
 class _Row(NamedTuple):
     pid: int
+    number: int
+    """Its pid in the pid namespace that it lives in."""
     parent: int
     private_bytes: int
     shared_memory_bytes: int
@@ -55,6 +57,7 @@ class Meter:
         """Gives pids below which the processes are another session's."""
         self._inherited: dict[int, int] = {}
         self._private: dict[int, int] = {}
+        self._copies: set[int] = set()
         self._times: dict[int, tuple[float, float]] = {}
         self._ended = (0.0, 0.0)
         self._machine_shared_bytes = 0
@@ -65,10 +68,17 @@ class Meter:
         self._inherited = {row.pid: row.private_bytes for row in self._rows()}
         self._private = dict(self._inherited)
 
-    def read(self) -> Reading:
-        """What the tree holds and has used. CPU time of ended processes stays in the sum."""
+    def read(self, copies: Collection[int] = ()) -> Reading:
+        """What the tree holds and has used. CPU time of ended processes stays in the sum.
+
+        `copies` are pids of processes that wait, as their namespace numbers them. What one of them
+        had when it was first seen is not counted, for it is not the snippet's.
+        """
         rows = self._rows()
         for row in rows:
+            if row.number in copies and row.pid not in self._copies:
+                self._copies.add(row.pid)
+                self._inherited[row.pid] = row.private_bytes
             if row.pid not in self._inherited:
                 self._inherited[row.pid] = self._private.get(row.parent, 0)
         self._private = {row.pid: row.private_bytes for row in rows}
@@ -136,11 +146,13 @@ def _read_row(process: psutil.Process) -> _Row:
     if not memory.rss and int(fields[_THREADS]) > 1:
         # A first thread that has ended alone shows no memory, while others of the process use it.
         private_bytes, at = _memory_of_threads(process.pid)
+    number, shared_bytes = _number_and_shared_memory(at)
     return _Row(
         process.pid,
+        number,
         parent,
         private_bytes,
-        _shared_memory_bytes(at),
+        shared_bytes,
         int(fields[_MINOR_FAULTS]) * PAGE_BYTES,
         int(fields[_THREADS]),
         times.user,
@@ -170,21 +182,23 @@ def end_orphans(launcher_pid: int) -> None:
 
 
 def private_bytes(pid: int, *, parent: int) -> int:
-    """Memory that only the process `pid` holds, or, where that is not told, its private pages.
+    """Memory that only the process `pid` holds, or, where that is not told, the most it can be.
 
-    The second counts pages that it shares with those it was forked from. 0 once it is gone, and for
-    a number, which a guest may have given, that is not of a child of `parent`.
+    That is its private pages without as many as `parent` has, an init: those came to both from the
+    zygote. It counts what the session shares with it. 0 once it is gone, and for a number, which a
+    guest may have given, that is not of a child of `parent`.
     """
     try:
         if _parent_of(pid) != parent:
             return 0
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as stream:
-            rows = [line.split() for line in stream if line.startswith(b"Private_")]
-        return sum(int(row[1]) for row in rows) * 1024
-    except PermissionError:
-        memory = psutil.Process(pid).memory_info()
-        return int(memory.rss - memory.shared)
-    except (FileNotFoundError, ProcessLookupError):
+        try:
+            with open(f"/proc/{pid}/smaps_rollup", "rb") as stream:
+                rows = [line.split() for line in stream if line.startswith(b"Private_")]
+            return sum(int(row[1]) for row in rows) * 1024
+        except PermissionError:
+            own, inherited = (psutil.Process(one).memory_info() for one in (pid, parent))
+            return max(0, int(own.rss - own.shared - (inherited.rss - inherited.shared)))
+    except (FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
         return 0
 
 
@@ -205,10 +219,16 @@ def _memory_of_threads(pid: int) -> tuple[int, str]:
     return 0, f"/proc/{pid}"
 
 
-def _shared_memory_bytes(at: str) -> int:
-    """Resident pages of shared mappings that no file of a disk stands behind; `at` in /proc."""
+def _number_and_shared_memory(at: str) -> tuple[int, int]:
+    """The number of a process in its own pid namespace, and its resident shared memory.
+
+    That is pages of shared mappings that no file of a disk stands behind; `at` is in /proc.
+    """
+    number = shared_bytes = 0
     with open(f"{at}/status", "rb") as stream:
         for line in stream:
-            if line.startswith(b"RssShmem:"):
-                return int(line.split()[1]) * 1024
-    return 0
+            if line.startswith(b"NSpid:"):
+                number = int(line.split()[-1])
+            elif line.startswith(b"RssShmem:"):
+                shared_bytes = int(line.split()[1]) * 1024
+    return number, shared_bytes

@@ -25,7 +25,7 @@ from sandbox.network.access import NetworkAccess
 from sandbox.outcome import Artifact, Outcome
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
-from sandbox.processes.cgroup import SessionGroup
+from sandbox.processes.copies_memory import make_room
 from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import Check, Checked, Message
 from sandbox.protocol.plan import CHECKPOINTS_CAP
@@ -42,8 +42,6 @@ DESCRIBED_HERE = 32
 CHECKPOINTS_KEPT = 8
 CHECKPOINT_BYTES = 512 * 1024 * 1024
 CHECK_TIMEOUT_S = 30.0
-GIVING_BACK_CHECKS = 10
-GIVING_BACK_S = 0.02
 RAW_OUTPUT = ".output"
 """Directory of the workspace for the bytes of a stream that were no UTF-8."""
 
@@ -176,11 +174,14 @@ class LiveSession:
         before = await self.files.list_apart() if self._listing is None else self._listing
         self.number += 1
         await self._network.serve()
-        is_lowered = allowed.memory_bytes != self._options.limits.memory_bytes
-        group = worker.group if is_lowered else None
-        if group is not None and not await _fits(group, allowed.memory_bytes):
-            return too_much_held(worker, allowed, group.held_bytes())
-        taken = None
+        group, taken = worker.group, None
+        if group is not None:
+            marks = self.checkpoints.pids
+            copies = marks if marks or self._options.survive else None
+            held = await make_room(worker, group, allowed.memory_bytes, copies)
+            if held:
+                group.limit_memory(self._options.limits.memory_bytes)
+                return too_much_held(worker, allowed, held)
         try:
             if self._snapshots is not None:
                 taken = await asyncio.to_thread(self._snapshots.take)
@@ -283,16 +284,6 @@ class LiveSession:
                 # The guest may have put something of its own in the way, or filled the disk.
                 with contextlib.suppress(FileRefused):
                     self.files.put(path, kept.raw())
-
-
-async def _fits(group: SessionGroup, memory_bytes: int) -> bool:
-    """Limit the memory of `group`; False if it holds more, also in a moment."""
-    for _ in range(GIVING_BACK_CHECKS):
-        if group.limit_memory(memory_bytes):
-            return True
-        # The standby of the snippet before may not have ended yet.
-        await asyncio.sleep(GIVING_BACK_S)
-    return False
 
 
 def _describe(files: SessionFiles, found: dict[str, str]) -> tuple[Artifact, ...]:

@@ -651,7 +651,6 @@ REFUSALS = {
     ),
     "a socket": ("s = socket.socket()", "s.close()", "an open socket"),
     "a pipe": ("ends = os.pipe()", "[os.close(end) for end in ends]", "an open pipe"),
-    "a file": ("f = open('notes', 'w')", "f.close()", "the file /.*/notes open"),
     "a deleted file": (
         "f = open('/tmp/notes', 'w+'); os.remove('/tmp/notes')",
         "f.close()",
@@ -684,6 +683,46 @@ def test_what_a_branch_would_go_on_sharing_is_refused_until_it_is_gone(
     assert session.run(end).status == "completed"
     with session.fork() as branch:
         assert text(branch.run("x")) == "1"
+
+
+def test_files_of_a_branch_are_its_own_at_the_same_place(session: Session) -> None:
+    session.run(
+        "f = open('notes', 'w+'); _ = f.write('one two'); f.flush(); _ = f.seek(4)\n"
+        "log = open('log', 'a'); _ = log.write('1'); log.flush()\n"
+        "font = open(os.__file__, 'rb'); head = font.read(9)\n"
+        "import mmap; lines = os.scandir('.')"
+    )
+    use = "f.read(), f.seek(0), f.write('ONE'), f.flush(), f.seek(4), f.tell(), font.tell()"
+    with session.fork() as branch:
+        for one in (branch, session):
+            assert text(one.run(use)) == "('two', 0, 3, None, 4, 4, 9)"
+        session.run("_ = log.write('2'); log.close(); _ = f.seek(0); _ = f.write('x'); f.close()")
+        branch.run("_ = log.write('3'); log.close(); f.close()")
+        assert (session.get("log"), branch.get("log")) == (b"12", b"13")
+        assert (session.get("notes"), branch.get("notes")) == (b"xNE two", b"ONE two")
+        assert text(branch.run("font.read(5) == open(os.__file__, 'rb').read()[9:14]")) == "True"
+        assert text(session.run("font.tell()")) == "9"
+
+
+def test_a_mapped_file_of_a_branch_is_its_own(session: Session) -> None:
+    session.run(
+        "import mmap\nf = open('table', 'w+b'); f.write(bytes(8192)); f.flush()\n"
+        "rows = mmap.mmap(f.fileno(), 4096, offset=4096); rows[:3] = b'abc'"
+    )
+    with session.fork() as branch:
+        branch.run("rows[0:1] = b'x'; rows.flush()")
+        session.run("rows[1:2] = b'y'; rows.flush()")
+        assert (text(branch.run("rows[:3]")), text(session.run("rows[:3]"))) == ("b'xbc'", "b'ayc'")
+        assert branch.get("table")[4096:4099] == b"xbc"
+        assert session.get("table")[4096:4099] == b"ayc"
+
+
+def test_locks_of_multiprocessing_are_a_branch_s_own(session: Session) -> None:
+    session.run("import multiprocessing\nlock = multiprocessing.Lock()\nlock.acquire()")
+    with session.fork() as branch:
+        branch.run("lock.release()")
+        assert text(branch.run("lock.acquire(block=False)")) == "True"
+        assert text(session.run("lock.acquire(block=False)")) == "False"
 
 
 def test_an_event_loop_is_no_hindrance(session: Session) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sandbox import CopyRefused, Limits, Sandbox
+from sandbox import CopyRefused, Limits
 
 WORK = {
     "scikit-learn": (
@@ -23,14 +23,10 @@ LONG, SHORT = Limits(wall_s=120, cpu_s=120), Limits(wall_s=20)
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def box():
-    with Sandbox() as made:
-        yield made
-
-
 @pytest.mark.parametrize("library", WORK)
-def test_a_pool_works_after_a_kill_and_after_a_rollback(box, library):
+def test_a_pool_works_after_a_kill_and_after_a_rollback(box, tier, library):
+    if (tier, library) == ("landlock", "scikit-learn"):
+        pytest.skip("threadpoolctl reads /proc, which needs namespaces.")
     setup, use, right = WORK[library]
     with box.session() as session:
         assert session.run(setup + use, limits=LONG).text == right
@@ -42,10 +38,13 @@ def test_a_pool_works_after_a_kill_and_after_a_rollback(box, library):
         assert session.run(use, limits=SHORT).text == right
 
 
-def test_a_pool_of_openmp_works_in_a_branch(box):
-    setup, use, right = WORK["scikit-learn"]
+@pytest.mark.parametrize("library", WORK)
+def test_a_pool_works_in_a_branch(box, tier, library):
+    if tier != "namespaces":
+        pytest.skip("A branch needs namespaces.")
+    setup, use, right = WORK[library]
     with box.session() as session:
-        session.run(setup, limits=LONG)
+        session.run(setup + use, limits=LONG)
         branch = session.fork()
         assert branch.run(use, limits=SHORT).text == right
         branch.close()
@@ -58,6 +57,39 @@ def test_a_finished_bar_of_tqdm_costs_no_survival(box):
         assert session.run("1").survives
         assert session.run("import os; os._exit(1)").state == "rolled_back"
         assert session.run("kept").text == "[1]"
+
+
+IDLE = {
+    "a ThreadPoolExecutor": (
+        "from concurrent.futures import ThreadPoolExecutor\npool = ThreadPoolExecutor(2)",
+        "list(pool.map(abs, [-1, 2, -3]))",
+        "[1, 2, 3]",
+    ),
+    "asyncio": ("import asyncio", "await asyncio.to_thread(abs, -1)", "1"),
+}
+
+
+@pytest.mark.parametrize("kind", IDLE)
+def test_idle_workers_start_anew_in_a_copy(session, kind):
+    setup, use, right = IDLE[kind]
+    session.run(setup)
+    for _ in range(2):
+        outcome = session.run(use, limits=SHORT)
+        assert (outcome.text, outcome.survives) == (right, True)
+        assert session.run("import os; os._exit(1)").state == "rolled_back"
+    mark = session.checkpoint()
+    session.rollback(mark)
+    assert session.run(use, limits=SHORT).text == right
+
+
+def test_a_worker_that_works_is_named(session):
+    outcome = session.run(
+        "import time\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        "pool = ThreadPoolExecutor(1, thread_name_prefix='busy')\n"
+        "later = pool.submit(time.sleep, 60)"
+    )
+    reason = "the session has live Python threads (busy_0)"
+    assert (outcome.survives, outcome.survives_reason) == (False, reason)
 
 
 def test_a_thread_that_is_not_harmless_is_named(box):

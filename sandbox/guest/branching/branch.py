@@ -43,10 +43,10 @@ If a process entered and no branch came of it, or one stayed outside, the host e
 all of its branches: a process used the grant that was meant for another. An entrant that may have
 no more processes says so, and is ended with the branches that it was to make.
 
-A branch shares with its origin only what the origin had made before: open pipes and sockets, and
-memory mapped shared. A session that has some is not branched (`what_stays_shared`). Whether it
-has some, and that it gives up what it held, is its own word: a session that was hostile before
-it was branched may go on talking to its branches.
+A branch shares with its origin only what the origin had made before: open files, pipes and sockets,
+and memory mapped shared. Files it opens anew; a session that has some of the others is not branched
+(`own_objects`). Whether it has some, and that it gives up what it held, is its own word: a session
+that was hostile before it was branched may go on talking to its branches.
 
 The kernel hides a pid namespace from those below it, not from those above, and lets an origin
 signal its branches: a copy of a process can only go down, the user namespaces of branches belong
@@ -59,16 +59,16 @@ branches: each call that names another process by number is a question to init. 
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import stat
 from collections.abc import Iterable, Sequence
 
+from sandbox.guest.branching.own_objects import OWN_FILESYSTEMS
 from sandbox.guest.jail.jail import JailError
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.procfs import Processes, fields
-from sandbox.protocol.plan import SHARED_MEMORY, TEMPORARY, WORKSPACE
+from sandbox.protocol.plan import WORKSPACE
 
 KINDS = (  # in this order: see the module's docstring
     ("user", sysapi.CLONE_NEWUSER),
@@ -79,8 +79,6 @@ KINDS = (  # in this order: see the module's docstring
     ("uts", sysapi.CLONE_NEWUTS),
     ("cgroup", sysapi.CLONE_NEWCGROUP),
 )
-OWN_FILESYSTEMS = (WORKSPACE, TEMPORARY, SHARED_MEMORY)
-STANDARD_DESCRIPTORS = 3
 
 
 # ---- the branch init --------------------------------------------------------------------------
@@ -142,38 +140,6 @@ def confirm(pid: int, proc_fd: int) -> None:
 
 
 # ---- the entrant, in the session process ----------------------------------------------------
-
-
-def what_stays_shared(except_fds: set[int]) -> str:
-    """What of this process a branch would go on sharing with it; empty if there is nothing."""
-    with open("/proc/self/maps", "rb") as stream:
-        for line in stream:
-            if line.split(None, 2)[1].startswith(b"rw") and line[line.index(b" ") + 4] == ord("s"):
-                return "the session has writable shared memory"
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) < STANDARD_DESCRIPTORS or int(name) in except_fds:
-            continue
-        try:
-            target = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
-            continue  # The listing's own descriptor.
-        if target.startswith("/memfd:"):
-            return "the session has an open memory file"
-        if target.startswith(OWN_FILESYSTEMS) and not _is_read_from_the_host(int(name)):
-            return f"the session has the file {target} open"
-        if not target.startswith("/"):
-            return f"the session has an open {target.partition(':')[0]}"
-    return ""
-
-
-def _is_read_from_the_host(fd: int) -> bool:
-    """Whether `fd` only reads a file of the host that is shown below the session's own directories.
-
-    A package's font, say, where the packages are installed below /tmp.
-    """
-    if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY:
-        return False
-    return os.fstat(fd).st_dev not in {os.stat(path).st_dev for path in OWN_FILESYSTEMS}
 
 
 def enter_namespaces(namespaces: Sequence[int], cgroups: Sequence[int]) -> None:

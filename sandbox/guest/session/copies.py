@@ -11,7 +11,7 @@ import os
 
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import GuestChannel
-from sandbox.guest.session import pools
+from sandbox.guest.survival import pools, python_threads
 from sandbox.protocol.messages import TO_GUEST_CAP_BYTES, CopyResult, copy_ready_frame
 
 _first_interpreter = ctypes.pythonapi.PyInterpreterState_Head
@@ -22,10 +22,36 @@ _next_interpreter.restype = ctypes.c_void_p
 
 
 def obstacle() -> str:
-    """Name what keeps a fork of this process from being faithful; empty if nothing does."""
-    refusal = pools.obstacle()
-    if refusal:
-        return refusal
+    """Name what keeps a fork of this process from being faithful; empty if nothing does.
+
+    Then some libraries have no threads any more, here and in what is forked now, until each calls
+    `resume`.
+    """
+    return _own_obstacle() or pools.obstacle()
+
+
+def later_obstacle() -> str:
+    """Name what would keep a fork from being faithful now; ends no thread."""
+    return _own_obstacle() or pools.refusal()
+
+
+def resume() -> None:
+    """Start threads of libraries again that `obstacle` has ended."""
+    pools.resume()
+
+
+def wake() -> None:
+    """Do what modules want done in a forked child, in a copy that is about to be of use."""
+    lost = python_threads.executors()
+    sysapi.run_fork_hooks()
+    python_threads.renew(lost)
+    pools.resume()
+
+
+def _own_obstacle() -> str:
+    found = python_threads.obstacle()
+    if found:
+        return found
     if _has_other_interpreters():
         return "the session has live sub-interpreters"
     try:

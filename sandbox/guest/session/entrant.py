@@ -15,6 +15,7 @@ from sandbox.protocol.messages import NO_PROCESS, CopyResult, EnterNamespaces
 
 HAS_TAKEN, HAS_ANSWERED, HAS_ENDED = b"t", b"a", b"e"
 """What an entrant reports to the session process: how far it is with the host's messages."""
+RESTARTED = "a library, such as scipy.fft with `workers`, starts threads in every copy"
 PROGRESS_BYTES = 1 << 16
 """What a pipe holds; two words a branch."""
 
@@ -90,15 +91,17 @@ def _enter_each(
     A message without namespaces ends the entrant, when all that it forked have ended.
     """
     while True:
-        try:
-            branch.enter_namespaces(fds.namespaces, fds.cgroups)
-        except OSError:
-            refusal = "it could not enter the namespaces of the branch"
+        if len(os.listdir("/proc/self/task")) > 1:
+            # The kernel lets no process with threads into a user namespace, and what asks for it
+            # in vain counts as hostile.
+            refusal, unused = RESTARTED, (*fds.namespaces, *fds.cgroups)
         else:
-            refusal, is_copy = _fork_into_branch(fds.channel)
-            if is_copy:
-                return fds
-        for fd in fds.ends:
+            refusal, unused = _enter(fds), ()
+            if not refusal:
+                refusal, is_copy = _fork_into_branch(fds.channel)
+                if is_copy:
+                    return fds
+        for fd in (*fds.ends, *unused):
             os.close(fd)
         channel.send(CopyResult(message.nonce, refusal))
         os.write(report, HAS_ANSWERED)
@@ -107,6 +110,15 @@ def _enter_each(
         if not isinstance(following, EnterNamespaces) or not following.namespaces:
             _end(report)
         message, fds = following, take_descriptors(channel, following)
+
+
+def _enter(fds: BranchFds) -> str:
+    """Enter a branch's namespaces; why that failed, if so."""
+    try:
+        branch.enter_namespaces(fds.namespaces, fds.cgroups)
+    except OSError:
+        return "it could not enter the namespaces of the branch"
+    return ""
 
 
 def _end(report: int) -> NoReturn:

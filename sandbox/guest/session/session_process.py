@@ -19,11 +19,10 @@ from _signal import signal as set_handler
 from types import FrameType
 from typing import NoReturn
 
-from sandbox.guest.branching import branch
+from sandbox.guest.branching import branch, own_objects
 from sandbox.guest.display import streams
 from sandbox.guest.exchange import host_tools, queries
 from sandbox.guest.exchange.trace import Trace
-from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.guest.language import check, imports
 from sandbox.guest.language.attempts import line_of
@@ -201,6 +200,8 @@ class SessionProcess:
         if self._trace is not None:
             for told in self._trace.end(self._nonce):
                 self._channel.send(told)
+        if message.survive and not in_place:
+            in_place = copies.later_obstacle()
         self._channel.send(_done(message.nonce, ending, in_place))
 
     def _copy(self, message: ForkCopy) -> None:
@@ -223,9 +224,12 @@ class SessionProcess:
         try:
             is_copy = copies.fork_copy(fd)
         except OSError as error:
+            copies.resume()
             return f"{NO_PROCESS} ({error.strerror})", False
         if is_copy:
             self._go_on_as_copy(GuestChannel(fd, "to_guest", TO_GUEST_CAP_BYTES))
+        else:
+            copies.resume()
         return "", is_copy
 
     def _enter_namespaces(self, message: EnterNamespaces) -> None:
@@ -241,25 +245,38 @@ class SessionProcess:
             return
         self.snippets.loop.let_go()
         own = {self._channel.fileno(), *fds.all}
-        refusal = copies.obstacle() or branch.what_stays_shared(own)
+        refusal, shared = copies.obstacle(), None
         if not refusal:
+            try:
+                shared = own_objects.find(own)
+            except own_objects.CannotBeShared as error:
+                refusal = str(error)
+        if shared is not None:
             try:
                 branch_fds = entrant.fork_into_branches(self._channel, message, fds)
             except OSError as error:
                 refusal = f"{NO_PROCESS} ({error.strerror})"
             else:
                 if branch_fds is not None:
-                    self._become_branch(*branch_fds.ends)
+                    self._become_branch(shared, *branch_fds.ends)
                     return
         for fd in fds.all:
             os.close(fd)
+        copies.resume()
         self.snippets.loop.take_up()
         if refusal:
             self._channel.send(CopyResult(message.nonce, refusal))
 
-    def _become_branch(self, channel_fd: int, stdout_fd: int, stderr_fd: int) -> None:
+    def _become_branch(
+        self, shared: own_objects.Shared, channel_fd: int, stdout_fd: int, stderr_fd: int
+    ) -> None:
         """Be the session process of a branch, on a channel and streams of its own."""
         branch.drop_privileges()
+        try:
+            shared.make_own()
+        except OSError as error:
+            copies.report_refusal(channel_fd, f"an open file could not be opened anew ({error})")
+            os._exit(1)
         channel = GuestChannel(channel_fd, "to_guest", TO_GUEST_CAP_BYTES)
         channel.send(CopyReady(os.getpid()))
         os.dup2(stdout_fd, 1)
@@ -285,7 +302,7 @@ class SessionProcess:
         self._is_dormant = False
         # `random` reseeds itself in a forked child; this copy is the session as it was.
         chance = random.getstate()
-        sysapi.run_fork_hooks()
+        copies.wake()
         atfork.name_main_thread()
         random.setstate(chance)
 

@@ -1,14 +1,16 @@
 """Watches what a snippet spends: time, memory, processes, disk, output; and tells of a breach."""
 
+import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from sandbox.cancellation import in_background
 from sandbox.outcome import Denial, Limit
 from sandbox.policy.limits import Limits
 from sandbox.processes.cgroup import COPYING, CpuTime
+from sandbox.processes.copies_memory import own_bytes
 from sandbox.processes.meter import TICK_S
 from sandbox.processes.worker import Worker
 from sandbox.protocol.plan import ENGINE_PROCESSES
@@ -16,6 +18,9 @@ from sandbox.session.runs.timers import Timers
 
 CPU_CHECK_S = 0.01
 CPUS = os.cpu_count() or 1
+MEMORY_CHECK_S = 0.005
+FILLED_BYTES_PER_S = 4 * 1024**3
+"""As fast as a few processors write fresh pages; past that the kernel's limit holds."""
 DISK_CHECK_S = 0.1
 DISK_CHECK_SHARE = 10
 """A look at many files comes after ten times the time that the last one took."""
@@ -43,16 +48,23 @@ class LimitWatch:
         limits: Limits,
         *,
         spared: int,
+        copies: Callable[[], Collection[int]],
         timers: Timers,
         on_breach: Callable[[Breach], None],
     ) -> None:
-        """`spared` is the number of copies that live beside the snippet and are not its own."""
+        """`spared` is the number of copies that live beside the snippet and are not its own.
+
+        `copies` gives the pids of those and of the standby, as far as they are known.
+        """
         self.breach: Breach | None = None
         self.peak_bytes = 0
         self.peak_processes = 1
         self._worker = worker
         self._limits = limits
         self._spared = spared
+        self._copies = copies
+        self.copies_bytes = 0
+        """The most that was seen to be held by copies alone."""
         self._timers = timers
         self._on_breach = on_breach
         self._started = 0.0
@@ -82,6 +94,8 @@ class LimitWatch:
             start("wall", self._limits.wall_s - spent_s, self._on_wall)
         if worker.group is not None:
             start("cpu", self._soonest_cpu_breach(self._limits.cpu_s), self._check_cpu)
+            if self._counts_copies_apart:
+                start("memory", MEMORY_CHECK_S, self._check_memory)
         else:
             start("meter", TICK_S - spent_s, self._read_meter)
         if worker.disk.path:
@@ -126,7 +140,10 @@ class LimitWatch:
                 self.breach = Breach("disk_bytes", worker.plan.workspace_bytes, used)
         if worker.group is None:
             return None
-        self.peak_bytes = worker.group.peak_bytes()
+        peak_bytes = worker.group.peak_bytes()
+        if ended_by_itself and self._counts_copies_apart and peak_bytes > self._limits.memory_bytes:
+            await self._weigh_copies()
+        self.peak_bytes = max(0, peak_bytes - self.copies_bytes)
         self.peak_processes = max(1, worker.group.processes() - 1)
         if worker.group.oom_kills() == self._ooms_before:
             return None
@@ -138,7 +155,9 @@ class LimitWatch:
                 hint="a child process was killed; the snippet itself went on",
             )
         if self.breach is None:
-            self.breach = Breach("memory_bytes", self._limits.memory_bytes, self.peak_bytes)
+            allowed = self._limits.memory_bytes
+            observed = max(self.peak_bytes, allowed) if self._counts_copies_apart else peak_bytes
+            self.breach = Breach("memory_bytes", allowed, observed)
         return None
 
     def was_refused_forks(self) -> bool:
@@ -163,6 +182,37 @@ class LimitWatch:
         else:
             delay_s = self._soonest_cpu_breach(self._limits.cpu_s - used)
             self._timers.start("cpu", delay_s, self._check_cpu)
+
+    @property
+    def _counts_copies_apart(self) -> bool:
+        """Whether the kernel's limit has room for copies, so that the host has to look."""
+        group = self._worker.group
+        return group is not None and group.memory_limit_bytes > self._limits.memory_bytes
+
+    def _check_memory(self) -> None:
+        assert self._worker.group is not None
+        left = self._limits.memory_bytes - self._worker.group.used_bytes()
+        if left >= 0:
+            self._timers.start("memory", _soonest_memory_breach(left), self._check_memory)
+        else:
+            in_background(self._compare_memory())
+
+    async def _compare_memory(self) -> None:
+        own = await self._weigh_copies()
+        left = self._limits.memory_bytes - own
+        if left < 0:
+            self._exceed("memory_bytes", self._limits.memory_bytes, own)
+        elif not self._is_over:
+            self._timers.start("memory", _soonest_memory_breach(left), self._check_memory)
+
+    async def _weigh_copies(self) -> int:
+        """Memory of the session without its copies."""
+        group = self._worker.group
+        assert group is not None
+        own = await asyncio.to_thread(own_bytes, self._worker, group, self._copies())
+        if not self._is_over or self._worker.is_live:
+            self.copies_bytes = max(self.copies_bytes, group.held_bytes() - own)
+        return own
 
     def _check_disk(self) -> None:
         """Where no file system of its own caps the session, its files are added up."""
@@ -204,7 +254,7 @@ class LimitWatch:
         """Memory of the session now; the last reading of CPU time is kept for `_cpu_now`."""
         meter = self._worker.meter
         assert meter is not None
-        reading = meter.read()
+        reading = meter.read(self._copies())
         self._metered = CpuTime(reading.cpu_user_s, reading.cpu_system_s)
         memory = reading.memory_bytes + self._worker.disk.temporary_bytes()
         self.peak_bytes = max(self.peak_bytes, memory)
@@ -219,3 +269,7 @@ class LimitWatch:
             return self._metered
         self._meter_reading()
         return self._metered
+
+
+def _soonest_memory_breach(left_bytes: int) -> float:
+    return max(MEMORY_CHECK_S, left_bytes / FILLED_BYTES_PER_S)

@@ -115,6 +115,7 @@ class SnippetRun:
             worker,
             request.limits,
             spared=len(spare),
+            copies=lambda: {self._takeover.pid, *spare} - {0},
             timers=self._timers,
             on_breach=self._on_breach,
         )
@@ -145,6 +146,7 @@ class SnippetRun:
             cpu_user_s=max(0.0, cpu.user_s),
             cpu_system_s=max(0.0, cpu.system_s),
             peak_memory_bytes=self._watch.peak_bytes,
+            copies_memory_bytes=self._watch.copies_bytes,
             written_bytes=self._output.written_bytes,
             processes=self._watch.peak_processes,
             start_s=handed_over - self._began,

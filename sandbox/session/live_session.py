@@ -25,12 +25,12 @@ from sandbox.network.access import NetworkAccess
 from sandbox.outcome import Artifact, Outcome
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
-from sandbox.processes.copies_memory import make_room
 from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import Check, Checked, Message
 from sandbox.protocol.plan import CHECKPOINTS_CAP
 from sandbox.session.checkpoints import Checkpoint, Checkpoints, CheckpointState
 from sandbox.session.network import SessionNetwork
+from sandbox.session.runs.copies_memory import make_room
 from sandbox.session.runs.outcomes import outcome_of, too_much_held
 from sandbox.session.runs.request import SnippetRequest
 from sandbox.session.runs.run_output import Sink

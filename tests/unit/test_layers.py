@@ -64,7 +64,7 @@ HOST_ORDER = (
     ("sandbox.doctor.features", "sandbox.doctor.environment_report"),
     ("sandbox.session.description",),
     ("sandbox.processes.worker",),
-    ("sandbox.processes.copies_memory",),
+    ("sandbox.session.runs.copies_memory",),
     ("sandbox.processes.branching", "sandbox.processes.zygote", "sandbox.processes.pool"),
     ("sandbox.processes.supply",),
     ("sandbox.trace.collector", "sandbox.trace.errors", "sandbox.trace.remedies"),

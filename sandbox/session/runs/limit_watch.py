@@ -10,10 +10,10 @@ from sandbox.cancellation import in_background
 from sandbox.outcome import Denial, Limit
 from sandbox.policy.limits import Limits
 from sandbox.processes.cgroup import COPYING, CpuTime
-from sandbox.processes.copies_memory import own_bytes
 from sandbox.processes.meter import TICK_S
 from sandbox.processes.worker import Worker
 from sandbox.protocol.plan import ENGINE_PROCESSES
+from sandbox.session.runs.copies_memory import own_bytes
 from sandbox.session.runs.timers import Timers
 
 CPU_CHECK_S = 0.01

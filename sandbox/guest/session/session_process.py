@@ -165,7 +165,7 @@ class SessionProcess:
             if isinstance(message, Run):
                 self._run(message)
             elif isinstance(message, Check):
-                self._check(message)
+                self._channel.send(_checked(self._plan, message))
             elif isinstance(message, ForkCopy):
                 self._copy(message)
             elif isinstance(message, EnterNamespaces):
@@ -245,12 +245,7 @@ class SessionProcess:
             return
         self.snippets.loop.let_go()
         own = {self._channel.fileno(), *fds.all}
-        refusal, shared = copies.obstacle(), None
-        if not refusal:
-            try:
-                shared = own_objects.find(own)
-            except own_objects.CannotBeShared as error:
-                refusal = str(error)
+        refusal, shared = _branchable(own)
         if shared is not None:
             try:
                 branch_fds = entrant.fork_into_branches(self._channel, message, fds)
@@ -305,19 +300,6 @@ class SessionProcess:
         copies.wake()
         atfork.name_main_thread()
         random.setstate(chance)
-
-    def _check(self, message: Check) -> None:
-        plan = self._plan
-        found = check.check(message.code, plan.import_rules, plan.import_default, plan.language)
-        self._channel.send(
-            Checked(
-                message.nonce,
-                found.imports,
-                found.refusals,
-                found.syntax_error,
-                found.findings,
-            )
-        )
 
     def _answer(self, message: Query) -> None:
         fd = -1
@@ -441,6 +423,22 @@ class SessionProcess:
             self._is_interrupted = True
         elif self._is_running:
             raise KeyboardInterrupt
+
+
+def _branchable(own_fds: set[int]) -> tuple[str, own_objects.Shared | None]:
+    """Why there can be no branch of this process, or what one has to have anew."""
+    refusal = copies.obstacle()
+    if refusal:
+        return refusal, None
+    try:
+        return "", own_objects.find(own_fds)
+    except own_objects.CannotBeShared as error:
+        return str(error), None
+
+
+def _checked(plan: JailPlan, message: Check) -> Checked:
+    found = check.check(message.code, plan.import_rules, plan.import_default, plan.language)
+    return Checked(message.nonce, found.imports, found.refusals, found.syntax_error, found.findings)
 
 
 def _done(nonce: str, ending: Ending, in_place: str) -> Done:

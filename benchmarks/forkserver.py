@@ -1,6 +1,6 @@
 """The unjailed rival: a process with the same preloads that answers each request by `os.fork`.
 
-It is started as the supervisor starts a zygote, warms itself with the zygote's own code and runs
+It is started as the host starts a zygote, warms itself with the zygote's own code and runs
 snippets with the guest's own runner, but puts no layer on. Standard library and guest code only.
 """
 

@@ -210,7 +210,7 @@ def doctor(as_json: bool) -> None:
     help="Where tables and plots go; a temporary directory if not given.",
 )
 def repl(policy_file: str | None, directory: str | None) -> None:
-    """A session at the terminal: variables, imports and files persist."""
+    """Open a session at the terminal: variables, imports and files persist."""
     with engine_errors():
         from runner.commands.repl import execute
 

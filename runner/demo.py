@@ -110,7 +110,7 @@ def main() -> int:
 
 
 def show(console: Console) -> None:
-    """One sandbox, one session, and a fresh jail for each attack."""
+    """Show one sandbox, one session, and a fresh jail for each attack."""
     limits = Limits(wall_s=20, memory_bytes=256 * 1024 * 1024, processes=32)
     policy = Policy(preload=PRELOAD, limits=limits)
     console.print("Cellblock: Python that models write, in jails that the kernel enforces.")
@@ -132,7 +132,7 @@ def show(console: Console) -> None:
 
 
 def show_model(console: Console) -> None:
-    """The whole loop: a question, the code that a model writes for it, its run, the answer."""
+    """Show the whole loop: a question, the code that a model writes for it, its run, the answer."""
     console.print("And a model that writes the code. None at hand? A small one runs right here.")
     has_other = any(os.environ.get(name) for name in ("CELLBLOCK_MODEL_URL", "CELLBLOCK_CONFIG"))
     if not has_other and not _did(console, "model", "install"):

@@ -82,7 +82,7 @@ class Meter:
         return self._past + self._round()
 
     def begin(self, entries: Sequence[Entry]) -> None:
-        """A round starts with `entries` as its prompt."""
+        """Begin a round with `entries` as its prompt."""
         self._past += self._round()
         self._seen = None
         self._thought = self._written = 0
@@ -95,7 +95,7 @@ class Meter:
         self._written += len(text)
 
     def saw(self, usage: Usage) -> None:
-        """The upstream's own count of the current round."""
+        """Take the upstream's own count of the current round."""
         self._seen = usage
 
     def _round(self) -> Usage:

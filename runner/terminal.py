@@ -65,7 +65,7 @@ class GuestWriter:
         self._put(text)
 
     def finish(self) -> None:
-        """The snippet is over: show what was held back, and take its colours off."""
+        """Show what was held back, and take the snippet's colours off: it is over."""
         rest, self._held = escaped(self._held), ""
         self._put(rest + RESET if self._has_colour else rest)
         self._has_colour = False

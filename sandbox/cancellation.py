@@ -55,7 +55,7 @@ async def wait_for_end(task: asyncio.Task[Any], *, within_s: float) -> None:
 
 
 async def wait_out(task: asyncio.Task[Any], *, within_s: float) -> None:
-    """As `wait_for_end`, but also when the caller is cancelled meanwhile, any number of times.
+    """Wait as `wait_for_end` does, however often the caller is cancelled meanwhile.
 
     For an end after which nothing may be left: the loop turns without rest in a cancelled scope.
     """

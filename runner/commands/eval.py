@@ -85,11 +85,13 @@ def _counts(_context: click.Context, _option: click.Parameter, value: str) -> tu
     help="First ask this model for the samples: SAMPLES is written, and gone on with by --resume.",
 )
 @click.option(
+    "--generations",
     "--draws",
+    "generations",
     type=click.IntRange(1, 10_000),
     default=1,
     show_default=True,
-    help="With --model: answers to each task.",
+    help="With --model: answers to each task. --draws is the older name.",
 )
 @click.option(
     "--temperature", type=click.FloatRange(0.0, 2.0), help="With --model: the model's if not given."
@@ -117,7 +119,7 @@ def eval_command(
     overwrite: bool,
     recheck: bool,
     model: str | None,
-    draws: int,
+    generations: int,
     temperature: float | None,
     max_tokens: int | None,
     config: str | None,
@@ -150,7 +152,7 @@ def eval_command(
             which = {"data": data, "sha256": sha256, "tasks": tasks, "limit": limit}
             draw: dict[str, str | int | float | None] = {
                 "model": model,
-                "samples": draws,
+                "samples": generations,
                 "temperature": temperature,
                 "max_tokens": max_tokens,
             }

@@ -14,7 +14,7 @@ EXIT_NOT_INSTALLED = 1
 
 @click.group("model")
 def model_group() -> None:
-    """The small model that runs on this machine, for when there is no other."""
+    """Manage the small model that runs on this machine, for when there is no other."""
 
 
 @model_group.command()

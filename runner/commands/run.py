@@ -157,7 +157,7 @@ def get(session: Session, path: str) -> bool:
 
 
 def write_here(name: str, data: bytes) -> None:
-    """A new file takes the place of `name`, whatever stood there: no link is written through."""
+    """Put a new file in the place of `name`, whatever stood there: no link is written through."""
     fd, temporary = tempfile.mkstemp(prefix=".cellblock-", dir=".")
     try:
         with open(fd, "wb") as stream:

@@ -81,7 +81,7 @@ class Talk:
             self._finish(event)
 
     def close(self) -> None:
-        """Nothing more comes, for whatever reason."""
+        """Close it: nothing more comes, for whatever reason."""
         self._stop_waiting()
         if self._is_open:
             self._console.print()
@@ -191,4 +191,4 @@ class JsonLines:
         print(json.dumps(line, ensure_ascii=False), flush=True)
 
     def close(self) -> None:
-        """Each line is whole already."""
+        """Close it: nothing more comes, for whatever reason."""

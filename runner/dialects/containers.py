@@ -25,7 +25,7 @@ def container_of(tool: Fields) -> ContainerRequest:
 
 
 def check_network(container: Fields) -> None:
-    """Code has no network here, so a container that asks for some cannot be had."""
+    """Refuse a container that asks for network: code has none here."""
     policy = container.object("network_policy")
     if policy is not None and policy.text("type") != "disabled":
         raise policy.wrong("type", "must be 'disabled': code has no network on this server")

@@ -75,6 +75,6 @@ class ParsedRequest:
 
 
 def check_exclusive(*, has_interpreter: bool, has_functions: bool, param: str) -> None:
-    """The interpreter goes with no function of the client."""
+    """Refuse the interpreter beside a function of the client."""
     if has_interpreter and has_functions:
         raise RequestError("invalid", MUTUALLY_EXCLUSIVE, param=param)

@@ -34,10 +34,10 @@ class Watcher(Protocol):
     """Is told how an install goes."""
 
     def waits(self) -> None:
-        """Another process installs the same; it is waited for."""
+        """Tell that another process installs the same; it is waited for."""
 
     def tries(self, source: str) -> None:
-        """Bytes are asked from `source`."""
+        """Tell that bytes are asked from `source`."""
 
     def has(self, done_bytes: int) -> None:
         """So much of the whole is here."""
@@ -46,7 +46,7 @@ class Watcher(Protocol):
         """So much of the whole was compared with its SHA-256."""
 
     def failed(self, source: str, problem: str) -> None:
-        """`source` did not give the bytes; the next one is tried."""
+        """Tell that `source` did not give the bytes; the next one is tried."""
 
 
 class SourceFailed(Exception):

@@ -164,7 +164,7 @@ class Replay:
             yield event
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Close nothing: nothing is held."""
 
     def _diff(self, asked: Mapping[str, JsonValue]) -> str:
         if not self._requests:

@@ -107,7 +107,7 @@ class Splitter:
         self._held = ""
 
     def read_no_calls(self) -> None:
-        """From now on everything is text: the endpoint has its own way to call."""
+        """Read everything as text from now on: the endpoint has its own way to call."""
         self._schemas = {}
         self._fenced = False
         self._mode = "text"

@@ -59,7 +59,7 @@ class Metasearch:
         return found_in(answer)[:count]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Close nothing: nothing is held."""
 
 
 async def _exchange(child: asyncio.subprocess.Process, order: bytes) -> bytes:

@@ -37,4 +37,4 @@ class SearXNG:
         return [one for one in found if one is not None][:count]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Close nothing: nothing is held."""

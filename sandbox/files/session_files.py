@@ -75,7 +75,7 @@ class SessionFiles:
             files.put(rest, data)
 
     async def put_apart(self, path: str, data: bytes) -> None:
-        """As `put`; in a thread where it is much, and only what the disk has room for."""
+        """Put as `put` does; in a thread where it is much, and only what the disk has room for."""
         with _told_as(path):
             files, rest = self._place(path)
             room = await self._room_bytes()

@@ -205,7 +205,7 @@ class Workspace:
         return listing
 
     async def put_apart(self, path: str, data: bytes) -> None:
-        """As `put`; in a thread where it is much."""
+        """Put as `put` does; in a thread where it is much."""
         if len(data) > COPIED_HERE_BYTES:
             await self.apart(lambda files: files.put(path, data))
         else:

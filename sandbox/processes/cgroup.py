@@ -84,7 +84,7 @@ def find() -> Hierarchies | None:
 
 
 def sweep(hierarchies: Hierarchies) -> int:
-    """Remove groups whose supervisor and launcher were both killed; how many were removed."""
+    """Remove groups whose host and launcher were both killed; how many were removed."""
     count = 0
     for parent in hierarchies.parents.values():
         for name in os.listdir(parent):

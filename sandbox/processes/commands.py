@@ -75,7 +75,7 @@ class CommandTable:
             command.ended.set_result(message)
 
     def give_up(self) -> None:
-        """Init is gone, and every command with it."""
+        """End every command: init is gone."""
         running, self._running = self._running, {}
         for command in running.values():
             if not command.ended.done():

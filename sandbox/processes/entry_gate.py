@@ -69,7 +69,7 @@ class EntryGate:
             self._swept.set_result(message)
 
     def close(self) -> None:
-        """Init is gone: nothing passes any more, and nothing escaped is left."""
+        """Let nothing pass any more: init is gone, and nothing escaped is left."""
         self._is_over = True
         self.hear(SetnsDenied(0, 0))
         self.hear(EscapedKilled(0))

@@ -24,7 +24,7 @@ def add(owner: Owner) -> None:
 
 
 def discard(owner: Owner) -> None:
-    """`owner` holds nothing any more."""
+    """Forget `owner`, which holds nothing any more."""
     _owners.discard(owner)
 
 

@@ -78,7 +78,7 @@ class GuestProcess:
         return self._channel.is_open
 
     def become_session(self, pid: int) -> None:
-        """From now on it is the session process, whose number is `pid`."""
+        """Become the session process, whose number is `pid`."""
         self.pid = pid
         self._is_copy = False
 

@@ -73,21 +73,21 @@ class Kills:
         self._is_over = asyncio.Event()
 
     def note_asked(self) -> None:
-        """One more was asked for."""
+        """Count one more that was asked for."""
         if not self._asked:
             self.gone_copies.clear()
         self._asked += 1
         self._is_over.clear()
 
     def note_killed(self, message: Killed) -> None:
-        """One was done."""
+        """Count one that was done."""
         self._asked -= 1
         self.gone_copies.update(message.gone)
         if not self._asked:
             self._is_over.set()
 
     def give_up(self) -> None:
-        """Init is gone: wake the tasks that wait."""
+        """Wake the tasks that wait: init is gone."""
         self._is_over.set()
 
     async def over(self) -> None:

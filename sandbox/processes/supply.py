@@ -169,7 +169,7 @@ class Places:
             self._held += 1
 
     def use(self) -> None:
-        """The workers are there: each gives its own place back."""
+        """Let each worker give its own place back: they are there."""
         self._held = 0
 
     def give_back(self) -> None:

@@ -56,16 +56,16 @@ class WorkerListener(Protocol):
     """Hears of a worker while it is in charge of it: see `Worker.heard_by`."""
 
     def on_guest(self, message: Message) -> None:
-        """The session process said `message`."""
+        """Hear `message` of the session process."""
 
     def on_fault(self, said: str | None) -> None:
-        """Its channel is over; `said` names what it sent that it must not, if it did."""
+        """Hear that its channel is over; `said` names what it must not have sent, if it did."""
 
     def on_exit(self, status: int) -> None:
-        """The session process has ended with this wait status."""
+        """Hear that the session process has ended with this wait status."""
 
     def on_gone(self) -> None:
-        """Init is gone, and everything with it."""
+        """Hear that init is gone, and everything with it."""
 
 
 class Parent(Protocol):
@@ -279,7 +279,7 @@ class Worker:
         self.control.send(Pause(stopped))
 
     def adopt(self, copy: GuestProcess) -> None:
-        """From now on `copy` is the session process."""
+        """Make `copy` the session process."""
         self.guest.close()
         self.guest = copy
         copy.become_session(copy.pid)
@@ -307,7 +307,7 @@ class Worker:
             self.control.close()
 
     def kill_with_branches(self) -> None:
-        """As `kill`, but with all branches below, whose namespaces end with this one's."""
+        """Kill it and all branches below, whose namespaces end with this one's."""
         for branch in self.lineage.branches:
             branch.kill_with_branches()
         if self.is_live:
@@ -460,10 +460,10 @@ class _Unused:
             self._worker.kill()  # It cannot serve a session any more.
 
     def on_exit(self, _status: int) -> None:
-        """Its channel ends with it."""
+        """Do nothing: its channel ends with it."""
 
     def on_gone(self) -> None:
-        """The pool finds it dead."""
+        """Do nothing: the pool finds it dead."""
 
 
 class _FromZygote:
@@ -477,7 +477,7 @@ class _FromZygote:
         return pidfd
 
     def hear(self, _message: NamespacesReady) -> None:
-        """It has the namespaces from its zygote's fork."""
+        """Take nothing: it has the namespaces from its zygote's fork."""
 
     def failed(self, message: Failed) -> Exception:
         remedy = "Run `cellblock doctor` for the remedy"

@@ -217,13 +217,13 @@ class _Departure:
     """Hears the session process end by order of the host."""
 
     def on_guest(self, _message: Message) -> None:
-        """It is undone with the process."""
+        """Do nothing: it is undone with the process."""
 
     def on_fault(self, _said: str | None) -> None:
-        """Its channel ends with it."""
+        """Do nothing: its channel ends with it."""
 
     def on_exit(self, _status: int) -> None:
-        """`Worker.exited` tells."""
+        """Do nothing: `Worker.exited` tells."""
 
     def on_gone(self) -> None:
-        """`Worker.exited` tells."""
+        """Do nothing: `Worker.exited` tells."""

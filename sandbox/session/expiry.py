@@ -84,7 +84,7 @@ class Expiry:
                 self._after("freeze", FREEZE_AFTER_S, self._on_idle)
 
     def retain(self) -> None:
-        """The session is over; its files stay for the retention time."""
+        """Keep the files of a session that is over for the retention time."""
         self._cancel("freeze")
         self._cancel("expire")
         self._after("forget", self._retention_s, self._forget)

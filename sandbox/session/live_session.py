@@ -164,7 +164,7 @@ class LiveSession:
         self.lose(SessionLost("its process ended"))
 
     def on_gone(self) -> None:
-        """`check_alive` finds it."""
+        """Do nothing: `check_alive` finds it."""
 
     # ---- snippets -------------------------------------------------------------------------------
 

@@ -54,5 +54,5 @@ class CallRefusals:
         return self._counts
 
     def give_up(self) -> None:
-        """Init is gone: wake the task that waits."""
+        """Wake the task that waits: init is gone."""
         self._is_counted.set()

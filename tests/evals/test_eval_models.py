@@ -69,13 +69,13 @@ def run(tmp_path: Path, few: Path, config: Path, *more: str) -> Result:
 
 def test_a_model_is_asked_graded_and_not_asked_again(tmp_path: Path, few: Path) -> None:
     config = recorded(tmp_path, few, range(2))
-    first = run(tmp_path, few, config, "--draws", "2")
+    first = run(tmp_path, few, config, "--generations", "2")
     assert first.exit_code == 0, first.output
     assert f"{2 * FEW}/{2 * FEW} answers of m" in first.stderr
     assert json.loads(first.stdout)["pass_at"] == {"pass@1": 0.5}
     assert len(rows(tmp_path / "s.jsonl")) == 2 * FEW
     config.write_text('[models.m]\nkind = "replay"\npath = "/dev/null"\n')
-    again = run(tmp_path, few, config, "--draws", "2", "--resume")
+    again = run(tmp_path, few, config, "--generations", "2", "--resume")
     assert json.loads(again.stdout)["pass_at"] == {"pass@1": 0.5}
     twice = run(tmp_path, few, config)
     assert twice.exit_code == 2

@@ -6,7 +6,7 @@ An attack's first line says, for each tier, which layer must stop it and how the
 
 or, where the tiers do not differ,
 
-    # any tier: supervisor -> limit_exceeded wall_s
+    # any tier: host -> limit_exceeded wall_s
 
 After the arrow stands the outcome: `completed`, `raised TYPE`, `limit_exceeded LIMIT`,
 `died SIGNAL`, `died exit CODE`, or `fault`, the end of a session that broke the protocol; two
@@ -53,7 +53,7 @@ CATEGORIES = (
     "results",
 )
 DEFENCES = frozenset(LAYERS) | {
-    "supervisor",  # clocks, kills and the end of a session
+    "host",  # clocks, kills and the end of a session
     "protocol",  # bounds and order of messages
     "output_cap",
     "cgroup_or_meter",

@@ -15,7 +15,7 @@ DEADLINE_S = 20
 """A child that hangs is ended by its own SIGALRM; no body takes a tenth of this."""
 CRASHED = 70
 
-Said = dict[str, int] | list[int] | list[str] | int | str | None
+Report = dict[str, int] | list[int] | list[str] | int | str | None
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
@@ -23,11 +23,11 @@ _libc.syscall.restype = ctypes.c_long
 class Ended(NamedTuple):
     """How a child ended: what its body returned, or the signal that killed it."""
 
-    said: Said
+    said: Report
     signal: int
 
 
-def run(body: Callable[[], Said]) -> Ended:
+def run(body: Callable[[], Report]) -> Ended:
     """Run `body` in a fork of this process and wait for its end. A body that raises fails."""
     readable, writable = os.pipe()
     pid = os.fork()
@@ -43,7 +43,7 @@ def run(body: Callable[[], Said]) -> Ended:
     return Ended(json.loads(said), 0)
 
 
-def _serve(body: Callable[[], Said], writable: int) -> None:
+def _serve(body: Callable[[], Report], writable: int) -> None:
     code = CRASHED
     try:
         sysapi.prctl(sysapi.PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """Every escape of the corpus is tried in both jailed tiers, and where it does no harm, bare.
 
 All language-level checks are off: the import preset "open" and the full language are the
-defaults, so what holds here is the kernel and the supervisor.
+defaults, so what holds here is the kernel and the host.
 """
 
 import os

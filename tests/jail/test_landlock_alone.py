@@ -17,7 +17,7 @@ import pytest
 from sandbox.guest.jail import landlock
 from sandbox.guest.jail.landlock import PathRule
 from sandbox.protocol.plan import Tier
-from tests.jail.forked import Said, errno_of, run
+from tests.jail.forked import Report, errno_of, run
 
 HERE = landlock.abi()
 SIGNAL_SCOPE_SINCE = 6
@@ -52,21 +52,21 @@ def places(tmp_path: Path) -> Places:
 
 def confined(
     places: Places,
-    body: Callable[[], Said],
+    body: Callable[[], Report],
     *,
     tier: Tier = "namespaces",
     version: int | None = None,
-) -> Said:
+) -> Report:
     """What `body` returns in a child that may write the workspace and read the library."""
 
-    def restricted() -> Said:
+    def restricted() -> Report:
         landlock.restrict(places.rules(), tier=tier, version=version)
         return body()
 
     return run(restricted).said
 
 
-def all_but(number: int, said: Said) -> dict[str, int]:
+def all_but(number: int, said: Report) -> dict[str, int]:
     """The attempts that ended in another way than with the errno `number`."""
     assert isinstance(said, dict)
     return {name: ended for name, ended in said.items() if ended != number}

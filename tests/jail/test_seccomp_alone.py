@@ -22,7 +22,7 @@ from sandbox.guest.jail import seccomp
 from sandbox.guest.jail.callrules import ALLOW, NOTIFY, Rule, refuse, rules_for
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.syscalls import NUMBERS, X32_BIT
-from tests.jail.forked import Ended, Said, call, errno_of, run
+from tests.jail.forked import Ended, Report, call, errno_of, run
 from tests.unit.calls import expected
 
 TABLES: dict[str, tuple[Rule, ...]] = {
@@ -169,10 +169,10 @@ def program(table: str) -> bytes:
     return seccomp.compile_filter(TABLES[table], sysapi.ARCH)
 
 
-def filtered(table: str, body: Callable[[], Said]) -> Said:
+def filtered(table: str, body: Callable[[], Report]) -> Report:
     """What `body` returns in a child with the filter of `table` on."""
 
-    def confined() -> Said:
+    def confined() -> Report:
         seccomp.install(program(table))
         return body()
 
@@ -377,7 +377,7 @@ if sysapi.ARCH == "x86_64":
 
     @each_table
     def test_a_32_bit_entry_is_killed(table: str) -> None:
-        def confined() -> Said:
+        def confined() -> Report:
             seccomp.install(program(table))
             return _enter_as_i386()
 
@@ -398,7 +398,7 @@ if sysapi.ARCH == "x86_64":
         assert filtered("namespaces", answers) == [errno.ENOSYS] * 3
 
 
-def _listed(said: Said) -> list[int]:
+def _listed(said: Report) -> list[int]:
     assert isinstance(said, list)
     return [number for number in said if isinstance(number, int)]
 

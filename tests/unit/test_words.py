@@ -6,6 +6,7 @@ ARCHITECTURE.md's glossary has the words that stand in their place.
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +45,11 @@ WORDS = (
     GivenUp(r"arenas?", "candidate", "runner/evals"),
     GivenUp(r"(?-i:Gate)", "SeccompNotifier; ImportHook; RequestMiddleware"),
     GivenUp(r"(?-i:Wire)", "HostChannel; GuestChannel", "sandbox"),
+    GivenUp(r"(?-i:Wire)", "StatusLine", "runner"),
+    GivenUp(r"(?-i:Said)", "TextDelta; AnswerPiece; Report", "runner/models"),
+    GivenUp(r"(?-i:Said)", "Report", "tests/jail"),
+    GivenUp(r"supervisors?", "host; zygote; init"),
+    GivenUp(r"--draws", "--generations", "docs"),
     GivenUp(r"(?-i:Bell)", "self-pipe poller"),
     GivenUp(r"(?-i:Parked|Park|Copied)", "ForkCopy; CopyReady; CopyResult"),
     GivenUp(r"(?-i:Admit|Shut|Sweep|Passage)", "AllowSetns; DenySetns; KillEscaped; SetnsGrant"),
@@ -53,7 +59,7 @@ WORDS = (
         r"evals[./](?:\w+[./])?(?:bench|tries|endings|draws|arena|plain|rehearsed)", "see there"
     ),
     GivenUp(
-        r"sandbox[./](?:supervisor|wire|copies|snapshots|conclusion|lifecycle|lifetime|inherited)",
+        r"sandbox[./](?:wire|copies|snapshots|conclusion|lifecycle|lifetime|inherited)",
         "the modules of sandbox/processes and sandbox/session",
     ),
 )
@@ -62,8 +68,13 @@ PEOPLE = re.compile(r"\b(users?|people|clients?|callers?|readers?|models?)\b", r
 """Of whom these words may be said."""
 
 
-def texts() -> Iterator[tuple[str, str]]:
+@cache
+def texts() -> tuple[tuple[str, str], ...]:
     """Path and text of every file that people read."""
+    return tuple(_read_texts())
+
+
+def _read_texts() -> Iterator[tuple[str, str]]:
     paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*"))]
     for path in (*sorted(ROOT.glob("*")), *paths):
         name = path.relative_to(ROOT).as_posix()
@@ -78,6 +89,8 @@ def found(word: GivenUp, name: str, text: str) -> Iterator[str]:
     if word.below and not name.startswith(f"{word.below}/"):
         return
     pattern = re.compile(rf"(?<![A-Za-z])(?:{word.pattern})(?![A-Za-z])", re.IGNORECASE)
+    if not pattern.search(text):
+        return
     for number, line in enumerate(text.splitlines(), 1):
         if pattern.search(line):
             yield f"{name}:{number}: {line.strip()[:80]}"
@@ -110,6 +123,52 @@ def test_first_lines_of_docstrings_speak_of_processes_by_name() -> None:
         if PERSONS.search(text) and not PEOPLE.search(text)
     ]
     assert persons == []
+
+
+NO_VERB = re.compile(
+    r"A|After|All|An|And|Another|As|At|Before|Bytes|Code|Each|Events|Every|For|From|How|If|In|Init|It"
+    r"|Its|More|Names|No|None|Nothing|Now|Of|On|One|Or|Source|Such|Text|That|The|There|These|They"
+    r"|This|Those|To|What|When|Where|Whether|Which|With"
+)
+"""With these words begins what a thing is, not what a function does."""
+
+
+def actions() -> Iterator[tuple[str, int, str]]:
+    """The first line of each public function that gives nothing back, with its place."""
+    for package in ("sandbox", "runner"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                    continue
+                is_action = isinstance(node.returns, ast.Constant) and node.returns.value is None
+                text = ast.get_docstring(node)
+                if text and is_action and not node.name.startswith("_"):
+                    yield path.relative_to(ROOT).as_posix(), node.lineno, text.splitlines()[0]
+
+
+def begins_with_a_verb(line: str) -> bool:
+    """Whether the first word can be one: no code, no word of the list."""
+    word = line.split()[0].rstrip(",:")
+    return word.isalpha() and word[0].isupper() and not NO_VERB.fullmatch(word)
+
+
+def test_first_lines_of_functions_that_only_act_begin_with_a_verb() -> None:
+    nouns = [f"{n}:{line}: {text}" for n, line, text in actions() if not begins_with_a_verb(text)]
+    assert nouns == []
+
+
+@pytest.mark.parametrize(
+    ("line", "is_verb"),
+    [
+        ("Close the channel.", True),
+        ("Kill, wait, and give back.", True),
+        ("The channel is closed.", False),
+        ("`close` tells.", False),
+        ("Source: mount(2).", False),
+    ],
+)
+def test_a_verb_is_told_from_a_noun(line: str, is_verb: bool) -> None:
+    assert begins_with_a_verb(line) is is_verb
 
 
 @pytest.mark.parametrize(

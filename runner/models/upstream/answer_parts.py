@@ -15,30 +15,30 @@ INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 
 
-class Said(NamedTuple):
+class AnswerPiece(NamedTuple):
     """A piece of what the model wrote."""
 
     kind: Literal["thought", "text"]
     text: str
 
 
-def said_in(delta: Mapping[str, JsonValue]) -> Iterator[Said]:
+def pieces_in(delta: Mapping[str, JsonValue]) -> Iterator[AnswerPiece]:
     """Thinking, then text of `delta`, each as it stands there."""
     thought = next((text for key in THOUGHT_KEYS if (text := all_text(delta.get(key)))), "")
     if not thought:
         thought = all_text(delta.get("reasoning_details"))
     if thought:
-        yield Said("thought", encodable(thought))
+        yield AnswerPiece("thought", encodable(thought))
     for one in _parts(delta.get("content")):
-        yield Said(one.kind, encodable(one.text))
+        yield AnswerPiece(one.kind, encodable(one.text))
     if refusal := all_text(delta.get("refusal")):
-        yield Said("text", encodable(refusal))
+        yield AnswerPiece("text", encodable(refusal))
 
 
-def _parts(content: JsonValue) -> Iterator[Said]:
+def _parts(content: JsonValue) -> Iterator[AnswerPiece]:
     if isinstance(content, str):
         if content:
-            yield Said("text", content)
+            yield AnswerPiece("text", content)
     elif isinstance(content, list):
         for part in content:
             yield from _parts(part)
@@ -47,11 +47,11 @@ def _parts(content: JsonValue) -> Iterator[Said]:
         if kind in THOUGHT_PARTS or (kind is None and "thinking" in content):
             thought = all_text([content.get(key) for key in ("thinking", "reasoning", "summary")])
             if text := thought or all_text(content):
-                yield Said("thought", text)
+                yield AnswerPiece("thought", text)
         elif url := _image_url(content):
-            yield Said("text", f"![image]({url})")
+            yield AnswerPiece("text", f"![image]({url})")
         elif text := all_text(content):
-            yield Said("text", text)
+            yield AnswerPiece("text", text)
 
 
 def _image_url(part: Mapping[str, JsonValue]) -> str:

@@ -42,7 +42,7 @@ class ObjectScanner:
         return text.lstrip().startswith("{") and not self.may_go_on(text)
 
     def spoil(self) -> None:
-        """More came behind the end: it was no JSON object after all."""
+        """Note that more came behind the end: it was no JSON object after all."""
         self._state = "other"
 
     def feed(self, text: str) -> int | None:

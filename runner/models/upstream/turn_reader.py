@@ -21,7 +21,7 @@ from runner.models.port import (
     UsageSeen,
 )
 from runner.models.textforms import ID_PREFIX, Splitter
-from runner.models.upstream.answer_parts import Said, said_in, usage_of
+from runner.models.upstream.answer_parts import AnswerPiece, pieces_in, usage_of
 from runner.models.upstream.call_assembly import CallAssembler, UnreadableCall
 from runner.models.upstream.error_envelopes import error_in, short
 from runner.models.upstream.sse import HEAD_BYTES, UNREADABLE, ServerEvent
@@ -208,32 +208,32 @@ class TurnReader:
         delta, message = choice.get("delta"), choice.get("message")
         finish = choice.get("finish_reason")
         if isinstance(delta, dict) and delta:
-            yield from self._said(said_in(delta))
+            yield from self._said(pieces_in(delta))
             yield from self._called(delta, is_whole=False)
         elif isinstance(message, dict):
-            said = said_in(message)
+            said = pieces_in(message)
             yield from self._said(self._news(said) if finish else said)
             yield from self._called(message, is_whole=True)
         elif isinstance(choice.get("text"), str):
-            yield from self._said(iter([Said("text", str(choice["text"]))]))
+            yield from self._said(iter([AnswerPiece("text", str(choice["text"]))]))
         if isinstance(finish, str) and finish not in ("", "null"):
             if finish.lower() in FAILED:
                 raise UpstreamError("failed", f"it ended with {finish!r}", is_said=True)
             self._finish = finish
             self._has_spoken = self._has_spoken or finish.lower() in ("length", "content_filter")
 
-    def _news(self, said: Iterator[Said]) -> Iterator[Said]:
+    def _news(self, said: Iterator[AnswerPiece]) -> Iterator[AnswerPiece]:
         """What a last message adds: some endpoints repeat in it all that came before."""
         told = "".join(self._texts)
         for one in said:
             if one.kind == "thought" and self.thinks_natively:
                 continue
             if one.kind == "text" and told and one.text.startswith(told):
-                one = Said("text", one.text[len(told) :])
+                one = AnswerPiece("text", one.text[len(told) :])
             if one.text:
                 yield one
 
-    def _said(self, said: Iterator[Said]) -> Iterator[ModelEvent]:
+    def _said(self, said: Iterator[AnswerPiece]) -> Iterator[ModelEvent]:
         for one in said:
             self._has_spoken = self._has_spoken or bool(one.text.strip())
             self._bound(len(one.text))

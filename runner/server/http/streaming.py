@@ -17,11 +17,11 @@ STOPPING = fault_of(ServerStopping())
 STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
-class Wire:
-    """Whether the status line has gone out: before that an error can still be one of HTTP."""
+class StatusLine:
+    """Tells whether the status line has gone out: before that an error can still be one of HTTP."""
 
     def __init__(self) -> None:
-        self.is_open = False
+        self.is_sent = False
 
 
 class Streams:
@@ -65,7 +65,7 @@ class EventStream(Response):
     def __init__(
         self,
         frames: AsyncGenerator[bytes, None],
-        wire: Wire,
+        status_line: StatusLine,
         streams: Streams,
         *,
         heartbeat_s: float,
@@ -78,7 +78,7 @@ class EventStream(Response):
         if "content-length" in self.headers:
             del self.headers["content-length"]
         self._frames = frames
-        self._wire = wire
+        self._status_line = status_line
         self._streams = streams
         self._heartbeat_s = heartbeat_s
         self._on_abort = on_abort
@@ -166,8 +166,8 @@ class EventStream(Response):
         return b"".join(parts)
 
     async def _write(self, send: Send, body: bytes, *, more: bool = True) -> None:
-        if not self._wire.is_open:
-            self._wire.is_open = True
+        if not self._status_line.is_sent:
+            self._status_line.is_sent = True
             await send(
                 {
                     "type": "http.response.start",

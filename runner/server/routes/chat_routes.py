@@ -19,7 +19,7 @@ from runner.server.http.bodies import read_json
 from runner.server.http.openapi_bodies import answers_of, errors_of
 from runner.server.http.openapi_requests import CHAT, GENERATION, STUDIO_CHAT
 from runner.server.http.replies import error_reply, json_reply, note, request_id_of
-from runner.server.http.streaming import Answer, EventStream, Wire
+from runner.server.http.streaming import Answer, EventStream, StatusLine
 from runner.server.routes.access import TheAccount, TheServices
 from runner.server.routes.paths import BASES
 from runner.server.services import Job, Services
@@ -59,10 +59,10 @@ async def chat_completions(
     writer = chat.ChatWriter(
         parsed, options, completion_id=completion_id, created=created, model=parsed.model
     )
-    wire = Wire()
+    status_line = StatusLine()
     return EventStream(
-        frames(request, job, wire, writer.begin, writer.feed, writer.fail),
-        wire,
+        frames(request, job, status_line, writer.begin, writer.feed, writer.fail),
+        status_line,
         services.streams,
         heartbeat_s=services.config.server.heartbeat_s,
         headers=account.headers(),
@@ -92,10 +92,10 @@ async def generation(request: Request, services: TheServices, account: TheAccoun
     def feed(event: LoopEvent) -> Iterator[bytes]:
         return writer.feed(event, job.loop.usage)
 
-    wire = Wire()
+    status_line = StatusLine()
     return EventStream(
-        frames(request, job, wire, writer.begin, feed, writer.fail),
-        wire,
+        frames(request, job, status_line, writer.begin, feed, writer.fail),
+        status_line,
         services.streams,
         heartbeat_s=services.config.server.heartbeat_s,
         media_type=DASHSCOPE_TYPE,
@@ -155,7 +155,7 @@ async def _job(services: Services, parsed: ParsedRequest, account: Account) -> J
 async def frames(
     request: Request,
     job: Job,
-    wire: Wire,
+    status_line: StatusLine,
     begin: Callable[[], Iterator[bytes]],
     feed: Feed,
     fail: Callable[[Fault], Iterator[bytes]],
@@ -175,7 +175,7 @@ async def frames(
                     yield frame
         return
     except Exception as error:
-        if not has_begun and not wire.is_open:
+        if not has_begun and not status_line.is_sent:
             raise
         fault = fault_of(error)
         note(request, error, fault)

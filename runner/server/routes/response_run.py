@@ -16,7 +16,7 @@ from runner.errors import StorageError
 from runner.events import Ended, RoundBegan
 from runner.server.accounts import Account
 from runner.server.http.replies import note
-from runner.server.http.streaming import Wire
+from runner.server.http.streaming import StatusLine
 from runner.server.services import Job, Services
 from runner.server.store.ids import new_id
 from runner.server.store.records import ConversationRow
@@ -82,11 +82,11 @@ class ResponseRun:
         )
 
     async def events(
-        self, wire: Wire | None, *, queued: bool = False
+        self, status_line: StatusLine | None, *, queued: bool = False
     ) -> AsyncGenerator[Json, None]:
         """Return all events, the whole response in the last.
 
-        An error is raised while nothing was sent, neither of these events nor on `wire`.
+        An error is raised while nothing was sent, neither of these events nor on `status_line`.
         """
         has_begun = queued
         if queued:
@@ -117,10 +117,10 @@ class ResponseRun:
                             yield wire_event
             return
         except Exception as error:
-            if not has_begun and (wire is None or not wire.is_open):
+            if not has_begun and (status_line is None or not status_line.is_sent):
                 raise
             self.fault, fault = error, fault_of(error)
-            if wire is not None or queued:
+            if status_line is not None or queued:
                 # Else the failure is the answer, and is noted with it.
                 note(self._request, error, fault)
         if not has_begun:

@@ -23,7 +23,7 @@ from runner.server.http.openapi_bodies import answers_of, errors_of
 from runner.server.http.openapi_requests import COMPACT, RESPONSE
 from runner.server.http.paging import page
 from runner.server.http.replies import error_reply, json_reply
-from runner.server.http.streaming import Answer, EventStream, Wire
+from runner.server.http.streaming import Answer, EventStream, StatusLine
 from runner.server.live.background import BackgroundRun
 from runner.server.routes.access import TheAccount, TheServices
 from runner.server.routes.paths import BASES
@@ -60,10 +60,10 @@ async def create_response(request: Request, services: TheServices, account: TheA
             services.streams,
             on_close=response_run.job.close,
         )
-    wire = Wire()
+    status_line = StatusLine()
     return EventStream(
-        _frames(response_run.events(wire)),
-        wire,
+        _frames(response_run.events(status_line)),
+        status_line,
         services.streams,
         heartbeat_s=services.config.server.heartbeat_s,
         headers=account.headers(),
@@ -100,7 +100,7 @@ def _stream(
 ) -> EventStream:
     return EventStream(
         _frames(events),
-        Wire(),
+        StatusLine(),
         services.streams,
         heartbeat_s=services.config.server.heartbeat_s,
         headers=account.headers(),

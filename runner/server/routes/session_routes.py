@@ -15,7 +15,7 @@ from runner.server.accounts import Account
 from runner.server.http.bodies import read_json
 from runner.server.http.openapi_bodies import OpenApi, answers_of, errors_of
 from runner.server.http.replies import json_reply, note
-from runner.server.http.streaming import Answer, EventStream, Wire
+from runner.server.http.streaming import Answer, EventStream, StatusLine
 from runner.server.live.session_table import Held, SessionTable
 from runner.server.routes.access import TheAccount, TheServices
 from runner.server.services import Services
@@ -109,10 +109,10 @@ async def run_snippet(
     wanted = _run_request(await read_json(request, services.config.server.body_bytes))
     limits = _limits(wanted.limits, services.box.policy.limits)
     if wanted.stream:
-        wire = Wire()
+        status_line = StatusLine()
         return EventStream(
-            _events(request, services, held, account, wanted, limits, wire),
-            wire,
+            _events(request, services, held, account, wanted, limits, status_line),
+            status_line,
             services.streams,
             heartbeat_s=services.config.server.heartbeat_s,
             headers=account.headers(),
@@ -185,7 +185,7 @@ async def _events(
     account: Account,
     wanted: RunRequest,
     limits: Limits | None,
-    wire: Wire,
+    status_line: StatusLine,
 ) -> AsyncGenerator[bytes, None]:
     has_begun = False
     held.running += 1
@@ -201,11 +201,11 @@ async def _events(
         return
     except SessionError as error:
         refusal = await lost(services.sessions, held, error)
-        if not has_begun and not wire.is_open:
+        if not has_begun and not status_line.is_sent:
             raise refusal from error
         fault = fault_of(refusal)
     except PolicyError as error:
-        if not has_begun and not wire.is_open:
+        if not has_begun and not status_line.is_sent:
             raise RequestError("invalid", str(error), param="limits") from error
         fault = fault_of(error)
         note(request, error, fault)

@@ -248,7 +248,7 @@ class Children:
         """The same without a pid namespace: walk the descendants of this subreaper.
 
         All are stopped first; what a fork that was under way brings forth is found by looking
-        again. The supervisor's limit on processes bounds how often that can go on.
+        again. The host's limit on processes bounds how often that can go on.
         """
         killed: set[int] = set()
         for number in (signal.SIGSTOP, signal.SIGKILL):

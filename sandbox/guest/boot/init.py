@@ -83,7 +83,7 @@ def serve(
     others: tuple[int, ...],
     session: session_process.SessionProcess,
 ) -> NoReturn:
-    """Fork the session process, give up all rights, and serve the supervisor until it goes.
+    """Fork the session process, give up all rights, and serve the host until it goes.
 
     `others` are descriptors of the zygote's that no session may keep. Every page that is touched
     here is a page more in each session. So this does as little as it can, forks the process that
@@ -290,7 +290,7 @@ class Init:
         self._commands: Commands | None = None
 
     def attend(self) -> NoReturn:
-        """Answer the supervisor and reap, until the supervisor closes the channel."""
+        """Answer the host and reap, until the host closes the channel."""
         for _ in range(FAILURES_CAP):
             try:
                 while True:

@@ -222,7 +222,7 @@ class Janitor:
             os.close(fd)
 
     def clean(self) -> None:
-        """Remove cgroups and directories that the supervisor left; most often none."""
+        """Remove cgroups and directories that the host left; most often none."""
         for name, fd in self._cgroups:
             _remove_cgroup(name, fd)
         if self.directory:
@@ -233,7 +233,7 @@ def _remove_cgroup(name: str, parent_fd: int) -> None:
     try:
         group_fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent_fd)
     except FileNotFoundError:
-        return  # The supervisor was not killed and has cleaned up itself.
+        return  # The host was not killed and has cleaned up itself.
     with os.scandir(group_fd) as entries:
         children = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     for child in children:

@@ -47,7 +47,7 @@ def serve(plan: JailPlan, channel: GuestChannel, directory: str) -> NoReturn:
         if plan.tier == "namespaces":
             with step("proc"):
                 _mount_own_proc()
-        # No process waits for workers that end: the supervisor holds their pidfds.
+        # No process waits for workers that end: the host holds their pidfds.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         session = warm(plan, directory)
         template = _prepare(plan)

@@ -72,7 +72,7 @@ class Board:
         self.reset()
 
     def reset(self) -> None:
-        """A snippet starts: there is nothing yet."""
+        """Begin with a snippet that has shown nothing yet."""
         self._numbers = count()
         self._placed: list[_Slot] = []
         self._waiting: deque[_Slot] = deque()
@@ -84,7 +84,7 @@ class Board:
         self._clears_next = False
 
     def add(self, bundle: Bundle, display_id: str = "") -> None:
-        """One more display."""
+        """Add one more display."""
         with self._lock:
             self._add(bundle, display_id)
 
@@ -124,7 +124,7 @@ class Board:
                 self._send_if_few(0)
 
     def finish(self) -> None:
-        """The snippet ends: send what has waited."""
+        """Send what has waited: the snippet ends."""
         with self._lock:
             self._finish()
 

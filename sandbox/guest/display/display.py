@@ -54,18 +54,18 @@ class Displays:
         ipython.offer(self._functions())
 
     def begin(self) -> None:
-        """A snippet starts: its caps are whole."""
+        """Begin with a snippet whose caps are whole."""
         self._pid = os.getpid()
         self._board.reset()
         self._is_open = True
 
     def finish(self) -> None:
-        """The snippet has nothing more to do: send what has waited."""
+        """Send what has waited: the snippet has nothing more to do."""
         if self._is_open and os.getpid() == self._pid:
             self._board.finish()
 
     def end(self) -> None:
-        """The snippet is over: what its threads display from now on is dropped."""
+        """Drop what threads display from now on: the snippet is over."""
         self._is_open = False
         self._shown.clear()
 

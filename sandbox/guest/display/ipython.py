@@ -275,7 +275,7 @@ for _kind in CLASSES:
 
 
 def get_ipython() -> None:
-    """None: there is no interactive shell."""
+    """Return None: there is no interactive shell."""
 
 
 def set_matplotlib_formats(*_formats: str, **_options: object) -> None:

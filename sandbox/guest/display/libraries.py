@@ -56,7 +56,7 @@ def _teach_plotly_offline(module: ModuleType, show: Show) -> None:
         show(_plotly_figure(figure_or_data))
 
     def init_notebook_mode(connected: bool = False) -> None:
-        """Nothing is to be prepared: each chart brings what it needs."""
+        """Prepare nothing: each chart brings what it needs."""
 
     _replace(module, "iplot", iplot)
     _replace(module, "init_notebook_mode", init_notebook_mode)
@@ -89,6 +89,6 @@ def _teach_bokeh_show(module: ModuleType, show: Show) -> None:
 
 def _teach_bokeh_output(module: ModuleType, _show: Show) -> None:
     def output_notebook(*_others: object, **_options: object) -> None:
-        """Nothing is to be prepared: each chart brings what it needs."""
+        """Prepare nothing: each chart brings what it needs."""
 
     _replace(module, "output_notebook", output_notebook)

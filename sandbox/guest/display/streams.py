@@ -187,7 +187,7 @@ def replace() -> None:
 
 
 def replace_stdin() -> None:
-    """A fresh `sys.stdin` on descriptor 0."""
+    """Put a fresh `sys.stdin` on descriptor 0."""
     stream = io.TextIOWrapper(
         io.FileIO(0, closefd=False), encoding="utf-8", errors="surrogateescape"
     )

@@ -36,7 +36,7 @@ class Drawing:
         return any(GLYPH.match(str(warning.message)) for warning in self._collected)
 
     def forget(self) -> None:
-        """It is drawn anew."""
+        """Forget what the figure warned of: it is drawn anew."""
         self._collected.clear()
 
 
@@ -62,7 +62,7 @@ class Warned:
         return True
 
     def begin(self, file: str, last_line: int) -> None:
-        """A snippet starts: it has caused no warning yet."""
+        """Begin with a snippet that has caused no warning yet."""
         self._logged.clear()
         self._file, self._last_line = file, last_line
         # A snippet may have taken the module apart. Entering bars what was remembered so far.

@@ -36,12 +36,12 @@ class Trace:
         self._children: ChildAttempts | None = None
 
     def enter(self) -> None:
-        """A session begins in this process."""
+        """Begin a session in this process."""
         self._judge.enter(os.getcwd(), os.environ.get("TMPDIR", "/tmp"))
         self.attempts.watch_environment()
 
     def begin(self) -> None:
-        """A snippet begins."""
+        """Begin with a snippet."""
         self._kept.clear()
         # Where no descriptor is left, children are not heard.
         with suppress(OSError):

@@ -28,7 +28,7 @@ Then the session process reads back what the kernel says of it (`verify`), and o
 it is ready. A step that fails raises JailError with its name; the process reports it and
 exits. Nothing is skipped: the plan lists what must hold.
 
-What kills what: the end of the supervisor closes the zygote channel; the zygote exits; the kernel
+What kills what: the end of the host closes the zygote channel; the zygote exits; the kernel
 kills every process of its pid namespace, all sessions with it. The end of a session is SIGKILL
 to its init, pid 1 of the session's pid namespace, with the same effect one level down.
 """
@@ -317,7 +317,7 @@ def _open_workspace(context: JailContext) -> None:
 
 
 def mount_proc(context: JailContext) -> None:
-    """A /proc of the pid namespace that this process is in; the zygote cannot make it ahead."""
+    """Mount a /proc of this process's pid namespace; the zygote cannot make it ahead."""
     attributes = MOUNT_ATTRIBUTES | sysapi.MS_NOEXEC
     listing = sysapi.new_filesystem("proc", [("subset", "pid")], attributes)
     # A mount that is attached nowhere cannot be opened by path; init lists it by descriptor.

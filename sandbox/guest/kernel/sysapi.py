@@ -168,7 +168,7 @@ def prctl(option: int, value: int = 0) -> int:
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
-    """Source: mount(2)."""
+    """Call mount(2)."""
     syscall(
         "mount",
         source.encode(),
@@ -180,12 +180,12 @@ def mount(source: str, target: str, kind: str | None, flags: int, data: str = ""
 
 
 def unmount(target: str, flags: int = MNT_DETACH) -> None:
-    """Source: umount2(2)."""
+    """Call umount2(2)."""
     syscall("umount2", os.fsencode(target), flags)
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
-    """Source: pivot_root(2)."""
+    """Call pivot_root(2)."""
     syscall("pivot_root", os.fsencode(new_root), os.fsencode(put_old))
 
 

@@ -49,7 +49,7 @@ class Attempts:
         sys.addaudithook(self._hook)
 
     def begin(self) -> None:
-        """A snippet begins."""
+        """Begin with a snippet."""
         self._counts.clear()
         self._left_out = 0
         self._is_on = True
@@ -72,7 +72,7 @@ class Attempts:
             self._say(tried, line)
 
     def note_import(self, module: str, *, is_allowed: bool, rule: str) -> None:
-        """An import that guest code asked for was judged."""
+        """Note that an import that guest code asked for was judged."""
         if self._is_on:
             tried = audited_events.Tried(
                 "import_policy", "import", module[:NAME_CAP], {"module": module[:NAME_CAP]},

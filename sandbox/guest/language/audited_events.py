@@ -64,7 +64,7 @@ class Judge:
         self._installed = tuple({sys.prefix + "/", sys.base_prefix + "/", *QUIET})
 
     def enter(self, workspace: str, scratch: str) -> None:
-        """A session begins whose own directories these are."""
+        """Begin a session whose own directories these are."""
         if self._files_layer != "mount_namespace":
             self._own = (workspace, scratch)
         self._home = os.environ.get("HOME", "/tmp/home")

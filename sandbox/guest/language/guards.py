@@ -236,12 +236,12 @@ class Guards:
         return True
 
     def setattr(self, item: object, name: str, value: object) -> None:
-        """The builtin of that name, guarded."""
+        """Set an attribute as the builtin does, guarded."""
         self._check_written_name(name)
         setattr(written(item), name, value)
 
     def delattr(self, item: object, name: str) -> None:
-        """The builtin of that name, guarded."""
+        """Delete an attribute as the builtin does, guarded."""
         self._check_written_name(name)
         delattr(written(item), name)
 

@@ -285,7 +285,7 @@ class ImportHook:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> None:
-        """A meta path finder that finds nothing: the last look at what is to be loaded."""
+        """Find nothing, as a meta path finder may: the last look at what is to be loaded."""
         if not self.policy.may_refuse(name):
             return
         frame: FrameType | None = sys._getframe(1)

@@ -110,7 +110,7 @@ def _wasdelegated(directory: str, top: str) -> bool:
 def try_cgroup(_trial: Trial) -> str:
     """Groups with a memory and a process limit, and a process in them that cannot fork."""
     parents = choose()
-    # The supervisor's sweep takes groups of this form away, should this process be killed.
+    # The host's sweep takes groups of this form away, should this process be killed.
     name = f"cellblock-{os.getppid()}-probe"
     groups = {key: f"{path}/{name}" for key, path in parents.directories.items()}
     try:

@@ -44,7 +44,7 @@ class EventLoop:
         hooks.when_imported("asyncio", self._teach)
 
     def begin(self) -> None:
-        """A snippet starts: this process has the loop to itself."""
+        """Begin with a snippet: this process has the loop to itself."""
         if self._loop is not None and not self._loop.is_closed():
             self._current()
 

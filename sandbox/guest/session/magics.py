@@ -83,7 +83,7 @@ class Magics:
         self._endings = contextlib.ExitStack()
 
     def end(self) -> None:
-        """The snippet is over: end what goes around it."""
+        """End what goes around a snippet that is over."""
         self._endings.close()
 
     # ---- what rewritten lines call --------------------------------------------------------------

@@ -92,7 +92,7 @@ class SnippetRunner:
         self._names = Names(self.namespace)
 
     def enter(self, directory: str) -> None:
-        """A session starts in this process; `directory` is its workspace."""
+        """Start a session in this process; `directory` is its workspace."""
         self._directory = self._displays.directory = directory
         sys.argv[:] = [PROGRAM]
 

@@ -1,4 +1,4 @@
-# namespaces: mount_namespace -> completed, left | landlock: supervisor -> completed, left
+# namespaces: mount_namespace -> completed, left | landlock: host -> completed, left
 # Whatever is written here must be gone in a session that starts afterwards.
 # fresh: __import__("glob").glob("/tmp/**/left-behind", recursive=True) -> []
 # fresh: __import__("glob").glob("/dev/shm/left-behind") -> []

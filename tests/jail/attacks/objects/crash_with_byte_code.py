@@ -1,4 +1,4 @@
-# any tier: supervisor -> died SIGSEGV
+# any tier: host -> died SIGSEGV
 # Byte code is not checked: a constant far outside of the table.
 def victim():
     return None

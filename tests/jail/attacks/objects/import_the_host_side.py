@@ -1,5 +1,5 @@
 # namespaces: mount_namespace -> completed, no engine | landlock: landlock -> completed, no engine
-# The supervisor's own modules, started a second time from inside.
+# The host's own modules, started a second time from inside.
 attempt_count = 0
 
 

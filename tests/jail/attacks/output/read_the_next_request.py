@@ -1,4 +1,4 @@
-# any tier: supervisor -> completed, nothing to read
+# any tier: host -> completed, nothing to read
 # The channel carries one session's requests; this one has no other yet.
 import socket
 

@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded wall_s
+# any tier: host -> limit_exceeded wall_s
 # A reader that waits for the rest waits for ever.
 # limits: wall_s=0.3
 import signal

@@ -1,3 +1,3 @@
-# any tier: supervisor -> died SIGSEGV
+# any tier: host -> died SIGSEGV
 # A null pointer.
 ctypes.string_at(0)

@@ -1,4 +1,4 @@
-# any tier: supervisor -> completed, reaped
+# any tier: host -> completed, reaped
 # Orphans are init's to reap: 180 of them, of which no more than a few live at once.
 for _ in range(60):
     middle = os.fork()

@@ -1,4 +1,4 @@
-# namespaces: supervisor -> completed, EPERM/ESRCH/sent | landlock: landlock -> completed, EPERM
+# namespaces: host -> completed, EPERM/ESRCH/sent | landlock: landlock -> completed, EPERM
 # Every number that a process of this session could have, the standby of its state among them.
 import signal
 

@@ -1,4 +1,4 @@
-# any tier: supervisor -> died SIGKILL
+# any tier: host -> died SIGKILL
 # The same end as by the kernel's memory limit, but no limit was hit.
 import signal
 

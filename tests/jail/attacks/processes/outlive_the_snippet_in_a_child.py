@@ -1,4 +1,4 @@
-# any tier: supervisor -> completed, next snippet
+# any tier: host -> completed, next snippet
 # A child that holds the standard streams open: the end of a snippet is not the end of a pipe.
 import time
 

@@ -1,4 +1,4 @@
-# any tier: supervisor -> completed, next snippet
+# any tier: host -> completed, next snippet
 # A thread that writes and burns on after its snippet is over.
 import threading
 import time

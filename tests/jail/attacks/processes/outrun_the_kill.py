@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded wall_s
+# any tier: host -> limit_exceeded wall_s
 # Each process forks and exits at once: whoever kills by a list of pids is always late.
 # limits: wall_s=0.3
 import time

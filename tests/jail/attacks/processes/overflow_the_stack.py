@@ -1,4 +1,4 @@
-# any tier: supervisor -> died SIGSEGV
+# any tier: host -> died SIGSEGV
 # Recursion in C that Python's own limit does not see any more.
 sys.setrecursionlimit(10**8)
 

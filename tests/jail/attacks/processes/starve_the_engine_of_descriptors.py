@@ -1,4 +1,4 @@
-# any tier: supervisor -> completed or died *, next snippet
+# any tier: host -> completed or died *, next snippet
 # The next snippet comes with a descriptor; there is no room for one.
 import resource
 

@@ -1,4 +1,4 @@
-# any tier: supervisor -> completed or died *, next snippet
+# any tier: host -> completed or died *, next snippet
 # The next snippet wants a copy of this process to fall back on; there may be none.
 import resource
 

@@ -1,4 +1,4 @@
-# any tier: supervisor -> died SIGKILL
+# any tier: host -> died SIGKILL
 # The copy to fall back on, stopped; then the original ends.
 import signal
 

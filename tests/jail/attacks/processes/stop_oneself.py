@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded wall_s
+# any tier: host -> limit_exceeded wall_s
 # A stopped process spends no CPU time and handles no signal but SIGKILL and SIGCONT.
 # limits: wall_s=0.3
 import signal

@@ -1,4 +1,4 @@
-# any tier: supervisor -> completed, left running
+# any tier: host -> completed, left running
 # A daemon: own session, own group, no parent, every descriptor closed.
 import time
 

@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded wall_s
+# any tier: host -> limit_exceeded wall_s
 # Children that ignore what can be ignored, while the parent never ends.
 # limits: wall_s=0.3
 import signal

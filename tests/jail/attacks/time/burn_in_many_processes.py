@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded cpu_s
+# any tier: host -> limit_exceeded cpu_s
 # Each child stays below the limit; together they do not.
 # limits: cpu_s=0.4
 import signal

@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded cpu_s
+# any tier: host -> limit_exceeded cpu_s
 # The time of children that are gone is hard to see for whoever looks at processes.
 # limits: cpu_s=0.4
 import signal

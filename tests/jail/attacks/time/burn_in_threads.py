@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded cpu_s
+# any tier: host -> limit_exceeded cpu_s
 # Threads that hash without the interpreter's lock.
 # limits: cpu_s=0.4
 import hashlib

@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded wall_s
+# any tier: host -> limit_exceeded wall_s
 # Ten thousand signals a second, each of which starts a handler.
 # limits: wall_s=0.2
 import signal

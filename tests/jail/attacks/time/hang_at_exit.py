@@ -1,4 +1,4 @@
-# any tier: supervisor -> completed, registered
+# any tier: host -> completed, registered
 # What runs at the end of the process must not hold up the end of the session.
 import atexit
 import time

@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded wall_s
+# any tier: host -> limit_exceeded wall_s
 # An exception inside __del__ is swallowed by the interpreter, an interrupt too.
 # limits: wall_s=0.2
 import time

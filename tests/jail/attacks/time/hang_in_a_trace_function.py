@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded wall_s
+# any tier: host -> limit_exceeded wall_s
 # A trace function runs inside whatever Python the engine runs next in this process.
 # limits: wall_s=0.2
 import threading

@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded wall_s
+# any tier: host -> limit_exceeded wall_s
 # Callbacks of the collector run at times that nobody chose.
 # limits: wall_s=0.2
 import gc

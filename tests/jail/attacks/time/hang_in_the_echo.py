@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded wall_s
+# any tier: host -> limit_exceeded wall_s
 # The echo of the last expression runs guest code after the snippet's last line.
 # limits: wall_s=0.2
 class Sticky:

@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded wall_s
+# any tier: host -> limit_exceeded wall_s
 # So does the text of an exception.
 # limits: wall_s=0.2
 class Sticky(Exception):

@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded wall_s
+# any tier: host -> limit_exceeded wall_s
 # One call that never comes back to the interpreter: no Python handler runs.
 # limits: wall_s=0.2
 import collections

@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded wall_s
+# any tier: host -> limit_exceeded wall_s
 # Every signal that can be ignored, and blocked on top.
 # limits: wall_s=0.2
 import signal

@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded cpu_s
+# any tier: host -> limit_exceeded cpu_s
 # SIGXCPU ignored, and the kernel's own limit pushed as far as it goes.
 # limits: cpu_s=0.3
 import resource

@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded wall_s
+# any tier: host -> limit_exceeded wall_s
 # A handler that one snippet leaves behind meets the interrupt of the next.
 # limits: wall_s=0.2
 import signal

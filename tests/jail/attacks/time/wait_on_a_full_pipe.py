@@ -1,4 +1,4 @@
-# any tier: supervisor -> limit_exceeded wall_s
+# any tier: host -> limit_exceeded wall_s
 # A write that nobody reads, restarted after each signal.
 # limits: wall_s=0.2
 reader, writer = os.pipe()

@@ -191,6 +191,7 @@ def travels(found: Findings) -> bool:
     return unpack("from_guest", frames[0]) == message
 
 
+@pytest.mark.slow
 def test_rows_are_bounded_in_number_and_length() -> None:
     code = "\n".join(f"import m{number}; x._y" for number in range(ROWS_CAP + 50))
     long = "import " + "a" * (NAME_CAP + 50) + "\n"

@@ -251,8 +251,8 @@ def test_no_text_is_too_odd(text: str) -> None:
     [
         "```python\n" * 100_000,
         "```\n" * 100_000,
-        "~~~a\n```\n" * 50_000,
-        "```python\nx = (\n" * 20_000,
+        pytest.param("~~~a\n```\n" * 50_000, marks=pytest.mark.slow),
+        pytest.param("```python\nx = (\n" * 20_000, marks=pytest.mark.slow),
         "def f():\n    x\n(\n" * 20_000,
         '```python\n"""\n```\n' * 20_000,
         "> " * 200_000 + "```",

@@ -52,6 +52,7 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other and same_sign
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_a_value_survives_the_way(value: Any) -> None:
     back = loads(dumps(value))

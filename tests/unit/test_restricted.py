@@ -3,63 +3,15 @@
 Snippets run in this process: the language level is what is tested, not a wall.
 """
 
-import ast
-import builtins
-import json
-import os
-import sys
-from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.guest.language import guards, imports, restricted
+from sandbox.guest.language import guards, restricted
 from sandbox.guest.language.restricted import CompiledSnippet, Refusal
-from sandbox.protocol.plan import ImportRule
-
-Run = Callable[[str], Any]
-FILE = "<snippet 1>"
-
-
-def run_guarded(source: str) -> Any:
-    """The value of the last expression of `source` at the restricted level."""
-    module = ModuleType("__main__")
-    module.__dict__.update(restricted.guards())
-    return _run(restricted.compile_module(source, FILE), module)
-
-
-def run_full(source: str) -> Any:
-    """The value of the last expression of `source`, without any guard."""
-    tree = ast.parse(source)
-    last = tree.body.pop()
-    assert isinstance(last, ast.Expr)
-    echo = compile(ast.Expression(last.value), FILE, "eval")
-    module = ModuleType("__main__")
-    module.__dict__["__builtins__"] = builtins
-    return _run(CompiledSnippet(compile(tree, FILE, "exec"), echo), module)
-
-
-def _run(compiled: CompiledSnippet | Refusal, module: ModuleType) -> Any:
-    assert isinstance(compiled, CompiledSnippet), compiled
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = module
-    try:
-        if compiled.body:
-            exec(compiled.body, module.__dict__)
-        return eval(compiled.echo, module.__dict__) if compiled.echo else None
-    finally:
-        sys.modules["__main__"] = main
-
-
-def refusal(source: str) -> Refusal:
-    compiled = restricted.compile_module(source, FILE)
-    assert isinstance(compiled, Refusal), "it compiled"
-    return compiled
-
+from tests.unit.guarded import FILE, refusal, run_compiled, run_full, run_guarded
 
 # ---- what runs as ever ---------------------------------------------------------------------------
 
@@ -177,10 +129,10 @@ def test_an_in_place_operator_leaves_no_name_behind() -> None:
     module = ModuleType("__main__")
     module.__dict__.update(restricted.guards())
     before = set(module.__dict__)
-    _run(restricted.compile_module("d = {}\nd['k'] = 1\nd['k'] += 1", FILE), module)
+    run_compiled(restricted.compile_module("d = {}\nd['k'] = 1\nd['k'] += 1", FILE), module)
     assert set(module.__dict__) - before == {"d"}
     with pytest.raises(KeyError):
-        _run(restricted.compile_module("d['z'] += 1", FILE), module)
+        run_compiled(restricted.compile_module("d['z'] += 1", FILE), module)
     assert set(module.__dict__) - before == {"d"}
 
 
@@ -415,96 +367,3 @@ def test_every_refused_object_still_is_what_its_library_hands_out() -> None:
     for gadget in guards.REFUSED:
         with pytest.raises(AttributeError, match="restricted level"):
             found.read(SimpleNamespace(thing=gadget.value), "thing")
-
-
-# ---- together with the import policy -------------------------------------------------------------
-
-
-@pytest.fixture
-def in_child() -> Callable[[Callable[[], Any]], Any]:
-    """Runs a function in a forked child: a policy in force stays in force."""
-
-    def run(function: Callable[[], Any]) -> Any:
-        read, write = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                try:
-                    answer = function()
-                except ImportError as error:
-                    answer = f"ImportError: {error}"
-                os.write(write, json.dumps(answer).encode())
-            finally:
-                os._exit(0)
-        os.close(write)
-        with open(read, "rb") as stream:
-            answer = json.load(stream)
-        os.waitpid(pid, 0)
-        return answer
-
-    return run
-
-
-def under_policy(source: str, *allowed: str, roots: tuple[str, ...] = ("/workspace",)) -> Any:
-    told: list[list[str]] = []
-    rules = [ImportRule(name, "allow", "part of the test") for name in allowed]
-    imports.install(rules, "refuse", lambda *row: told.append(list(row)), guest_roots=roots)
-    try:
-        result = run_guarded(source)
-    except (ImportError, AttributeError) as error:
-        result = f"{type(error).__name__}: {error}"
-    return [result, [row[:3] for row in told]]
-
-
-def test_the_import_policy_holds_at_the_restricted_level(
-    in_child: Callable[[Callable[[], Any]], Any],
-) -> None:
-    assert in_child(lambda: under_policy("import math\nmath.floor(1.5)", "math")) == [1, []]
-    assert in_child(lambda: under_policy("import os", "math")) == [
-        "ImportError: import of 'os' is refused by rule 'default -> refuse': "
-        "no rule allows it. Allowed instead: math.",
-        [["refuse", "os", "default"]],
-    ]
-
-
-def test_a_module_reached_as_an_attribute_is_judged_as_an_import(
-    in_child: Callable[[Callable[[], Any]], Any],
-) -> None:
-    source = "import glob\nglob.os"
-    result, told = in_child(lambda: under_policy(source, "glob"))
-    assert result.startswith("AttributeError: import of 'os' is refused by rule 'default")
-    assert told == [["refuse", "os", "default"]]
-    source = "import json\njson.decoder.__name__"
-    assert in_child(lambda: under_policy(source, "json")) == ["json.decoder", []]
-
-
-def test_native_code_loads_its_helpers_at_the_restricted_level(
-    in_child: Callable[[Callable[[], Any]], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delitem(sys.modules, "_strptime", raising=False)
-    source = "import time\ntime.strptime('2020', '%Y').tm_year"
-    assert in_child(lambda: under_policy(source, "time")) == [2020, []]
-
-
-def test_a_module_of_the_workspace_is_not_imported_at_the_restricted_level(
-    in_child: Callable[[Callable[[], Any]], Any], tmp_path: Path
-) -> None:
-    (tmp_path / "helper_of_the_guest.py").write_text("x = 1")
-
-    def attempt() -> Any:
-        sys.path.insert(0, str(tmp_path))
-        imports.install([], "allow", lambda *row: None, guest_roots=[str(tmp_path)])
-        return run_guarded("import helper_of_the_guest")
-
-    assert in_child(attempt) == (
-        "ImportError: import of 'helper_of_the_guest' is refused by rule 'restricted level: "
-        "workspace -> refuse': modules of the workspace are not compiled at this level. "
-        "Allowed instead: the same code in the snippet."
-    )
-
-
-def test_the_sensor_sees_past_the_guards(in_child: Callable[[Callable[[], Any]], Any]) -> None:
-    source = "try: open(*['/no/such/place', 'w'])\nexcept OSError: pass\n1"
-    assert in_child(lambda: under_policy(source)) == [
-        1, [["log", "open('/no/such/place')", "audit open"]]
-    ]  # fmt: skip

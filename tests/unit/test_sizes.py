@@ -29,7 +29,6 @@ LARGER = {  # what: why
     "tests/jail/test_cli.py": "one command line, option by option",
     "tests/unit/runner/test_dialects.py": "tables: requests and the events that they come to",
     "tests/unit/test_layers.py": "tables: the order, and a counter-example for each rule",
-    "tests/unit/test_restricted.py": "tables: what the restricted language allows and refuses",
     "tests/unit/test_seccomp.py": "tables: system calls and what the filter answers",
 }
 

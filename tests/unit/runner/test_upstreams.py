@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -18,6 +19,8 @@ from runner.models.replay import Recorder, Replay, exchange_line
 from runner.tools.code_interpreter import SPEC
 from runner.transcript import Instruction, Question, ToolCall, ToolResult, Turn, Usage
 
+DEEP_ERROR = "failed" if sys.version_info >= (3, 13) else "garbled"
+"""Whether what is nested so deeply is still walked to its end depends on the interpreter."""
 QUESTION = Question(text="What is 123 to the 21st power?")
 REQUEST = ModelRequest(entries=(QUESTION,), tools=(SPEC,))
 
@@ -151,7 +154,7 @@ async def test_thinking_is_asked_for_as_the_endpoint_wants_it(field, wanted):
         (sse(chunk({"content": "half"}), end=""), "cut"),
         ('data: {"choices": 7}\n\n', "garbled"),
         ("data: [1, 2]\n\n", "garbled"),
-        ('data: {"error": ' + "[" * 700 + "]" * 700 + "}\n\n", "garbled"),
+        ('data: {"error": ' + "[" * 700 + "]" * 700 + "}\n\n", DEEP_ERROR),
         ('data: {"choices": ' + "[" * 9000 + "]" * 9000 + "}\n\n", "garbled"),
         ("data: " + "x" * 17_000_000, "garbled"),
     ],

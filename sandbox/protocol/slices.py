@@ -57,7 +57,9 @@ def _object(body: bytes | bytearray) -> Generator[None, None, object]:
         outside_bytes += quote - position
         if outside_bytes > STRUCTURE_CAP_BYTES or 2 * len(strings) >= QUOTES_CAP:
             raise ValueError("too much structure")
-        text, position = yield from _string(body, quote + 1, MEMORY_CAP_BYTES - memory_bytes)
+        text, position = yield from string_in_slices(
+            body, quote + 1, MEMORY_CAP_BYTES - memory_bytes
+        )
         memory_bytes += len(text) * _width(text)
         outside.append(f'"{len(strings)}"')
         strings.append(text)
@@ -69,7 +71,7 @@ def _object(body: bytes | bytearray) -> Generator[None, None, object]:
     return _with_strings(decode_object("".join(outside)), strings)
 
 
-def _string(
+def string_in_slices(
     body: bytes | bytearray, start: int, memory_cap_bytes: int
 ) -> Generator[None, None, tuple[str, int]]:
     """The string whose content begins at `start`, and where the body goes on behind it."""

@@ -151,6 +151,6 @@ def test_values_stay_in_their_session_and_its_branches(session):
 
 def test_a_text_that_its_reader_could_not_hold_is_refused_before_it_is_read(session):
     session.run("many = [[]] * 3_000_000")
-    with pytest.raises(ValueNotCarried, match="more than 5000000 parts"):
+    with pytest.raises(ValueNotCarried, match="more than 50000 lists and dicts"):
         session.get_value("many")
     assert session.run("len(many)").text == "3000000"

@@ -11,7 +11,15 @@ import sys
 from pathlib import Path
 
 KEPT = Path(".fuzz")
-INSTRUMENTED = ["sandbox.protocol", "sandbox.guest.kernel", "json"]
+INSTRUMENTED = [
+    "sandbox.protocol",
+    "sandbox.guest.kernel",
+    "json",
+    "runner.dialects",
+    "runner.models.upstream",
+    "runner.server.http",
+    "python_multipart",
+]
 """What is told to the fuzzer of; instrumenting more takes longer than a short run."""
 LONGEST_BYTES = 8192
 CORPUS_FILES = 2000
@@ -44,12 +52,13 @@ def _fuzz(name: str, seconds: str) -> None:
     import atheris
 
     with atheris.instrument_imports(include=INSTRUMENTED):
-        target = importlib.import_module("tests.fuzz.targets").TARGETS[name]
+        targets = importlib.import_module("tests.fuzz.targets")
+    target = targets.TARGETS[name]
     corpus = KEPT / name / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
     for old in sorted(corpus.iterdir())[CORPUS_FILES:]:
         old.unlink()
-    for number, seed in enumerate(target.seeds):
+    for number, seed in enumerate([*target.seeds, *targets.kept(name)]):
         (corpus / f"seed-{number}").write_bytes(seed)
     flags = [
         f"-max_total_time={seconds}",

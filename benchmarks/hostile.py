@@ -11,7 +11,7 @@ def put(data):
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view):]
-def packed(name, **fields):
+def packed(name, /, **fields):
     cls = getattr(sys.modules["sandbox.protocol.guest_messages"], name)
     for field in cls.__dataclass_fields__.values():
         fields.setdefault(field.name, nonce if field.name == "nonce" else 0)

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable
 
 from sandbox.errors import CopyRefused, GuestFault
+from sandbox.processes.held_memory import HeldMemory
 from sandbox.processes.host_channel import HostChannel
 from sandbox.protocol.codec import SPECS
 from sandbox.protocol.messages import (
@@ -30,6 +31,10 @@ from sandbox.protocol.messages import (
 PIPE_BYTES = 1 << 18
 IDLE_CAP_BYTES = 1 << 16
 """Longest frame of a process that was not asked for more: an idle one has the host hold no more."""
+COPY_CAP_BYTES = 1 << 13
+"""Longest frame of a copy that waits: it has a word to say, and there may be very many."""
+LEAST_ROOM_BYTES = 6 * 1024 * 1024
+"""What the texts of a message may always take: no end of a snippet has more."""
 CAPS_BYTES = {
     SPECS[CopyReady].kind: 64,
     SPECS[CopyResult].kind: 1 << 15,
@@ -50,6 +55,7 @@ class GuestProcess:
         *,
         on_message: Callable[[Message], None],
         on_end: Callable[[str | None], None],
+        held: HeldMemory | None = None,
     ) -> None:
         """The callbacks get what the session process says; of a copy they hear nothing."""
         self.pid = 0
@@ -58,6 +64,8 @@ class GuestProcess:
         """Why the copy that was to wait on this channel was not made, if that was said."""
         self.runs_snippet = False
         """Whether it may say as much as a snippet may show."""
+        self.room: Callable[[], int] | None = None
+        """What the texts of a message may take in memory; `LEAST_ROOM_BYTES` where it is None."""
         self._is_copy = True
         self._answer: asyncio.Future[Message] | None = None
         self._is_ready_or_over = asyncio.Event()
@@ -71,11 +79,23 @@ class GuestProcess:
             on_message=self._hear,
             on_end=self._hear_end,
             cap_of=self._cap_of,
+            held=held,
+            room=lambda: self.room() if self.room is not None else LEAST_ROOM_BYTES,
         )
 
     @property
     def is_open(self) -> bool:
         return self._channel.is_open
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What waits for the process to read."""
+        return self._channel.unsent_bytes
+
+    def make_room(self, room: Callable[[], int] | None, over: Callable[[], None] | None) -> None:
+        """Let messages have texts of `room()` bytes; `over` is called in place of a larger one."""
+        self.room = room
+        self._channel.over_room = over
 
     def become_session(self, pid: int) -> None:
         """Become the session process, whose number is `pid`."""
@@ -135,7 +155,9 @@ class GuestProcess:
     def _cap_of(self, kind: int) -> int:
         cap = CAPS_BYTES.get(kind, TO_HOST_CAP_BYTES)
         is_asked = self.runs_snippet or self._answer is not None
-        return cap if is_asked and not self._is_copy else min(cap, IDLE_CAP_BYTES)
+        if self._is_copy:
+            return min(cap, COPY_CAP_BYTES)
+        return cap if is_asked else min(cap, IDLE_CAP_BYTES)
 
     def _hear(self, message: Message) -> None:
         if isinstance(message, CopyReady) and not self.pid:

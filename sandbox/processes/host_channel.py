@@ -9,9 +9,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 
+from sandbox.processes.held_memory import UNCOUNTED_BYTES, HeldMemory
 from sandbox.protocol.frames import Frame, FrameError, FrameReader
 from sandbox.protocol.messages import Direction, Message, MessageError, pack, unpack
-from sandbox.protocol.slices import SLICE_BYTES, unpack_in_slices
+from sandbox.protocol.slices import MEMORY_CAP_BYTES, SLICE_BYTES, OverRoom, unpack_in_slices
 
 READ_BYTES = 1 << 16
 """From 128 KiB on the C library would map and unmap memory for each read: mallopt(3)."""
@@ -41,11 +42,22 @@ class HostChannel:
         on_message: Callable[[Message], None],
         on_end: Callable[[str | None], None],
         trusted: bool = False,
+        held: HeldMemory | None = None,
+        room: Callable[[], int] | None = None,
     ) -> None:
+        """`held` counts long frames; one for which it has no place waits in the socket.
+
+        `room` says how much memory the texts of a large message may take, see `over_room`.
+        """
+        self._held = held
+        self._held_bytes = 0
+        self._room = room
+        self.over_room: Callable[[], None] | None = None
+        """Called in place of a large message whose texts take more than `room`."""
         self._loop = asyncio.get_running_loop()
         self._socket = end
         self._incoming: Direction = incoming
-        self._reader = FrameReader(cap_bytes, cap_of)
+        self._reader = FrameReader(cap_bytes, cap_of, self._admit if held is not None else None)
         self._on_message = on_message
         self._on_end = on_end
         self._unsent: list[memoryview] = []
@@ -53,6 +65,8 @@ class HostChannel:
         self._frames: deque[Frame] = deque()
         self._unpacking: Generator[None, None, Message] | None = None
         """A large message of which slices have been read."""
+        self._unpacked_bytes = 0
+        """How long its frame was, as `held` counts it; 0 for a short one."""
         self._is_paused = False
         self._is_open = True
         self.descriptors: list[int] = []
@@ -83,6 +97,11 @@ class HostChannel:
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What waits for the other side to read."""
+        return sum(map(len, self._unsent))
+
     def take_descriptors(self, count: int) -> list[int]:
         """The `count` oldest descriptors that came; they are the caller's to close."""
         taken, self.descriptors = self.descriptors[:count], self.descriptors[count:]
@@ -103,6 +122,7 @@ class HostChannel:
             self._reader = FrameReader(0)  # What it holds of a frame is given back.
             self._frames.clear()
             self._unpacking = None
+            self._give_back(self._held_bytes)
 
     def read_now(self) -> None:
         """Take in what has arrived, without waiting for the loop to say so."""
@@ -156,14 +176,48 @@ class HostChannel:
         until = time.monotonic() + TURN_S
         try:
             while self._is_open and self._has_work():
-                message = self._next_message()
-                if message is not None:
-                    self._on_message(message)
+                self._take_one()
                 if time.monotonic() > until:
                     break
             self._pause_reading(self._has_work())
+            if self._reader.is_waiting and self._held is not None and self._is_open:
+                self._stop_reading()
+                self._held.call_when_given(self._work)
         except (FrameError, MessageError) as fault:
             self._end(str(fault))
+
+    def _take_one(self) -> None:
+        """Tell the next message, or read a slice of it; give back what it took when it is told."""
+        frame_bytes = len(self._frames[0].body) if self._unpacking is None else 0
+        if frame_bytes > UNCOUNTED_BYTES:
+            self._unpacked_bytes = frame_bytes
+        try:
+            message = self._next_message()
+        except OverRoom:
+            self._unpacking = None
+            if self.over_room is None:
+                raise
+            self.over_room()
+        else:
+            if message is None:
+                return
+            self._on_message(message)
+        counted, self._unpacked_bytes = self._unpacked_bytes, 0
+        if self._is_open:
+            self._give_back(counted)
+
+    def _admit(self, length: int) -> bool:
+        if self._held is None or length <= UNCOUNTED_BYTES:
+            return True
+        if not self._held.take(length):
+            return False
+        self._held_bytes += length
+        return True
+
+    def _give_back(self, count: int) -> None:
+        if self._held is not None:
+            self._held_bytes -= count
+            self._held.give_back(count)
 
     def _has_work(self) -> bool:
         if self._frames or self._unpacking is not None:
@@ -179,7 +233,8 @@ class HostChannel:
             frame = self._frames.popleft()
             if self._trusted or len(frame.body) <= SLICE_BYTES:
                 return unpack(self._incoming, frame)
-            self._unpacking = unpack_in_slices(self._incoming, frame)
+            room = self._room() if self._room is not None else MEMORY_CAP_BYTES
+            self._unpacking = unpack_in_slices(self._incoming, frame, room)
         try:
             next(self._unpacking)
         except StopIteration as stop:
@@ -193,11 +248,16 @@ class HostChannel:
             return
         if pauses:
             self._loop.call_soon(self._work)
-        if pauses and not self._is_paused:
-            self._loop.remove_reader(self._socket.fileno())
+        if pauses:
+            self._stop_reading()
         elif self._is_paused and not pauses:
             self._loop.add_reader(self._socket.fileno(), self._on_readable)
-        self._is_paused = pauses
+            self._is_paused = False
+
+    def _stop_reading(self) -> None:
+        if not self._is_paused:
+            self._loop.remove_reader(self._socket.fileno())
+            self._is_paused = True
 
     def _receive(self) -> bytes:
         is_long = self._reader.missing_bytes > SHORT_READ_BYTES

@@ -18,6 +18,7 @@ from sandbox.processes.commands import CommandTable
 from sandbox.processes.directories import SessionDisk
 from sandbox.processes.entry_gate import EntryGate
 from sandbox.processes.guest_process import GuestProcess, OutputPipes
+from sandbox.processes.held_memory import HeldMemory
 from sandbox.processes.host_channel import HostChannel
 from sandbox.processes.init_process import InitProcess, Kills
 from sandbox.processes.meter import Meter
@@ -159,6 +160,7 @@ class Worker:
         self.disk = SessionDisk(plan, directory)
         self.listeners: tuple[int, ...] = ()
         """Sockets that listen in the session's net namespace, as the plan's `listen_ports`."""
+        self.held = HeldMemory()
         self.init = InitProcess(self._on_init_gone)
         self.kills = Kills()
         self._lifecycle = Lifecycle()
@@ -224,6 +226,7 @@ class Worker:
             end,
             on_message=lambda message: self._listeners[-1].on_guest(message),
             on_end=lambda fault: self._listeners[-1].on_fault(fault),
+            held=self.held,
         )
 
     async def start(self) -> None:

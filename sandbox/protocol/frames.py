@@ -30,11 +30,22 @@ def encode(kind: int, body: bytes) -> bytes:
 class FrameReader:
     """Cuts a byte stream into frames, whatever way the stream is split."""
 
-    def __init__(self, cap_bytes: int, cap_of: Callable[[int], int] | None = None) -> None:
-        """`cap_of` gives the cap of a kind at the time when a frame of it begins."""
+    def __init__(
+        self,
+        cap_bytes: int,
+        cap_of: Callable[[int], int] | None = None,
+        admit: Callable[[int], bool] | None = None,
+    ) -> None:
+        """`cap_of` gives the cap of a kind at the time when a frame of it begins.
+
+        `admit` says whether there is room for a frame of so many bytes; until then it waits.
+        """
         self._buffer = bytearray()
         self._cap_bytes = cap_bytes
         self._cap_of = cap_of
+        self._admit = admit
+        self.is_waiting = False
+        """Whether the next frame has no room yet: `feed` tries again."""
         self._is_begun = False
         """Whether the cap of the frame that the buffer begins with was looked at."""
 
@@ -57,10 +68,12 @@ class FrameReader:
         Frames before such a header are given first: the call after that one raises, with or
         without more data.
         """
+        self.is_waiting = False
         if not self._buffer and len(data) >= HEADER.size:
             # Most often one frame comes by itself and whole: nothing of it is held back.
             kind, length = HEADER.unpack_from(data)
-            if HEADER.size + length == len(data) and length <= self._cap(kind):
+            is_whole = HEADER.size + length == len(data)
+            if is_whole and length <= self._cap(kind) and self._has_room(length):
                 return [Frame(kind, data[HEADER.size :])]
         self._buffer += data
         frames: list[Frame] = []
@@ -73,6 +86,9 @@ class FrameReader:
                 raise FrameError(
                     f"frame {kind} claims {length} bytes, the cap is {self._cap(kind)}"
                 )
+            if not self._is_begun and not self._has_room(length):
+                self.is_waiting = True
+                break
             end = start + HEADER.size + length
             self._is_begun = len(self._buffer) < end
             if self._is_begun:
@@ -84,6 +100,9 @@ class FrameReader:
             start = end
         del self._buffer[:start]
         return frames
+
+    def _has_room(self, length: int) -> bool:
+        return self._admit is None or self._admit(length)
 
     def _cap(self, kind: int) -> int:
         return self._cap_bytes if self._cap_of is None else self._cap_of(kind)

@@ -34,11 +34,20 @@ SHORT = 200
 HIGH_SURROGATES = range(0xD800, 0xDC00)
 
 
-def unpack_in_slices(direction: Direction, frame: Frame) -> Generator[None, None, Message]:
-    """The message in `frame`, as `unpack` gives it; a pause where it has taken a while."""
+class OverRoom(MessageError):
+    """A message whose texts take more memory than there is for them."""
+
+
+def unpack_in_slices(
+    direction: Direction, frame: Frame, memory_cap_bytes: int = MEMORY_CAP_BYTES
+) -> Generator[None, None, Message]:
+    """The message in `frame`, as `unpack` gives it; a pause where it has taken a while.
+
+    A body that is a `bytearray` is used up: what was read of it is given back at once.
+    """
     spec = spec_of(direction, frame.kind)
     try:
-        raw = yield from _object(frame.body)
+        raw = yield from _object(frame.body, min(memory_cap_bytes, MEMORY_CAP_BYTES))
     except MessageError:
         raise
     except (ValueError, RecursionError) as error:
@@ -46,7 +55,7 @@ def unpack_in_slices(direction: Direction, frame: Frame) -> Generator[None, None
     return checked(spec, raw)
 
 
-def _object(body: bytes | bytearray) -> Generator[None, None, object]:
+def _object(body: bytes | bytearray, memory_cap_bytes: int) -> Generator[None, None, object]:
     outside: list[str] = []
     outside_bytes = 0
     strings: list[str] = []
@@ -86,11 +95,17 @@ def string_in_slices(
         characters += len(text)
         width = max(width, _width(text))
         if characters * width > memory_cap_bytes:
-            raise MessageError("a message of a guest takes more memory than it may")
+            raise OverRoom("a message of a guest takes more memory than it may")
         pieces.append(text)
         if is_last or used < len(piece):
+            if type(body) is bytearray and len(pieces) > 1:
+                del body[: start + used]
+                return "".join(pieces), 0
             return "".join(pieces), start + used
         start = end
+        if type(body) is bytearray:
+            del body[:start]
+            start = 0
         yield
 
 

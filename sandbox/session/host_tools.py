@@ -9,6 +9,7 @@ import asyncio
 import builtins
 import inspect
 import json
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from sandbox.errors import PolicyError
 from sandbox.outcome import HostCall, ToolFailure
 from sandbox.processes.guest_process import GuestProcess
+from sandbox.processes.held_memory import HeldMemory
+from sandbox.protocol.long_json import read_long_json
 from sandbox.protocol.messages import ANSWER_CAP, ToolAnswer, ToolCall
 
 TIMEOUT_S = 60.0
@@ -28,6 +31,16 @@ UNDER_WAY_CAP = 64
 TOOLS_CAP = 100
 KEPT_CHARS = 64 * 1024
 """Of a call's arguments or result, in the outcome; a longer one is described instead."""
+KEPT_IN_ALL_CHARS = 2_000_000
+"""Of all calls of a snippet; what comes later is described."""
+PARTS_CAP = 100_000
+"""Values in the arguments of one call, about: `[],` is a list of 64 bytes to its reader."""
+PART_BYTES = 64
+PARSED_HERE_CHARS = 64 * 1024
+UNREAD_CAP_BYTES = 1 << 16
+"""Answers that a snippet has not read; with more its next calls wait."""
+UNREAD_CHECK_S = 0.01
+TOO_MANY = "the calls under way have too many arguments; wait for some of them first"
 APPROVAL_WITHIN_S = 3600.0
 Approve = Callable[[str, Mapping[str, Any]], "Awaitable[bool] | bool"]
 
@@ -133,9 +146,17 @@ class ToolRun:
     """The calls of one snippet."""
 
     def __init__(
-        self, tools: Tools, process: GuestProcess, on_clock: Callable[[bool], None]
+        self,
+        tools: Tools,
+        process: GuestProcess,
+        held: HeldMemory,
+        on_clock: Callable[[bool], None],
     ) -> None:
-        """`on_clock` is told when the host begins to work for the snippet, and when it ends."""
+        """`on_clock` is told when the host begins to work for the snippet, and when it ends.
+
+        `held` counts the arguments of calls under way.
+        """
+        self._held = held
         self.calls: list[HostCall] = []
         self.host_s = 0.0
         self._tools = tools
@@ -144,6 +165,7 @@ class ToolRun:
         self._counts: dict[str, int] = {}
         self._under_way: set[asyncio.Task[None]] = set()
         self._since = 0.0
+        self._left_chars = KEPT_IN_ALL_CHARS
 
     def begin(self, message: ToolCall) -> bool:
         """Carry out a call; False for one that no guest of ours sends."""
@@ -172,13 +194,30 @@ class ToolRun:
             raise error
 
     async def _carry_out(self, tool: HostTool, message: ToolCall) -> None:
+        """Call `tool` and send its answer; arguments for which there is no memory are refused."""
+        cost = _cost(message.arguments)
+        if not self._held.take(cost):
+            self._process.send(ToolAnswer(message.id, "", "MemoryError", TOO_MANY))
+            return
+        try:
+            await self._all_read()
+            await self._call(tool, message)
+        finally:
+            self._held.give_back(cost)
+
+    async def _all_read(self) -> None:
+        """Wait until the snippet has read the answers before: the host holds them till then."""
+        while self._process.unsent_bytes > UNREAD_CAP_BYTES:
+            await asyncio.sleep(UNREAD_CHECK_S)
+
+    async def _call(self, tool: HostTool, message: ToolCall) -> None:
         began = time.monotonic()
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
         result = ""
         failure: ToolFailure | None = None
         try:
-            args, kwargs = _arguments(message.arguments)
+            args, kwargs = await _arguments(message.arguments)
             await self._allow(tool, message.name, args, kwargs)
             result = json.dumps(await tool.call(args, kwargs), allow_nan=True)
             if len(result) > ANSWER_CAP:
@@ -186,12 +225,14 @@ class ToolRun:
         # A host function may raise anything, and the snippet is told of it.
         except Exception as error:  # noqa: BLE001
             failure = _failure(message.name, tool, error)
-        shown = inspect_arguments(tool, args, kwargs)
+        is_long = len(message.arguments) > KEPT_CHARS
+        omitted: dict[str, Any] = {"omitted": len(message.arguments)}
+        shown = None if is_long else inspect_arguments(tool, args, kwargs)
         self.calls.append(
             HostCall(
                 name=message.name,
-                arguments=_kept(shown, {"omitted": len(message.arguments)}),
-                result=_kept(json.loads(result), f"{len(result)} characters") if result else None,
+                arguments=omitted if shown is None else self._kept(shown, omitted),
+                result=await self._kept_result(result),
                 error=failure,
                 wall_s=time.monotonic() - began,
             )
@@ -214,6 +255,24 @@ class ToolRun:
         if not is_approved:
             raise PermissionError(f"{name} was not approved")
 
+    async def _kept_result(self, result: str) -> Any:
+        if not result or len(result) > KEPT_CHARS:
+            return f"{len(result)} characters" if result else None
+        return self._kept(json.loads(result), f"{len(result)} characters")
+
+    def _kept(self, value: Any, instead: Any) -> Any:
+        """`value` for the outcome, or what describes it where it is long."""
+        try:
+            text = json.dumps(value)
+        except (TypeError, ValueError, RecursionError):
+            return instead
+        # What is made of `[],` is many times as long.
+        size = len(text) + PART_BYTES * _parts(text)
+        if len(text) > KEPT_CHARS or size > self._left_chars:
+            return instead
+        self._left_chars -= size
+        return value
+
 
 def inspect_arguments(tool: HostTool, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments by name, as far as the function's signature names them."""
@@ -227,15 +286,31 @@ def inspect_arguments(tool: HostTool, args: list[Any], kwargs: dict[str, Any]) -
     return found
 
 
-def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
+async def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
+    if _parts(text) > PARTS_CAP:
+        raise ValueError(f"the arguments have more than {PARTS_CAP} parts")
     try:
-        raw = json.loads(text)
+        is_long = len(text) > PARSED_HERE_CHARS
+        raw = await asyncio.to_thread(_read_arguments, text) if is_long else json.loads(text)
         args, kwargs = raw["args"], raw["kwargs"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise TypeError("the arguments are not what a snippet sends") from None
     if type(args) is not list or type(kwargs) is not dict:
         raise TypeError("the arguments are not what a snippet sends")
     return args, kwargs
+
+
+def _read_arguments(text: str) -> Any:
+    return read_long_json(text.encode())
+
+
+def _parts(text: str) -> int:
+    return sum(map(text.count, ",[{"))
+
+
+def _cost(arguments: str) -> int:
+    """Memory of a call's arguments as they came and as they are read, about."""
+    return 3 * sys.getsizeof(arguments) + PART_BYTES * min(_parts(arguments), PARTS_CAP)
 
 
 def _failure(name: str, tool: HostTool, error: Exception) -> ToolFailure:
@@ -265,10 +340,3 @@ def _place(location: Sequence[int | str], parameters: Sequence[str]) -> str:
     if isinstance(first, int) and first < len(parameters):
         first = parameters[first]
     return ".".join(map(str, (first, *rest)))
-
-
-def _kept(value: Any, instead: Any) -> Any:
-    try:
-        return value if len(json.dumps(value)) <= KEPT_CHARS else instead
-    except (TypeError, ValueError, RecursionError):
-        return instead

@@ -84,6 +84,10 @@ class RunOutput:
         """Count the bytes of `bundle`, which `show` keeps if they are within the limit."""
         self._displayed_bytes += LEAST_DISPLAY_BYTES + sum(map(_size, bundle.values()))
 
+    def count_lost(self, least_bytes: int) -> None:
+        """Count a display of more than `least_bytes` that is not kept."""
+        self._displayed_bytes += least_bytes + LEAST_DISPLAY_BYTES
+
     def show(self, bundle: dict[str, str], number: int) -> bool:
         """Keep `bundle`, in place of one of that number; False if there are too many."""
         place = self._places.get(number)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from sandbox import events
 from sandbox.outcome import Attempt, Denial, HostCall, State, Usage
+from sandbox.processes.guest_process import LEAST_ROOM_BYTES
 from sandbox.processes.worker import Worker
 from sandbox.processes.worker_state import Event
 from sandbox.processes.worker_state import State as WorkerState
@@ -110,7 +111,7 @@ class SnippetRun:
         self._output = RunOutput(worker.output, request.limits, sink)
         self._takeover = Takeover(worker, spare=spare)
         self._trace = Tracing(worker.plan)
-        self._tools = ToolRun(request.tools, worker.guest, self._on_host_work)
+        self._tools = ToolRun(request.tools, worker.guest, worker.held, self._on_host_work)
         self._watch = LimitWatch(
             worker,
             request.limits,
@@ -125,6 +126,7 @@ class SnippetRun:
         self._worker.happen(Event.RUN)
         guest = self._worker.guest
         guest.runs_snippet = True
+        guest.make_room(self._room, self._on_over_room)
         with self._worker.heard_by(self):
             self._hand_over()
             handed_over = time.monotonic()
@@ -132,6 +134,7 @@ class SnippetRun:
             self._output.tell(events.Started(self._number))
             end = await self._end
             guest.runs_snippet = False
+            guest.make_room(None, None)
             self._timers.cancel()
             self._tools.end()
             wall_s = time.monotonic() - handed_over
@@ -203,6 +206,15 @@ class SnippetRun:
     def _finish(self, end: End) -> None:
         if not self._end.done():
             self._end.set_result(end)
+
+    def _room(self) -> int:
+        left = self._request.limits.output_bytes - self._output.produced_bytes
+        return max(LEAST_ROOM_BYTES, left)
+
+    def _on_over_room(self) -> None:
+        """A display was larger than what is left to be displayed, and was not made."""
+        self._output.count_lost(self._room())
+        self._check_output()
 
     def _show(self, bundle: dict[str, str], number: int) -> None:
         self._output.count_display(bundle)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import h11
 
 HEAD_CAP_BYTES = 64 * 1024
-CHUNK_BYTES = 64 * 1024
+CHUNK_BYTES = 16 * 1024
+"""Of a stream, read at one go; a reader holds three times as much, a writer twice."""
 IDLE_S = 300.0
 DIAL_WITHIN_S = 15.0
 ADDRESSES_TRIED = 3
@@ -58,6 +59,14 @@ class Peer(NamedTuple):
         return len(data or b"")
 
 
+def read_in_chunks(writer: asyncio.StreamWriter) -> None:
+    """Hold little of a connection: asyncio reads 256 KiB at one go where nothing is said."""
+    transport = writer.transport
+    transport.set_write_buffer_limits(high=CHUNK_BYTES)
+    if hasattr(transport, "max_size"):  # Of asyncio's own sockets; another loop has none.
+        transport.max_size = CHUNK_BYTES
+
+
 async def answer(client: Peer, status: int, text: str) -> None:
     """Say why not, in the status line too: that is what most clients show of a proxy's answer."""
     body = f"Cellblock: {text}\n".encode()
@@ -84,13 +93,15 @@ async def dial(
     for address in route.addresses[:ADDRESSES_TRIED]:
         try:
             async with asyncio.timeout(DIAL_WITHIN_S):
-                return await asyncio.open_connection(
+                reader, writer = await asyncio.open_connection(
                     address,
                     route.port,
                     ssl=tls,
                     server_hostname=route.host if tls is not None else None,
                     limit=CHUNK_BYTES,
                 )
+            read_in_chunks(writer)
+            return reader, writer
         except (OSError, TimeoutError) as error:
             problem = str(error) or type(error).__name__
     raise Unreachable(f"{route.place} cannot be reached: {problem}")

@@ -44,6 +44,7 @@ from sandbox.network.connections import (
     bracketed,
     dial,
     pump,
+    read_in_chunks,
     server_side,
 )
 from sandbox.network.rules import NetworkRule, NetworkRules, address_of, is_public, normal_host
@@ -51,7 +52,11 @@ from sandbox.network.secrets import SecretStore
 
 BODY_HELD_BYTES = 1024 * 1024
 """A longer body with a secret in it goes to the host in chunks."""
+BODIES_HELD_BYTES = 2 * 1024 * 1024
+"""Of all connections together: each has its share."""
 CONNECTIONS_CAP = 64
+INTERCEPTED_CAP = 16
+"""Tunnels in which TLS ends here: asyncio holds 256 KiB for each end of one."""
 HEAD_WITHIN_S = 30.0
 HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-connection proxy-authorization proxy-authenticate te trailer"
@@ -116,6 +121,7 @@ class Proxy:
         self._on_refused = on_refused
         self._resolve = resolve or _resolve
         self._upstream_tls = upstream_tls
+        self._intercepted = 0
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -170,6 +176,7 @@ class Proxy:
             writer.close()
             return
         self._tasks.add(task)
+        read_in_chunks(writer)
         try:
             await serve(reader, writer)
         except (Unreachable, OSError, TimeoutError, h11.ProtocolError, asyncio.IncompleteReadError):
@@ -256,7 +263,13 @@ class Proxy:
         route = await self._route("CONNECT", host, int(port))
         await client.next_event(HEAD_WITHIN_S)  # The end of a request without a body.
         if self._secrets.are_for(route.host):
-            await self._intercept(client, route)
+            if self._intercepted >= INTERCEPTED_CAP:
+                raise Unreachable(f"more than {INTERCEPTED_CAP} tunnels for secrets at a time")
+            self._intercepted += 1
+            try:
+                await self._intercept(client, route)
+            finally:
+                self._intercepted -= 1
             return
         reader, writer = await dial(route, None)
         self.usage.requests += 1
@@ -297,7 +310,7 @@ class Proxy:
                 return
             try:
                 goes_on = await self._forward(inner, request, route, request.target, tls=tls)
-            except Unreachable as error:
+            except (Unreachable, ValueError) as error:
                 await answer(inner, 502, str(error))
                 return
             if not goes_on:
@@ -349,6 +362,9 @@ class Proxy:
             # What comes back is looked through, so it must not be packed.
             headers = [pair for pair in headers if pair[0] != b"accept-encoding"]
             headers.append((b"accept-encoding", b"identity"))
+        if any(name == b"transfer-encoding" for name, _value in headers):
+            # Both at once are read in one way here, and might be in another one there.
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
         held, is_whole = (await self._held_body(client)) if has_secrets else (b"", False)
         if has_secrets:
             held = self._secrets.reveal(held, route.host)
@@ -379,7 +395,8 @@ class Proxy:
     async def _held_body(self, client: Peer) -> tuple[bytes, bool]:
         """The beginning of a request's body, and whether that is all of it."""
         held = b""
-        while len(held) < BODY_HELD_BYTES:
+        share = min(BODY_HELD_BYTES, BODIES_HELD_BYTES // max(1, len(self._tasks)))
+        while len(held) < share:
             event = await client.next_event(IDLE_S)
             if not isinstance(event, h11.Data):
                 return held, True
@@ -415,7 +432,9 @@ class Proxy:
             if name not in left_out
         ]
         return h11.Response(
-            status_code=response.status_code, headers=headers, reason=response.reason
+            status_code=response.status_code,
+            headers=headers,
+            reason=self._secrets.mask(bytes(response.reason)),
         )
 
 

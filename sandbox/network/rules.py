@@ -113,9 +113,16 @@ def is_public(text: str) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    return (
+        address.is_global
+        and not address.is_multicast
+        and not address.is_reserved
+        and address not in _SPECIAL
+    )
 
 
+_SPECIAL = ipaddress.IPv4Network("192.0.0.0/24")
+"""For protocols. Some Pythons call a part of it global. Source: RFC 6890, section 2.2.2."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 

@@ -18,6 +18,8 @@ from sandbox.policy.settings import Settings
 VALUE_LEAST = 4
 """Characters. A shorter value is found in too much text that has nothing to do with it."""
 VALUE_CAP = 16_384
+REVEALED_CAP_BYTES = 256 * 1024
+"""What the values in one piece of a request may come to beyond its own length."""
 PREFIX = "cellblock-secret-"
 CHANCE_CHARACTERS = 22
 """128 bits: a snippet cannot guess the placeholder of another session."""
@@ -82,10 +84,16 @@ class SecretStore:
         return any(secret.is_for(host) for secret in self._secrets.values())
 
     def reveal(self, data: bytes, host: str) -> bytes:
-        """`data` with the values of those secrets that may go to `host`."""
+        """`data` with the values of those secrets that may go to `host`.
+
+        Raises ValueError where they would take many times as much.
+        """
         for name, secret in self._secrets.items():
             if secret.is_for(host):
-                data = data.replace(self.placeholders[name].encode(), secret.value.encode())
+                placeholder = self.placeholders[name].encode()
+                if data.count(placeholder) * len(secret.value) > REVEALED_CAP_BYTES + len(data):
+                    raise ValueError(f"a request has the secret {name} very many times")
+                data = data.replace(placeholder, secret.value.encode())
         return data
 
     def mask(self, data: bytes) -> bytes:

@@ -14,8 +14,7 @@ import socket
 from collections.abc import Callable
 
 from sandbox.errors import CopyRefused, GuestFault
-from sandbox.processes.held_memory import HeldMemory
-from sandbox.processes.host_channel import HostChannel
+from sandbox.processes.host_channel import HeldMemory, HostChannel
 from sandbox.protocol.codec import SPECS
 from sandbox.protocol.messages import (
     TO_HOST_CAP_BYTES,

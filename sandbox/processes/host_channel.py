@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 
-from sandbox.processes.held_memory import UNCOUNTED_BYTES, HeldMemory
 from sandbox.protocol.frames import Frame, FrameError, FrameReader
 from sandbox.protocol.messages import Direction, Message, MessageError, pack, unpack
 from sandbox.protocol.slices import MEMORY_CAP_BYTES, SLICE_BYTES, OverRoom, unpack_in_slices
@@ -18,10 +17,46 @@ READ_BYTES = 1 << 16
 """From 128 KiB on the C library would map and unmap memory for each read: mallopt(3)."""
 SHORT_READ_BYTES = 1 << 14
 """Where no long frame has begun: 64 KiB may be thousands of short ones."""
-TURN_S = 0.003
+TURN_S = 0.002
 """How long one channel keeps the loop from the others before they have their turn."""
 DESCRIPTORS_CAP = 16
 _CREDENTIALS = struct.Struct("iII")
+HELD_CAP_BYTES = 15 * 1024 * 1024
+"""For all of a session together. Beside it are what the outcome keeps, and buffers that are small:
+64 KiB of each channel, and half of `kept_bytes` for each stream."""
+UNCOUNTED_BYTES = 1 << 16
+
+
+class HeldMemory:
+    """Counts what one session has the host hold: long messages, arguments of calls."""
+
+    def __init__(self, cap_bytes: int = HELD_CAP_BYTES) -> None:
+        self.cap_bytes = cap_bytes
+        self.bytes = 0
+        self.peak_bytes = 0
+        self._waiting: list[Callable[[], None]] = []
+
+    def take(self, count: int) -> bool:
+        """Take `count` bytes; False if there are not so many."""
+        if self.bytes + count > self.cap_bytes:
+            return False
+        self.bytes += count
+        self.peak_bytes = max(self.peak_bytes, self.bytes)
+        return True
+
+    def give_back(self, count: int) -> None:
+        """Give `count` bytes back; what waits for some tries again in the next turn of the loop."""
+        if not count:
+            return
+        self.bytes -= count
+        waiting, self._waiting = self._waiting, []
+        for callback in waiting:
+            asyncio.get_running_loop().call_soon(callback)
+
+    def call_when_given(self, callback: Callable[[], None]) -> None:
+        """Call back once, after some were given back."""
+        if callback not in self._waiting:
+            self._waiting.append(callback)
 
 
 class HostChannel:

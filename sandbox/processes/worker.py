@@ -18,8 +18,7 @@ from sandbox.processes.commands import CommandTable
 from sandbox.processes.directories import SessionDisk
 from sandbox.processes.entry_gate import EntryGate
 from sandbox.processes.guest_process import GuestProcess, OutputPipes
-from sandbox.processes.held_memory import HeldMemory
-from sandbox.processes.host_channel import HostChannel
+from sandbox.processes.host_channel import HeldMemory, HostChannel
 from sandbox.processes.init_process import InitProcess, Kills
 from sandbox.processes.meter import Meter
 from sandbox.processes.worker_state import Event, Lifecycle, State

@@ -21,7 +21,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from sandbox.errors import PolicyError
 from sandbox.outcome import HostCall, ToolFailure
 from sandbox.processes.guest_process import GuestProcess
-from sandbox.processes.held_memory import HeldMemory
+from sandbox.processes.host_channel import HeldMemory
 from sandbox.protocol.long_json import read_long_json
 from sandbox.protocol.messages import ANSWER_CAP, ToolAnswer, ToolCall
 
@@ -40,6 +40,7 @@ PARSED_HERE_CHARS = 64 * 1024
 UNREAD_CAP_BYTES = 1 << 16
 """Answers that a snippet has not read; with more its next calls wait."""
 UNREAD_CHECK_S = 0.01
+UNREAD_WITHIN_S = 30.0
 TOO_MANY = "the calls under way have too many arguments; wait for some of them first"
 APPROVAL_WITHIN_S = 3600.0
 Approve = Callable[[str, Mapping[str, Any]], "Awaitable[bool] | bool"]
@@ -151,11 +152,14 @@ class ToolRun:
         process: GuestProcess,
         held: HeldMemory,
         on_clock: Callable[[bool], None],
+        on_unread: Callable[[], None],
     ) -> None:
         """`on_clock` is told when the host begins to work for the snippet, and when it ends.
 
-        `held` counts the arguments of calls under way.
+        `held` counts the arguments of calls under way; `on_unread` is called when the snippet
+        does not read its answers.
         """
+        self._on_unread = on_unread
         self._held = held
         self.calls: list[HostCall] = []
         self.host_s = 0.0
@@ -166,11 +170,12 @@ class ToolRun:
         self._under_way: set[asyncio.Task[None]] = set()
         self._since = 0.0
         self._left_chars = KEPT_IN_ALL_CHARS
+        self._is_over = False
 
     def begin(self, message: ToolCall) -> bool:
         """Carry out a call; False for one that no guest of ours sends."""
         tool = self._tools.get(message.name)
-        if tool is None or len(self._under_way) >= UNDER_WAY_CAP:
+        if self._is_over or tool is None or len(self._under_way) >= UNDER_WAY_CAP:
             return False
         if not self._under_way:
             self._since = time.monotonic()
@@ -181,7 +186,8 @@ class ToolRun:
         return True
 
     def end(self) -> None:
-        """Cancel what is under way: the snippet is over."""
+        """Cancel what is under way: the snippet is over, and may call nothing more."""
+        self._is_over = True
         for task in self._under_way:
             task.cancel()
 
@@ -207,7 +213,11 @@ class ToolRun:
 
     async def _all_read(self) -> None:
         """Wait until the snippet has read the answers before: the host holds them till then."""
+        until = time.monotonic() + UNREAD_WITHIN_S
         while self._process.unsent_bytes > UNREAD_CAP_BYTES:
+            if time.monotonic() > until:
+                self._on_unread()  # Its clock stands still meanwhile.
+                return
             await asyncio.sleep(UNREAD_CHECK_S)
 
     async def _call(self, tool: HostTool, message: ToolCall) -> None:
@@ -237,6 +247,7 @@ class ToolRun:
                 wall_s=time.monotonic() - began,
             )
         )
+        await self._all_read()
         kind, text = (failure.type, failure.message) if failure is not None else ("", "")
         self._process.send(ToolAnswer(message.id, "" if failure else result, kind, text))
 
@@ -263,7 +274,7 @@ class ToolRun:
     def _kept(self, value: Any, instead: Any) -> Any:
         """`value` for the outcome, or what describes it where it is long."""
         try:
-            text = json.dumps(value)
+            text = json.dumps(value, allow_nan=False)  # An outcome is JSON itself.
         except (TypeError, ValueError, RecursionError):
             return instead
         # What is made of `[],` is many times as long.

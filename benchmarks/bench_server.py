@@ -239,7 +239,7 @@ async def server_stream_memory(bench: Bench) -> float:
         while not all(task.done() for task in running):
             most = max(most, memory_bytes([pid]))
             await asyncio.sleep(0.2)
-        bench.add("growth", most - before)
+        bench.add("growth, MiB", (most - before) / 2**20)
         return (most - before) / STREAMS / 2**20
 
 

@@ -107,9 +107,9 @@ async def survival_memory_large(bench: Bench) -> float:
                 sleeping = asyncio.ensure_future(session.run(SLEEP))
                 await asyncio.sleep(LOOK_AFTER_S)
                 size = memory_bytes(session_processes(session))
-                bench.add("with a standby" if survive else "alone", size / GiB)
+                bench.add("with a standby, GiB" if survive else "alone, GiB", size / GiB)
                 completed(await sleeping)
-    return (bench.ratio("with a standby", "alone") - 1) * 100
+    return (bench.ratio("with a standby, GiB", "alone, GiB") - 1) * 100
 
 
 @long_benchmark
@@ -127,9 +127,9 @@ async def long_session(bench: Bench) -> float:
                 # The standby of the last snippet is on its way out, and shares the others' pages.
                 await asyncio.sleep(AT_REST_S)
                 processes = session_processes(session)
-                bench.add("processes", len(processes))
-                bench.add("descriptors", sum(_descriptors(pid) for pid in processes))
-                bench.add("descriptors of the host", _descriptors(os.getpid()))
+                bench.add("processes, in number", len(processes))
+                bench.add("descriptors, in number", sum(_descriptors(pid) for pid in processes))
+                bench.add("descriptors of the host, in number", _descriptors(os.getpid()))
                 bench.add("memory, KiB", memory_bytes(processes) / 1024)
                 bench.add("memory of the host, KiB", me.memory_full_info().uss / 1024)
             began = time.perf_counter()
@@ -140,7 +140,7 @@ async def long_session(bench: Bench) -> float:
         name: values[1] - values[0] for name, values in bench.series.items() if name != "snippet"
     }
     bench.facts.update({f"more {name}": value for name, value in growth.items()})
-    if max(growth["processes"], growth["descriptors"], growth["descriptors of the host"]) > 0:
+    if max(value for name, value in growth.items() if name.endswith("in number")) > 0:
         return float("inf")
     return max(0.0, growth["memory, KiB"]) + max(0.0, growth["memory of the host, KiB"])
 

@@ -60,7 +60,7 @@ def budgets() -> dict[str, Budget]:
 
 @dataclass
 class Bench:
-    """The series of one benchmark: raw samples by name, seconds unless the name says otherwise."""
+    """The series of one benchmark: raw samples by name; seconds, or in the unit behind a comma."""
 
     series: dict[str, list[float]] = field(default_factory=dict)
     facts: dict[str, float] = field(default_factory=dict)

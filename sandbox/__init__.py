@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from sandbox.session.commands.command import AsyncCommand
     from sandbox.session.description import SessionDescription
     from sandbox.session.host_tools import HostTool, ToolError
+    from sandbox.session.kept_jails import AsyncKeptJails, KeptJailSession
     from sandbox.session.session import AsyncSession
     from sandbox.session.values import Completion, Inspection, Variable
 
@@ -124,6 +125,7 @@ _NAMES = {  # module: what users may import of it
     "sandbox.session.best_of": "BestOf",
     "sandbox.session.commands.command": "AsyncCommand",
     "sandbox.session.host_tools": "HostTool ToolError",
+    "sandbox.session.kept_jails": "AsyncKeptJails KeptJailSession",
     "sandbox.session.session": "AsyncSession",
     "sandbox.session.values": "Completion Inspection Variable",
 }
@@ -134,6 +136,7 @@ __all__ = [
     "Artifact",
     "ArtifactMade",
     "AsyncCommand",
+    "AsyncKeptJails",
     "AsyncSandbox",
     "AsyncSession",
     "Attempt",
@@ -172,6 +175,7 @@ __all__ = [
     "HostTool",
     "ImportPolicy",
     "Inspection",
+    "KeptJailSession",
     "LayerReport",
     "LayerUnavailable",
     "LimitExceeded",

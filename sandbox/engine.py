@@ -15,6 +15,7 @@ from sandbox.processes.supply import WorkerSupply
 from sandbox.protocol.messages import Checked
 from sandbox.session.expiry import RETENTION_S
 from sandbox.session.host_tools import HostTools, Tools
+from sandbox.session.kept_jails import AsyncKeptJails
 from sandbox.session.live_session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT
 from sandbox.session.session import AsyncSession
 
@@ -119,6 +120,14 @@ class AsyncSandbox:
             checkpoint_bytes=checkpoint_bytes,
             tools=self._tools if not tools else Tools({**self._tools.functions, **tools}),
         )
+
+    def kept_jails(self) -> AsyncKeptJails:
+        """Sessions one after the other, each as if in a fresh jail, at half of its price.
+
+        For programs by the thousand: all of a session ends with it, but the net namespace that it
+        left untouched and the cgroup that is empty. Enter it as a context manager.
+        """
+        return AsyncKeptJails(self._supply, self.policy)
 
     @property
     def expected(self) -> int:

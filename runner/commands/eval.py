@@ -80,6 +80,11 @@ def _counts(_context: click.Context, _option: click.Parameter, value: str) -> tu
 @click.option("--overwrite", is_flag=True, help="Write over the results that --out has.")
 @click.option("--recheck/--no-recheck", default=True, help="Run again what ended near its limit.")
 @click.option(
+    "--fresh-jails",
+    is_flag=True,
+    help="Keep nothing of a jail from one run to the next, not even what is proven untouched.",
+)
+@click.option(
     "--model",
     metavar="NAME",
     help="First ask this model for the samples: SAMPLES is written, and gone on with by --resume.",
@@ -118,6 +123,7 @@ def eval_command(
     resume: bool,
     overwrite: bool,
     recheck: bool,
+    fresh_jails: bool,
     model: str | None,
     generations: int,
     temperature: float | None,
@@ -183,6 +189,7 @@ def eval_command(
                 resume=resume and (model is None or out is not None),
                 overwrite=overwrite,
                 recheck=recheck,
+                fresh_jails=fresh_jails,
                 engine=engine_called(engine),
                 progress=show,
             )

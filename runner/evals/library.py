@@ -37,6 +37,7 @@ def evaluate(
     resume: bool = False,
     overwrite: bool = False,
     recheck: bool = True,
+    fresh_jails: bool = False,
     engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -47,7 +48,8 @@ def evaluate(
     With `out` results are kept there as they come; results of an earlier run are gone on with by
     `resume`, written over by `overwrite`, and else refused. A sample's `timeout_s` are CPU
     seconds on a machine of the reference speed, or by `limits="reference"` wall time, as the
-    reference harnesses count. Raises BadInput, OutputFailed, SandboxError.
+    reference harnesses count. With `fresh_jails` nothing of a jail is kept from one run to the
+    next, not even what is proven to be untouched. Raises BadInput, OutputFailed, SandboxError.
     """
     return asyncio.run(
         evaluate_async(
@@ -66,6 +68,7 @@ def evaluate(
             resume=resume,
             overwrite=overwrite,
             recheck=recheck,
+            fresh_jails=fresh_jails,
             engine=engine,
             progress=progress,
         )
@@ -89,6 +92,7 @@ async def evaluate_async(
     resume: bool = False,
     overwrite: bool = False,
     recheck: bool = True,
+    fresh_jails: bool = False,
     engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -108,6 +112,7 @@ async def evaluate_async(
         jobs=jobs or len(os.sched_getaffinity(0)),
         preload=kind.preloads(),
         recheck=recheck,
+        fresh_jails=fresh_jails,
         limits=limits,
         speed=speed,
         tasks=tasks,

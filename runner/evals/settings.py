@@ -34,5 +34,7 @@ class Settings(BaseModel):
     preload: tuple[str, ...] = ()
     recheck: bool = True
     """Run again what ended near its limit."""
+    fresh_jails: bool = False
+    """Make all of a jail anew for each run, also what the engine can prove to be untouched."""
     speed: float | None = Field(default=None, gt=0)
     """CPU seconds here for one of the reference's; measured if not given."""

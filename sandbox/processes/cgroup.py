@@ -21,6 +21,8 @@ PREFIX = "cellblock-"
 REMOVE_WITHIN_S = 2.0
 MOST_BYTES = 2**63
 """More than any group holds: the limit of a new one."""
+LEFT_BYTES = 16 * 1024 * 1024
+"""What the kernel may still hold for sessions that have ended: its own structures, for a while."""
 COPYING = 1
 """A copy is made by a process that lives for a moment beside it."""
 
@@ -113,7 +115,12 @@ class ZygoteGroups:
         return list(self.hierarchies.parents.values())
 
     def make(self, number: int, *, memory_bytes: int, processes: int) -> "SessionGroup":
+        """A group for one session."""
         return SessionGroup(self, number, memory_bytes=memory_bytes, processes=processes)
+
+    def make_kept(self, number: int, *, memory_bytes: int, processes: int) -> "KeptGroup":
+        """A group for one session after the other."""
+        return KeptGroup(self, number, memory_bytes=memory_bytes, processes=processes)
 
     def directory(self, controller: str) -> str:
         """The group of this zygote that `controller` governs."""
@@ -148,6 +155,7 @@ class SessionGroup:
         self._ooms = self._open("memory", self._files.oom_kills)
         self._forks = self._open("pids", "pids.events")
         self._count = self._open("pids", "pids.current")
+        self._used = self._open("memory", self._files.memory_used)
 
     def join_fds(self) -> list[int]:
         """Descriptors to write "0" to, by the process that is to join. The caller closes them."""
@@ -258,7 +266,7 @@ class SessionGroup:
 
     def close(self) -> None:
         """Close the descriptors, end what still runs in the group, and remove it."""
-        for fd in (*self._usage, self._peak, self._ooms, self._forks, self._count):
+        for fd in (*self._usage, self._peak, self._ooms, self._forks, self._count, self._used):
             os.close(fd)
         self._end_processes()
         for path in self._paths.values():
@@ -287,6 +295,38 @@ class SessionGroup:
 
     def _open(self, controller: str, name: str, flags: int = os.O_RDONLY) -> int:
         return os.open(f"{self._path(controller)}/{name}", flags | os.O_CLOEXEC)
+
+
+class KeptGroup(SessionGroup):
+    """The cgroups of one session after the other: none of them ends with a session."""
+
+    def join_fds(self) -> list[int]:
+        """None: what forks the sessions has those of `given_fds`."""
+        return []
+
+    def given_fds(self) -> list[int]:
+        """As `SessionGroup.join_fds`, for what forks the sessions."""
+        return super().join_fds()
+
+    def close(self) -> None:
+        """Keep all of it; `remove` is the end."""
+
+    def remove(self) -> None:
+        """Close and remove the groups, and end what is left in them."""
+        super().close()
+
+    def counts_anew(self) -> bool:
+        """Whether the kernel can forget the highest use of memory: else one session's is told of
+        those that come after it."""
+        try:
+            os.write(self._peak, b"0")
+        except OSError:
+            return False
+        return True
+
+    def is_empty(self) -> bool:
+        """Whether nothing is in it: no process, and hardly any memory that was not given back."""
+        return self.processes() == 0 and int(os.pread(self._used, 64, 0)) <= LEFT_BYTES
 
 
 def _delegated(mount_point: str, own: str) -> str | None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from sandbox.cancellation import in_background, wait_out
 from sandbox.doctor import features
@@ -14,9 +15,27 @@ from sandbox.policy.policy import Policy
 from sandbox.processes import branching, cgroup, directories
 from sandbox.processes.pool import Pool
 from sandbox.processes.worker import Worker
-from sandbox.processes.zygote import Zygote
+from sandbox.processes.zygote import ReusedJail, Zygote
 
 CLOSED_WITHIN_S = 120.0
+
+
+class WorkerSource(Protocol):
+    """Where sessions get their workers from."""
+
+    access: NetworkAccess
+
+    async def take(self) -> Worker:
+        """A fresh worker."""
+
+    def give_back(self, worker: Worker) -> None:
+        """End a worker that `take` or `branch` gave; returns at once."""
+
+    def places(self, count: int) -> "Places":
+        """Room for branches."""
+
+    async def branch(self, origin: Worker, places: "Places") -> list[Worker]:
+        """Workers that go on from where `origin` is."""
 
 
 class WorkerSupply:
@@ -48,6 +67,28 @@ class WorkerSupply:
     async def take(self) -> Worker:
         """A fresh worker, for a session. It comes back by `give_back`."""
         return await (await self._open()).take()
+
+    async def take_jail(self) -> ReusedJail | None:
+        """A jail for one session after the other, in one place of the pool; see `give_back_jail`.
+
+        None where no jail can be proven clean between two of them. Raises PoolFull, SessionClosed.
+        """
+        pool = await self._open()
+        await pool.enter()
+        jail = None
+        try:
+            assert self.zygote is not None
+            jail = self.zygote.new_jail()
+        finally:
+            if jail is None:
+                pool.leave()
+        return jail
+
+    async def give_back_jail(self, jail: ReusedJail) -> None:
+        """End `jail` and let the next caller in."""
+        await jail.close()
+        if self.pool is not None:
+            self.pool.leave()
 
     def places(self, count: int) -> "Places":
         """Room for `count` workers that `branch` makes; await its `take` first."""

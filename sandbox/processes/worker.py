@@ -13,7 +13,7 @@ from typing import Protocol
 
 from sandbox.errors import EngineTimeout, LayerUnavailable, SessionLost
 from sandbox.processes import fork_safety
-from sandbox.processes.cgroup import SessionGroup
+from sandbox.processes.cgroup import KeptGroup, SessionGroup
 from sandbox.processes.commands import CommandTable
 from sandbox.processes.directories import SessionDisk
 from sandbox.processes.entry_gate import EntryGate
@@ -154,6 +154,7 @@ class Worker:
         self.parent = parent
         self.birth: Birth = _FromZygote(parent)
         self.lineage = Lineage()
+        self.is_in_kept_jail = isinstance(group, KeptGroup)
         self.meter: Meter | None = None
         self.layers: tuple[str, ...] = ()
         self.disk = SessionDisk(plan, directory)
@@ -277,8 +278,12 @@ class Worker:
         await self.kills.over()
 
     def pause(self, *, stopped: bool) -> None:
-        """Stop every process of the session but init, or let them all go on."""
-        self.control.send(Pause(stopped))
+        """Stop every process of the session but init, or let them all go on.
+
+        In a kept jail they go on: a session is there for a program that runs at once.
+        """
+        if not self.is_in_kept_jail:
+            self.control.send(Pause(stopped))
 
     def adopt(self, copy: GuestProcess) -> None:
         """Make `copy` the session process."""

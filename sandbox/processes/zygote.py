@@ -33,20 +33,30 @@ import socket
 import subprocess
 import weakref
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
+from sandbox.cancellation import in_background
 from sandbox.errors import (
     EngineTimeout,
     EnvironmentFailed,
     LayerUnavailable,
+    SessionLost,
     ZygoteDied,
 )
 from sandbox.processes import cgroup, fork_safety
 from sandbox.processes.directories import OwnDirectory
 from sandbox.processes.host_channel import HostChannel
 from sandbox.processes.meter import end_orphans
-from sandbox.processes.worker import Worker
-from sandbox.protocol.messages import TRUSTED_CAP_BYTES, Failed, Message, Plan, ZygoteReady
+from sandbox.processes.worker import Parent, Worker
+from sandbox.protocol.messages import (
+    TRUSTED_CAP_BYTES,
+    Failed,
+    Message,
+    Plan,
+    SpawnHolder,
+    ZygoteReady,
+)
 from sandbox.protocol.plan import HASH_SEED, JailPlan
 
 PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
@@ -65,6 +75,8 @@ LAUNCHER_ENV = {
 ZYGOTE_START_S = 180.0
 GONE_WITHIN_S = 10.0
 WORDS_KEPT = 8192
+NEEDED_LAYERS = ("user_namespace", "mount_namespace", "pid_namespace", "net_namespace")
+"""Without one of them a session could leave something, or name what it was forked from."""
 
 
 _numbers = itertools.count(1)
@@ -143,6 +155,24 @@ class Zygote:
         worker = Worker(self.plan, number, group, directory, self)
         self._workers.add(worker)
         return worker
+
+    def new_jail(self) -> "ReusedJail | None":
+        """A jail for one session after the other; None where what it keeps cannot be proven clean.
+
+        It takes namespaces, and a cgroup whose counters begin anew. Raises ZygoteDied.
+        """
+        if not self.is_alive:
+            raise self.death()
+        if self._groups is None or not can_be_reused(self.plan):
+            return None
+        plan, number = self.plan, next(_numbers)
+        group = self._groups.make_kept(
+            number, memory_bytes=plan.memory_bytes, processes=plan.processes
+        )
+        if not group.counts_anew():
+            group.remove()
+            return None
+        return ReusedJail(plan, group, lambda: next(_numbers), self, self._channel)
 
     def end_orphans(self) -> None:
         """End what is left of a session whose init was ended from outside.
@@ -316,6 +346,114 @@ class Zygote:
         for fd in (self._words, self._pidfd):
             os.close(fd)
         fork_safety.discard(self)
+
+
+def can_be_reused(plan: JailPlan) -> bool:
+    """Whether jails of `plan` can serve one session after the other."""
+    if plan.listen_ports or plan.trace or any(bind.access == "rw" for bind in plan.binds):
+        return False
+    return all(map(plan.asks_for, NEEDED_LAYERS))
+
+
+class ReusedJail:
+    """One net namespace and one cgroup for sessions that come one after the other.
+
+    Its processes, and what proves that a session has left nothing, are told in
+    `guest/boot/holder.py`. Here the host takes the next worker of it, and sees to it that the one
+    before is gone and its cgroup empty. What cannot be proven is not used again.
+    """
+
+    def __init__(
+        self,
+        plan: JailPlan,
+        group: cgroup.KeptGroup,
+        next_number: Callable[[], int],
+        parent: Parent,
+        zygote_channel: HostChannel,
+    ) -> None:
+        self._plan = plan
+        self._group = group
+        self._next_number = next_number
+        self._parent = parent
+        self._is_open = True
+        self._worker: Worker | None = None
+        self._started: asyncio.Task[None] | None = None
+        """The start of that worker, until it is taken."""
+        host_end, holder_end = socket.socketpair()
+        self._channel = HostChannel(
+            host_end,
+            "from_zygote",
+            TRUSTED_CAP_BYTES,
+            on_message=lambda _message: self._channel.close(),
+            on_end=lambda _fault: self._on_end(),
+            trusted=True,
+        )
+        fork_safety.add(self)
+        given = group.given_fds()
+        try:
+            with holder_end:
+                zygote_channel.send(SpawnHolder(len(given)), (holder_end.fileno(), *given))
+        finally:
+            for fd in given:
+                os.close(fd)
+
+    def get_ready(self) -> None:
+        """Have a fresh worker started, for the next `take`. The one before was given back."""
+        if self._worker is None and self._channel.is_open:
+            self._worker = Worker(self._plan, self._next_number(), self._group, "", self._parent)
+            self._worker.ask_zygote(self._channel)
+            self._started = in_background(self._worker.start())
+            self._started.add_done_callback(_hear)
+
+    async def take(self) -> Worker:
+        """A fresh worker in this jail. The one before must have been given back.
+
+        Raises SessionLost where the jail is of no more use, and what the start of a worker raises.
+        """
+        self.get_ready()
+        if self._worker is None or self._started is None:
+            raise SessionLost("the jail that it was to run in is gone")
+        started, self._started = self._started, None
+        await asyncio.wait([started])  # A caller that is cancelled gives the jail back.
+        started.result()
+        if not self._worker.is_live:
+            raise SessionLost("its processes were ended from outside")
+        return self._worker
+
+    async def give_back(self) -> bool:
+        """End the worker that was taken; whether there is proof that nothing of it is left."""
+        worker, self._worker, self._started = self._worker, None, None
+        if worker is not None:
+            await worker.close()
+        return self._channel.is_open and self._group.is_empty()
+
+    async def close(self) -> None:
+        """End all of it; once is enough."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
+            await self.give_back()
+        finally:
+            self._channel.close()
+            self._group.remove()
+            fork_safety.discard(self)
+
+    def close_in_child(self) -> None:
+        """Close the descriptors without a word to the loop: for a forked child."""
+        with contextlib.suppress(OSError):
+            os.close(self._channel.fileno())
+
+    def _on_end(self) -> None:
+        """The holder is gone, and by that all that it has forked."""
+        if self._worker is not None and self._worker.is_live:
+            self._worker.kill()
+
+
+def _hear(started: asyncio.Task[None]) -> None:
+    """Take note of how a start ended: one that is not taken any more may fail."""
+    if not started.cancelled():
+        started.exception()
 
 
 def _language_directory() -> str:

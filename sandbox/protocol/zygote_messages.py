@@ -44,6 +44,16 @@ class Spawn(Message):
     directory: Directory
 
 
+@message(5, "to_zygote")
+class SpawnHolder(Message):
+    """Fork the holder of a reused jail. Descriptors: its channel, then `cgroups`.
+
+    It takes `Spawn` on that channel, with no cgroups: its sessions join those of the jail.
+    """
+
+    cgroups: GroupCount
+
+
 @message(3, "from_zygote")
 class ZygoteReady(Message):
     """The root is built and the preloads are imported. `layers` are the names that hold."""

@@ -19,7 +19,7 @@ from sandbox.files.session_files import SessionFiles
 from sandbox.outcome import Outcome
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
-from sandbox.processes.supply import WorkerSupply
+from sandbox.processes.supply import WorkerSource
 from sandbox.protocol.messages import Checked
 from sandbox.session.best_of import BestOf, best_of
 from sandbox.session.checkpoints import Checkpoint, CheckpointState
@@ -52,7 +52,7 @@ class AsyncSession(CommandCalls, FileCalls, ValueCalls):
 
     def __init__(
         self,
-        supply: WorkerSupply,
+        supply: WorkerSource,
         policy: Policy,
         *,
         survive: bool | None = None,

@@ -77,7 +77,8 @@ FUNCTION_FORGERIES = (
     ),
     Forgery(
         "kill the judge",
-        "import os, signal\nprint('passed', flush=True)\nos.kill(os.getppid(), signal.SIGKILL)\n"
+        "import os, signal\nprint('passed', flush=True)\n"
+        "os.kill(os.getppid() or 1, signal.SIGKILL)\n"
         "import time\ntime.sleep(9)",
         "failed",
         "not permitted",
@@ -85,7 +86,7 @@ FUNCTION_FORGERIES = (
     ),
     Forgery(
         "interrupt the judge",
-        "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(9)",
+        "import os, signal, time\nos.kill(os.getppid() or 1, signal.SIGINT)\ntime.sleep(9)",
         "failed",
         "",
     ),
@@ -98,7 +99,7 @@ FUNCTION_FORGERIES = (
     ),
     Forgery(
         "stop the judge",
-        "import os, signal, time\nos.kill(os.getppid(), signal.SIGSTOP)\ntime.sleep(60)",
+        "import os, signal, time\nos.kill(os.getppid() or 1, signal.SIGSTOP)\ntime.sleep(60)",
         "failed",
         "not permitted",
         ("timed_out", "timed out"),
@@ -170,7 +171,8 @@ FUNCTION_FORGERIES = (
     Forgery(
         "reach the judge's descriptors",
         "import glob, os\n"
-        "for path in glob.glob(f'/proc/{os.getppid()}/fd/*') + [f'/proc/{os.getppid()}/mem']:\n"
+        "judge = f'/proc/{os.getppid() or 1}'\n"
+        "for path in glob.glob(judge + '/fd/*') + [judge + '/mem']:\n"
         "    try:\n        os.write(os.open(path, os.O_RDWR), b'passed')\n"
         "    except OSError:\n        pass\n"
         "def double(x):\n    return None",

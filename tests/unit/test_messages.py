@@ -60,6 +60,7 @@ from sandbox.protocol.messages import (
     SetnsDenied,
     SignalCommand,
     Spawn,
+    SpawnHolder,
     Spec,
     TakeRefusals,
     ToolAnswer,
@@ -95,6 +96,7 @@ def rows(*columns: st.SearchStrategy[object]) -> st.SearchStrategy[list[list[obj
 
 FIELDS: dict[type, dict[str, st.SearchStrategy[object]]] = {
     Plan: {"plan": word, "cgroups": st.lists(name, max_size=8), "directory": word},
+    SpawnHolder: {"cgroups": st.integers(0, 8)},
     Spawn: {"session": size, "cgroups": st.integers(0, 8), "directory": word},
     ZygoteReady: {
         "layers": st.lists(name, max_size=5),

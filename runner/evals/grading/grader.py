@@ -4,7 +4,9 @@ Trust model
 -----------
 Trusted: this process, the engine, the suite's data. Hostile: every sample, from its first byte.
 
-Each sample gets a fresh jail, which ends with it. The judge is never in the candidate's process:
+Each run of a sample gets a jail in which nothing has happened, and which ends with it but for what
+the engine proves to be untouched (`AsyncSandbox.kept_jails`; with `fresh_jails` all of it is made
+anew). The judge is never in the candidate's process:
 it holds the tests and says the verdict, never runs, unpickles or compares by the methods of
 anything that the candidate made, and imports nothing from a place that the candidate can write.
 There are two ways to bring them together.
@@ -86,11 +88,13 @@ from runner.evals.samples.records import Json, Sample, Spent, Task, Verdict
 from runner.evals.settings import HASH_SEED, Settings
 from runner.evals.suites.base import Answer, Judged, Program, Suite
 from sandbox import (
+    AsyncKeptJails,
     AsyncSandbox,
     AsyncSession,
     Completed,
     Died,
     EnvironmentFailed,
+    KeptJailSession,
     LimitExceeded,
     Limits,
     Outcome,
@@ -124,6 +128,7 @@ class Grader:
         self._settings = settings
         self.policy = self._policy((WARMUP,))
         self._box = AsyncSandbox(self.policy, pool_size=WARM * settings.jobs)
+        self._jails: AsyncKeptJails | None = None
         self._start = ""
         self._judge: SharedJudge | None = None
         self._references: References | None = None
@@ -174,6 +179,8 @@ class Grader:
             self._references.close()
         if self._judge is not None:
             await self._judge.close()
+        if self._jails is not None:
+            await self._jails.close()
         await self._box.close()
 
     async def grade(self, task: Task, sample: Sample) -> Verdict:
@@ -272,11 +279,15 @@ class Grader:
         return None
 
     @asynccontextmanager
-    async def _jail(self) -> AsyncIterator[AsyncSession]:
+    async def _jail(self) -> AsyncIterator[AsyncSession | KeptJailSession]:
         """A jail for one run, once there is a place for it to run in.
 
-        The next candidate gets the place while this one's jail is taken down.
+        The next candidate gets the place while this one's jail is taken down, or cleared.
         """
+        if self._jails is not None:
+            async with self._places.one(), self._jails.session() as kept:
+                yield kept
+            return
         session = self._box.session()
         try:
             async with self._places.one():
@@ -385,6 +396,8 @@ class Grader:
             texts = [(name, source.decode()) for name, source in parts.items()]
             compiled = await self._echo(COMPILE.format(parts=json.dumps(texts)))
             self._start = START_SENT.format(parts=compiled)
+        if not self._settings.fresh_jails:
+            self._jails = self._box.kept_jails()
         self._judge = SharedJudge(self._box, self._start + FIND.format(part="replay"))
         self._references = References(self._box, self._start)
         await self.speedometer.start(self._box)
@@ -397,7 +410,7 @@ class Grader:
         return outcome.text.strip("'\"")
 
 
-async def _put(session: AsyncSession, files: Mapping[str, bytes]) -> None:
+async def _put(session: AsyncSession | KeptJailSession, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         await session.put(name, content)
 

@@ -111,7 +111,7 @@ def _serve(
             sysapi.unshare(sysapi.CLONE_NEWCGROUP)
         pid = sysapi.fork()
     except OSError as error:
-        _fail(ends.control, JailError("session process", str(error)))
+        fail(ends.control, JailError("session process", str(error)))
     if pid == 0:
         for fd in (ends.init, *others):
             os.close(fd)
@@ -124,7 +124,7 @@ def _serve(
     try:
         jail.apply(context.template.init_steps, context)
     except JailError as error:
-        _fail(ends.control, error)
+        fail(ends.control, error)
     with suppress(ConnectionError):
         os.write(ends.init, BOUND)
     held = _meet_session(ends.init)
@@ -138,7 +138,7 @@ def _serve(
     Init(context, control, children, self_pipe, held).attend()
 
 
-def _fail(control_fd: int, error: JailError) -> NoReturn:
+def fail(control_fd: int, error: JailError) -> NoReturn:
     """Report `error` to the host, which then ends what is left of the session, and exit."""
     answer = Failed(error.step, error.detail)
     GuestChannel(control_fd, "to_init", TO_GUEST_CAP_BYTES).send(answer)
@@ -161,26 +161,26 @@ def _become_session_process(context: jail.JailContext, ends: SessionFds) -> None
     # A scheduling group of its own (autogroup, sched(7)): however many processes a snippet
     # starts, init gets to run beside them.
     os.setsid()
-    _wire_standard_streams(ends.stdout, ends.stderr)
+    wire_standard_streams(ends.stdout, ends.stderr)
     init = os.pidfd_open(os.getppid())
     try:
         held = jail.confine_session_process(context)
     except JailError as error:
-        _fail(ends.control, error)
+        fail(ends.control, error)
     if not os.read(ends.session, len(BOUND)):
         os._exit(1)  # Init has said why.
     if context.workspace != WORKSPACE:
         os.environ.update(HOME=f"{context.scratch}/{HOME}", TMPDIR=context.scratch)
     there = [fd for fd in held if fd >= 0]
-    _hand_over(ends.session, bytes([fd >= 0 for fd in held]), there)
+    hand_over(ends.session, bytes([fd >= 0 for fd in held]), there)
     given = [init, *context.handed_over]
     with suppress(ConnectionError):
-        _hand_over(ends.control, ready_frame(os.getpid(), context.template.layers), given)
+        hand_over(ends.control, ready_frame(os.getpid(), context.template.layers), given)
     for fd in there + given:
         os.close(fd)
 
 
-def _hand_over(fd: int, word: bytes, descriptors: list[int]) -> None:
+def hand_over(fd: int, word: bytes, descriptors: list[int]) -> None:
     """Say `word` on the socket `fd`, `descriptors` with it, and close the socket."""
     end = _socket.socket(fileno=fd)
     try:
@@ -190,7 +190,7 @@ def _hand_over(fd: int, word: bytes, descriptors: list[int]) -> None:
         end.close()
 
 
-def _wire_standard_streams(stdout_fd: int, stderr_fd: int) -> None:
+def wire_standard_streams(stdout_fd: int, stderr_fd: int) -> None:
     null = os.open("/dev/null", os.O_RDONLY)
     for fd, target in ((null, 0), (stdout_fd, 1), (stderr_fd, 2)):
         os.dup2(fd, target)

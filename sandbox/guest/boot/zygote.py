@@ -13,9 +13,10 @@ import signal
 import site
 import sys
 import time
+from contextlib import suppress
 from typing import NoReturn
 
-from sandbox.guest.boot import init, memory
+from sandbox.guest.boot import holder, init, memory
 from sandbox.guest.jail import jail, landlock, rlimits, seccomp
 from sandbox.guest.jail.callrules import Rule
 from sandbox.guest.jail.jail import JailError, step
@@ -25,7 +26,7 @@ from sandbox.guest.jail.traced_rules import traced
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.guest.session import atfork, interpreter, session_process
-from sandbox.protocol.messages import TO_GUEST_CAP_BYTES, Failed, Spawn, ZygoteReady
+from sandbox.protocol.messages import TO_GUEST_CAP_BYTES, Failed, Spawn, SpawnHolder, ZygoteReady
 from sandbox.protocol.plan import WORKSPACE, Access, JailPlan
 
 SPAWN_DESCRIPTORS = 4
@@ -107,7 +108,7 @@ def _preload(plan: JailPlan, directory: str) -> None:
 
 def _prepare(plan: JailPlan) -> jail.JailTemplate:
     with step("seccomp filter"):
-        program = traced_program = init_program = b""
+        program = traced_program = init_program = kept_program = b""
         rules: tuple[Rule, ...] = ()
         if plan.asks_for("seccomp"):
             version = landlock.abi()
@@ -117,6 +118,8 @@ def _prepare(plan: JailPlan) -> jail.JailTemplate:
                 traced_program = seccomp.compile_filter(traced(rules, sysapi.ARCH), sysapi.ARCH)
             if plan.tier == "landlock":
                 init_program = _compile(plan, version, for_init=True)
+            else:
+                kept_program = _compile(plan, version, in_kept_jail=True)
     with step("landlock rules"):
         readable = _readable(plan) if plan.asks_for("landlock") else []
         rule_fds = [fd for fd, _access in readable]
@@ -135,6 +138,7 @@ def _prepare(plan: JailPlan) -> jail.JailTemplate:
         traced_program=traced_program,
         rules=rules,
         init_program=init_program,
+        kept_program=kept_program,
         rule_fds=rule_fds,
         ruleset=ruleset,
         ready_rules=ready_rules,
@@ -152,17 +156,23 @@ def _prepare(plan: JailPlan) -> jail.JailTemplate:
     )
 
 
-def _compile(plan: JailPlan, landlock_abi: int, *, for_init: bool = False) -> bytes:
-    return seccomp.compile_filter(_rules(plan, landlock_abi, for_init=for_init), sysapi.ARCH)
+def _compile(
+    plan: JailPlan, landlock_abi: int, *, for_init: bool = False, in_kept_jail: bool = False
+) -> bytes:
+    rules = _rules(plan, landlock_abi, for_init=for_init, in_kept_jail=in_kept_jail)
+    return seccomp.compile_filter(rules, sysapi.ARCH)
 
 
-def _rules(plan: JailPlan, landlock_abi: int, *, for_init: bool = False) -> tuple[Rule, ...]:
+def _rules(
+    plan: JailPlan, landlock_abi: int, *, for_init: bool = False, in_kept_jail: bool = False
+) -> tuple[Rule, ...]:
     return seccomp.rules_for(
         plan.tier,
         landlock_abi,
         own_id=plan.has_own_ids,
         is_metered=not plan.has_groups,
         for_init=for_init,
+        in_kept_jail=in_kept_jail,
     )
 
 
@@ -243,6 +253,9 @@ def _fork_workers(
             request = channel.receive()
         except ChannelClosed:
             os._exit(0)
+        if isinstance(request, SpawnHolder):
+            _fork_holder(channel, request, session, place)
+            continue
         assert isinstance(request, Spawn)
         descriptors = channel.take_descriptors(SPAWN_DESCRIPTORS + request.cgroups)
         context = place.context
@@ -270,3 +283,26 @@ def _fork_workers(
             os.close(fd)
         place.go_home()
         place.go_ahead()
+
+
+def _fork_holder(
+    channel: GuestChannel,
+    request: SpawnHolder,
+    session: session_process.SessionProcess,
+    place: NextNamespaces,
+) -> None:
+    """Leave the namespaces of the next session to the holder of a reused jail."""
+    end, *cgroup_fds = descriptors = channel.take_descriptors(1 + request.cgroups)
+    # Where the holder cannot be made, its channel ends without a word: the host asks for another
+    # session, and hears why there.
+    with suppress(JailError):
+        if place.failure is not None:
+            raise place.failure
+        with step("fork"):
+            is_holder = sysapi.fork() == 0
+        if is_holder:
+            holder.serve(place.context, end, cgroup_fds, session)
+    for fd in descriptors:
+        os.close(fd)
+    place.go_home()
+    place.go_ahead()

@@ -477,6 +477,24 @@ OWN_NAMESPACES: Final = (
     ),
 )
 
+_BY_NUMBER = (
+    "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo sched_setaffinity sched_getaffinity "
+    "sched_getscheduler sched_getparam sched_getattr sched_rr_get_interval getpgid getsid "
+    "pidfd_open"
+)
+KEPT_JAIL: Final = (
+    Rule("setns", refuse(EPERM), "there are no branches below"),
+    Rule(_BY_NUMBER, refuse(EPERM), "the first process is not the session's", (arg(0).is_(1),)),
+    Rule(
+        f"{_BY_NUMBER} setpriority getpriority ioprio_get",
+        ALLOW,
+        "other numbers are the session's own processes, and all of them",
+    ),
+    Rule("fcntl", ALLOW, "the same by way of a descriptor", (arg(1).is_(F_SETOWN),)),
+)
+"""Where no init attends that could be asked. The first process, which does nothing but wait, is
+thrown away with the session: what is not refused here changes nothing outside of it."""
+
 OWN_NETWORK: Final = (
     Rule(
         "socket",
@@ -609,6 +627,7 @@ def rules_for(
     own_id: bool = False,
     is_metered: bool = False,
     for_init: bool = False,
+    in_kept_jail: bool = False,
 ) -> tuple[Rule, ...]:
     """The table of `tier`. Where sessions share the host's namespaces, less is allowed.
 
@@ -616,13 +635,15 @@ def rules_for(
     kernel answered, `own_id` whether the session's uid is its own alone. Without signal scopes it
     takes `kill` away, for init has the session's uid. In all tiers it refuses what the meter cannot
     see, where `is_metered`. `for_init` is the table of init itself, which signals whatever scopes
-    there are, in the tier where it makes no namespaces.
+    there are, in the tier where it makes no namespaces. `in_kept_jail` is the table of sessions
+    that have no init to ask.
     """
     if tier == "process":
         raise ValueError("the tier process has no filter: its code is trusted")
     uncounted = UNCOUNTED_MEMORY if is_metered else ()
     if tier == "namespaces":
-        return uncounted + OWN_NAMESPACES + PROCESSES_BY_NUMBER + OWN_NETWORK + SHARED
+        kept = KEPT_JAIL if in_kept_jail else ()
+        return uncounted + kept + OWN_NAMESPACES + PROCESSES_BY_NUMBER + OWN_NETWORK + SHARED
     rules: tuple[Rule, ...] = uncounted + NO_NETWORK + SHARED_HOST + PROCESSES_BY_NUMBER + SHARED
     if not own_id:
         rules = SHARED_IDENTITY + rules

@@ -99,6 +99,8 @@ class JailTemplate:
     init_program: bytes
     """The filter of init, which must be able to end processes whatever Landlock scopes; empty in
     the tier where it makes the namespaces of branches."""
+    kept_program: bytes
+    """The filter of a session in a kept jail; empty where there are none."""
     rule_fds: list[int]
     """Descriptors that rules are made from; no session process may keep them."""
     ruleset: landlock.Ruleset | None
@@ -174,21 +176,29 @@ def confine_session_process(context: JailContext) -> InitFds:
     Init stays outside of both. It makes the namespaces of a branch, and without a pid namespace
     it reads the host's /proc to find what it is to kill; it runs no guest code. Raises JailError.
     """
-    listener = -1
-    plan = context.plan
     apply(context.template.session_steps, context)
+    listener = restrict(context, listens=True)
+    return InitFds(listener, context.user_namespace, context.proc_fd)
+
+
+def restrict(context: JailContext, *, listens: bool) -> int:
+    """Put on Landlock and the seccomp filter; its listener, or -1. Raises JailError."""
+    listener = -1
+    plan, template = context.plan, context.template
     if plan.asks_for("landlock"):
         with step("restrict paths"):
             restrict_paths(context)
     if plan.asks_for("seccomp"):
         with step("filter calls"):
-            template = context.template
-            program = template.traced_program or template.seccomp_program
-            listener = filter_calls(plan, program, template.seccomp_program)
+            if listens:
+                program = template.traced_program or template.seccomp_program
+                listener = filter_calls(plan, program, template.seccomp_program)
+            else:
+                seccomp.install(template.kept_program)
     close_rule_fds(context)
     with step("verify"):
         verify(context.template.final_facts)
-    return InitFds(listener, context.user_namespace, context.proc_fd)
+    return listener
 
 
 def filter_calls(plan: JailPlan, program: bytes, without_listener: bytes) -> int:
@@ -288,7 +298,8 @@ def _make_namespaces(context: JailContext) -> None:
         sysapi.unshare(context.template.namespaces)
 
 
-def _make_workspace(context: JailContext) -> None:
+def make_workspace(context: JailContext) -> None:
+    """Mount what a session may write, and make its home."""
     mount_filesystems(context, context.template.filesystems)
     os.mkdir(HOME, mode=0o700, dir_fd=context.directories[1])
 
@@ -416,7 +427,7 @@ def _verify(context: JailContext) -> None:
 
 AHEAD_STEPS = (
     LayerStep("", "make namespaces", _make_namespaces),
-    LayerStep("mount_namespace", "make workspace", _make_workspace),
+    LayerStep("mount_namespace", "make workspace", make_workspace),
     LayerStep("net_namespace", "bring loopback up", _bring_loopback_up),
     LayerStep("net_namespace", "listen for the host", listen_for_host),
 )

@@ -6,6 +6,7 @@ Every function raises OSError with the kernel's errno, and names the call in the
 import _socket
 import ctypes
 import fcntl
+import mmap
 import os
 import signal
 import struct
@@ -24,12 +25,17 @@ _locked_libc = ctypes.PyDLL(None, use_errno=True)
 _locked_libc.syscall.restype = ctypes.c_long
 """Calls through it keep the interpreter's lock, as `os.fork` does."""
 _fork = _locked_libc.fork
+_clone = _locked_libc.clone
+_pause = ctypes.cast(_locked_libc.pause, ctypes.c_void_p)
 _before_fork = ctypes.pythonapi.PyOS_BeforeFork
 _after_fork_in_child = ctypes.pythonapi.PyOS_AfterFork_Child
 _prctl = _libc.prctl
 _prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
 
 # clone(2), unshare(2), setns(2)
+CLONE_VM = 0x00000100
+CLONE_FS = 0x00000200
+CLONE_FILES = 0x00000400
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
@@ -152,6 +158,26 @@ def fork_into(flags: int) -> int:
     """
     arguments = [ctypes.c_long(value) for value in (flags | signal.SIGCHLD, 0, 0, 0, 0)]
     pid: int = _locked_libc.syscall(ctypes.c_long(_NUMBERS["clone"]), *arguments)
+    if pid < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"clone: {os.strerror(number)}")
+    return pid
+
+
+def make_stack(size: int) -> mmap.mmap:
+    """Memory for the stack of `clone_idle`."""
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def clone_idle(flags: int, stack: mmap.mmap) -> int:
+    """Start a process that does nothing but wait in pause(2); its pid. Source: clone(2).
+
+    With CLONE_VM in `flags` it shares this process's memory, and costs no copy of it. The caller
+    must have blocked all signals: it inherits that, and so never comes back from that call. The
+    stack may be used again when it has ended.
+    """
+    top = ctypes.addressof(ctypes.c_char.from_buffer(stack)) + len(stack)
+    pid: int = _clone(_pause, ctypes.c_void_p(top), ctypes.c_int(flags | signal.SIGCHLD), None)
     if pid < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"clone: {os.strerror(number)}")

@@ -1,5 +1,7 @@
 """Limits: every number that a run may spend, the unit in the field's name."""
 
+import reprlib
+from collections.abc import Mapping
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -35,6 +37,20 @@ class Limits(Settings):
     """What a snippet and its session may spend. A field left out keeps its default.
 
     Given to one call, only the fields that were set replace the policy's: see `merged`.
+
+    Seconds:
+        wall_s           from the hand-over of the code to its end
+        cpu_s            CPU time of all processes of the snippet together
+        grace_s          between the interrupt at a deadline and the kill
+    Bytes:
+        memory_bytes     memory of the session, its temporary files included
+        output_bytes     what may be written and displayed before the snippet is ended
+        kept_bytes       of each stream, what is given back; the rest is counted
+        workspace_bytes  files of the workspace together, and the longest one
+    Counts:
+        processes        processes and threads of the snippet at one time
+        open_files       descriptors of each process
+        workspace_files  files and directories of the workspace
     """
 
     wall_s: Seconds = Field(default=30.0, gt=0)
@@ -73,12 +89,23 @@ class Limits(Settings):
         return self
 
 
+def _right_form(given: object) -> str:
+    """What to write in place of a table, or of anything else."""
+    fields = {}
+    if isinstance(given, Mapping):
+        fields = {name: given[name] for name in Limits.model_fields if name in given}
+    shown = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in fields.items())
+    return f"Give Limits({shown or 'wall_s=5'}), from `sandbox`"
+
+
 def merged(base: Limits, override: Limits | None) -> Limits:
     """`base` with the fields that `override` sets: the limits of one call.
 
-    Raises PolicyError when `override` changes what the jail fixed at its start, or asks for
-    more memory than it was built for.
+    Raises PolicyError when `override` is no Limits, changes what the jail fixed at its start, or
+    asks for more memory than it was built for.
     """
+    if override is not None and not isinstance(override, Limits):
+        raise PolicyError("limits", f"is {reprlib.repr(override)}", _right_form(override))
     if override is None or not override.model_fields_set:
         return base
     asked = {name: getattr(override, name) for name in override.model_fields_set}

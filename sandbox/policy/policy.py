@@ -297,7 +297,26 @@ Env = Annotated[
 
 
 class Policy(Settings):
-    """What a sandbox allows. Raises PolicyError for anything unknown or contradictory."""
+    """What a sandbox allows. Raises PolicyError for anything unknown or contradictory.
+
+    tier         "namespaces"; "landlock" and "process" hold less and must be written out
+    environment  path of an interpreter; None is the one that runs this program
+    preload      names of modules that every session finds imported
+    imports      "open", "data", "pure", or rules and a default: modules by name
+    language     "full" or "restricted"
+    notebook     True or False: whether `%time`, `!ls`, `frame?` are understood
+    network      "none", or a list such as ["packages.example.org:443"]
+    secrets      {"API_KEY": Secret("value", hosts=["api.example.com"])}
+    mounts       [Mount(host="/data", target="/data", access="ro")]
+    env          {"NAME": "value"}: variables of the guest
+    hash_seed    a whole number, or None for another order of sets each time
+    survive      True or False: whether variables outlive a snippet that had to be killed
+    files        "keep" or "rollback": the workspace, when variables go back
+    trace        True or False: whether `outcome.attempts` lists what was tried
+    keep_going   True or False: whether the next statement runs after one that raised
+    limits       Limits(wall_s=30, cpu_s=30, memory_bytes=2**30, ...): seconds, bytes and counts,
+                 as the field's name says; see help(Limits)
+    """
 
     tier: Tier = "namespaces"
     """The least that must hold; "landlock" and "process" are weaker and must be written out."""

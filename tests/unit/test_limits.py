@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from sandbox.errors import PolicyError, SandboxError
 from sandbox.policy.limits import PER_CALL, GiB, KiB, Limits, MiB, merged
+from sandbox.policy.policy import Policy
+from sandbox.policy.settings import Settings
 
 FIELDS = tuple(Limits.model_fields)
 CALLS = st.fixed_dictionaries(
@@ -167,3 +169,15 @@ def test_a_call_can_lower_the_memory_but_not_raise_it():
     with pytest.raises(PolicyError) as caught:
         merged(base, Limits(memory_bytes=512 * MiB))
     assert caught.value.field == "limits.memory_bytes"
+
+
+@pytest.mark.parametrize("value", [{"wall_s": 1}, 5, "wall_s=1", [("wall_s", 1)]])
+def test_limits_of_another_type_name_the_right_form(value: object) -> None:
+    with pytest.raises(PolicyError, match=r"Give Limits\(wall_s=[15]\)"):
+        merged(Limits(), value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [Limits, Policy])
+def test_help_names_every_field(kind: type[Settings]) -> None:
+    told = {line.split()[0] for line in (kind.__doc__ or "").splitlines() if line.strip()}
+    assert set(kind.model_fields) <= told

@@ -39,6 +39,8 @@ class Attempts:
         self._say = say
         self._counts: dict[tuple[str, str, bool], int] = {}
         self._left_out = 0
+        self._opened: dict[tuple[str, int], list[tuple[str, str, bool]]] = {}
+        """What an opening of a path with these flags was counted as, in this directory."""
         self._is_on = False
         self._busy: set[int] = set()
         """Threads in which an event is looked at: looking raises events too."""
@@ -51,6 +53,7 @@ class Attempts:
     def begin(self) -> None:
         """Begin with a snippet."""
         self._counts.clear()
+        self._opened.clear()
         self._left_out = 0
         self._is_on = True
 
@@ -109,6 +112,10 @@ class Attempts:
     def _hook(self, event: str, arguments: tuple[object, ...]) -> None:
         reader = self._readers.get(event)
         if reader is None or not self._is_on:
+            if event == "os.chdir":
+                self._opened.clear()
+            return
+        if event == "open" and self._is_opened_again(arguments):
             return
         thread = audited_events.thread_id()
         if thread in self._busy:
@@ -131,6 +138,21 @@ class Attempts:
         is_direct = asker is frame or self._is_wrapper(frame, asker)
         for tried in reader(self._judge, arguments, is_direct):
             self.note(tried, line_of(asker))
+            if reader is self._readers["open"] and len(self._opened) < ATTEMPTS_CAP:
+                kinds = self._opened.setdefault((arguments[0], arguments[2]), [])  # type: ignore[arg-type]
+                kinds.append((tried.action, tried.what, tried.is_allowed))
+
+    def _is_opened_again(self, arguments: tuple[object, ...]) -> bool:
+        """Count an opening that was looked at before; it is not looked at again."""
+        path, _mode, flags = arguments
+        if type(path) is not str or type(flags) is not int:
+            return False
+        known = self._opened.get((path, flags))
+        if known is None or any(kind not in self._counts for kind in known):
+            return False
+        for kind in known:
+            self._counts[kind] = min(COUNT_CAP, self._counts[kind] + 1)
+        return True
 
     def _asker(self, frame: FrameType | None) -> FrameType | None:
         """The frame of guest code that an event is due to; None where it is the engine's."""

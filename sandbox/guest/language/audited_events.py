@@ -16,7 +16,14 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from sandbox.protocol.bounds import NAME_CAP
-from sandbox.protocol.plan import SHARED_MEMORY, TEMPORARY, WORKSPACE, WORKSPACE_ALIAS, JailPlan
+from sandbox.protocol.plan import (
+    HOME_ALIAS,
+    SHARED_MEMORY,
+    TEMPORARY,
+    WORKSPACE,
+    WORKSPACE_ALIAS,
+    JailPlan,
+)
 
 thread_id = _thread.get_ident
 _stat, _open, _close, _access = os.stat, os.open, os.close, os.access
@@ -25,7 +32,7 @@ WORDS_CAP = 400
 LISTED = 16
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _LOOK = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-OWN_ROOTS = (WORKSPACE, WORKSPACE_ALIAS, "/tmp", TEMPORARY, SHARED_MEMORY)
+OWN_ROOTS = (WORKSPACE, WORKSPACE_ALIAS, "/tmp", TEMPORARY, SHARED_MEMORY, HOME_ALIAS)
 QUIET = (  # what libraries read as a matter of course
     *("/usr/", "/lib", "/bin/", "/sys/", "/proc/", "/dev/", "/opt/"),
     *("/etc/localtime", "/etc/mime.types", "/etc/ssl/", "/etc/fonts/", "/etc/pki/"),
@@ -107,7 +114,7 @@ class Judge:
 
     def is_of_home(self, path: str) -> bool:
         """Whether it lies in the home directory, where a host would have what is private."""
-        return path.startswith(self._home + "/.")
+        return path.startswith((self._home + "/.", HOME_ALIAS + "/."))
 
     def _look(self, path: str, flags: int) -> tuple[bool, str]:
         try:

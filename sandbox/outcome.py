@@ -208,6 +208,8 @@ class Ended(_Record):
     survives_reason: str = ""
     """Why not; empty when they do."""
     names: tuple[NameChange, ...] = ()
+    files_left: tuple[Text, ...] = ()
+    """Of a session that was lost: paths of its files, a hundred at most. The next call has them."""
     tier: Tier
     layers: tuple[str, ...]
     """Names of the layers that held while the snippet ran."""
@@ -316,7 +318,8 @@ def _parts(outcome: Ended) -> Iterator[Part]:
     more = f"\nand {len(refused) - DENIALS_NAMED} more" if len(refused) > DENIALS_NAMED else ""
     yield Part("refused:\n", "\n".join(refused[:DENIALS_NAMED]) + more, 2)
     if outcome.state != "kept":
-        yield Part("", STATES[outcome.state], 1)
+        stay = " Files are still there." if outcome.files_left else ""
+        yield Part("", STATES[outcome.state] + stay, 1)
 
 
 STATES = {

@@ -173,8 +173,8 @@ class Repl:
         elif outcome.status not in ("completed", "raised") or outcome.state != "kept":
             self._say(f"{wording.ending(outcome)}; {wording.state(outcome)}")
         if outcome.state == "lost":
-            self._session = self._box.session()
-            self._say("a new session was opened")
+            goes_on = "a new process goes on with the files"
+            self._say(goes_on if outcome.files_left else "a new session was opened")
 
     def _begin_again(self, why: str) -> None:
         self._session.close()

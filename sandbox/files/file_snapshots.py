@@ -61,6 +61,11 @@ class FileSnapshots:
         }
         return after
 
+    def move_to(self, files: Workspace) -> None:
+        """Restore to `files` from now on, another workspace."""
+        self._files = files
+        self._known = {}
+
     def close(self) -> None:
         """Give back the disk space."""
         if self._fd >= 0:

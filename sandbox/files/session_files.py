@@ -65,6 +65,11 @@ class SessionFiles:
         return cls(worker, places)
 
     @property
+    def lasting(self) -> list[Workspace]:
+        """Where files outlive the process of the session: its workspace, and `/tmp`."""
+        return self._places[:2]
+
+    @property
     def is_open(self) -> bool:
         return self.workspace.is_open
 

@@ -34,7 +34,7 @@ from sandbox.session.runs.copies_memory import make_room
 from sandbox.session.runs.outcomes import outcome_of, too_much_held
 from sandbox.session.runs.request import SnippetRequest
 from sandbox.session.runs.run_output import Sink
-from sandbox.session.runs.snippet_run import Gone, Ran, SnippetRun
+from sandbox.session.runs.snippet_run import Fault, Gone, Ran, SnippetRun
 
 HASH_HERE_BYTES = 4 * 1024 * 1024
 """Artifacts up to this size together are hashed on the loop; more goes to a thread."""
@@ -42,6 +42,7 @@ DESCRIBED_HERE = 32
 CHECKPOINTS_KEPT = 8
 CHECKPOINT_BYTES = 512 * 1024 * 1024
 CHECK_TIMEOUT_S = 30.0
+FILES_LEFT_CAP = 100
 RAW_OUTPUT = ".output"
 """Directory of the workspace for the bytes of a stream that were no UTF-8."""
 
@@ -93,6 +94,8 @@ class LiveSession:
         )
         self.loss: SessionError | None = None
         """Why it can be used no more."""
+        self.is_renewable = False
+        """Whether a new process can go on with the files, when there is a loss: see `renewal`."""
         self.number = 0
         """How many snippets were run."""
         self._options = options
@@ -116,6 +119,8 @@ class LiveSession:
 
     def check_alive(self) -> None:
         """Raise why it can be used no more, if so."""
+        if self.is_renewable:
+            return
         if self.loss is None and not self.worker.is_live:
             self.loss = SessionLost("its processes were ended from outside")
         if self.loss is not None:
@@ -195,10 +200,14 @@ class LiveSession:
             before = {**restored, **self.files.outside_of(before)}
         artifacts = await self._artifacts(before, ran)
         if ran.state == "lost":
-            self._note_loss(ran)
+            self._note_loss(ran, request)
         if isinstance(ran.end, Gone) and ran.breach is None:
             raise self.loss or SessionLost("its processes were ended from outside")
-        return outcome_of(worker, ran, artifacts, allowed, self._network.bill())
+        outcome = outcome_of(worker, ran, artifacts, allowed, self._network.bill())
+        if self.is_renewable:
+            left = tuple(self._listing or ())[:FILES_LEFT_CAP]
+            return outcome.model_copy(update={"files_left": left})
+        return outcome
 
     def interrupt(self) -> None:
         """End the snippet that runs now, if there is one."""
@@ -233,11 +242,14 @@ class LiveSession:
         finally:
             self._running = None
 
-    def _note_loss(self, ran: Ran) -> None:
+    def _note_loss(self, ran: Ran, request: SnippetRequest) -> None:
         why = "a snippet was ended and no copy of the session was left to go on with"
         if isinstance(ran.end, Gone):
             why = "its processes were ended from outside"
         self.loss = SessionLost(why)
+        # A fault is hostile, and a program has its session to itself.
+        is_over = isinstance(ran.end, Gone | Fault) and ran.breach is None
+        self.is_renewable = not is_over and request.script is None
 
     # ---- going back -----------------------------------------------------------------------------
 

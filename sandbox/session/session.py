@@ -34,6 +34,7 @@ from sandbox.session.live_session import (
     LiveSession,
     SessionOptions,
 )
+from sandbox.session.renewal import renewed
 from sandbox.session.runs.request import NO_TOOLS, SnippetRequest
 from sandbox.session.runs.run_output import Sink
 from sandbox.session.turns import Turns
@@ -89,6 +90,7 @@ class AsyncSession(CommandCalls, FileCalls, ValueCalls):
             alive=self._alive,
             is_closed=lambda: self._is_closed,
             give_back=self._give_back,
+            renew=self._renew,
         )
 
     async def __aenter__(self) -> Self:
@@ -383,6 +385,20 @@ class AsyncSession(CommandCalls, FileCalls, ValueCalls):
         self._live = live
         self._expiry.begin()
 
+    async def _renew(self, lost: LiveSession) -> LiveSession:
+        """Go on with the files of `lost` in a new process."""
+        fresh = await renewed(lost, self._supply, self._give_back)
+        if self._is_closed:
+            self._end(fresh)
+            raise SessionClosed
+        self._live = fresh
+        return fresh
+
+    async def _settle(self) -> None:
+        """Be in a process, if that of the last snippet was lost."""
+        if self._live is not None and self._live.is_renewable:
+            await self._turns.take(_nothing, grace_s=self._grace_s)
+
     def _branch(self, live: LiveSession) -> "AsyncSession":
         branch = AsyncSession(self._supply, self._policy, tools=self._tools)
         branch._options = self._options
@@ -416,7 +432,9 @@ class AsyncSession(CommandCalls, FileCalls, ValueCalls):
     def _expire(self) -> None:
         """End the processes; the files stay for the retention time."""
         live = self._live
-        if live is not None and live.loss is None and not self._is_closed:
+        is_lost = live is None or (live.loss is not None and not live.is_renewable)
+        if live is not None and not is_lost and not self._is_closed:
+            live.is_renewable = False
             live.loss = SessionExpired("its time to live was over")
             self._give_back(live)
             self._expiry.retain()
@@ -443,6 +461,10 @@ class AsyncSession(CommandCalls, FileCalls, ValueCalls):
         if live is not None and isinstance(live.loss, SessionExpired) and live.files.is_open:
             return live.files
         return self._alive().files
+
+
+async def _nothing(_live: LiveSession) -> None:
+    """It is enough that there was a turn."""
 
 
 def _close_all(sessions: Sequence[AsyncSession]) -> None:

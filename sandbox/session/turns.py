@@ -25,13 +25,18 @@ class Turns:
         alive: Callable[[], LiveSession],
         is_closed: Callable[[], bool],
         give_back: Callable[[LiveSession], None],
+        renew: Callable[[LiveSession], Awaitable[LiveSession]],
     ) -> None:
-        """`alive` raises why there is nothing to work with; `give_back` gets what was lost."""
+        """`alive` raises why there is nothing to work with; `give_back` gets what was lost.
+
+        `renew` gets what was lost and has files to go on with.
+        """
         self._turn = asyncio.Lock()
         self._expiry = expiry
         self._alive = alive
         self._is_closed = is_closed
         self._give_back = give_back
+        self._renew = renew
 
     @property
     def is_taken(self) -> bool:
@@ -83,10 +88,12 @@ class Turns:
             live = self._alive()
             self._expiry.work()
             try:
+                if live.is_renewable:
+                    live = await self._renew(live)
                 await live.checkpoints.wait_renewal()
                 return await work(live)
             finally:
-                if live.loss is not None:
+                if live.loss is not None and not live.is_renewable:
                     self._give_back(live)
                 self._expiry.rest()
         except asyncio.CancelledError:

@@ -78,6 +78,7 @@ HOST_ORDER = (
     ("sandbox.session.runs.outcomes",),
     ("sandbox.files.session_files",),
     ("sandbox.session.live_session",),
+    ("sandbox.session.renewal",),
     ("sandbox.session.commands.command",),
     ("sandbox.session.commands.command_calls", "sandbox.session.file_calls"),
     ("sandbox.session.turns",),

@@ -43,6 +43,8 @@ def ending(outcome: Outcome) -> str:
 
 def state(outcome: Outcome) -> str:
     """Return what became of the session's variables."""
+    if outcome.state == "lost" and outcome.files_left:
+        return "variables are gone, files are still there"
     return STATE_WORDS[outcome.state]
 
 

@@ -19,6 +19,10 @@ class CommandCalls:
     def _alive(self) -> LiveSession:
         """What the session is now. Raises SessionClosed, SessionLost, SessionExpired."""
 
+    @abstractmethod
+    async def _settle(self) -> None:
+        """Be in a process, if that of the last snippet was lost."""
+
     async def exec(
         self,
         command: str | Sequence[str],
@@ -35,6 +39,7 @@ class CommandCalls:
         `wall_s` where it is not given. Raises PolicyError, SessionClosed, SessionLost. A caller
         that is cancelled ends the command.
         """
+        await self._settle()
         started = self._start(command, cwd=cwd, env=env, timeout_s=timeout_s, is_streamed=False)
         try:
             if stdin:
@@ -58,6 +63,7 @@ class CommandCalls:
 
         Leaving the loop early ends it.
         """
+        await self._settle()
         started = self._start(command, cwd=cwd, env=env, timeout_s=timeout_s, is_streamed=True)
         try:
             if stdin:
@@ -82,6 +88,7 @@ class CommandCalls:
 
         It runs until it ends, is killed or the session ends; `timeout_s` ends it before.
         """
+        await self._settle()
         return self._start(
             command, cwd=cwd, env=env, timeout_s=timeout_s or float(LONGEST_S), is_streamed=True
         )

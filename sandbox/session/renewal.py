@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 from sandbox.files.file_snapshots import FileSnapshots, Snapshot
 from sandbox.files.session_files import SessionFiles
-from sandbox.processes.supply import WorkerSupply
+from sandbox.processes.supply import WorkerSource
 from sandbox.session.live_session import LiveSession
 
 
 async def renewed(
-    lost: LiveSession, supply: WorkerSupply, give_back: Callable[[LiveSession], None]
+    lost: LiveSession, supply: WorkerSource, give_back: Callable[[LiveSession], None]
 ) -> LiveSession:
     """What goes on in the place of `lost`, which is given back. Raises SandboxError."""
     snapshots = [FileSnapshots(files) for files in lost.files.lasting]

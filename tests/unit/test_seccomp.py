@@ -351,6 +351,24 @@ def test_entering_a_namespace_is_a_question_to_init_where_sessions_have_their_ow
             assert answer(table, arch, "capset", (0, 0)) == refuse(errno.EPERM)
 
 
+@each_arch
+def test_in_a_kept_jail_no_call_waits_for_an_init(arch: str) -> None:
+    rules = rules_for("namespaces", in_kept_jail=True)
+    program = bpf.load(seccomp.compile_filter(rules, arch))
+
+    def decided(name: str, *arguments: int) -> int:
+        return bpf.run(program, AUDIT_ARCH[arch], NUMBERS[arch][name], arguments).action
+
+    for name in NUMBERS[arch]:
+        for arguments in samples(rules, name):
+            assert decided(name, *arguments) != NOTIFY, (name, arguments)
+    assert decided("setns", 3, 0x10000000) == refuse(errno.EPERM)
+    for name in ("kill", "tgkill", "sched_setaffinity", "pidfd_open"):
+        assert decided(name, 1) == refuse(errno.EPERM)
+        assert decided(name, JUNK | 1) == refuse(errno.EPERM)
+        assert decided(name, 2) == ALLOW
+
+
 @each_table
 def test_the_calls_whose_arguments_matter_are_these(table: str) -> None:
     looked_at = {name for rule in TABLES[table] if rule.when for name in rule.calls.split()}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from runner.commands.env import env_group, sources
 from runner.commands.eval import eval_command
 from runner.commands.key import key_command
 from runner.commands.model import model_group
@@ -103,6 +104,14 @@ def commands() -> None:
 @click.option(
     "--trace", "log", type=WRITABLE, metavar="FILE", help="Add the account to a hash-chained log."
 )
+@click.option(
+    "--with",
+    "packages",
+    multiple=True,
+    metavar="PACKAGE",
+    help="A package that the snippet has beside those here, as in 'humanize==4.*'.",
+)
+@sources
 @taking(RunOptions)
 def run(options: RunOptions) -> None:
     """Run one snippet: FILE, -c CODE, or - for standard input.
@@ -131,6 +140,10 @@ def run(options: RunOptions) -> None:
             keep_going=options.keep_going,
             report=options.report,
             log=options.log,
+            packages=options.packages,
+            find_links=options.find_links,
+            offline=options.offline,
+            index_url=options.index_url,
         )
         _leave(execute(request))
 
@@ -421,3 +434,6 @@ for _command in model_group.commands.values():
 commands.add_command(model_group)
 commands.add_command(policy_group)
 commands.add_command(trace_group)
+for _command in env_group.commands.values():
+    _telling_engine_errors(_command)
+commands.add_command(env_group)

@@ -140,6 +140,8 @@ class ServerSettings(Section):
     """Show what code printed only to clients that ask by `include`."""
     log_content: bool = False
     """Put prompts and code into the log."""
+    install: bool = False
+    """Whether clients may have packages fetched into their sessions, from this machine's index."""
     warm_sessions: int = Field(default=2, ge=0)
     """Sessions that are made before they are asked for."""
     max_sessions: int = Field(default=64, ge=1)

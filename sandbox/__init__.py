@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         GuestFault,
         LayerUnavailable,
         NoRoomForFile,
+        PackagesNotInstalled,
         PolicyError,
         PoolFull,
         SandboxError,
@@ -79,6 +80,13 @@ if TYPE_CHECKING:
         outcome_to_json,
     )
     from sandbox.outcome_text import as_on_a_terminal
+    from sandbox.packages.environments import (
+        create_environment,
+        environments,
+        find_environment,
+        remove_environment,
+    )
+    from sandbox.packages.store import PackageEnvironment
     from sandbox.policy.comparison import allowed_beyond
     from sandbox.policy.limits import Limits
     from sandbox.policy.policy import ImportPolicy, Mount, Policy
@@ -100,7 +108,8 @@ _NAMES = {  # module: what users may import of it
     "sandbox.errors": (
         "BranchesTooDeep CheckpointDropped CopyRefused EngineTimeout EnvironmentFailed"
         " FileIsDirectory FileIsThere FileNotDirectory FileNotPermitted FileNotThere FileRefused"
-        " GuestFault LayerUnavailable NoRoomForFile PolicyError PoolFull SandboxError SessionClosed"
+        " GuestFault LayerUnavailable NoRoomForFile PackagesNotInstalled PolicyError PoolFull"
+        " SandboxError SessionClosed"
         " SessionError SessionExpired SessionLost StaleProcess ValueNotCarried ZygoteDied"
     ),
     "sandbox.events": (
@@ -118,6 +127,10 @@ _NAMES = {  # module: what users may import of it
     ),
     "sandbox.files.file_trees": "FileStat",
     "sandbox.network.secrets": "Secret",
+    "sandbox.packages.environments": (
+        "create_environment environments find_environment remove_environment"
+    ),
+    "sandbox.packages.store": "PackageEnvironment",
     "sandbox.policy.comparison": "allowed_beyond",
     "sandbox.policy.policy": "ImportPolicy Mount Policy",
     "sandbox.policy.profiles": "PROFILES",
@@ -184,6 +197,8 @@ __all__ = [
     "NameChange",
     "NoRoomForFile",
     "Outcome",
+    "PackageEnvironment",
+    "PackagesNotInstalled",
     "Policy",
     "PolicyError",
     "PoolFull",
@@ -213,11 +228,15 @@ __all__ = [
     "ZygoteDied",
     "allowed_beyond",
     "as_on_a_terminal",
+    "create_environment",
     "environment_report",
+    "environments",
     "exit_status",
+    "find_environment",
     "outcome_from_json",
     "outcome_to_json",
     "probe",
+    "remove_environment",
 ]
 
 

@@ -1,11 +1,13 @@
-"""The blocking face of a session's files."""
+"""The blocking face of a session's files and packages."""
 
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from sandbox.files.file_streams import PIECE_BYTES
 from sandbox.files.file_trees import FileStat
-from sandbox.session.file_calls import Data, FileCalls, Writable
+from sandbox.packages.installer import TIMEOUT_S
+from sandbox.session.file_calls import Data, Writable
+from sandbox.session.install_calls import InstallCalls
 
 T = TypeVar("T")
 
@@ -22,7 +24,27 @@ class BlockingFiles:
     """Files of a session; see `FileCalls`. File objects are read and written in a thread."""
 
     _box: Loop
-    _session: FileCalls
+    _session: InstallCalls
+
+    def install(
+        self,
+        packages: Sequence[str],
+        *,
+        find_links: Sequence[str] = (),
+        offline: bool = False,
+        index_url: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> list[str]:
+        """Lay `packages` and what they need into this session; see AsyncSession.install."""
+        return self._box._call(
+            self._session.install(
+                packages,
+                find_links=find_links,
+                offline=offline,
+                index_url=index_url,
+                timeout_s=timeout_s,
+            )
+        )
 
     def put(self, path: str, data: Data) -> None:
         """Write `data` to the file `path`: bytes, text, a binary file, an iterable of bytes."""

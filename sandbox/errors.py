@@ -4,8 +4,9 @@ What a snippet did is never here: that is an `Outcome`. Each error keeps its fac
 and builds its message from them: what failed, what was seen, what to do.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 
 class SandboxError(Exception):
@@ -204,6 +205,27 @@ class StaleProcess(SandboxError):
         super().__init__(
             f"{what} was made in process {made_in} and used in process {used_in}."
             " Its workers belong to the first: make a new one after the fork."
+        )
+
+
+PackageProblem = Literal[
+    "not_found", "offline", "timeout", "no_room", "no_installer", "forbidden", "failed"
+]
+
+
+class PackagesNotInstalled(SandboxError):
+    """Packages were not resolved, fetched or laid out; nothing was changed. `problem` says why."""
+
+    def __init__(
+        self, packages: Sequence[str], problem: PackageProblem, detail: str, remedy: str = ""
+    ) -> None:
+        self.packages = tuple(map(str, packages))
+        self.problem: PackageProblem = problem
+        self.detail = detail
+        self.remedy = remedy
+        what = ", ".join(self.packages[:5]) + (", ..." if len(self.packages) > 5 else "")
+        super().__init__(
+            _sentences(f"Packages{f' {what}' if what else ''} were not installed: {detail}", remedy)
         )
 
 

@@ -44,6 +44,10 @@ class RunOptions:
     keep_going: bool
     report: Path | None
     log: Path | None
+    packages: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
+    offline: bool = False
+    index_url: str | None = None
 
 
 @dataclass(frozen=True)

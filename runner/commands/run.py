@@ -44,6 +44,11 @@ class RunRequest:
     get: tuple[str, ...] = ()
     as_json: bool = False
     explain: bool = False
+    packages: tuple[str, ...] = ()
+    """Laid into the session before the snippet; the rest says where they come from."""
+    find_links: tuple[str, ...] = ()
+    offline: bool = False
+    index_url: str | None = None
     keep_going: bool = False
     report: Path | None = None
     """Where the account goes as Markdown."""
@@ -67,6 +72,13 @@ def execute(request: RunRequest) -> int:
     if request.keep_going:
         policy = going_on(policy)
     with Sandbox(policy, pool_size=0) as box, box.session() as session:
+        if request.packages:
+            session.install(
+                request.packages,
+                find_links=request.find_links,
+                offline=request.offline,
+                index_url=request.index_url,
+            )
         for path in request.put:
             put(session, Path(path))
         if request.script:

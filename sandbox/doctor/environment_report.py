@@ -39,7 +39,9 @@ def environment_report(environment: Environment | None = None) -> EnvironmentRep
     environment = environment or discover()
     directories = [path for path in environment.sys_path if path.endswith("-packages")]
     found = importlib.metadata.distributions(path=list(environment.sys_path))
-    packages = {each.metadata["Name"] or "": each.version for each in found}
+    packages: dict[str, str] = {}
+    for each in found:
+        packages.setdefault(each.metadata["Name"] or "", each.version)  # As an import finds it.
     compiled = [
         is_compiled
         for directory in directories

@@ -40,11 +40,12 @@ class SessionFiles:
     """Takes a path to the directory that it lies in."""
 
     def __init__(self, worker: Worker, places: list[Workspace]) -> None:
-        self.workspace, self._temporary = places[:2]
+        self.workspace, self.temporary = places[:2]
         self._places = places
         self._disk = worker.disk
         self._is_capped = worker.plan.asks_for("mount_namespace")
         self._most_bytes = worker.plan.workspace_bytes
+        self._most_files = worker.plan.workspace_files
         self._roots = _roots(
             worker.disk.path, places, has_home=not worker.plan.shows_below(HOME_ALIAS)
         )
@@ -159,12 +160,12 @@ class SessionFiles:
 
     async def list_apart(self) -> Listing:
         """As `listing`; in threads where there are many."""
-        outside = await self._temporary.list_apart(_is_scratch)
+        outside = await self.temporary.list_apart(_is_scratch)
         return {**await self.workspace.list_apart(), **_with_root(outside)}
 
     def outside(self) -> Listing:
         """Every regular file that was left in `/tmp`, by its absolute path."""
-        return _with_root(self._temporary.listing(_is_scratch))
+        return _with_root(self.temporary.listing(_is_scratch))
 
     @staticmethod
     def outside_of(listing: Listing) -> Listing:
@@ -175,6 +176,13 @@ class SessionFiles:
         """Give the descriptors back."""
         for files in self._places:
             files.close()
+
+    async def room(self) -> tuple[int, int]:
+        """Bytes and files that fit into `/tmp`, which has the home directory in it."""
+        left = await self._room_bytes()
+        if left is None:
+            return self.temporary.free()
+        return left, left * self._most_files // self._most_bytes
 
     async def _room_bytes(self) -> int | None:
         """Bytes that fit on the session's disk; None where its file systems say so themselves."""

@@ -171,6 +171,11 @@ class Workspace:
         except OSError as error:
             raise refusal(path, error) from error
 
+    def free(self) -> tuple[int, int]:
+        """Bytes and files that its file system has room for."""
+        usage = os.fstatvfs(self._fd)
+        return usage.f_bavail * usage.f_frsize, usage.f_favail
+
     def below(self, path: str) -> "Workspace":
         """The directory `path` as a workspace of its own, to be closed. Raises FileRefused."""
         parts = parts_of(path, may_be_root=True)

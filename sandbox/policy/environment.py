@@ -6,11 +6,13 @@ import shutil
 import site
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sandbox.errors import EnvironmentFailed
+from sandbox.packages import store
 
 OLDEST = (3, 11)
 ASK_TIMEOUT_S = 30.0
@@ -41,6 +43,8 @@ class Environment(BaseModel):
     base_prefix: str
     sys_path: tuple[str, ...]
     """Existing entries only, without the ones that a script, a shell or a user adds: as -I."""
+    packages: str = ""
+    """Directory of a package environment, which is first in `sys_path`; empty for none."""
     links: tuple[str, ...]
     """Every file that following `interpreter` leads through, itself first, the program last."""
 
@@ -57,13 +61,32 @@ class _Answer(BaseModel):
 
 
 def discover(interpreter: str | None = None) -> Environment:
-    """The environment of `interpreter`, a path or a name in PATH; None is this process's own.
+    """The environment of `interpreter`; None is this process's own.
+
+    It is the name of a package environment, which adds to this process's own, or an interpreter's
+    path or name in PATH.
 
     Blocks while another interpreter is asked, once per path. Raises EnvironmentFailed.
     """
     if interpreter is None:
         return _this()
+    if os.sep not in interpreter:
+        kept = store.find(interpreter)
+        if kept is not None:
+            return _with_packages(_this(), kept)
     return _asked(_located(interpreter))
+
+
+def _with_packages(own: Environment, kept: store.PackageEnvironment) -> Environment:
+    """This process's environment with the packages of `kept` before its own."""
+    if kept.python != own.version[:2] or kept.platform != sysconfig.get_platform():
+        raise EnvironmentFailed(
+            kept.name,
+            f"it was made for Python {kept.python[0]}.{kept.python[1]} on {kept.platform}, and this"
+            f" is {own.version[0]}.{own.version[1]} on {sysconfig.get_platform()}",
+            remedy="Create it anew with this interpreter",
+        )
+    return own.model_copy(update={"packages": kept.site, "sys_path": (kept.site, *own.sys_path)})
 
 
 def _located(interpreter: str) -> str:
@@ -71,7 +94,9 @@ def _located(interpreter: str) -> str:
     found = interpreter if os.sep in interpreter else shutil.which(interpreter)
     if found is None:
         raise EnvironmentFailed(
-            interpreter, "no such program in PATH", remedy="Give the path of an interpreter"
+            interpreter,
+            "no such environment, and no such program in PATH",
+            remedy="`cellblock env list` names environments; or give the path of an interpreter",
         )
     path = os.path.abspath(found)
     if not os.path.isfile(path):

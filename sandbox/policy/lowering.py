@@ -19,6 +19,7 @@ from sandbox.protocol.plan import (
     ENGINE_PROCESSES,
     HASH_SEED,
     LAYERS,
+    OWN_PACKAGES,
     Bind,
     JailPlan,
     RlimitPlan,
@@ -159,6 +160,7 @@ def lower(
         tier=policy.tier,
         layers=tuple(layer for layer in LAYERS if layer in layers),
         binds=_binds(policy, environment, host.is_root, access),
+        packages=environment.packages,
         preload=policy.preload,
         import_rules=imports.rules,
         import_default=imports.default,
@@ -214,13 +216,25 @@ def _env(
         # Of its threading layers the one that works in a copy of the process.
         "NUMBA_THREADING_LAYER": "workqueue",
         **dict.fromkeys(THREAD_COUNTS, str(host.cpus)),
-        **({"PYTHONPATH": CHILD_PATH} if policy.network == "none" else {}),
+        **_python_path(policy, environment),
         **(access.variables if access is not None else {}),
         **policy.env,
     }
     if policy.hash_seed is not None:
         variables[HASH_SEED] = str(policy.hash_seed)
     return tuple(sorted(variables.items()))
+
+
+def _python_path(policy: Policy, environment: Environment) -> dict[str, str]:
+    """Where programs that a snippet starts find modules, and where their pip puts some."""
+    own = f"/tmp/home/{OWN_PACKAGES}" if policy.tier == "namespaces" else ""
+    child_path = CHILD_PATH if policy.network == "none" else ""
+    entries = [entry for entry in (child_path, own, environment.packages) if entry]
+    variables = {"PYTHONPATH": ":".join(entries)} if entries else {}
+    if policy.network != "none":
+        # The interpreter's own directory cannot be written.
+        variables |= {"PIP_TARGET": own, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return variables
 
 
 # ---- paths --------------------------------------------------------------------------------------

@@ -321,7 +321,7 @@ class Policy(Settings):
     tier: Tier = "namespaces"
     """The least that must hold; "landlock" and "process" are weaker and must be written out."""
     environment: Path | None = None
-    """Path of an interpreter; None is the one that runs this program."""
+    """Name of a package environment, or path of an interpreter; None is what runs this program."""
     preload: Annotated[tuple[Module, ...], AfterValidator(_each_once)] = Field(
         default=(), max_length=PRELOAD_CAP
     )

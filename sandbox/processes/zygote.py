@@ -57,7 +57,7 @@ from sandbox.protocol.messages import (
     SpawnHolder,
     ZygoteReady,
 )
-from sandbox.protocol.plan import HASH_SEED, JailPlan
+from sandbox.protocol.plan import HASH_SEED, OWN_PACKAGES, JailPlan
 
 PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 BOOTSTRAP = (
@@ -296,7 +296,8 @@ class Zygote:
         directory = f"{self._directory.path}/{number}"
         os.mkdir(directory, 0o711)
         owner = self.plan.session_host_id(number)
-        for path in (f"{directory}/workspace", f"{directory}/tmp", f"{directory}/tmp/home"):
+        own = f"{directory}/tmp/home/{OWN_PACKAGES}"
+        for path in (f"{directory}/workspace", f"{directory}/tmp", f"{directory}/tmp/home", own):
             os.mkdir(path, 0o700)
             if owner is not None:
                 os.chown(path, owner, owner)

@@ -24,6 +24,10 @@ HOME_ALIAS = "/home/user"
 """What the home directory, which is in `/tmp`, is called elsewhere."""
 SHARED_MEMORY = "/dev/shm"
 HOSTNAME = "cellblock"
+OWN_PACKAGES = ".packages"
+"""Directory of a session's home for packages that it alone has."""
+HOMES = ("home", f"home/{OWN_PACKAGES}")
+"""The home directory in a session's `/tmp`, and what is in it from the beginning."""
 HASH_SEED = "PYTHONHASHSEED"
 """The one variable of a plan that the zygote's interpreter is started with too."""
 GUEST_ID = 1000
@@ -92,6 +96,8 @@ class JailPlan:
     tier: Tier
     layers: tuple[str, ...]
     binds: tuple[Bind, ...]
+    packages: str
+    """Directory of packages that come before the interpreter's own; empty for none."""
     preload: tuple[str, ...]
     import_rules: tuple[ImportRule, ...]
     import_default: ImportAction

@@ -26,8 +26,8 @@ from sandbox.session.checkpoints import Checkpoint, CheckpointState
 from sandbox.session.commands.command_calls import CommandCalls
 from sandbox.session.description import SessionDescription, describe
 from sandbox.session.expiry import RETENTION_S, Expiry
-from sandbox.session.file_calls import FileCalls
 from sandbox.session.host_tools import HostTools, Tools
+from sandbox.session.install_calls import InstallCalls
 from sandbox.session.live_session import (
     CHECKPOINT_BYTES,
     CHECKPOINTS_KEPT,
@@ -43,7 +43,7 @@ from sandbox.session.values import ValueCalls
 CLOSED_WITHIN_S = 10.0
 
 
-class AsyncSession(CommandCalls, FileCalls, ValueCalls):
+class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
     """Variables, imports and files that persist from one snippet to the next.
 
     Made by `AsyncSandbox.session()`; either awaited or entered as a context manager. One snippet

@@ -6,7 +6,8 @@ import httpx2
 import pytest
 from serving import KEY, TalkModel, config, directory, serving
 
-from runner.config import KeySettings
+from runner.config import KeySettings, ServerSettings
+from tests.wheels import wheel
 
 OTHER = "sk-other-key"
 
@@ -157,3 +158,29 @@ def test_health_metrics_and_the_document_need_no_key(server):
     assert "cellblock_requests_total" in httpx2.get(f"{server.origin}/metrics").text
     paths = httpx2.get(f"{server.origin}/openapi.json").json()["paths"]
     assert {"/v1/responses", "/v1/chat/completions", "/v1/sessions/{session_id}/run"} <= set(paths)
+
+
+def test_packages_are_installed_only_where_the_owner_allows_it(
+    http, session, tmp_path, monkeypatch
+):
+    body = {"packages": ["cbweb"]}
+    refused = http.post(f"{session}/install", json=body)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "access_denied")
+    wheel(tmp_path, "cbweb", "1.5")
+    for name, value in (("FIND_LINKS", str(tmp_path)), ("NO_INDEX", "1"), ("OFFLINE", "1")):
+        monkeypatch.setenv(f"UV_{name}", value)
+        monkeypatch.setenv(f"PIP_{name}", value)
+    allowed = config(server=ServerSettings(install=True))
+    with serving(directory(TalkModel({})), allowed) as running:
+        key = {"authorization": f"Bearer {KEY}"}
+        with httpx2.Client(base_url=running.origin, headers=key, timeout=60) as client:
+            place = f"/v1/sessions/{client.post('/v1/sessions').json()['id']}"
+            assert client.post(f"{place}/install", json=body).json()["packages"] == ["cbweb==1.5"]
+            code = {"code": "import cbweb; cbweb.VERSION"}
+            assert client.post(f"{place}/run", json=code).json()["text"] == "'1.5'"
+            missing = client.post(f"{place}/install", json={"packages": ["cbnone"]})
+            assert missing.status_code == 409
+            assert str(tmp_path) not in missing.text
+            for wrong in (["--index-url=http://a"], [], [7]):
+                reply = client.post(f"{place}/install", json={"packages": wrong})
+                assert reply.status_code == 400, reply.text

@@ -137,7 +137,7 @@ def test_a_file_without_the_right_to_run_is_no_interpreter(tmp_path):
 
 def test_a_name_is_looked_up_in_path(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert failure("python-of-nobody").detail == "no such program in PATH"
+    assert failure("python-of-nobody").detail == "no such environment, and no such program in PATH"
 
 
 def test_a_program_with_python_built_in_has_to_name_an_interpreter(monkeypatch):

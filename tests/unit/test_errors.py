@@ -27,6 +27,41 @@ CASES = [
         "File '../a' was refused: the name leads out of the workspace. Use a plain name.",
     ),
     (
+        errors.FileNotThere("a", "it is so"),
+        {"path": "a", "reason": "it is so", "kind": "not_found"},
+        "File 'a' was refused: it is so.",
+    ),
+    (
+        errors.FileIsThere("a", "it is so"),
+        {"path": "a", "reason": "it is so", "kind": "exists"},
+        "File 'a' was refused: it is so.",
+    ),
+    (
+        errors.FileIsDirectory("a", "it is so"),
+        {"path": "a", "reason": "it is so", "kind": "is_directory"},
+        "File 'a' was refused: it is so.",
+    ),
+    (
+        errors.FileNotDirectory("a", "it is so"),
+        {"path": "a", "reason": "it is so", "kind": "not_directory"},
+        "File 'a' was refused: it is so.",
+    ),
+    (
+        errors.FileNotPermitted("a", "it is so"),
+        {"path": "a", "reason": "it is so", "kind": "not_permitted"},
+        "File 'a' was refused: it is so.",
+    ),
+    (
+        errors.NoRoomForFile("a", "it is so"),
+        {"path": "a", "reason": "it is so", "kind": "no_room"},
+        "File 'a' was refused: it is so.",
+    ),
+    (
+        errors.PackagesNotInstalled(["a==1"], "offline", "no index", "Give find_links"),
+        {"packages": ("a==1",), "problem": "offline", "detail": "no index"},
+        "Packages a==1 were not installed: no index. Give find_links.",
+    ),
+    (
         errors.LayerUnavailable("user namespace", "unshare gave EPERM", "Ask for less"),
         {"layer": "user namespace", "probe": "unshare gave EPERM", "remedy": "Ask for less"},
         "Layer 'user namespace' is not available. Probe: unshare gave EPERM. Ask for less.",

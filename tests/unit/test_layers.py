@@ -21,6 +21,8 @@ PACKAGES = ("sandbox", "runner")
 HOST_ORDER = (
     ("sandbox.errors",),
     ("sandbox.protocol.*",),
+    ("sandbox.packages.store",),
+    ("sandbox.packages.installer",),
     ("sandbox.policy.settings", "sandbox.policy.presets", "sandbox.doctor.remedies"),
     ("sandbox.network.*", "sandbox.outcome_text"),
     ("sandbox.policy.profiles",),
@@ -58,6 +60,7 @@ HOST_ORDER = (
     ("sandbox.files.beneath",),
     ("sandbox.files.file_trees", "sandbox.files.file_streams"),
     ("sandbox.files.workspace",),
+    ("sandbox.packages.laying",),
     ("sandbox.session.host_tools",),
     ("sandbox.session.runs.request",),
     ("sandbox.files.file_snapshots",),
@@ -81,6 +84,7 @@ HOST_ORDER = (
     ("sandbox.session.renewal",),
     ("sandbox.session.commands.command",),
     ("sandbox.session.commands.command_calls", "sandbox.session.file_calls"),
+    ("sandbox.session.install_calls",),
     ("sandbox.session.turns",),
     ("sandbox.session.values",),
     ("sandbox.session.session",),
@@ -89,6 +93,7 @@ HOST_ORDER = (
     ("sandbox.loop_thread",),
     ("sandbox.blocking_files",),
     ("sandbox.blocking",),
+    ("sandbox.packages.environments",),
 )
 GUEST_ORDER = (
     ("sandbox.protocol.*",),

@@ -171,7 +171,7 @@ def test_a_guest_has_a_fixed_set_of_variables_and_nothing_of_the_hosts(monkeypat
         "USER": "cellblock",
         "LANG": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": CHILD_PATH,
+        "PYTHONPATH": f"{CHILD_PATH}:/tmp/home/.packages",
         "MPLBACKEND": "Agg",
         "MALLOC_ARENA_MAX": "2",
         "NUMBA_THREADING_LAYER": "workqueue",

@@ -1,4 +1,4 @@
-"""Commands and values of sessions over REST."""
+"""Commands, values and packages of sessions over REST."""
 
 import base64
 import shlex
@@ -8,16 +8,19 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from starlette.responses import Response
 
+from runner.dialects.fields import Fields
 from runner.errors import RequestError
 from runner.server.http.bodies import read_json
-from runner.server.http.openapi_bodies import errors_of
+from runner.server.http.openapi_bodies import OpenApi, errors_of
 from runner.server.http.replies import json_reply
 from runner.server.http.streaming import Answer
 from runner.server.routes.access import TheAccount, TheServices
 from runner.server.routes.session_routes import lost
-from sandbox import ExecResult, PolicyError, SessionError, ValueNotCarried
+from sandbox import ExecResult, PackagesNotInstalled, PolicyError, SessionError, ValueNotCarried
 
 COMMAND_CHARS = 100_000
+INSTALL_BYTES = 64 * 1024
+INSTALL_S = 300.0
 T = TypeVar("T", bound=BaseModel)
 router = APIRouter(prefix="/v1/sessions", responses=errors_of("openai"))
 
@@ -57,6 +60,29 @@ VALUE_BODY = {
                     "type": "object",
                     "properties": {"value": {}, "is_base64": {"type": "boolean"}},
                     "required": ["value"],
+                }
+            }
+        },
+    }
+}
+
+
+INSTALL_BODY: OpenApi = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["packages"],
+                    "properties": {
+                        "packages": {
+                            "type": "array",
+                            "minItems": 1,
+                            "maxItems": 200,
+                            "items": {"type": "string"},
+                        }
+                    },
                 }
             }
         },
@@ -182,3 +208,48 @@ def _checked(kind: type[T], body: JsonValue) -> T:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise RequestError("invalid", f"{place}: {first['msg']}.", param=place or None) from None
+
+
+@router.post("/{session_id}/install", openapi_extra=INSTALL_BODY)
+async def install_packages(
+    session_id: str, request: Request, services: TheServices, account: TheAccount
+) -> Response:
+    """Lay packages into a session, wheels alone; what was laid, as name==version."""
+    held = services.sessions.find(account.owner, session_id)
+    packages = Fields(await read_json(request, INSTALL_BYTES)).strings("packages")
+    if not services.config.server.install:
+        message = "Packages are not installed for clients here: `install = true` under [server]."
+        raise RequestError("forbidden", message)
+
+    async def make() -> Response:
+        with account.request():
+            held.running += 1
+            try:
+                laid = await held.session.install(packages, timeout_s=INSTALL_S)
+            except PolicyError as error:
+                raise RequestError("invalid", str(error), param="packages") from error
+            except PackagesNotInstalled as error:
+                raise _refusal(error) from error
+            except SessionError as error:
+                raise await lost(services.sessions, held, error) from error
+            finally:
+                held.running -= 1
+        return json_reply(
+            {"object": "session.packages", "packages": laid}, headers=account.headers()
+        )
+
+    return Answer(make, services.streams)
+
+
+def _refusal(error: PackagesNotInstalled) -> RequestError:
+    """What a client is told; the program's own words may name paths of this machine."""
+    words = {
+        "not_found": "There is no such package, version or wheel.",
+        "no_room": "The session's disk has no room for them.",
+        "timeout": "It took too long.",
+        "offline": "The package index was not reached.",
+    }
+    message = f"Packages were not installed. {words.get(error.problem, '')}".strip()
+    if error.problem == "no_room":
+        return RequestError("file_no_room", message, param="packages")
+    return RequestError("conflict", message, param="packages")

@@ -20,11 +20,11 @@ from typing import NoReturn, Protocol
 from sandbox.guest.boot.children import Children
 from sandbox.guest.branching.seccomp_notifier import SeccompNotifier
 from sandbox.guest.jail import jail
-from sandbox.guest.jail.jail import HOME, JailError
+from sandbox.guest.jail.jail import JailError
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import GuestChannel
 from sandbox.protocol.messages import CommandEnded, CommandStarted, Exec, SignalCommand
-from sandbox.protocol.plan import WORKSPACE
+from sandbox.protocol.plan import OWN_PACKAGES, WORKSPACE
 
 STREAMS = 3
 NOT_FOUND, NOT_EXECUTABLE, NOT_STARTED = 127, 126, 125
@@ -210,12 +210,19 @@ def _above_streams(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, STREAMS) if 0 <= fd < STREAMS else fd
 
 
+def own_variables(context: jail.JailContext) -> dict[str, str]:
+    """Variables that each session has its own of, where it has no file system of its own."""
+    if context.workspace == WORKSPACE:
+        return {}
+    home = f"{context.scratch}/{jail.HOME}"
+    entries = (os.environ.get("PYTHONPATH", ""), f"{home}/{OWN_PACKAGES}")
+    path = ":".join(entry for entry in entries if entry)
+    return {"HOME": home, "TMPDIR": context.scratch, "PYTHONPATH": path}
+
+
 def _execute(message: Exec, context: jail.JailContext) -> NoReturn:
     """Become the program, or exit as a shell does when there is none."""
-    environment = dict(os.environ)
-    if context.workspace != WORKSPACE:
-        environment |= {"HOME": f"{context.scratch}/{HOME}", "TMPDIR": context.scratch}
-    environment |= message.env
+    environment = {**os.environ, **own_variables(context), **message.env}
     place = os.path.join(context.workspace, message.cwd)
     try:
         os.chdir(place)

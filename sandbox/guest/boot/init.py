@@ -21,12 +21,12 @@ from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 from sandbox.guest.boot.children import Children
-from sandbox.guest.boot.commands import Commands
+from sandbox.guest.boot.commands import Commands, own_variables
 from sandbox.guest.branching import branch, namespace_builder
 from sandbox.guest.branching.refused_calls import RefusedCalls
 from sandbox.guest.branching.seccomp_notifier import SeccompNotifier
 from sandbox.guest.jail import jail
-from sandbox.guest.jail.jail import HOME, JailError
+from sandbox.guest.jail.jail import JailError
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.guest.session import session_process
@@ -52,7 +52,6 @@ from sandbox.protocol.messages import (
     Watch,
     ready_frame,
 )
-from sandbox.protocol.plan import WORKSPACE
 
 FAILURES_CAP = 100
 """After so many unexpected errors an init that stays for its branches ends with them."""
@@ -169,8 +168,7 @@ def _become_session_process(context: jail.JailContext, ends: SessionFds) -> None
         fail(ends.control, error)
     if not os.read(ends.session, len(BOUND)):
         os._exit(1)  # Init has said why.
-    if context.workspace != WORKSPACE:
-        os.environ.update(HOME=f"{context.scratch}/{HOME}", TMPDIR=context.scratch)
+    os.environ.update(own_variables(context))
     there = [fd for fd in held if fd >= 0]
     hand_over(ends.session, bytes([fd >= 0 for fd in held]), there)
     given = [init, *context.handed_over]

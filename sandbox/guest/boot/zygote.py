@@ -96,13 +96,20 @@ def _preload(plan: JailPlan, directory: str) -> None:
     sys.argv = [""]
     with atfork.watched():
         with step("site packages"):
+            # Its .pth files and its sitecustomize run code, for which there must be a jail already;
+            # without one here, sessions add the directory themselves.
+            if plan.packages and plan.tier == "namespaces":
+                site.addsitedir(plan.packages)
             site.main()
         for module in plan.preload:
             try:
                 importlib.import_module(module)
             # Whatever a package raises while it is imported is its failure to load.
             except Exception as error:
-                raise JailError(f"preload {module}", f"{type(error).__name__}: {error}") from error
+                why = f"{type(error).__name__}: {error}"
+                if plan.packages and plan.tier != "namespaces":
+                    why += ". In this tier packages of an environment are not imported ahead"
+                raise JailError(f"preload {module}", why) from error
     sys.path.insert(0, WORKSPACE)
 
 

@@ -112,9 +112,12 @@ def _about_module(name: str) -> str:
     ]
     instead = f" Installed here: {', '.join(found[:NAMED])}." if found else ""
     package = DISTRIBUTIONS.get(top, top)
+    here_too = f" `!pip install {package}` may work here." if "PIP_TARGET" in os.environ else ""
     return (
-        f"{top!r} is not installed in this environment.{instead} The owner of the sandbox can add"
-        f" it with `{sys.executable} -m pip install {package}`."
+        f"{top!r} is not installed in this environment.{instead}{here_too} The owner of the sandbox"
+        f" can add it: `session.install(['{package}'])` for this session, `cellblock env create"
+        f' NAME --with {package}` and `environment = "NAME"` in the policy, or'
+        f" `{sys.executable} -m pip install {package}`."
     )
 
 

@@ -44,9 +44,9 @@ from typing import NamedTuple
 from sandbox.guest.jail import landlock, machine, seccomp
 from sandbox.guest.jail.callrules import Rule
 from sandbox.guest.kernel import sysapi
-from sandbox.protocol.plan import GUEST_ID, SHARED_MEMORY, TEMPORARY, WORKSPACE, JailPlan
+from sandbox.protocol.plan import GUEST_ID, HOMES, SHARED_MEMORY, TEMPORARY, WORKSPACE, JailPlan
 
-HOME = "home"
+HOME = HOMES[0]
 NAMESPACES_AHEAD = {
     "mount_namespace": sysapi.CLONE_NEWNS,
     "pid_namespace": sysapi.CLONE_NEWPID,
@@ -301,7 +301,8 @@ def _make_namespaces(context: JailContext) -> None:
 def make_workspace(context: JailContext) -> None:
     """Mount what a session may write, and make its home."""
     mount_filesystems(context, context.template.filesystems)
-    os.mkdir(HOME, mode=0o700, dir_fd=context.directories[1])
+    for path in HOMES:
+        os.mkdir(path, mode=0o700, dir_fd=context.directories[1])
 
 
 def _bring_loopback_up(_context: JailContext) -> None:
@@ -319,7 +320,8 @@ def _own_workspace(context: JailContext) -> None:
     if owner != os.getuid():
         for fd in context.directories:
             os.chown(fd, owner, owner)
-        os.chown(HOME, owner, owner, dir_fd=context.directories[1])
+        for path in HOMES:
+            os.chown(path, owner, owner, dir_fd=context.directories[1])
 
 
 def _open_workspace(context: JailContext) -> None:

@@ -6,7 +6,10 @@ interpreter's flags on (multiprocessing, loky) must not pass those on.
 """
 
 import ctypes
+import os
 import sys
+
+from sandbox.protocol.plan import OWN_PACKAGES, JailPlan
 
 RESET = {  # name in sys.flags: what a plainly started interpreter has
     "no_site": 0,
@@ -30,3 +33,16 @@ def look_plainly_started() -> None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
             put(sys.flags, names.index(name), value)
     sys._xoptions.pop("utf8", None)
+
+
+def find_own_packages(plan: JailPlan) -> None:
+    """Have modules found in the session's own packages before those of the environment.
+
+    By a session, not ahead of it: a directory that was not there would be remembered as such. So
+    are the environment's, where the zygote has no jail to meet their code in.
+    """
+    home = "/tmp/home" if plan.tier == "namespaces" else os.environ["HOME"]
+    places = (at for at, entry in enumerate(sys.path) if entry.endswith("-packages"))
+    at = next(places, len(sys.path))
+    ahead = plan.tier == "namespaces" or not plan.packages
+    sys.path[at:at] = [f"{home}/{OWN_PACKAGES}", *([] if ahead else [plan.packages])]

@@ -27,7 +27,7 @@ from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.guest.language import check, imports
 from sandbox.guest.language.attempts import line_of
 from sandbox.guest.language.audited_events import Tried
-from sandbox.guest.session import atfork, chmod_shim, copies, entrant
+from sandbox.guest.session import atfork, chmod_shim, copies, entrant, interpreter
 from sandbox.guest.session.snippet import Ending, SnippetRunner
 from sandbox.protocol.frames import FrameError
 from sandbox.protocol.messages import (
@@ -147,6 +147,7 @@ class SessionProcess:
         _forget_temporary_directory()
         _reseed()
         set_handler(SIGINT, self._on_interrupt)
+        interpreter.find_own_packages(self._plan)
         self.snippets.enter(os.getcwd())
         if self._trace is not None:
             self._trace.enter()

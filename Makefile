@@ -28,7 +28,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo page page-shots check unit fuzz test test-libraries model pytest test-clients format clean
+.PHONY: help demo page page-shots check unit fuzz test test-libraries model pytest test-clients format clean test-faces
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -78,6 +78,9 @@ pytest: $(VENV)/.dev  ## tests alone: make pytest ARGUMENTS='tests/jail -k branc
 
 test-clients: $(VENV)/.dev  ## the server with frameworks, which it installs apart (npm and an index)
 	CELLBLOCK_FRAMEWORKS=required $(IN)/python -m pytest -q tests/clients/test_frameworks.py
+
+test-faces: $(VENV)/.dev  ## faces with the frameworks that they are for, each installed apart (an index)
+	$(IN)/python tests/faces/each_framework.py $(ARGUMENTS)
 
 format: $(VENV)/.dev  ## put the sources into the one format, and mend what ruff can
 	$(IN)/ruff check --fix .

@@ -21,8 +21,9 @@ from runner.config import Config
 from sandbox import Limits, Policy, probe
 
 ROOT = Path(__file__).parents[2]
-TESTED_ELSEWHERE = {"docs/evals.md"}
-"""Documents that `tests/evals/test_eval_documents.py` runs: its parts build upon one another."""
+TESTED_ELSEWHERE = {"docs/evals.md", "docs/faces.md"}
+"""Documents that others run: `tests/evals/test_eval_documents.py`, for its parts build upon one
+another; `make test-faces`, where the frameworks are."""
 DOCUMENTS = {
     name: path.read_text()
     for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))

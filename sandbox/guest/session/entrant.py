@@ -90,10 +90,11 @@ def _enter_each(
 
     A message without namespaces ends the entrant, when all that it forked have ended.
     """
+    # The kernel lets no process with threads into a user namespace, and what asks for it in vain
+    # counts as hostile. Looked at now: the branch's /proc does not show this process.
+    has_threads = len(os.listdir("/proc/self/task")) > 1
     while True:
-        if len(os.listdir("/proc/self/task")) > 1:
-            # The kernel lets no process with threads into a user namespace, and what asks for it
-            # in vain counts as hostile.
+        if has_threads:
             refusal, unused = RESTARTED, (*fds.namespaces, *fds.cgroups)
         else:
             refusal, unused = _enter(fds), ()

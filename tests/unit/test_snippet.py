@@ -297,7 +297,8 @@ def test_a_forked_child_that_runs_off_its_snippet_ends_as_a_script_does(
     written = capsys.readouterr()
     assert written.out == "'from the child'\n"
     assert session.bundles == []
-    assert ("Traceback" in written.err) == (status == 1)
+    assert ("Traceback" in written.err) == (code == "1/0")
+    assert (written.err == "no\n") == (code == "exit('no')")
 
 
 # ---- what a snippet leaves behind ---------------------------------------------------------------

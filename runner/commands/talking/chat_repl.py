@@ -6,11 +6,10 @@ stops the answer that is being written, or throws away the lines typed so far; C
 """
 
 import asyncio
-import concurrent.futures
 import contextlib
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeVar
@@ -67,26 +66,25 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="cellblock-chat")
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
     def run(self, work: Coroutine[object, object, Value]) -> Value:
         """Do `work` in the loop. Raises KeyboardInterrupt, once `work` was cancelled and ended."""
-        task = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return task.result()
-        except KeyboardInterrupt:
-            task.cancel()
-            with contextlib.suppress(concurrent.futures.CancelledError):
-                self.run(self._others_end())
-            raise
+        begun: list[asyncio.Task[object]] = []
 
-    async def _others_end(self) -> None:
-        """Wait until what was cancelled is over, but for this."""
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        turns = [task for task in others if task.cancelling()]
-        if turns:
-            await asyncio.wait(turns)
+        async def tracked() -> Value:
+            task = asyncio.current_task()
+            assert task is not None
+            begun.append(task)
+            return await work
+
+        try:
+            # The interrupt may come before this thread knows of a future: the task does itself.
+            return asyncio.run_coroutine_threadsafe(tracked(), self._loop).result()
+        except KeyboardInterrupt:
+            asyncio.run_coroutine_threadsafe(_ended(begun), self._loop).result()
+            raise
 
     def close(self) -> None:
         """End the loop; what it was to do is done."""
@@ -95,6 +93,14 @@ class LoopThread:
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
+
+
+async def _ended(tasks: Sequence[asyncio.Task[object]]) -> None:
+    """Cancel `tasks`, and wait until they are over."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 def execute(options: ChatOptions, opened: Opened) -> int:
@@ -106,8 +112,10 @@ def execute(options: ChatOptions, opened: Opened) -> int:
         conversation, kept = loop.run(opened.begin())
         return ChatRepl(loop, conversation, kept, options).run()
     finally:
-        loop.run(opened.close())
-        loop.close()
+        try:
+            loop.run(opened.close())
+        finally:
+            loop.close()
 
 
 class ChatRepl:
@@ -132,12 +140,12 @@ class ChatRepl:
             " one line, Ctrl-C stops an answer, Ctrl-D leaves, /help lists more."
         )
         for text in self._questions():
-            if text.startswith("/"):
-                if text.split()[0] in ("/quit", "/exit"):
-                    break
-                self._command(text)
-            else:
-                self._ask(text)
+            if text.split()[0] in ("/quit", "/exit"):
+                break
+            try:
+                self._command(text) if text.startswith("/") else self._ask(text)
+            except KeyboardInterrupt:
+                self._say("stopped; the conversation goes on")
         return 0
 
     def _questions(self) -> Iterator[str]:

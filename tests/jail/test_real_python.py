@@ -68,7 +68,7 @@ def test_a_missing_package_is_told_with_what_is_there_instead(real: Session) -> 
 @pytest.mark.parametrize(
     "code",
     [
-        "open('/home/user/report.txt', 'w')",
+        "open('/home/alice/report.txt', 'w')",
         "import os\nos.makedirs('/content/out')",
         "open('/mnt/user-data/outputs/a.csv', 'w')",
         "import pandas\npandas.DataFrame().to_csv('/content/a.csv')",

@@ -93,6 +93,7 @@ HOST_ORDER = (
     ("sandbox.loop_thread",),
     ("sandbox.blocking_files",),
     ("sandbox.blocking",),
+    ("sandbox.alias.cellblock",),
     ("sandbox.packages.environments",),
 )
 GUEST_ORDER = (

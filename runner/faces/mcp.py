@@ -4,12 +4,10 @@ A session belongs to its name in a call's arguments and not to a connection: the
 revision has no connections that last. Source: the package mcp, version 2, `MCPServer`.
 """
 
-import asyncio
 import base64
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Annotated, Any, cast
 
 from mcp.server.mcpserver import Context, MCPServer
@@ -22,11 +20,13 @@ from mcp_types import (
 )
 from pydantic import Field
 
+from runner.errors import RunnerError
+from runner.faces.mcp_sessions import BoxSource, Sessions, Source
 from sandbox import (
     AsyncSandbox,
     AsyncSession,
-    Checkpoint,
     Displayed,
+    Event,
     Finished,
     Limits,
     Outcome,
@@ -41,11 +41,15 @@ INSTRUCTIONS = (
     "Runs Python and shell commands in jails without a network. Variables, imports and files of a"
     " session persist from call to call; name a session to have several. Files are in /mnt/data."
 )
-SESSIONS_CAP = 16
-IDLE_S = 3600.0
 SHOWN_CHARS = 30_000
 FILE_CAP_BYTES = 8 * 1024 * 1024
 PROGRESS_S = 1.0
+PYTHON_S = 60.0
+PYTHON_INSTRUCTIONS = (
+    "Runs Python code in a stateful session without a network. The value of the last expression"
+    " and what was printed come back; files are in /mnt/data and persist with the session."
+)
+ERRORS = (SandboxError, RunnerError)
 IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 SessionName = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Which session; made when it is new.")
@@ -53,65 +57,41 @@ SessionName = Annotated[
 TimeoutS = Annotated[float, Field(gt=0, le=3600, description="Seconds it may take.")]
 
 
-class Sessions:
-    """Sessions by name; the one that was idle longest makes room for a new one."""
-
-    def __init__(self, box: AsyncSandbox) -> None:
-        self._box = box
-        self._open: OrderedDict[str, AsyncSession] = OrderedDict()
-        self._used: dict[str, float] = {}
-        self._marks: dict[tuple[str, str], Checkpoint] = {}
-        self._lock = asyncio.Lock()
-
-    async def get(self, name: str) -> AsyncSession:
-        """The session `name`, a fresh one if there is none that lives."""
-        async with self._lock:
-            session = self._open.get(name)
-            if session is not None and not session.is_live:
-                await self._close(name)
-                session = None
-            if session is None:
-                for other in [one for one, used in self._used.items() if used < _now() - IDLE_S]:
-                    await self._close(other)
-                while len(self._open) >= SESSIONS_CAP:
-                    await self._close(next(iter(self._open)))
-                session = self._open[name] = await self._box.session()
-            self._open.move_to_end(name)
-            self._used[name] = _now()
-            return session
-
-    async def reset(self, name: str) -> None:
-        """End the session `name`; the next call has a fresh one."""
-        async with self._lock:
-            await self._close(name)
-
-    def mark(self, name: str, label: str, checkpoint: Checkpoint) -> None:
-        """Remember a checkpoint of a session."""
-        self._marks[name, label] = checkpoint
-
-    def marked(self, name: str, label: str) -> Checkpoint | None:
-        """The checkpoint that was remembered under `label`."""
-        return self._marks.get((name, label))
-
-    async def close(self) -> None:
-        """End all of them."""
-        async with self._lock:
-            for name in list(self._open):
-                await self._close(name)
-
-    async def _close(self, name: str) -> None:
-        session = self._open.pop(name, None)
-        self._used.pop(name, None)
-        for key in [key for key in self._marks if key[0] == name]:
-            del self._marks[key]
-        if session is not None:
-            await session.close()
-
-
 def make_server(policy: Policy | None = None) -> MCPServer[Sessions]:
     """A server with all tools; its sandbox starts and ends with the server's own run."""
+    return _server(_own_sandbox(policy or Policy()))
+
+
+def make_server_over(source: Source) -> MCPServer[Sessions]:
+    """A server with all tools over sessions of `source`; they end with the server's own run."""
+    return _server(_over(source))
+
+
+def make_python_server(source: Source) -> MCPServer[Sessions]:
+    """A server of the name `python` with one tool `python`, as servers of gpt-oss models call it.
+
+    Each of its runs, one connection over SSE, has one session of its own.
+    """
     server: MCPServer[Sessions] = MCPServer(
-        NAME, title="Cellblock", instructions=INSTRUCTIONS, lifespan=_lifespan(policy or Policy())
+        "python", title="Cellblock", instructions=PYTHON_INSTRUCTIONS, lifespan=_over(source)
+    )
+
+    @server.tool(
+        title="Run Python",
+        annotations=ToolAnnotations(read_only_hint=False, open_world_hint=False),
+    )
+    async def python(
+        ctx: Context, code: Annotated[str, Field(description="Python source.")]
+    ) -> CallToolResult:
+        """Run Python code in this connection's session; variables persist between calls."""
+        return await _run_python(ctx, code, "default", Limits(wall_s=PYTHON_S, cpu_s=PYTHON_S))
+
+    return server
+
+
+def _server(lifespan: Any) -> MCPServer[Sessions]:
+    server: MCPServer[Sessions] = MCPServer(
+        NAME, title="Cellblock", instructions=INSTRUCTIONS, lifespan=lifespan
     )
     _add_running(server)
     _add_files(server)
@@ -119,15 +99,23 @@ def make_server(policy: Policy | None = None) -> MCPServer[Sessions]:
     return server
 
 
-def _lifespan(policy: Policy) -> Any:
+def _own_sandbox(policy: Policy) -> Any:
+    @asynccontextmanager
+    async def opened(server: MCPServer[Sessions]) -> AsyncIterator[Sessions]:
+        async with AsyncSandbox(policy) as box, _over(BoxSource(box))(server) as sessions:
+            yield sessions
+
+    return opened
+
+
+def _over(source: Source) -> Any:
     @asynccontextmanager
     async def opened(_server: MCPServer[Sessions]) -> AsyncIterator[Sessions]:
-        async with AsyncSandbox(policy) as box:
-            sessions = Sessions(box)
-            try:
-                yield sessions
-            finally:
-                await sessions.close()
+        sessions = Sessions(source)
+        try:
+            yield sessions
+        finally:
+            await sessions.close()
 
     return opened
 
@@ -152,13 +140,7 @@ def _add_running(server: MCPServer[Sessions]) -> None:
         timeout_s: TimeoutS = 60.0,
     ) -> CallToolResult:
         """Run Python code in a session and return what it printed, its value and its images."""
-        limits = Limits(wall_s=timeout_s, cpu_s=timeout_s)
-        try:
-            live = await _sessions(ctx).get(session)
-            outcome = await _run(live, code, limits, ctx)
-        except SandboxError as error:
-            return _failed(error)
-        return result_of(outcome)
+        return await _run_python(ctx, code, session, Limits(wall_s=timeout_s, cpu_s=timeout_s))
 
     @server.tool(
         title="Run a command",
@@ -171,11 +153,14 @@ def _add_running(server: MCPServer[Sessions]) -> None:
         timeout_s: TimeoutS = 60.0,
     ) -> CallToolResult:
         """Run a shell command in a session's jail and return its output and exit code."""
+        sessions = _sessions(ctx)
+        limits = sessions.source.limits(Limits(wall_s=timeout_s))
         try:
-            live = await _sessions(ctx).get(session)
-            done = await live.exec(command, timeout_s=timeout_s)
-        except SandboxError as error:
+            async with sessions.use(session) as live:
+                done = await live.exec(command, timeout_s=limits.wall_s)
+        except ERRORS as error:
             return _failed(error)
+        sessions.source.commanded(live, command, done)
         ending = f"exit code {done.exit_code}" if done.signal is None else f"ended by {done.signal}"
         stderr = done.stderr.decode("utf-8", "replace")
         text = "\n".join(part for part in (done.text, stderr, ending) if part)
@@ -192,23 +177,43 @@ def _add_running(server: MCPServer[Sessions]) -> None:
         )
 
 
+async def _run_python(ctx: Context, code: str, session: str, limits: Limits) -> CallToolResult:
+    sessions = _sessions(ctx)
+    try:
+        async with sessions.use(session) as live:
+            outcome = await _run(live, code, sessions.source.limits(limits), ctx)
+    except ERRORS as error:
+        return _failed(error)
+    sessions.source.ran(live, code, outcome)
+    return result_of(outcome)
+
+
 async def _run(live: AsyncSession, code: str, limits: Limits, ctx: Context) -> Outcome:
     """The outcome of `code`; what it prints is told as progress, at most once a second."""
     told, seen = 0.0, 0
-    async for event in live.stream(code, limits=limits):
-        if isinstance(event, Finished):
-            return event.outcome
-        if isinstance(event, Stdout | Stderr | Displayed):
-            seen += 1
-            if _now() - told >= PROGRESS_S:
-                told = _now()
-                last = (
-                    event.text.rstrip().rpartition("\n")[2][:200]
-                    if hasattr(event, "text")
-                    else "shows something"
-                )
-                await ctx.report_progress(float(seen), message=last)
+    async with aclosing(_events(live, code, limits)) as events:
+        async for event in events:
+            if isinstance(event, Finished):
+                return event.outcome
+            if isinstance(event, Stdout | Stderr | Displayed):
+                seen += 1
+                if _now() - told >= PROGRESS_S:
+                    told = _now()
+                    shown = event.text.rstrip() if isinstance(event, Stdout | Stderr) else "shows"
+                    last = shown.rpartition("\n")[2][:200]
+                    await ctx.report_progress(float(seen), message=last)
     raise AssertionError("a stream ends with its outcome")
+
+
+async def _events(live: AsyncSession, code: str, limits: Limits) -> AsyncGenerator[Event, None]:
+    """The events of `code`; closing ends the snippet."""
+    events = live.stream(code, limits=limits)
+    try:
+        async for event in events:
+            yield event
+    finally:
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()
 
 
 def result_of(outcome: Outcome) -> CallToolResult:
@@ -241,8 +246,9 @@ def _add_files(server: MCPServer[Sessions]) -> None:
     async def list_files(ctx: Context, session: SessionName = "default") -> CallToolResult:
         """List the files of a session's workspace, /mnt/data."""
         try:
-            names = await (await _sessions(ctx).get(session)).files()
-        except SandboxError as error:
+            async with _sessions(ctx).use(session) as live:
+                names = await live.files()
+        except ERRORS as error:
             return _failed(error)
         text = "\n".join(names) or "There are no files."
         return CallToolResult(content=[_text(text)], structured_content={"files": names})
@@ -255,8 +261,9 @@ def _add_files(server: MCPServer[Sessions]) -> None:
     ) -> CallToolResult:
         """Read a file of a session's workspace: text as it is, other bytes as Base64."""
         try:
-            data = await (await _sessions(ctx).get(session)).get(path)
-        except SandboxError as error:
+            async with _sessions(ctx).use(session) as live:
+                data = await live.get(path)
+        except ERRORS as error:
             return _failed(error)
         if len(data) > FILE_CAP_BYTES:
             return _wrong(f"{path} has {len(data)} bytes, at most {FILE_CAP_BYTES} are sent")
@@ -283,8 +290,9 @@ def _add_files(server: MCPServer[Sessions]) -> None:
         except ValueError as error:
             return _wrong(f"content is no Base64: {error}")
         try:
-            await (await _sessions(ctx).get(session)).put(path, data)
-        except SandboxError as error:
+            async with _sessions(ctx).use(session) as live:
+                await live.put(path, data)
+        except ERRORS as error:
             return _failed(error)
         return CallToolResult(content=[_text(f"Wrote {path}.")], structured_content={"path": path})
 
@@ -306,10 +314,10 @@ def _add_state(server: MCPServer[Sessions]) -> None:
         """Remember a session's variables as they are now, for `rollback`."""
         sessions = _sessions(ctx)
         try:
-            made = await (await sessions.get(session)).checkpoint(label)
-        except SandboxError as error:
+            async with sessions.use(session) as live:
+                sessions.mark(session, label, await live.checkpoint(label))
+        except ERRORS as error:
             return _failed(error)
-        sessions.mark(session, label, made)
         return CallToolResult(content=[_text(f"Checkpoint {label} of session {session}.")])
 
     @server.tool(annotations=ToolAnnotations(destructive_hint=True, open_world_hint=False))
@@ -322,8 +330,9 @@ def _add_state(server: MCPServer[Sessions]) -> None:
         if marked is None:
             return _wrong(f"session {session} has no checkpoint {label}; make one first")
         try:
-            await (await sessions.get(session)).rollback(marked)
-        except SandboxError as error:
+            async with sessions.use(session) as live:
+                await live.rollback(marked)
+        except ERRORS as error:
             return _failed(error)
         return CallToolResult(content=[_text(f"Back at checkpoint {label}.")])
 
@@ -332,7 +341,7 @@ def _text(text: str) -> TextContent:
     return TextContent(type="text", text=text)
 
 
-def _failed(error: SandboxError) -> CallToolResult:
+def _failed(error: Exception) -> CallToolResult:
     return _wrong(f"{type(error).__name__}: {error}")
 
 

@@ -26,6 +26,8 @@ from runner.server.live.containers import Containers
 from runner.server.live.observer import Observer
 from runner.server.live.session_slots import SessionSlots
 from runner.server.live.session_table import SessionTable
+from runner.server.mcp import routes as mcp_routes
+from runner.server.mcp.doors import McpDoors
 from runner.server.page_access import PageAccess
 from runner.server.routes import (
     admin_routes,
@@ -132,6 +134,7 @@ def create_app(services: Services) -> FastAPI:
         openapi_url="/openapi.json",
     )
     app.state.services = services
+    app.state.mcp = McpDoors(services.sessions, services.box.policy.limits, services.observer)
     origins = OriginCheck(services.config.server)
     app.add_middleware(
         RequestMiddleware,
@@ -151,6 +154,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(point_routes.router)
     app.include_router(command_routes.router)
     app.include_router(admin_routes.router)
+    app.include_router(mcp_routes.router)
     app.get("/healthz")(healthz)
     app.get("/readyz", responses={503: {"description": "Not ready."}})(readyz)
     app.get("/metrics", response_class=PlainTextResponse)(metrics)
@@ -203,6 +207,7 @@ async def _life(app: FastAPI) -> AsyncGenerator[None, None]:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+        await app.state.mcp.close()
         await services.close()
 
 

@@ -214,6 +214,8 @@ HOMES: Mapping[str, tuple[str, ...]] = {  # library -> the modules that may impo
     "click": ("runner.cli", "runner.commands.*"),
     "fastapi": ("runner.server.*",),
     "starlette": ("runner.server.*",),
+    "anyio": ("runner.server.*",),
+    "mcp": ("runner.faces.*",),
     "uvicorn": ("runner.server.program", "runner.server.http.connections"),
     "opentelemetry": ("runner.server.*",),
     "httpx2": ("runner.models.*", "runner.web.fetch"),

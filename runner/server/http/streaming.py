@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
+from typing import Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -24,25 +25,38 @@ class StatusLine:
         self.is_sent = False
 
 
+class Stream(Protocol):
+    """What is open and can be ended."""
+
+    def abort(self, fault: Fault) -> None:
+        """End it, with `fault` as what the client is told."""
+        ...
+
+
 class Streams:
     """Open streams of the server, so that a stop can wait for them and then end them."""
 
     def __init__(self) -> None:
-        self.open: set[EventStream | Answer] = set()
+        self.open: set[Stream] = set()
+        self._listening: set[Stream] = set()
         self.is_stopping = False
         self._none_left = asyncio.Event()
 
-    def add(self, stream: "EventStream | Answer") -> None:
-        self.open.add(stream)
+    def add(self, stream: Stream, *, listens: bool = False) -> None:
+        """Count a stream; one that `listens` answers nothing and is never waited for."""
+        (self._listening if listens else self.open).add(stream)
 
-    def remove(self, stream: "EventStream | Answer") -> None:
+    def remove(self, stream: Stream) -> None:
         self.open.discard(stream)
+        self._listening.discard(stream)
         if not self.open:
             self._none_left.set()
 
     async def drain(self, grace_s: float) -> None:
         """Refuse new work, wait `grace_s` for open streams, then end those that are left."""
         self.is_stopping = True
+        for listener in list(self._listening):
+            listener.abort(STOPPING)
         if not self.open:
             return
         self._none_left.clear()
@@ -195,7 +209,7 @@ class Answer(Response):
         self._work: asyncio.Task[Response] | None = None
         self._is_aborted = False
 
-    def abort(self, _fault: Fault) -> None:
+    def abort(self, fault: Fault) -> None:
         """End the making."""
         self._is_aborted = True
         if self._work is not None:

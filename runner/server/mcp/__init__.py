@@ -1,0 +1,1 @@
+"""The Model Context Protocol over HTTP: routes, and a door for each key."""

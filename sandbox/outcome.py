@@ -277,9 +277,9 @@ EXIT_STATUS = {
 
 
 def exit_status(outcome: Outcome) -> int:
-    """The exit status of a command that ran one snippet: its own, if it named one."""
-    if isinstance(outcome, Raised) and outcome.error.exit_code is not None:
-        return outcome.error.exit_code
+    """The exit status of a command that ran one snippet; no snippet can pose as another ending."""
+    if isinstance(outcome, Raised) and outcome.error.exit_code == 0:
+        return 0
     return EXIT_STATUS[outcome.status]
 
 

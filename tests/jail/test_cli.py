@@ -113,9 +113,10 @@ def test_a_process_that_ends_by_itself_died_with_status_137(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "status", "words"), [("3", 3, ""), ("'3'", 1, "3\n"), ("None", 0, "")]
+    ("argument", "status", "words"),
+    [("3", 1, ""), ("124", 1, ""), ("'3'", 1, "3\n"), ("None", 0, ""), ("0", 0, "")],
 )
-def test_a_program_that_exits_has_its_own_status(
+def test_a_program_that_exits_cannot_pose_as_another_ending(
     here: Path, argument: str, status: int, words: str
 ) -> None:
     ran = run(here, f"import sys; sys.exit({argument})")

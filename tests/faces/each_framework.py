@@ -21,6 +21,8 @@ TESTING = ("hypothesis>=6.120", "pytest>=8.3", "pytest-asyncio>=0.25")
 class Framework(NamedTuple):
     name: str
     packages: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    """Of pytest."""
 
     @property
     def place(self) -> Path:
@@ -34,9 +36,16 @@ class Framework(NamedTuple):
 
 
 def frameworks(table: str) -> list[Framework]:
-    """The rows of a table: a name, then what is to be installed; `#` begins a comment."""
+    """The rows of a table: a name, packages, options with a dash; `#` begins a comment."""
     rows = [line.split() for line in table.splitlines() if line and not line.startswith("#")]
-    return [Framework(name, tuple(packages)) for name, *packages in rows]
+    return [
+        Framework(
+            name,
+            tuple(word for word in words if not word.startswith("-")),
+            tuple(word for word in words if word.startswith("-")),
+        )
+        for name, *words in rows
+    ]
 
 
 def install(framework: Framework) -> None:

@@ -48,6 +48,12 @@ RequestFault = Literal[
     "file_not_directory",
     "file_not_permitted",
     "file_no_room",
+    "session_lost",
+    "session_expired",
+    "session_closed",
+    "guest_fault",
+    "copy_refused",
+    "checkpoint_dropped",
 ]
 
 

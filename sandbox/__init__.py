@@ -31,10 +31,13 @@ if TYPE_CHECKING:
         GuestFault,
         LayerUnavailable,
         NoRoomForFile,
+        NotRemote,
         PackagesNotInstalled,
         PolicyError,
         PoolFull,
+        RemoteFailed,
         SandboxError,
+        ServerBusy,
         SessionClosed,
         SessionError,
         SessionExpired,
@@ -92,6 +95,8 @@ if TYPE_CHECKING:
     from sandbox.policy.policy import ImportPolicy, Mount, Policy
     from sandbox.policy.profiles import PROFILES
     from sandbox.protocol.messages import Checked
+    from sandbox.remote.sandbox import AsyncRemoteSandbox
+    from sandbox.remote.session import AsyncRemoteSession
     from sandbox.session.best_of import BestOf
     from sandbox.session.checkpoints import Checkpoint, CheckpointState
     from sandbox.session.commands.command import AsyncCommand
@@ -108,9 +113,9 @@ _NAMES = {  # module: what users may import of it
     "sandbox.errors": (
         "BranchesTooDeep CheckpointDropped CopyRefused EngineTimeout EnvironmentFailed"
         " FileIsDirectory FileIsThere FileNotDirectory FileNotPermitted FileNotThere FileRefused"
-        " GuestFault LayerUnavailable NoRoomForFile PackagesNotInstalled PolicyError PoolFull"
-        " SandboxError SessionClosed"
-        " SessionError SessionExpired SessionLost StaleProcess ValueNotCarried ZygoteDied"
+        " GuestFault LayerUnavailable NoRoomForFile NotRemote PackagesNotInstalled PolicyError"
+        " PoolFull RemoteFailed SandboxError ServerBusy SessionClosed SessionError SessionExpired"
+        " SessionLost StaleProcess ValueNotCarried ZygoteDied"
     ),
     "sandbox.events": (
         "ArtifactMade Cleared Displayed Event ExecFinished Finished Started Stderr Stdout"
@@ -135,6 +140,8 @@ _NAMES = {  # module: what users may import of it
     "sandbox.policy.policy": "ImportPolicy Mount Policy",
     "sandbox.policy.profiles": "PROFILES",
     "sandbox.protocol.messages": "Checked",
+    "sandbox.remote.sandbox": "AsyncRemoteSandbox",
+    "sandbox.remote.session": "AsyncRemoteSession",
     "sandbox.session.best_of": "BestOf",
     "sandbox.session.commands.command": "AsyncCommand",
     "sandbox.session.host_tools": "HostTool ToolError",
@@ -150,6 +157,8 @@ __all__ = [
     "ArtifactMade",
     "AsyncCommand",
     "AsyncKeptJails",
+    "AsyncRemoteSandbox",
+    "AsyncRemoteSession",
     "AsyncSandbox",
     "AsyncSession",
     "Attempt",
@@ -196,6 +205,7 @@ __all__ = [
     "Mount",
     "NameChange",
     "NoRoomForFile",
+    "NotRemote",
     "Outcome",
     "PackageEnvironment",
     "PackagesNotInstalled",
@@ -204,9 +214,11 @@ __all__ = [
     "PoolFull",
     "Raised",
     "Refused",
+    "RemoteFailed",
     "Sandbox",
     "SandboxError",
     "Secret",
+    "ServerBusy",
     "Session",
     "SessionClosed",
     "SessionDescription",

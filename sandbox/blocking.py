@@ -7,6 +7,7 @@ in a forked child.
 
 import atexit
 import os
+import ssl
 import weakref
 from collections.abc import (
     AsyncIterator,
@@ -18,7 +19,7 @@ from collections.abc import (
     Sequence,
 )
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Literal, Self, TypeVar, cast, overload
 
 from sandbox import events
 from sandbox.blocking_files import BlockingFiles
@@ -29,6 +30,7 @@ from sandbox.outcome import ExecResult, Outcome
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
 from sandbox.protocol.messages import Checked
+from sandbox.remote.sandbox import AsyncRemoteSandbox
 from sandbox.session.best_of import BestOf
 from sandbox.session.checkpoints import Checkpoint, CheckpointState
 from sandbox.session.commands.command import AsyncCommand, CommandEvent
@@ -72,6 +74,23 @@ class Sandbox:
             tools=tools,
         )
         _open_boxes.add(self)
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        key: str = "",
+        tools: HostTools | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> Self:
+        """The same calls against another machine's `cellblock serve`; see AsyncSandbox.connect."""
+        box = cls.__new__(cls)
+        box._made_in = os.getpid()
+        # The same calls, held to be so by tests/clients/test_remote.py.
+        box._box = cast(AsyncSandbox, AsyncRemoteSandbox(url, key=key, tools=tools, tls=tls))
+        _open_boxes.add(box)
+        return box
 
     @property
     def policy(self) -> Policy:
@@ -132,7 +151,7 @@ class Sandbox:
             checkpoints=checkpoints,
             checkpoint_bytes=checkpoint_bytes,
         )
-        return Session(self, self._call(session.__aenter__()))
+        return Session(self, self._call(_opened(session)))
 
     def expect(self, sessions: int) -> None:
         """Keep so many more workers warm than `pool_size`, for sessions that are likely to be
@@ -327,10 +346,9 @@ class Session(BlockingFiles):
 
     def fork(self, n: int | None = None) -> "Session | list[Session]":
         """A session that goes on from here by itself, with a copy of the files; or `n` of them."""
-        if n is None:
-            return Session(self._box, self._box._call(self._session.fork()))
-        branches = self._box._call(self._session.fork(n))
-        return [Session(self._box, branch) for branch in branches]
+        branches = self._box._call(_forked(self._session, 1 if n is None else n))
+        made = [Session(self._box, branch) for branch in branches]
+        return made[0] if n is None else made
 
     def best_of(
         self,
@@ -425,6 +443,14 @@ class Session(BlockingFiles):
         """End the session's processes and throw its files away. May be called again."""
         if self._box._made_in == os.getpid():
             self._box._call(self._session.close())
+
+
+async def _opened(session: AsyncSession) -> AsyncSession:
+    return await session.__aenter__()
+
+
+async def _forked(session: AsyncSession, n: int) -> Sequence[AsyncSession]:
+    return await session.fork(n)
 
 
 async def _next(source: AsyncIterator[T]) -> T:

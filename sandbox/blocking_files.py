@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 from sandbox.files.file_streams import PIECE_BYTES
 from sandbox.files.file_trees import FileStat
 from sandbox.packages.installer import TIMEOUT_S
+from sandbox.remote.remote_files import RemoteFiles
 from sandbox.session.file_calls import Data, Writable
 from sandbox.session.install_calls import InstallCalls
 
@@ -24,7 +25,7 @@ class BlockingFiles:
     """Files of a session; see `FileCalls`. File objects are read and written in a thread."""
 
     _box: Loop
-    _session: InstallCalls
+    _session: InstallCalls | RemoteFiles
 
     def install(
         self,

@@ -1,7 +1,7 @@
 """AsyncSandbox: the engine's front door. One zygote per policy, a pool of workers before it."""
 
-import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 from typing import Self
@@ -13,10 +13,12 @@ from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
 from sandbox.processes.supply import WorkerSupply
 from sandbox.protocol.messages import Checked
+from sandbox.remote.sandbox import AsyncRemoteSandbox
 from sandbox.session.expiry import RETENTION_S
 from sandbox.session.host_tools import HostTools, Tools
 from sandbox.session.kept_jails import AsyncKeptJails
 from sandbox.session.live_session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT
+from sandbox.session.mapped import mapped
 from sandbox.session.session import AsyncSession
 
 POOL_SIZE = 2
@@ -54,6 +56,21 @@ class AsyncSandbox:
         self._supply = WorkerSupply(
             self.policy, pool_size=pool_size, max_sessions=max_sessions, max_waiting=max_waiting
         )
+
+    @staticmethod
+    def connect(
+        url: str,
+        *,
+        key: str = "",
+        tools: HostTools | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> AsyncRemoteSandbox:
+        """The same calls against another machine's `cellblock serve`; see AsyncRemoteSandbox.
+
+        `key` is one of the server's; the policy is the server's too. `tls` says whom to trust
+        behind an https address, by default what the system does.
+        """
+        return AsyncRemoteSandbox(url, key=key, tools=tools, tls=tls)
 
     async def __aenter__(self) -> Self:
         await self._supply.fill()
@@ -157,32 +174,13 @@ class AsyncSandbox:
         In the order of the snippets, or as they complete with `ordered=False`. Only as many
         snippets are taken from the iterable as are running. The default is one per processor.
         """
-        width = concurrency or len(os.sched_getaffinity(0))
-        source = enumerate(snippets)
-        running: dict[asyncio.Task[Outcome], int] = {}
-        finished: dict[int, Outcome] = {}
-        next_index = 0
-        try:
-            while True:
-                while len(running) < width and (item := next(source, None)) is not None:
-                    task = asyncio.ensure_future(self.run(item[1], limits=limits))
-                    running[task] = item[0]
-                if not running:
-                    return
-                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    finished[running.pop(task)] = task.result()
-                if not ordered:
-                    for index in sorted(finished):
-                        yield index, finished.pop(index)
-                while next_index in finished:
-                    yield next_index, finished.pop(next_index)
-                    next_index += 1
-        finally:
-            for task in running:
-                task.cancel()
-            if running:
-                await asyncio.wait(running)
+        async for found in mapped(
+            lambda code: self.run(code, limits=limits),
+            snippets,
+            width=concurrency or len(os.sched_getaffinity(0)),
+            ordered=ordered,
+        ):
+            yield found
 
     async def close(self) -> None:
         """End every session and the zygote; nothing is left when this returns."""

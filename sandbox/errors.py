@@ -6,7 +6,9 @@ and builds its message from them: what failed, what was seen, what to do.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, TypeVar
+
+E = TypeVar("E", bound="SandboxError")
 
 
 class SandboxError(Exception):
@@ -14,12 +16,11 @@ class SandboxError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # BaseException would call __init__ with the message alone.
-        return _rebuild, (type(self), self.args, self.__dict__)
+        return rebuilt, (type(self), self.args, self.__dict__)
 
 
-def _rebuild(
-    cls: type[SandboxError], args: tuple[object, ...], facts: dict[str, object]
-) -> SandboxError:
+def rebuilt(cls: type[E], args: tuple[object, ...], facts: dict[str, object]) -> E:
+    """An error with its message and facts as they were told, without building them anew."""
     error = cls.__new__(cls, *args)
     error.__dict__.update(facts)
     return error
@@ -321,6 +322,44 @@ class CheckpointDropped(SandboxError):
         super().__init__(
             _sentences(f"Checkpoint {checkpoint} was dropped: {why}", "Take a new checkpoint")
         )
+
+
+# ---- another machine ----------------------------------------------------------------------------
+
+
+class RemoteFailed(SandboxError):
+    """A server that was asked for sessions did not do its part. `status` is 0 without an answer."""
+
+    def __init__(self, server: str, problem: str, remedy: str = "", *, status: int = 0) -> None:
+        self.server = server
+        self.problem = problem
+        self.remedy = remedy
+        self.status = status
+        answered = f" answered {status}" if status else ""
+        super().__init__(_sentences(f"{server}{answered}: {problem}", remedy))
+
+
+class ServerBusy(PoolFull):
+    """A server has no room for one more call; worth another try after `retry_after_s`.
+
+    How many are live and wait there is not told: both are 0.
+    """
+
+    def __init__(self, server: str, problem: str, retry_after_s: float) -> None:
+        super().__init__(retry_after_s, 0, 0)
+        self.server = server
+        self.problem = problem
+        again = f"Try again in {retry_after_s:.3g} s"
+        self.args = (_sentences(f"{server}: {problem}", again),)
+
+
+class NotRemote(SandboxError, NotImplementedError):
+    """A call that sessions of another machine do not have."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(_sentences(f"{what} is not possible over HTTP", remedy))
 
 
 def _clock(when: datetime) -> str:

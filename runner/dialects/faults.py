@@ -12,7 +12,16 @@ from runner.errors import (
     UpstreamError,
     UpstreamFault,
 )
-from sandbox import CopyRefused, FileRefused, PoolFull, SandboxError
+from sandbox import (
+    CheckpointDropped,
+    CopyRefused,
+    FileRefused,
+    GuestFault,
+    PoolFull,
+    SandboxError,
+    SessionClosed,
+    SessionExpired,
+)
 
 
 class Fault(NamedTuple):
@@ -48,6 +57,12 @@ REQUEST_STATUS: dict[RequestFault, int] = {
     "file_not_directory": 409,
     "file_not_permitted": 403,
     "file_no_room": 413,
+    "session_lost": 409,
+    "session_expired": 409,
+    "session_closed": 409,
+    "guest_fault": 409,
+    "copy_refused": 409,
+    "checkpoint_dropped": 409,
 }
 UPSTREAM_STATUS: dict[UpstreamFault, int] = {
     "down": 503,
@@ -69,8 +84,21 @@ FILE_FAULTS: dict[str, RequestFault] = {  # kind of a FileRefused: fault
     "not_permitted": "file_not_permitted",
     "no_room": "file_no_room",
 }
+SESSION_FAULTS: tuple[tuple[type[SandboxError], RequestFault], ...] = (
+    (SessionExpired, "session_expired"),
+    (SessionClosed, "session_closed"),
+    (GuestFault, "guest_fault"),
+    (CopyRefused, "copy_refused"),
+    (CheckpointDropped, "checkpoint_dropped"),
+)
 SANDBOX_MESSAGE = "The code sandbox is not available."
 INTERNAL_MESSAGE = "The server failed to answer this request."
+
+
+def session_fault(error: SandboxError) -> RequestFault:
+    """The fault of what a session cannot do any more, or not now."""
+    found = (fault for kind, fault in SESSION_FAULTS if isinstance(error, kind))
+    return next(found, "session_lost")
 
 
 def fault_of(error: Exception) -> Fault:
@@ -94,7 +122,7 @@ def fault_of(error: Exception) -> Fault:
         message = "All code sandboxes are in use."
         return Fault(503, "overload", message, None, error.retry_after_s)
     if isinstance(error, CopyRefused):
-        return Fault(REQUEST_STATUS["conflict"], "conflict", str(error))
+        return Fault(REQUEST_STATUS["copy_refused"], "copy_refused", str(error))
     if isinstance(error, SandboxError):
         return Fault(503, "sandbox", SANDBOX_MESSAGE)
     return Fault(500, "internal", INTERNAL_MESSAGE)
@@ -123,6 +151,8 @@ OPENAI_WORDS: dict[str, tuple[str, str]] = {  # kind: code, type
     "storage_full": ("insufficient_storage", "server_error"),
     "overload": ("server_overloaded", "server_error"),
     **{kind: (kind, "invalid_request_error") for kind in FILE_FAULTS.values()},
+    **{kind: (kind, "invalid_request_error") for _, kind in SESSION_FAULTS},
+    "session_lost": ("session_lost", "invalid_request_error"),
 }
 
 

@@ -26,6 +26,25 @@ CASES = [
         {"path": "../a", "reason": "the name leads out of the workspace"},
         "File '../a' was refused: the name leads out of the workspace. Use a plain name.",
     ),
+    *(
+        (kind("a", "no"), {"path": "a", "reason": "no"}, "File 'a' was refused: no.")
+        for kind in errors.FileRefused.__subclasses__()
+    ),
+    (
+        errors.RemoteFailed("host:80", "it broke", "Try again", status=502),
+        {"server": "host:80", "problem": "it broke", "status": 502},
+        "host:80 answered 502: it broke. Try again.",
+    ),
+    (
+        errors.ServerBusy("host:80", "All code sandboxes are in use.", 2.5),
+        {"server": "host:80", "retry_after_s": 2.5, "live": 0},
+        "host:80: All code sandboxes are in use. Try again in 2.5 s.",
+    ),
+    (
+        errors.NotRemote("popen", "Use exec"),
+        {"what": "popen"},
+        "popen is not possible over HTTP. Use exec.",
+    ),
     (
         errors.FileNotThere("a", "it is so"),
         {"path": "a", "reason": "it is so", "kind": "not_found"},

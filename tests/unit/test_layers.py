@@ -88,7 +88,12 @@ HOST_ORDER = (
     ("sandbox.session.turns",),
     ("sandbox.session.values",),
     ("sandbox.session.session",),
-    ("sandbox.session.kept_jails",),
+    ("sandbox.session.kept_jails", "sandbox.session.mapped"),
+    ("sandbox.remote.connection", "sandbox.remote.faults"),
+    ("sandbox.remote.server", "sandbox.remote.event_stream"),
+    ("sandbox.remote.remote_files", "sandbox.remote.remote_calls"),
+    ("sandbox.remote.session",),
+    ("sandbox.remote.sandbox",),
     ("sandbox.engine",),
     ("sandbox.loop_thread",),
     ("sandbox.blocking_files",),
@@ -206,7 +211,7 @@ STANDARD_LIBRARY_ONLY = (
 )
 """Patterns of modules, and the libraries that one of them may have all the same (see HOMES)."""
 HOMES: Mapping[str, tuple[str, ...]] = {  # library -> the modules that may import it
-    "h11": ("sandbox.network.*",),
+    "h11": ("sandbox.network.*", "sandbox.remote.*"),
     "psutil": ("sandbox.processes.meter",),
     "RestrictedPython": ("sandbox.guest.language.restricted",),
     "pydantic": ("sandbox.*", "runner.*"),

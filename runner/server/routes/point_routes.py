@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import JsonValue
 from starlette.responses import Response
 
+from runner.dialects.faults import session_fault
 from runner.dialects.fields import Fields
 from runner.errors import RequestError
 from runner.server.accounts import Account
@@ -16,6 +17,7 @@ from runner.server.http.replies import json_reply
 from runner.server.live.session_table import Held
 from runner.server.live.variables import variables_of
 from runner.server.routes.access import TheAccount, TheServices
+from runner.server.routes.session_routes import lost
 from runner.server.services import Services
 from sandbox import Checkpoint, CheckpointDropped, CopyRefused, SessionError
 
@@ -140,9 +142,8 @@ async def _done(
         try:
             return await work()
         except (CopyRefused, CheckpointDropped) as error:
-            raise RequestError("conflict", str(error)) from error
+            raise RequestError(session_fault(error), str(error)) from error
         except SessionError as error:
-            await services.sessions.end(held)
-            raise RequestError("conflict", str(error)) from error
+            raise await lost(services.sessions, held, error) from error
         finally:
             held.running -= 1

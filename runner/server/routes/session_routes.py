@@ -1,5 +1,6 @@
 """The engine over REST: sessions and runs, without a model."""
 
+import base64
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from starlette.responses import Response
 
 from runner.asked_limits import within
-from runner.dialects.faults import fault_of
+from runner.dialects.faults import fault_of, openai_error, session_fault
 from runner.errors import RequestError
 from runner.server.accounts import Account
 from runner.server.http.bodies import read_json
@@ -36,6 +37,7 @@ from sandbox import (
 )
 
 CODE_CHARS = 1_000_000
+NAME_CHARS = 1000
 router = APIRouter(prefix="/v1/sessions", responses=errors_of("openai"))
 
 
@@ -56,6 +58,8 @@ class RunRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     code: str = Field(max_length=CODE_CHARS)
     stdin: str | None = None
+    script: str | None = Field(default=None, max_length=NAME_CHARS)
+    """Run it as a program of that name, to its very end: variables are gone then."""
     limits: RunLimits | None = None
     stream: bool = False
 
@@ -122,7 +126,9 @@ async def run_snippet(
         with account.request():
             held.running += 1
             try:
-                outcome = await held.session.run(wanted.code, limits=limits, stdin=wanted.stdin)
+                outcome = await held.session.run(
+                    wanted.code, limits=limits, stdin=wanted.stdin, script=wanted.script
+                )
                 services.note_run(outcome, account, where=held.id, code=wanted.code)
             except SessionError as error:
                 raise await lost(services.sessions, held, error) from error
@@ -172,7 +178,7 @@ async def _alive(table: SessionTable, held: Held) -> dict[str, object]:
 async def lost(table: SessionTable, held: Held, error: SessionError) -> RequestError:
     """Forget a session that is of no more use; return the refusal that says so."""
     await table.end(held)
-    return RequestError("conflict", str(error))
+    return RequestError(session_fault(error), str(error))
 
 
 # ---- the stream ---------------------------------------------------------------------------------
@@ -191,7 +197,9 @@ async def _events(
     held.running += 1
     try:
         with account.request():
-            events = held.session.stream(wanted.code, limits=limits, stdin=wanted.stdin)
+            events = held.session.stream(
+                wanted.code, limits=limits, stdin=wanted.stdin, script=wanted.script
+            )
             async with aclosing(_generator(events)) as source:
                 async for event in source:
                     has_begun = True
@@ -212,7 +220,9 @@ async def _events(
     finally:
         held.running -= 1
         held.active_at = time.monotonic()
-    yield f"event: error\ndata: {compact({'message': fault.message})}\n\n".encode()
+    told = openai_error(fault)
+    data = compact({name: told[name] for name in ("message", "code", "param")})
+    yield f"event: error\ndata: {data}\n\n".encode()
 
 
 async def _generator(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
@@ -238,12 +248,18 @@ def _event_json(
     if isinstance(event, Started):
         return "started", {"number": event.number}
     if isinstance(event, Stdout):
-        return "stdout", {"text": event.text}
+        return "stdout", _output_json(event)
     if isinstance(event, Stderr):
-        return "stderr", {"text": event.text}
+        return "stderr", _output_json(event)
     if isinstance(event, Displayed):
         place = {} if event.replaces is None else {"replaces": event.replaces}
         return "displayed", {"bundle": event.bundle, **place}
     if isinstance(event, Cleared):
         return "cleared", {}
     return "artifact", event.artifact.model_dump(mode="json")
+
+
+def _output_json(event: Stdout | Stderr) -> dict[str, object]:
+    if event.raw is None:
+        return {"text": event.text}
+    return {"text": event.text, "raw_base64": base64.b64encode(event.raw).decode()}

@@ -1,0 +1,1 @@
+"""Sessions of another machine: the same calls, carried out by its `/v1/sessions`."""

@@ -1,0 +1,155 @@
+"""Sessions and runs of another machine, as `AsyncSandbox` has them of this one."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
+from types import TracebackType
+from typing import NoReturn, Self
+
+from sandbox import events
+from sandbox.errors import NotRemote, SessionClosed
+from sandbox.outcome import Outcome
+from sandbox.policy.limits import Limits
+from sandbox.policy.policy import Policy
+from sandbox.protocol.messages import Checked
+from sandbox.remote.server import Server
+from sandbox.remote.session import AsyncRemoteSession
+from sandbox.session.expiry import RETENTION_S
+from sandbox.session.host_tools import HostTools
+from sandbox.session.live_session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT
+from sandbox.session.mapped import mapped
+
+CONCURRENCY = 4
+SETTINGS = "The server's own settings hold for its sessions"
+
+
+class AsyncRemoteSandbox:
+    """Runs snippets on another machine that runs `cellblock serve`. Made by `AsyncSandbox.connect`.
+
+    The same calls with the same errors; what there is none of over HTTP raises NotRemote. The
+    policy is the server's, and limits of a call are lowered to it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str = "",
+        tools: HostTools | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._server = Server(url, key=key, tls=tls)
+        self._tools = tools
+        self._open: set[AsyncRemoteSession] = set()
+        self._is_closed = False
+
+    async def __aenter__(self) -> Self:
+        await self._server.call("GET", "")
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def policy(self) -> Policy:
+        """Not known here. Raises NotRemote."""
+        raise NotRemote("policy", SETTINGS)
+
+    async def run(
+        self,
+        code: str,
+        *,
+        limits: Limits | None = None,
+        stdin: str | None = None,
+        tools: HostTools | None = None,
+    ) -> Outcome:
+        """Run one snippet in a fresh jail that ends with it."""
+        async with self.session(tools=tools) as session:
+            return await session.run(code, limits=limits, stdin=stdin, script="")
+
+    async def stream(
+        self,
+        code: str,
+        *,
+        limits: Limits | None = None,
+        stdin: str | None = None,
+        tools: HostTools | None = None,
+    ) -> AsyncGenerator[events.Event, None]:
+        """Events of one snippet in a fresh jail, as they happen."""
+        async with self.session(tools=tools) as session:
+            source = session.stream(code, limits=limits, stdin=stdin, script="")
+            async with aclosing(source):
+                async for event in source:
+                    yield event
+
+    def session(
+        self,
+        *,
+        ttl_s: float | None = None,
+        retention_s: float = RETENTION_S,
+        checkpoints: int = CHECKPOINTS_KEPT,
+        checkpoint_bytes: int = CHECKPOINT_BYTES,
+        tools: HostTools | None = None,
+    ) -> AsyncRemoteSession:
+        """A session; await it or enter it to open it. Only `tools` can be chosen from here."""
+        if self._is_closed:
+            raise SessionClosed("sandbox")
+        for name, value, default in (
+            ("ttl_s", ttl_s, None),
+            ("retention_s", retention_s, RETENTION_S),
+            ("checkpoints", checkpoints, CHECKPOINTS_KEPT),
+            ("checkpoint_bytes", checkpoint_bytes, CHECKPOINT_BYTES),
+        ):
+            if value != default:
+                raise NotRemote(name, SETTINGS)
+        return AsyncRemoteSession(self._server, self._open)
+
+    @property
+    def expected(self) -> NoReturn:
+        """Not known here. Raises NotRemote."""
+        raise NotRemote("expected", SETTINGS)
+
+    def expect(self, sessions: int) -> None:
+        """Not possible. Raises NotRemote."""
+        raise NotRemote("expect", SETTINGS)
+
+    async def check(self, code: str) -> Checked:
+        """Not possible. Raises NotRemote."""
+        raise NotRemote("check", "Check the code with a Sandbox of this machine")
+
+    async def map(
+        self,
+        snippets: Iterable[str],
+        *,
+        limits: Limits | None = None,
+        concurrency: int | None = None,
+        ordered: bool = True,
+    ) -> AsyncIterator[tuple[int, Outcome]]:
+        """(index, outcome) of each snippet, each in a fresh jail, `concurrency` at a time."""
+        width = concurrency or CONCURRENCY
+        work = mapped(
+            lambda code: self.run(code, limits=limits), snippets, width=width, ordered=ordered
+        )
+        async for found in work:
+            yield found
+
+    async def close(self) -> None:
+        """End every session that was opened here. May be called again.
+
+        Raises RemoteFailed where the server could not be told; there they end when idle.
+        """
+        self._is_closed = True
+        sessions = list(self._open)
+        closed = await asyncio.gather(
+            *(session.close() for session in sessions), return_exceptions=True
+        )
+        self._open.clear()
+        for one in closed:
+            if isinstance(one, BaseException):
+                raise one

@@ -1,0 +1,31 @@
+"""Every face passes every check on the list, but for those that it says it lacks."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conformance.checks import CHECKS
+from tests.conformance.subjects import FACES, Opener
+
+
+@pytest.fixture(scope="module", params=list(FACES))
+def face(request: pytest.FixtureRequest) -> Iterator[tuple[str, Opener]]:
+    with FACES[request.param].started() as opener:
+        yield request.param, opener
+
+
+@pytest.mark.parametrize("name", list(CHECKS))
+def test_a_session_of_any_face(face: tuple[str, Opener], name: str) -> None:
+    which, opener = face
+    if (reason := FACES[which].lacks.get(name)) is not None:
+        pytest.skip(f"{which}: {reason}")
+    with opener() as session:
+        CHECKS[name](session)
+
+
+def test_what_a_face_lacks_is_on_the_list_and_has_its_reason() -> None:
+    lacking = {
+        (face.name, name): why for face in FACES.values() for name, why in face.lacks.items()
+    }
+    assert [pair for pair in lacking if pair[1] not in CHECKS] == []
+    assert all(lacking.values())

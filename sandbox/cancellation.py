@@ -7,6 +7,7 @@ it waits once, for a bounded time, and never swallows a cancellation.
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -19,8 +20,7 @@ _tasks: set[asyncio.Task[Any]] = set()
 def in_background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """A task of `work` that runs on whether or not it is awaited."""
     task = asyncio.get_running_loop().create_task(work)
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+    _hold(task)
     return task
 
 
@@ -36,8 +36,14 @@ async def shielded(
     Then `on_cancel` is called, and the caller waits for the end, but no longer than `within_s`
     and not when it is cancelled once more. `undo` gets the result that came too late for it.
     """
-    result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-    task = in_background(_carry_out(work, result, undo))
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+    carried_out = _carry_out(work, result, undo)
+    if sys.version_info >= (3, 12):
+        # It begins in this turn of the loop, not in the next.
+        task = asyncio.Task(carried_out, loop=loop, eager_start=True)
+    else:
+        task = loop.create_task(carried_out)
     try:
         return await result
     except asyncio.CancelledError:
@@ -47,6 +53,14 @@ async def shielded(
             on_cancel()
         await wait_for_end(task, within_s=within_s)
         raise
+    finally:
+        _hold(task)  # Until here this function has held it.
+
+
+def _hold(task: asyncio.Task[Any]) -> None:
+    if not task.done():
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
 
 
 async def wait_for_end(task: asyncio.Task[Any], *, within_s: float) -> None:

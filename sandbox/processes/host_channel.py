@@ -197,11 +197,22 @@ class HostChannel:
             self._end(None)
             return
         try:
-            self._frames += self._reader.feed(data)
-        except FrameError as fault:
+            frames = self._reader.feed(data)
+            if len(frames) == 1 and self._is_all(frames[0]):
+                self._on_message(unpack(self._incoming, frames[0]))
+                return
+        except (FrameError, MessageError) as fault:
             self._end(str(fault))
             return
+        self._frames += frames
         self._work()
+
+    def _is_all(self, frame: Frame) -> bool:
+        """Whether a short `frame`, as most are, is all that has come: it is told at once."""
+        is_behind_others = self._frames or self._unpacking is not None or self._is_paused
+        if is_behind_others or self._reader.is_mid_frame:
+            return False
+        return len(frame.body) <= SLICE_BYTES
 
     def _work(self) -> None:
         """Tell what has come, for a moment; the rest in the next turn of the loop.

@@ -199,7 +199,7 @@ class Worker:
 
     @property
     def is_live(self) -> bool:
-        return self.state not in (State.DEAD, State.KILLING)
+        return self._lifecycle.is_live
 
     @property
     def identity(self) -> int:

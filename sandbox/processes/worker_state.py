@@ -75,6 +75,8 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self._state = State.STARTING
+        self.is_live = True
+        """Whether its processes are there, and not about to be ended."""
 
     @property
     def state(self) -> State:
@@ -83,6 +85,7 @@ class Lifecycle:
     def happen(self, event: Event) -> None:
         """Move to the state that `event` leads to. Raises WorkerStateError."""
         self._state = after(self._state, event)
+        self.is_live = self._state not in (State.DEAD, State.KILLING)
 
 
 def diagram() -> str:

@@ -20,6 +20,9 @@ class NetworkBill(NamedTuple):
     usage: NetworkUsage
 
 
+NO_BILL = NetworkBill((), NetworkUsage())
+
+
 class SessionNetwork:
     """The way out of one session; of no effect where the policy has no network."""
 
@@ -44,7 +47,7 @@ class SessionNetwork:
     def bill(self) -> NetworkBill:
         """What was asked since the last bill."""
         if self._proxy is None:
-            return NetworkBill((), NetworkUsage())
+            return NO_BILL
         now, before = self._proxy.usage.copy(), self._billed
         self._billed = now
         refusals, self._refusals = self._refusals, {}

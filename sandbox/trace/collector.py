@@ -74,6 +74,8 @@ class Tracing:
 
     def denials(self, attempts: tuple[Attempt, ...]) -> tuple[Denial, ...]:
         """Those of `attempts` that were refused; imports were told when they were."""
+        if not attempts:
+            return ()
         return tuple(
             Denial(
                 layer=one.layer,

@@ -125,8 +125,9 @@ class Board:
 
     def finish(self) -> None:
         """Send what has waited: the snippet ends."""
-        with self._lock:
-            self._finish()
+        if self._placed or self._waiting or self._is_cleared:
+            with self._lock:
+                self._finish()
 
     def _finish(self) -> None:
         if self._waiting:

@@ -49,9 +49,12 @@ class Warned:
         self._collected: list[Any] | None = None
         self._collector = 0
         self._logged: set[str] = set()
+        self._has_shown = True
+        """Whether the interpreter may remember a warning: what it has shown once, or a preload."""
+        self._hook = self._show
         if _show is not None:
             # C code looks this name up for each warning.
-            warnings._showwarnmsg = self._show  # type: ignore[attr-defined]
+            warnings._showwarnmsg = self._hook  # type: ignore[attr-defined]
 
     def is_news(self, record: Any) -> bool:
         """Whether this snippet has not logged the same yet: a filter for chatty loggers."""
@@ -65,6 +68,9 @@ class Warned:
         """Begin with a snippet that has caused no warning yet."""
         self._logged.clear()
         self._file, self._last_line = file, last_line
+        if not self._has_shown and getattr(warnings, "_showwarnmsg", None) is self._hook:
+            return
+        self._has_shown = False
         # A snippet may have taken the module apart. Entering bars what was remembered so far.
         with suppress(Exception), warnings.catch_warnings():
             pass
@@ -97,6 +103,7 @@ class Warned:
 
     def _show(self, warning: Any) -> None:
         assert _show is not None
+        self._has_shown = True
         if self._collected is not None and get_ident() == self._collector:
             self._collected.append(warning)
             return

@@ -61,6 +61,8 @@ class HostTools:
 
     def offer(self, specs_text: str, namespace: dict[str, Any]) -> None:
         """Put functions for `specs_text` into `namespace`, and take out those offered before."""
+        if not specs_text and not self._offered:
+            return
         for name in self._offered:
             if getattr(namespace.get(name), "is_host_tool", False):
                 del namespace[name]

@@ -43,6 +43,11 @@ class EventLoop:
         """What the loop watched, while it holds no descriptor of its own."""
         hooks.when_imported("asyncio", self._teach)
 
+    @property
+    def is_made(self) -> bool:
+        """Whether a snippet has awaited, or has had a loop made."""
+        return self._loop is not None
+
     def begin(self) -> None:
         """Begin with a snippet: this process has the loop to itself."""
         if self._loop is not None and not self._loop.is_closed():

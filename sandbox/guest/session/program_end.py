@@ -34,7 +34,7 @@ def end_program(namespace: dict[str, Any]) -> None:
 
 def write_out_files() -> None:
     """Write out what Python holds back of open files on disk, as their end would."""
-    if not _has_files():
+    if not has_files():
         return
     for value in gc.get_objects():
         kind = type(value)
@@ -46,7 +46,7 @@ def write_out_files() -> None:
             _write_out(value)
 
 
-def _has_files() -> bool:
+def has_files() -> bool:
     """Whether a file on disk is open; each open descriptor is below the lowest free one."""
     try:
         free = os.dup(1)

@@ -168,9 +168,11 @@ class SnippetRunner:
             late = self._attempt(self._context.run, self._displays.show_figures)
             error = error or late
         names = self._rows = self._names.changes()
-        late = self._attempt(self._leave, error, is_program, is_guests=False)
+        # Most snippets have nothing left to do.
+        if is_program or self.loop.is_made or program_end.has_files():
+            late = self._attempt(self._leave, error, is_program, is_guests=False)
+            error = error or late
         self._displays.finish()
-        error = error or late
         if error is None or _is_clean_exit(error):
             return Ending("completed", names, self._text)
         self._sources.restore()

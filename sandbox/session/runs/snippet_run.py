@@ -111,13 +111,7 @@ class SnippetRun:
         self._output = RunOutput(worker.output, request.limits, sink)
         self._takeover = Takeover(worker, spare=spare)
         self._trace = Tracing(worker.plan)
-        self._tools = ToolRun(
-            request.tools,
-            worker.guest,
-            worker.held,
-            on_clock=self._on_host_work,
-            on_unread=lambda: self._finish(Fault("answers that it does not read")),
-        )
+        self._tools = self._tool_run() if request.tools else None
         self._watch = LimitWatch(
             worker,
             request.limits,
@@ -142,7 +136,8 @@ class SnippetRun:
             guest.runs_snippet = False
             guest.make_room(None, None)
             self._timers.cancel()
-            self._tools.end()
+            if self._tools is not None:
+                self._tools.end()
             wall_s = time.monotonic() - handed_over
             cpu = self._watch.cpu_used()
             await self._take_peaks(end)
@@ -159,7 +154,7 @@ class SnippetRun:
             written_bytes=self._output.written_bytes,
             processes=self._watch.peak_processes,
             start_s=handed_over - self._began,
-            host_s=self._tools.host_s,
+            host_s=self._tools.host_s if self._tools is not None else 0.0,
         )
         return self._ran(end, state, usage)
 
@@ -175,7 +170,9 @@ class SnippetRun:
     # ---- what the worker tells ------------------------------------------------------------------
 
     def on_guest(self, message: Message) -> None:
-        if isinstance(message, Display) and message.nonce == self._nonce:
+        if isinstance(message, Done) and message.nonce == self._nonce:
+            self._finish(message)
+        elif isinstance(message, Display) and message.nonce == self._nonce:
             self._show(message.bundle, message.number)
         elif isinstance(message, ClearDisplays) and message.nonce == self._nonce:
             self._output.clear()
@@ -186,10 +183,8 @@ class SnippetRun:
             if not self._trace.hear(message):
                 self._finish(Fault(OUT_OF_PLACE))
         elif isinstance(message, ToolCall) and message.nonce == self._nonce:
-            if not self._tools.begin(message):
+            if self._tools is None or not self._tools.begin(message):
                 self._finish(Fault("a call of a function that it was not given"))
-        elif isinstance(message, Done) and message.nonce == self._nonce:
-            self._finish(message)
         else:
             self._finish(Fault(f"{type(message).__name__} out of place"))
 
@@ -230,6 +225,15 @@ class SnippetRun:
             return
         if not self._output.show(bundle, number):
             self._finish(Fault("more displays than a snippet may have"))
+
+    def _tool_run(self) -> ToolRun:
+        return ToolRun(
+            self._request.tools,
+            self._worker.guest,
+            self._worker.held,
+            on_clock=self._on_host_work,
+            on_unread=lambda: self._finish(Fault("answers that it does not read")),
+        )
 
     # ---- while it runs --------------------------------------------------------------------------
 
@@ -322,7 +326,7 @@ class SnippetRun:
             survives_reason=why,
             stdout=self._output.stdout,
             stderr=self._output.stderr,
-            tool_calls=tuple(self._tools.calls),
+            tool_calls=tuple(self._tools.calls) if self._tools is not None else (),
             displays=tuple(self._output.displays),
             denials=(*self._output.denials, *self._trace.denials(attempts)),
             attempts=attempts,

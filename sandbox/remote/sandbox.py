@@ -39,8 +39,8 @@ class AsyncRemoteSandbox:
         tools: HostTools | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        _without_tools(tools)
         self._server = Server(url, key=key, tls=tls)
-        self._tools = tools
         self._open: set[AsyncRemoteSession] = set()
         self._is_closed = False
 
@@ -97,7 +97,8 @@ class AsyncRemoteSandbox:
         checkpoint_bytes: int = CHECKPOINT_BYTES,
         tools: HostTools | None = None,
     ) -> AsyncRemoteSession:
-        """A session; await it or enter it to open it. Only `tools` can be chosen from here."""
+        """A session; await it or enter it to open it. Its settings are the server's."""
+        _without_tools(tools)
         if self._is_closed:
             raise SessionClosed("sandbox")
         for name, value, default in (
@@ -153,3 +154,8 @@ class AsyncRemoteSandbox:
         for one in closed:
             if isinstance(one, BaseException):
                 raise one
+
+
+def _without_tools(tools: HostTools | None) -> None:
+    if tools:
+        raise NotRemote("a call of functions of this process", "Run the snippet without them")

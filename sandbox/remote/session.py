@@ -118,7 +118,7 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
         Leaving the loop early interrupts the snippet.
         """
         if tools:
-            raise NotRemote("tools", "Run the snippet without them")
+            raise NotRemote("a call of functions of this process", "Run the snippet without them")
         body: dict[str, Any] = {"code": code, "stream": True}
         if limits is not None:
             body["limits"] = limits.model_dump(exclude_unset=True)

@@ -157,6 +157,10 @@ def test_what_http_does_not_carry_is_refused_by_name(box):
             lambda: session.complete("a"),
             lambda: session.extend(1),
             lambda: box.session(ttl_s=5),
+            lambda: box.session(tools={"f": len}),
+            lambda: box.run("1", tools={"f": len}),
+            lambda: session.run("1", tools={"f": len}),
+            lambda: Sandbox.connect("http://127.0.0.1:1", tools={"f": len}),
         ):
             with pytest.raises(NotRemote):
                 call()

@@ -17,6 +17,7 @@ from runner.commands.env import env_group, sources
 from runner.commands.eval import eval_command
 from runner.commands.key import key_command
 from runner.commands.model import model_group
+from runner.commands.notebook.kernel import kernel_group
 from runner.commands.operate import audit_command, sessions_group, top_command
 from runner.commands.options import ChatOptions, RunOptions, ServeOptions, taking
 from runner.commands.policy import policy_group
@@ -433,6 +434,9 @@ for _command in model_group.commands.values():
     _telling_runner_errors(_command)
 commands.add_command(model_group)
 commands.add_command(policy_group)
+for _command in kernel_group.commands.values():
+    _telling_runner_errors(_command)
+commands.add_command(kernel_group)
 commands.add_command(trace_group)
 for _command in env_group.commands.values():
     _telling_engine_errors(_command)

@@ -15,6 +15,7 @@ pytest.importorskip("jupyter_kernel_test", reason="pip install jupyter_kernel_te
 from typing import ClassVar
 
 import jupyter_kernel_test
+from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager, start_new_kernel
 
@@ -176,7 +177,9 @@ def test_a_connection_file_that_is_none_is_refused(tmp_path):
 def test_messages_without_the_key_change_nothing(installed):
     manager = KernelManager(kernel_name="cellblock")
     manager.start_kernel()
-    stranger = manager.client()
+    # A client of the manager would share its session, and with it the key.
+    stranger = BlockingKernelClient()
+    stranger.load_connection_file(manager.connection_file)
     stranger.session.key = uuid.uuid4().hex.encode()
     stranger.start_channels()
     client = manager.client()

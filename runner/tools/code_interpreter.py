@@ -222,25 +222,32 @@ STATE_WORDS = {
 }
 
 
+def _state_words(outcome: Outcome) -> str:
+    words = STATE_WORDS[outcome.state]
+    if outcome.state == "lost" and outcome.files_left:
+        return f"{words} Files are still there."
+    return words
+
+
 def notice_of(outcome: Outcome) -> str:
     """Return why the snippet did not end by itself, and what became of its variables."""
     if isinstance(outcome, LimitExceeded):
         reason = LIMIT_WORDS[outcome.limit].format(
             allowed=outcome.allowed, mib=outcome.allowed / 2**20
         )
-        return f"Stopped: {reason}. {LIMIT_ADVICE[outcome.limit]} {STATE_WORDS[outcome.state]}"
+        return f"Stopped: {reason}. {LIMIT_ADVICE[outcome.limit]} {_state_words(outcome)}"
     if isinstance(outcome, Died):
         how = (
             f"exited with status {outcome.exit_code}"
             if outcome.exit_code is not None
             else f"was ended by {outcome.signal}"
         )
-        return f"The Python process {how}. {STATE_WORDS[outcome.state]}"
+        return f"The Python process {how}. {_state_words(outcome)}"
     if isinstance(outcome, Refused):
         place = f" (line {outcome.line})" if outcome.line else ""
-        return f"Not run: {outcome.reason}{place}. {STATE_WORDS[outcome.state]}"
+        return f"Not run: {outcome.reason}{place}. {_state_words(outcome)}"
     if isinstance(outcome, Raised) and outcome.state != "kept":
-        return STATE_WORDS[outcome.state]
+        return _state_words(outcome)
     return ""
 
 

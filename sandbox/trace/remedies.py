@@ -46,11 +46,6 @@ def for_call(action: str, tier: Tier) -> str:
     return ""
 
 
-def for_limit(name: str, amount: int) -> str:
-    """The policy whose limit `name` is twice of what there was."""
-    return f"[limits]\n{name} = {2 * amount}"
-
-
 def sentence(action: str, tried: str, rule: str) -> str:
     """What was refused, for a model."""
     why = rule.rstrip(".")

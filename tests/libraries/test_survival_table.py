@@ -19,6 +19,7 @@ def boxed(request):
         yield opened
 
 
+@pytest.mark.slow
 @pytest.mark.libraries
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: work.library)
 def test_the_table_is_true(boxed, work: Work) -> None:

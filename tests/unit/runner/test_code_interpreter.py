@@ -128,6 +128,9 @@ async def test_a_traceback_is_shown_and_variables_stay_unsaid_when_they_stayed()
         (LimitExceeded(limit="memory_bytes", allowed=2**30, observed=2**31, state="lost", **JAIL),
          "Stopped: it used more than 1024 MiB of memory. Work on smaller pieces. All variables of"
          " the session are gone; define what you need again."),
+        (Died(exit_code=3, state="lost", files_left=("a.csv",), **JAIL),
+         "The Python process exited with status 3. All variables of the session are gone; define"
+         " what you need again. Files are still there."),
         (Died(signal="SIGSEGV", state="rolled_back", **JAIL),
          "The Python process was ended by SIGSEGV. Variables are as they were before this call;"
          " files that it wrote stay."),

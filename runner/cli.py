@@ -106,6 +106,12 @@ def commands() -> None:
     "--trace", "log", type=WRITABLE, metavar="FILE", help="Add the account to a hash-chained log."
 )
 @click.option(
+    "--network",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="A host that it may reach beside the policy's, as in '*.example.com:443'.",
+)
+@click.option(
     "--with",
     "packages",
     multiple=True,
@@ -131,7 +137,10 @@ def run(options: RunOptions) -> None:
         stdin = options.stdin
         request = RunRequest(
             code=options.code if options.code is not None else _source(str(options.file)),
-            policy=with_limits(policy, timeout_s=options.timeout, memory_mb=options.memory),
+            policy=with_network(
+                with_limits(policy, timeout_s=options.timeout, memory_mb=options.memory),
+                options.network,
+            ),
             script=os.path.basename(options.file) if options.file not in (None, "-") else "",
             stdin=_bytes(stdin).decode(errors="replace") if stdin is not None else None,
             put=options.put,
@@ -358,6 +367,15 @@ def with_limits(policy: "Policy", *, timeout_s: float | None, memory_mb: int | N
         return policy
     limits: Limits = policy.limits.model_copy(update=changes)
     return policy.model_copy(update={"limits": limits})
+
+
+def with_network(policy: "Policy", hosts: tuple[str, ...]) -> "Policy":
+    """`policy` with `hosts` beside those that it names. Raises PolicyError."""
+    if not hosts:
+        return policy
+    named = policy.network if policy.network != "none" else ()
+    given = {name: getattr(policy, name) for name in policy.model_fields_set}
+    return type(policy)(**{**given, "network": (*named, *hosts)})
 
 
 @contextlib.contextmanager

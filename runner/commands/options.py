@@ -44,6 +44,7 @@ class RunOptions:
     keep_going: bool
     report: Path | None
     log: Path | None
+    network: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()
     offline: bool = False

@@ -292,9 +292,12 @@ class Proxy:
         def received(count: int) -> None:
             self.usage.received_bytes += count
 
-        async with asyncio.TaskGroup() as group:
-            group.create_task(pump(client.reader, writer, sent))
-            group.create_task(pump(reader, client.writer, received))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(pump(client.reader, writer, sent))
+                group.create_task(pump(reader, client.writer, received))
+        except* (OSError, TimeoutError):
+            pass  # Either side went away: both ways of this connection are over.
 
     async def _intercept(self, client: Peer, route: Route) -> None:
         """Be the host for the client, and the client for the host; put secrets in on the way."""

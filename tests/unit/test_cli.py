@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 import sandbox
-from runner.cli import commands, with_limits
+from runner.cli import commands, with_limits, with_network
 from runner.commands import check
 from runner.commands.printing import displays, wording
 from runner.commands.printing.explain import explain
@@ -145,6 +145,18 @@ def test_a_policy_without_limits_on_the_command_line_is_left_alone() -> None:
 def test_a_limit_that_cannot_be_is_refused() -> None:
     with pytest.raises(PolicyError, match="wall_s"):
         with_limits(Policy(), timeout_s=-1, memory_mb=None)
+
+
+def test_hosts_of_the_command_line_stand_beside_those_of_the_policy() -> None:
+    assert with_network(Policy(), ()) == Policy()
+    policy = Policy(preload=["json"], network=["a.example.org:443"])
+    changed = with_network(policy, ("b.example.org:443", "127.0.0.1:5432!"))
+    assert changed.network == ("a.example.org:443", "b.example.org:443", "127.0.0.1:5432!")
+    assert changed.preload == ("json",)
+    with pytest.raises(PolicyError, match="network"):
+        with_network(Policy(), ("no port",))
+    with pytest.raises(PolicyError, match="namespaces"):
+        with_network(Policy(tier="landlock"), ("a.example.org:443",))
 
 
 # ---- wording ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import struct
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
@@ -423,3 +424,43 @@ async def test_an_upstream_that_says_the_value_in_its_status_line_says_a_placeho
     server.close()
     assert answered.startswith(b"HTTP/1.1 200 cellblock-secret-")
     assert b"the-real-value" not in answered
+
+
+@pytest.mark.parametrize("resets", ["the server", "the client"])
+async def test_a_connection_that_is_reset_ends_and_nothing_is_said_of_it(resets: str):
+    said: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: said.append(context))
+    reset = asyncio.Event()
+
+    def end_by_reset(writer: asyncio.StreamWriter) -> None:
+        there: socket.socket = writer.get_extra_info("socket")
+        there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        if resets == "the server":
+            end_by_reset(writer)
+        else:
+            await reader.read()
+            writer.close()
+        reset.set()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    listener = socket.create_server(("127.0.0.1", 0))
+    async with running("127.0.0.1:{port}!") as (proxy, _address, _upstream, _refusals):
+        await proxy.forward(listener, server.sockets[0].getsockname()[1])
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(b"x")
+        await writer.drain()
+        if resets == "the client":
+            await asyncio.sleep(0.05)
+            end_by_reset(writer)
+        await asyncio.wait_for(reset.wait(), 10)
+        if resets == "the server":
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+            writer.close()
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0.01)
+    server.close()
+    assert said == []

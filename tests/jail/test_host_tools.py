@@ -56,6 +56,11 @@ def test_signature_defaults_and_docstring_are_those_of_the_hosts_function(sessio
     )
 
 
+def test_what_the_host_offers_is_no_variable_of_the_session(session):
+    session.run("mine = search('x')\ndef own(): pass", tools={"search": search})
+    assert [variable.name for variable in session.variables()] == ["mine", "own"]
+
+
 def test_a_function_is_there_for_its_snippet_alone_unless_the_session_has_it(box, session):
     session.run("search('x')", tools={"search": search})
     assert isinstance(session.run("search('x')"), Raised)

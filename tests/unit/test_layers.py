@@ -156,10 +156,10 @@ GUEST_ORDER = (
         "sandbox.guest.display.streams",
     ),
     ("sandbox.guest.session.program_end", "sandbox.guest.session.magics"),
+    ("sandbox.guest.exchange.host_tools",),
     (
         "sandbox.guest.session.snippet",
         "sandbox.guest.exchange.queries",
-        "sandbox.guest.exchange.host_tools",
         "sandbox.guest.exchange.trace",
     ),
     ("sandbox.guest.jail.machine",),

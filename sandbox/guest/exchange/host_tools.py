@@ -13,7 +13,7 @@ import select
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any, Protocol
 
 from sandbox.guest.kernel.guest_channel import GuestChannel
@@ -33,6 +33,13 @@ class ToolError(Exception):
         super().__init__(f"{type}: {message}" if message else type)
         self.type = type
         self.message = message
+
+
+def is_offered(value: object) -> bool:
+    """Return whether `value` was put among a snippet's names by the host, not by the snippet."""
+    return value is ToolError or (
+        isinstance(value, FunctionType) and bool(value.__dict__.get("is_host_tool"))
+    )
 
 
 class Speaker(Protocol):

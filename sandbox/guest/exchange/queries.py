@@ -17,6 +17,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from sandbox.guest.exchange.host_tools import is_offered
 from sandbox.protocol.values import KINDS, Packed, ValueRefused, pack_value, unpack_value
 
 VARIABLES_CAP = 1_000
@@ -73,6 +74,8 @@ def _variables(_text: str, _number: int, namespace: dict[str, Any], _fd: int) ->
     rows: list[list[object]] = []
     for name, value in list(namespace.items()):
         if name.startswith("_") or isinstance(value, ModuleType) or name in ("In", "Out"):
+            continue
+        if is_offered(value):
             continue
         if len(rows) == VARIABLES_CAP:
             break

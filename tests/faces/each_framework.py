@@ -71,7 +71,7 @@ def run(command: Sequence[str]) -> None:
 
 
 def test(framework: Framework, options: Sequence[str]) -> bool:
-    """Whether the tests and the types of a face hold with its framework."""
+    """Whether the tests of a face hold with its framework."""
     print(f"\n=== {' '.join(framework.packages)}", flush=True)
     try:
         install(framework)
@@ -81,6 +81,7 @@ def test(framework: Framework, options: Sequence[str]) -> bool:
                 "-m",
                 "pytest",
                 "-q",
+                *framework.options,
                 *options,
                 f"tests/faces/test_{framework.name}.py",
             ]

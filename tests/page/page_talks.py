@@ -23,7 +23,7 @@ HOSTILE = "Show me what it says."
 TABLE = "Make a large table."
 REFUSED = "Read the passwords."
 LONG = "Print 2000 lines."
-KEEPS_OPEN = "Keep a file open."
+KEEPS_OPEN = "Keep a pipe open."
 ATTACK = (
     "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
     "<a href=\"javascript:document.title='owned'\">x</a>"
@@ -106,7 +106,7 @@ TALKS = {
         [*say("Printed."), spent(12, 6, 0), STOPPED],
     ],
     KEEPS_OPEN: [
-        [*call("notes = open('notes.txt', 'w')"), spent(10, 5, 0), CALLED],
+        [*call("import os; ends = os.pipe()"), spent(10, 5, 0), CALLED],
         [*say("It is open."), spent(12, 6, 0), STOPPED],
     ],
     REFUSED: [

@@ -90,6 +90,7 @@ def test_stop_ends_the_snippet_and_a_follow_up_knows_of_the_question(visitor, se
 
 
 def test_a_dropped_file_is_read_by_code(visitor):
+    visitor.page.locator(".main").wait_for()
     visitor.page.evaluate(DROP, ["data.csv", "1\n2\n3\n"])
     expect(visitor.page.locator(".attached")).to_contain_text("data.csv")
     visitor.answered(FILE, "Three lines.")
@@ -181,10 +182,9 @@ def test_a_session_that_cannot_be_branched_says_why(visitor):
     page = visitor.page
     page.get_by_label("Best of").select_option("2")
     visitor.ask(SHOW)
-    expect(page.get_by_role("alert")).to_contain_text("the session has the file")
-    expect(page.get_by_role("alert")).to_contain_text("notes.txt open")
+    expect(page.get_by_role("alert")).to_contain_text("the session has an open pipe")
     page.get_by_role("button", name="Try in a branch").click()
-    expect(page.locator(".note")).to_contain_text("notes.txt open")
+    expect(page.locator(".note")).to_contain_text("an open pipe")
     page.get_by_label("Best of").select_option("1")
     page.get_by_role("button", name="Ask again").last.click()
     expect(page.locator(".message").last).to_have_text("Shown.")

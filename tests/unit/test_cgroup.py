@@ -14,6 +14,7 @@ V1_FILES = {
     "memory": {
         "memory.limit_in_bytes": "9223372036854771712",
         "memory.memsw.limit_in_bytes": "9223372036854771712",
+        "memory.usage_in_bytes": "2048",
         "memory.max_usage_in_bytes": "4096",
         "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
         "tasks": "",

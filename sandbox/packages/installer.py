@@ -5,6 +5,7 @@ The programs run in a directory of their own, so that no project's settings are 
 user, such as an index, hold.
 """
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -15,9 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sandbox.errors import PackagesNotInstalled, PolicyError
 
@@ -180,7 +183,7 @@ class Installer:
         return [
             (
                 Pin(row["metadata"]["name"], row["metadata"]["version"]),
-                "sha256:" + row["download_info"]["archive_info"]["hashes"]["sha256"],
+                "sha256:" + _sha256_of(row["download_info"]),
             )
             for row in rows
         ]
@@ -242,3 +245,20 @@ class Installer:
                 "Check the names and versions; packages without a wheel are not built",
             )
         return PackagesNotInstalled(requirements, "failed", words)
+
+
+def _sha256_of(download: dict[str, Any]) -> str:
+    """The hash that a row of pip's report has; before pip 23.1 it stood elsewhere, or nowhere."""
+    archive = download.get("archive_info", {})
+    if found := archive.get("hashes", {}).get("sha256"):
+        return str(found)
+    kind, _, found = archive.get("hash", "").partition("=")
+    if kind == "sha256" and found:
+        return str(found)
+    url = urllib.parse.urlsplit(download["url"])
+    if url.scheme != "file":
+        raise PackagesNotInstalled(
+            (), "failed", f"pip names no hash of {download['url']}", "Update pip, or install uv"
+        )
+    with open(urllib.request.url2pathname(url.path), "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

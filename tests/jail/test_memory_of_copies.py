@@ -17,7 +17,7 @@ def test_what_fits_can_be_changed_in_place(session: Session) -> None:
     outcome = session.run(CHANGE, limits=LIMITS)
     assert (outcome.status, outcome.text, outcome.survives) == ("completed", "(2, 2)", True)
     assert outcome.usage.peak_memory_bytes <= 160 * MiB
-    if "cgroup_namespace" in session.enforcement:
+    if "cgroup" in session.enforcement:
         assert 80 * MiB < outcome.usage.copies_memory_bytes < 120 * MiB
 
 

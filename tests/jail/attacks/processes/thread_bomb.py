@@ -1,4 +1,4 @@
-# any tier: rlimits -> completed, RuntimeError
+# any tier: rlimits -> completed or limit_exceeded processes, RuntimeError
 # Five hundred threads; threads count as processes.
 import threading
 

@@ -67,7 +67,7 @@ def _object(body: bytes | bytearray, memory_cap_bytes: int) -> Generator[None, N
         if outside_bytes > STRUCTURE_CAP_BYTES or 2 * len(strings) >= QUOTES_CAP:
             raise ValueError("too much structure")
         text, position = yield from string_in_slices(
-            body, quote + 1, MEMORY_CAP_BYTES - memory_bytes
+            body, quote + 1, memory_cap_bytes - memory_bytes
         )
         memory_bytes += len(text) * _width(text)
         outside.append(f'"{len(strings)}"')

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import deque
 
 import pytest
 from hypothesis import given
@@ -98,6 +99,26 @@ def test_a_body_that_would_grow_in_its_reader_is_refused(item: str) -> None:
     body = f'{{"nonce":"","bundle":{{}},"metadata":[{many}1]}}'
     with pytest.raises(MessageError, match="body is not JSON"):
         read(Frame(KIND, body.encode()))
+
+
+@pytest.mark.parametrize(
+    ("texts", "is_over"),
+    [
+        ({"a": "x" * 1000}, True),
+        ({"a": "x" * 900}, False),
+        ({"a": "x" * 400, "b": "x" * 700}, True),
+        ({"a": "x" * 300 + "\U0001f600"}, True),
+    ],
+)
+def test_texts_take_no_more_than_the_room_that_there_is(
+    texts: dict[str, str], is_over: bool
+) -> None:
+    reading = unpack_in_slices("from_guest", frame_of(Display("n", texts, {})), 999)
+    if is_over:
+        with pytest.raises(slices.OverRoom, match="more memory than it may"):
+            deque(reading)
+    else:
+        deque(reading)
 
 
 def test_a_wide_character_does_not_make_a_text_larger_than_it_may_be() -> None:

@@ -1,10 +1,13 @@
 # namespaces: mount_namespace -> completed, ENOENT/empty | landlock: landlock -> completed, EACCES/ENOENT
 # Keys, tokens and histories live in home directories. /home/user is the session's own, and empty.
-OWN = {"/home": {"user"}}
-
-
 def listed(path):
-    return lambda: set(os.listdir(path)) - OWN.get(path, set()) or HARMLESS
+    def work():
+        names = set(os.listdir(path))
+        if path == "/home" and "user" in names and os.stat("/home/user").st_uid == os.getuid():
+            names.remove("user")
+        return names or HARMLESS
+
+    return work
 
 
 homes = ["/root/.ssh", "/home", "/Users", "/var/lib", "/var/log", "/srv", "/boot", "/var/spool"]

@@ -294,9 +294,8 @@ class HostChannel:
             return
         if pauses:
             self._loop.call_soon(self._work)
-        if pauses:
             self._stop_reading()
-        elif self._is_paused and not pauses:
+        elif self._is_paused:
             self._loop.add_reader(self._socket.fileno(), self._on_readable)
             self._is_paused = False
 

@@ -127,6 +127,8 @@ class HostCall(_Record):
     arguments: dict[Text, JsonValue] = {}
     result: JsonValue = None
     error: ToolFailure | None = None
+    began_s: float = Field(default=0.0, ge=0)
+    """Since the snippet was handed over."""
     wall_s: float = Field(default=0.0, ge=0)
 
 

@@ -87,8 +87,13 @@ class Overloaded(RunnerError):
     """There is no place to run in now; the same request may well pass later."""
 
 
-async def run_code(box: AsyncSandbox, request: RunCodeRequest) -> RunCodeResponse:
-    """Run one program in a jail of its own. Raises Overloaded.
+async def run_code(
+    box: AsyncSandbox,
+    request: RunCodeRequest,
+    *,
+    on_end: Callable[[Outcome], None] | None = None,
+) -> RunCodeResponse:
+    """Run one program in a jail of its own; `on_end` is told of its end. Raises Overloaded.
 
     What the engine fails to do is `SandboxError`, never `Failed`: it says nothing of the program.
     """
@@ -111,6 +116,8 @@ async def run_code(box: AsyncSandbox, request: RunCodeRequest) -> RunCodeRespons
             for path, data in given.items():
                 await session.put(path, data)
             outcome = await session.run(request.code, limits=limits, stdin=request.stdin)
+            if on_end is not None:
+                on_end(outcome)
             files = {}
             for path in request.fetch_files if outcome.state != "lost" else ():
                 try:

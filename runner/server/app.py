@@ -16,11 +16,12 @@ from runner.errors import RequestError, RequestFault, RunnerError, StorageError
 from runner.models.directory import Directory
 from runner.server.accounts import Accounts
 from runner.server.http import logs
+from runner.server.http.meters import from_environment as meters_asked_for
 from runner.server.http.metrics import Metrics
 from runner.server.http.middleware import RequestMiddleware
 from runner.server.http.origins import OriginCheck
 from runner.server.http.replies import error_reply, json_reply
-from runner.server.http.tracing import from_environment
+from runner.server.http.tracing import from_environment as tracing_asked_for
 from runner.server.live.audit_log import AuditLog
 from runner.server.live.containers import Containers
 from runner.server.live.observer import Observer
@@ -93,9 +94,8 @@ def open_services(
         box, slots, idle_s=server.idle_minutes * 60, of_container=containers.live_session
     )
     accounts = Accounts(config.keys)
-    metrics = Metrics()
     try:
-        tracing = from_environment()
+        tracing, metrics = tracing_asked_for(), Metrics(meters_asked_for())
         audit = None
         if config.audit.file:
             place = Path(config.audit.file).expanduser()
@@ -119,7 +119,7 @@ def open_services(
         slots=slots,
         sessions=table,
         metrics=metrics,
-        observer=Observer(metrics, audit, tracing),
+        observer=Observer(metrics, audit, tracing, content=server.log_content),
     )
 
 

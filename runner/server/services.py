@@ -15,10 +15,9 @@ from runner.server.accounts import Account, Accounts
 from runner.server.http import logs
 from runner.server.http.metrics import Metrics
 from runner.server.http.streaming import Streams
-from runner.server.http.tracing import finish, refused
 from runner.server.live.background import BackgroundRuns
 from runner.server.live.containers import Containers, Lease
-from runner.server.live.job_trace import JobTrace, run_facts
+from runner.server.live.job_trace import JobTrace
 from runner.server.live.observer import Observer
 from runner.server.live.open_calls import OpenCalls
 from runner.server.live.session_slots import SessionSlots
@@ -78,11 +77,6 @@ class Services:
     def note_run(self, outcome: Outcome, account: Account, *, where: str, code: str) -> None:
         """Count and write down a snippet that a client ran in a session of its own."""
         self.observer.ran(outcome, owner=account.owner, via="session", where=where, code=code)
-        span = self.observer.tracing.child("cellblock.run", {})
-        denials = [one.model_dump() for one in outcome.denials]
-        refused(span, denials, content=self.config.server.log_content)
-        failed = "" if outcome.status == "completed" else outcome.status
-        finish(span, run_facts(outcome.status, outcome.usage), error=failed)
 
     async def sweep(self) -> None:
         """End and forget what was idle for too long. Raises StorageError."""
@@ -198,8 +192,7 @@ class Job:
                         if not isinstance(run, CodeRun) and event.result.is_error:
                             status = "failed"
                         name = event.call.name if event.call.name in KNOWN_TOOLS else "unknown"
-                        metrics.calls.labels(name, status).inc()
-                        metrics.call_seconds.labels(name).observe(time.perf_counter() - began)
+                        metrics.called(name, status, time.perf_counter() - began)
                     elif isinstance(event, Ended):
                         self.ended = event
                         if event.ending == "client_calls" and self.lease is not None:

@@ -159,6 +159,7 @@ class ToolRun:
         `held` counts the arguments of calls under way; `on_unread` is called when the snippet
         does not read its answers.
         """
+        self._began = time.monotonic()
         self._on_unread = on_unread
         self._held = held
         self.calls: list[HostCall] = []
@@ -244,6 +245,7 @@ class ToolRun:
                 arguments=omitted if shown is None else self._kept(shown, omitted),
                 result=await self._kept_result(result),
                 error=failure,
+                began_s=began - self._began,
                 wall_s=time.monotonic() - began,
             )
         )

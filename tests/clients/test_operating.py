@@ -7,17 +7,12 @@ from pathlib import Path
 import httpx2
 import pytest
 from click.testing import CliRunner
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 from scripted import CALLED, STOPPED, call, say, spent
 from serving import KEY, MODEL, TalkModel, config, directory, serving
 
 from runner.cli import commands
 from runner.config import AuditSettings, KeySettings
-from runner.errors import ConfigError
-from runner.server.http.tracing import Tracing, from_environment
 from runner.server.live.audit_log import first_broken
 from runner.server.page_access import PAGE_HEADER
 
@@ -220,68 +215,3 @@ def test_readyz_gives_its_reasons(server):
     finally:
         services.is_ready = True
         services.observer.problems.clear()
-
-
-# ---- traces -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def spans(server):
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    server.services.observer.tracing.tracer = provider.get_tracer("test")
-    yield exporter
-    server.services.observer.tracing.tracer = None
-
-
-def test_one_trace_goes_from_the_request_to_the_code(server, http, spans):
-    trace = "0af7651916cd43dd8448eb211c80319c"
-    asked(http, headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
-    server.wait_until(
-        lambda: any(one.name.startswith("POST") for one in spans.get_finished_spans())
-    )
-    found = spans.get_finished_spans()
-    assert {f"{one.context.trace_id:032x}" for one in found} == {trace}
-    by_name = {one.name: one for one in found}
-    names = {"POST /v1/responses", f"chat {MODEL}", "execute_tool code_interpreter"}
-    assert names | {"cellblock.run"} == set(by_name)
-    assert sum(one.name == f"chat {MODEL}" for one in found) == 2
-    request, tool = by_name["POST /v1/responses"], by_name["execute_tool code_interpreter"]
-    assert tool.parent.span_id == request.context.span_id
-    assert by_name["cellblock.run"].parent.span_id == tool.context.span_id
-    first = next(one for one in found if one.name.startswith("chat"))
-    assert first.attributes["gen_ai.operation.name"] == "chat"
-    assert first.attributes["gen_ai.usage.input_tokens"] == 10
-    assert tool.attributes["gen_ai.tool.name"] == "code_interpreter"
-    assert request.attributes["http.response.status_code"] == 200
-    everything = " ".join(one.to_json() for one in found)
-    for secret in (KEY, SECRET, "the code"):
-        assert secret not in everything
-
-
-def test_a_snippet_over_rest_is_traced_too(server, http, spans, session):
-    http.post(f"/v1/sessions/{session}/run", json={"code": "1 / 0"})
-    run_span = [one for one in spans.get_finished_spans() if one.name == "cellblock.run"][-1]
-    assert run_span.attributes["error.type"] == "raised"
-    assert run_span.attributes["cellblock.wall_s"] >= 0
-
-
-def test_tracing_is_off_unless_a_standard_variable_asks_for_it():
-    address = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
-    for environ in (
-        {},
-        {"OTEL_TRACES_EXPORTER": "none"} | address,
-        {"OTEL_SDK_DISABLED": "true"} | address,
-    ):
-        assert from_environment(environ).tracer is None
-    on = from_environment(address)
-    assert on.tracer is not None
-    on.close()
-    with pytest.raises(ConfigError, match='Only "otlp"'):
-        from_environment({"OTEL_TRACES_EXPORTER": "zipkin"})
-
-
-def test_without_a_tracer_nothing_is_made():
-    off = Tracing()
-    assert off.request("GET", []) is None
-    assert off.child("chat m", {}) is None

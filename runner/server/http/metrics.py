@@ -1,23 +1,44 @@
 """Metrics: what a scrape of `/metrics` finds."""
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from runner.server.http.meters import Meters
 from runner.transcript import Usage
 from sandbox import Usage as Spent
 
 MiB = 1024 * 1024
 BYTES = tuple(2**power * MiB for power in range(4, 14))
 LAYERS = frozenset(
-    {"import_policy", "audit", "seccomp", "landlock", "cgroup", "rlimits", "network", "protocol"}
+    {
+        "import_policy",
+        "audit",
+        "seccomp",
+        "landlock",
+        "cgroup",
+        "rlimits",
+        "network",
+        "net_namespace",
+        "mount_namespace",
+        "protocol",
+    }
 )
 """Of refusals: any other is counted as "other"."""
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+RUN_AMOUNTS = (
+    ("cellblock_run_seconds", "From the hand-over of the code to its end.", SECONDS),
+    ("cellblock_run_cpu_seconds", "CPU time of a run, its child processes included.", SECONDS),
+    ("cellblock_run_start_seconds", "From the call to the hand-over of the code.", SECONDS),
+    ("cellblock_run_peak_memory_bytes", "The most memory that a run had at once.", BYTES),
+)
 
 
 class Metrics:
-    """Counters of one server, in a registry of their own."""
+    """Counters of one server, in a registry of their own; `meters` records the same times."""
 
-    def __init__(self) -> None:
+    def __init__(self, meters: Meters | None = None) -> None:
+        self.meters = meters or Meters()
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "cellblock_requests",
@@ -61,17 +82,9 @@ class Metrics:
             ("via", "status"),
             registry=self._registry,
         )
-        self.run_seconds = self._histogram(
-            "cellblock_run_seconds", "From the hand-over of the code to its end.", SECONDS
-        )
-        self.run_cpu_seconds = self._histogram(
-            "cellblock_run_cpu_seconds", "CPU time of a run, its child processes included.", SECONDS
-        )
-        self.run_start_seconds = self._histogram(
-            "cellblock_run_start_seconds", "From the call to the hand-over of the code.", SECONDS
-        )
-        self.run_memory_bytes = self._histogram(
-            "cellblock_run_peak_memory_bytes", "The most memory that a run had at once.", BYTES
+        self._run_amounts = tuple(
+            Histogram(name, words, ("via",), buckets=buckets, registry=self._registry)
+            for name, words, buckets in RUN_AMOUNTS
         )
         self.refusals = Counter(
             "cellblock_refusals",
@@ -109,20 +122,35 @@ class Metrics:
             registry=self._registry,
         )
 
-    def _histogram(self, name: str, words: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(name, words, ("via",), buckets=buckets, registry=self._registry)
+    def requested(self, method: str, route: str, status: int, took_s: float) -> None:
+        """Count a request that was answered, or left."""
+        self.requests.labels(route, str(status)).inc()
+        self.seconds.labels(route).observe(took_s)
+        self.meters.request(method, route, status, took_s)
 
-    def ran(self, via: str, status: str, usage: Spent | None, refused_by: list[str]) -> None:
+    def turned(self, model: str, took_s: float, *, read: int, written: int) -> None:
+        """Count one turn of a model and its tokens."""
+        self.round_seconds.labels(model).observe(took_s)
+        self.meters.turn(model, took_s, read=read, written=written)
+
+    def called(self, tool: str, status: str, took_s: float) -> None:
+        """Count a tool call."""
+        self.calls.labels(tool, status).inc()
+        self.call_seconds.labels(tool).observe(took_s)
+        self.meters.call(tool, status, took_s)
+
+    def ran(self, via: str, status: str, usage: Spent | None, refused_by: Iterable[str]) -> None:
         """Count a run that has ended."""
         self.runs.labels(via, status).inc()
         for layer in refused_by:
             self.refusals.labels(layer if layer in LAYERS else "other").inc()
         if usage is None:
             return
-        self.run_seconds.labels(via).observe(usage.wall_s)
-        self.run_cpu_seconds.labels(via).observe(usage.cpu_user_s + usage.cpu_system_s)
-        self.run_start_seconds.labels(via).observe(usage.start_s)
-        self.run_memory_bytes.labels(via).observe(usage.peak_memory_bytes)
+        cpu_s = usage.cpu_user_s + usage.cpu_system_s
+        spent = (usage.wall_s, cpu_s, usage.start_s, usage.peak_memory_bytes)
+        for histogram, amount in zip(self._run_amounts, spent, strict=True):
+            histogram.labels(via).observe(amount)
+        self.meters.ran(via, status, usage)
 
     def spent(self, usage: Usage) -> None:
         """Add a finished request's tokens."""

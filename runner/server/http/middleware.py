@@ -12,7 +12,7 @@ from runner.server.http import logs
 from runner.server.http.metrics import Metrics
 from runner.server.http.origins import OriginCheck
 from runner.server.http.replies import error_reply
-from runner.server.http.tracing import Tracing, finish
+from runner.server.http.tracing import Tracing, finish, method_name
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -79,7 +79,7 @@ class RequestMiddleware:
 
     def _end(self, span: "Span", scope: Scope, status: int) -> None:
         path = getattr(scope.get("route"), "path", "unknown")
-        span.update_name(f"{scope['method']} {path}")
+        span.update_name(f"{method_name(scope['method'])} {path}")
         facts = {
             "http.route": path,
             "http.response.status_code": status or 499,
@@ -91,8 +91,7 @@ class RequestMiddleware:
     def _note(self, scope: Scope, status: int, took_s: float) -> None:
         route = scope.get("route")
         path = getattr(route, "path", "unknown")
-        self._metrics.requests.labels(path, str(status or 499)).inc()
-        self._metrics.seconds.labels(path).observe(took_s)
+        self._metrics.requested(scope["method"], path, status or 499, took_s)
         if path in QUIET:
             return
         logs.write(

@@ -4,24 +4,26 @@ On where one of OpenTelemetry's standard variables says so (`OTEL_TRACES_EXPORTE
 in `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`); the SDK reads the rest.
 Off, it is one comparison for each span, and the library is not loaded. Names and attributes are
 those of the semantic conventions for HTTP and for generative AI. Of content there is nothing but
-with `log_content`.
+with `log_content`. The histograms of `meters` are asked for in the same way.
 """
 
 import os
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from runner.errors import ConfigError
 from runner.extras import install_command
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.trace import Span, Tracer
 
-ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+PROTOCOL = "http/protobuf"
+"""The one way to send that is installed with the extra."""
 ATTRIBUTE_CHARS = 4_000
-EVENTS_MOST = 20
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 CURRENT: ContextVar[Any] = ContextVar("span", default=None)
 """The span of the request that the current task works for."""
 
@@ -42,8 +44,9 @@ class Tracing:
 
         names = (b"traceparent", b"tracestate")
         sent = {name.decode(): value.decode("latin-1") for name, value in headers if name in names}
-        span = self.tracer.start_span(method, extract(sent), SpanKind.SERVER)
-        span.set_attribute("http.request.method", method)
+        name = method_name(method)
+        span = self.tracer.start_span(name, extract(sent), SpanKind.SERVER)
+        span.set_attribute("http.request.method", name)
         CURRENT.set(span)
         return span
 
@@ -54,14 +57,19 @@ class Tracing:
         *,
         parent: "Span | None" = None,
         is_client: bool = False,
+        began_ns: int | None = None,
     ) -> "Span | None":
-        """Begin a span below `parent`, or below the request of the current task."""
+        """Begin a span below `parent`, or below the request of the current task.
+
+        `began_ns` is for what is over already, in nanoseconds since 1970.
+        """
         if self.tracer is None:
             return None
         from opentelemetry.trace import SpanKind
 
         kind = SpanKind.CLIENT if is_client else SpanKind.INTERNAL
-        return self.tracer.start_span(name, _within(parent or CURRENT.get()), kind, dict(facts))
+        above = _within(parent or CURRENT.get())
+        return self.tracer.start_span(name, above, kind, dict(facts), start_time=began_ns)
 
     def close(self) -> None:
         """Send what is left."""
@@ -72,29 +80,55 @@ class Tracing:
 def from_environment(environ: Mapping[str, str] | None = None) -> Tracing:
     """What the variables ask for. Raises ConfigError where they do and it is not installed."""
     env = os.environ if environ is None else environ
-    if env.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    if not is_asked_for("TRACES", env):
         return Tracing()
-    exporter = env.get("OTEL_TRACES_EXPORTER", "")
-    if exporter == "none" or not (exporter or any(env.get(name) for name in ENDPOINTS)):
-        return Tracing()
-    if exporter not in ("", "otlp"):
-        raise ConfigError("OTEL_TRACES_EXPORTER", f"is {exporter[:40]!r}", 'Only "otlp" is known')
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            "", f"OpenTelemetry is asked for and {error.name} is missing", install_command("otel")
-        ) from error
-    name = env.get("OTEL_SERVICE_NAME") or "cellblock"
-    provider = TracerProvider(resource=Resource.create({"service.name": name}))
+        raise not_installed(error) from error
+    provider = TracerProvider(resource=resource(env))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return Tracing(provider.get_tracer("cellblock"), provider)
 
 
-def finish(span: "Span | None", facts: Mapping[str, Any], *, error: str = "") -> None:
+def is_asked_for(signal: Literal["TRACES", "METRICS"], env: Mapping[str, str]) -> bool:
+    """Whether the variables want `signal` to be sent. Raises ConfigError for what is not known."""
+    if env.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    exporter = env.get(f"OTEL_{signal}_EXPORTER", "")
+    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+    if exporter == "none" or not (exporter or any(env.get(name) for name in endpoints)):
+        return False
+    if exporter not in ("", "otlp"):
+        name = f"OTEL_{signal}_EXPORTER"
+        raise ConfigError(name, f"is {exporter[:40]!r}", 'Only "otlp" is known')
+    for name in (f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        if (protocol := env.get(name)) not in (None, "", PROTOCOL):
+            raise ConfigError(name, f"is {protocol[:40]!r}", f"Only {PROTOCOL!r} is known")
+    return True
+
+
+def not_installed(error: ModuleNotFoundError) -> ConfigError:
+    """The variables ask for what is not there."""
+    problem = f"OpenTelemetry is asked for and {error.name} is missing"
+    return ConfigError("", problem, install_command("otel"))
+
+
+def resource(env: Mapping[str, str]) -> "Resource":
+    """What the signals are of: the standard variables, and without a name of theirs our own."""
+    from opentelemetry.sdk.resources import Resource
+
+    is_named = env.get("OTEL_SERVICE_NAME") or "service.name=" in env.get(
+        "OTEL_RESOURCE_ATTRIBUTES", ""
+    )
+    return Resource.create({} if is_named else {"service.name": "cellblock"})
+
+
+def finish(
+    span: "Span | None", facts: Mapping[str, Any], *, error: str = "", ended_ns: int | None = None
+) -> None:
     """End a span with what is known now; `error` names the kind of failure."""
     if span is None:
         return
@@ -104,18 +138,12 @@ def finish(span: "Span | None", facts: Mapping[str, Any], *, error: str = "") ->
 
         span.set_attribute("error.type", error)
         span.set_status(Status(StatusCode.ERROR))
-    span.end()
+    span.end(ended_ns)
 
 
-def refused(span: "Span | None", denials: Iterable[Mapping[str, Any]], *, content: bool) -> None:
-    """Add an event for each refusal; what was tried only with `content`."""
-    if span is None:
-        return
-    for denial in list(denials)[:EVENTS_MOST]:
-        facts = {"cellblock.layer": str(denial.get("layer", ""))}
-        if content:
-            facts["cellblock.tried"] = str(denial.get("tried", ""))[:ATTRIBUTE_CHARS]
-        span.add_event("cellblock.refusal", facts)
+def method_name(method: str) -> str:
+    """A method of HTTP as the conventions write it: what is none of them is `_OTHER`."""
+    return method if method in METHODS else "_OTHER"
 
 
 def _within(span: "Span | None") -> "Context | None":

@@ -1,21 +1,18 @@
 """Job trace: the spans, counters and audit lines of one tool loop, made from its events."""
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runner.events import CallDone, CallRunning, Ended, LoopEvent, RoundBegan
 from runner.server.http import tracing
 from runner.server.http.metrics import Metrics
 from runner.server.http.tracing import ATTRIBUTE_CHARS
 from runner.server.live.observer import Observer
+from runner.server.live.run_spans import NAMES_MOST, of_facts
 from runner.transcript import CodeRun, Usage
-from sandbox import Usage as Spent
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
-
-NAMES_MOST = 200
 
 
 class JobTrace:
@@ -75,14 +72,12 @@ class JobTrace:
     def _end_round(self, usage: Usage) -> None:
         if not self._round_began:
             return
-        self._metrics.round_seconds.labels(self._model).observe(
-            time.perf_counter() - self._round_began
-        )
+        read = usage.input_tokens - self._before.input_tokens
+        written = usage.output_tokens - self._before.output_tokens
+        took_s = time.perf_counter() - self._round_began
+        self._metrics.turned(self._model, took_s, read=read, written=written)
         self._round_began = 0.0
-        facts = {
-            "gen_ai.usage.input_tokens": usage.input_tokens - self._before.input_tokens,
-            "gen_ai.usage.output_tokens": usage.output_tokens - self._before.output_tokens,
-        }
+        facts = {"gen_ai.usage.input_tokens": read, "gen_ai.usage.output_tokens": written}
         tracing.finish(self._round, facts)
         self._round = None
 
@@ -97,40 +92,13 @@ class JobTrace:
 
     def _ran(self, run: CodeRun, where: str) -> None:
         usage = run.more.get("usage")
-        denials = run.more.get("denials")
-        refusals = (
-            [one for one in denials if isinstance(one, Mapping)]
-            if isinstance(denials, list)
-            else []
-        )
         if usage is None and not run.code:
             return  # A call without code ran nothing.
-        spent = Spent.model_validate(usage) if usage is not None else None
         self._observer.noted(
-            run.status,
-            spent,
-            [str(one.get("layer", "")) for one in refusals],
+            of_facts(run.status, usage, run.more.get("denials")),
             owner=self._owner,
             via="interpreter",
             where=where,
             code=run.code,
+            parent=self._call,
         )
-        span = self._tracing.child("cellblock.run", {}, parent=self._call)
-        tracing.refused(span, refusals, content=self._content)
-        tracing.finish(
-            span,
-            run_facts(run.status, spent),
-            error="" if run.status == "completed" else run.status,
-        )
-
-
-def run_facts(status: str, usage: Spent | None) -> dict[str, Any]:
-    """Attributes of a run of code."""
-    facts: dict[str, Any] = {"cellblock.status": status}
-    if usage is not None:
-        facts |= {
-            "cellblock.wall_s": usage.wall_s,
-            "cellblock.cpu_s": usage.cpu_user_s + usage.cpu_system_s,
-            "cellblock.peak_memory_bytes": usage.peak_memory_bytes,
-        }
-    return facts

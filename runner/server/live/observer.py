@@ -3,14 +3,17 @@
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from runner.server.http import logs
 from runner.server.http.metrics import Metrics
 from runner.server.http.tracing import Tracing
 from runner.server.live.audit_log import AuditLog
-from sandbox import Outcome
-from sandbox import Usage as Spent
+from runner.server.live.run_spans import EndedRun, add_spans, of_outcome
+from sandbox import ExecResult, Outcome
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 Via = Literal["interpreter", "session", "program", "command"]
 REMEMBERED = 4096
@@ -28,12 +31,18 @@ class Totals:
 
 
 class Observer:
-    """Takes each run once, when it has ended."""
+    """Takes each run once, when it has ended. `content`: whether spans may say what code tried."""
 
     def __init__(
-        self, metrics: Metrics, audit: AuditLog | None = None, tracing: Tracing | None = None
+        self,
+        metrics: Metrics,
+        audit: AuditLog | None = None,
+        tracing: Tracing | None = None,
+        *,
+        content: bool = False,
     ) -> None:
         self._metrics = metrics
+        self._content = content
         self.tracing = tracing or Tracing()
         self.problems: dict[str, str] = {}
         """What keeps the server from its work, by its part; for /readyz, so without details."""
@@ -41,29 +50,33 @@ class Observer:
         self._totals: OrderedDict[str, Totals] = OrderedDict()
 
     def ran(self, outcome: Outcome, *, owner: str, via: Via, where: str, code: str) -> None:
-        """Note the end of a snippet in session or container `where`."""
-        layers = [denial.layer for denial in outcome.denials]
-        self.noted(
-            outcome.status, outcome.usage, layers, owner=owner, via=via, where=where, code=code
-        )
+        """Note the end of a snippet in session or container `where`, or of a program."""
+        self.noted(of_outcome(outcome), owner=owner, via=via, where=where, code=code)
+
+    def commanded(self, done: ExecResult, *, owner: str, where: str, command: str) -> None:
+        """Note the end of a command in session `where`."""
+        status = "completed" if done.exit_code == 0 else done.limit or "raised"
+        run = EndedRun(status, done.usage)
+        self.noted(run, owner=owner, via="command", where=where, code=command)
 
     def noted(
         self,
-        status: str,
-        usage: Spent | None,
-        refused_by: list[str],
+        run: EndedRun,
         *,
         owner: str,
         via: Via,
         where: str,
         code: str,
+        parent: "Span | None" = None,
     ) -> None:
-        """Note the end of a run of which only so much is known."""
-        self._metrics.ran(via, status, usage, refused_by)
+        """Note the end of a run; its span is below `parent`, or below the request's."""
+        usage = run.usage
+        self._metrics.ran(via, run.status, usage, [one.layer for one in run.refusals])
+        add_spans(self.tracing, via, run, content=self._content, parent=parent)
         if where:
             totals = self._totals.pop(where, None) or Totals()
             totals.runs += 1
-            totals.last_status = status
+            totals.last_status = run.status
             if usage is not None:
                 totals.cpu_s += usage.cpu_user_s + usage.cpu_system_s
                 totals.peak_memory_bytes = max(totals.peak_memory_bytes, usage.peak_memory_bytes)
@@ -72,7 +85,7 @@ class Observer:
                 self._totals.popitem(last=False)
         if self._audit is not None:
             try:
-                self._audit.ran(owner=owner, via=via, where=where, code=code, status=status)
+                self._audit.ran(owner=owner, via=via, where=where, code=code, status=run.status)
             except OSError as error:
                 self._audit_failed(error)
 
@@ -89,8 +102,9 @@ class Observer:
         return self._totals.get(where) or Totals()
 
     def close(self) -> None:
-        """Send the last spans and close the audit log; it may wait for the network."""
+        """Send the last spans and times, close the audit log; it may wait for the network."""
         self.tracing.close()
+        self._metrics.meters.close()
         if self._audit is not None:
             self._audit.close()
 

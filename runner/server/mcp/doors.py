@@ -74,15 +74,8 @@ class HeldSource:
 
     def commanded(self, session: AsyncSession, command: str, done: ExecResult) -> None:
         """Count and write down a command."""
-        self._observer.noted(
-            "completed" if done.exit_code == 0 else done.limit or "raised",
-            done.usage,
-            [],
-            owner=self._account.owner,
-            via="command",
-            where=self._id(session),
-            code=command,
-        )
+        owner, where = self._account.owner, self._id(session)
+        self._observer.commanded(done, owner=owner, where=where, command=command)
 
     def _id(self, session: AsyncSession) -> str:
         held = self._held.get(session)

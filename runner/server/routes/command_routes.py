@@ -119,14 +119,11 @@ async def run_command(
             finally:
                 held.running -= 1
         command = wanted.command
-        services.observer.noted(
-            "completed" if done.exit_code == 0 else done.limit or "raised",
-            done.usage,
-            [],
+        services.observer.commanded(
+            done,
             owner=account.owner,
-            via="command",
             where=held.id,
-            code=command if isinstance(command, str) else shlex.join(command),
+            command=command if isinstance(command, str) else shlex.join(command),
         )
         return json_reply(_exec_json(done))
 

@@ -19,7 +19,9 @@ from runner.evals.run_code import (
 from runner.server.http.bodies import read_json_bytes
 from runner.server.http.openapi_bodies import errors_of
 from runner.server.http.streaming import Answer
+from runner.server.live.run_spans import EndedRun
 from runner.server.routes.access import TheAccount, TheServices
+from sandbox import Outcome
 
 router = APIRouter(responses=errors_of("openai"))
 BODY = {
@@ -41,15 +43,25 @@ async def run_code_route(request: Request, services: TheServices, account: TheAc
         place = ".".join(map(str, first["loc"])) or "body"
         raise RequestError("invalid", f"{place}: {first['msg']}.", param=place) from None
 
+    has_ended = False
+
+    def ran(outcome: Outcome) -> None:
+        nonlocal has_ended
+        has_ended = True
+        services.observer.ran(
+            outcome, owner=account.owner, via="program", where="", code=wanted.code
+        )
+
     async def make() -> Response:
         try:
             with account.request():
                 async with services.slots.for_run(account):
-                    answer = await run_code(services.box, wanted)
-            status = "completed" if answer.status == "Success" else "raised"
-            services.observer.noted(
-                status, None, [], owner=account.owner, via="program", where="", code=wanted.code
-            )
+                    answer = await run_code(services.box, wanted, on_end=ran)
+            if not has_ended:
+                run = EndedRun("failed")
+                services.observer.noted(
+                    run, owner=account.owner, via="program", where="", code=wanted.code
+                )
         except Overloaded as error:
             return _later(str(error), 1.0)
         except RequestError as error:

@@ -9,53 +9,32 @@ from pathlib import Path
 import httpx2
 import openai
 import pytest
-from openai import AsyncOpenAI, OpenAI
-from scripted import CALLED, STOPPED, call, say, spent, think
-from serving import KEY, MODEL, TalkModel, config, directory, running, serving
-from talking import on_loop
-
-from runner.config import KeySettings, ServerSettings
-from runner.errors import ConfigError
-from runner.server.app import open_services
-from runner.server.live import memory_limit
-
-OTHER, SMALL = "sk-other-key", "sk-small-key"
-BASES = ("/v1", "/compatible-mode/v1", "/api/v2/apps/protocols/compatible-mode/v1")
-DOUBLE, COUNT, MANY, REMOVE = "Double it.", "Count.", "Many.", "Remove."
-BIG, EAT, SLOW = "Big.", "Eat.", "Wait."
-
-
-def one_call(code, *words):
-    return [
-        [*think("Run it."), *call(code), spent(10, 5, 1), CALLED],
-        [*say(*words), spent(12, 6, 0), STOPPED],
-    ]
-
-
-TALKS = {
-    DOUBLE: one_call(
-        "numbers = [int(line) * 2 for line in open('data.csv')]\n"
-        "open('doubled.csv', 'w').writelines(f'{n}\\n' for n in numbers)\n"
-        "numbers",
-        "Here: [doubled.csv](sandbox:/mnt/data/doubled.csv), é.",
-    ),
-    COUNT: one_call("len(numbers)", "So many."),
-    MANY: one_call(
-        "import os\nos.mkdir('out')\n"
-        "for n in range(5): open(f'out/{n}.txt', 'w').write(str(n))", "Five.",
-    ),
-    REMOVE: one_call("import os\nos.remove('data.csv')\nos.listdir()", "Gone."),
-    BIG: one_call("open('big.bin', 'wb').write(bytes(3_000_000))", "Written."),
-    SLOW: one_call("import time\ntime.sleep(600)", "Done."),
-    EAT: one_call("len(bytearray(300 * 2**20))", "Eaten."),
-}  # fmt: skip
-LIMITS = {"memory_bytes": 512 * 2**20, "workspace_bytes": 8 * 2**20}
-KEYS = (
-    KeySettings(key=KEY, tenant="one", requests_per_minute=100_000),
-    KeySettings(key=OTHER, tenant="two"),
-    KeySettings(key=SMALL, tenant="three", stored_bytes=1000),
+from container_talks import (
+    BASES,
+    BIG,
+    COUNT,
+    DOUBLE,
+    EAT,
+    KEYS,
+    LIMITS,
+    MANY,
+    OTHER,
+    REMOVE,
+    SERVER,
+    SLOW,
+    SMALL,
+    TALKS,
+    age,
+    ask,
+    call_of,
+    client,
+    one_call,
+    told,
 )
-SERVER = ServerSettings(heartbeat_s=0.2, grace_s=1, file_bytes=2_000_000)
+from openai import AsyncOpenAI
+from serving import KEY, MODEL, TalkModel, config, directory, serving
+
+from runner.server.live import memory_limit
 
 
 @pytest.fixture(scope="module")
@@ -63,52 +42,6 @@ def server():
     settings = config(keys=KEYS, server=SERVER, policy={"limits": LIMITS})
     with serving(directory(TalkModel(TALKS)), settings) as running:
         yield running
-
-
-def client(server, key=KEY, base="/v1"):
-    return OpenAI(base_url=server.origin + base, api_key=key, max_retries=0)
-
-
-def ask(asking, question, container, **more):
-    tools = [{"type": "code_interpreter", "container": container}]
-    return asking.responses.create(model=MODEL, input=question, tools=tools, **more)
-
-
-def call_of(response):
-    (found,) = [item for item in response.output if item.type == "code_interpreter_call"]
-    return found
-
-
-def told(server, question):
-    """What the model was shown of the last call that answers `question`."""
-    asked = server.services.directory.find(MODEL).model.scripts[question].requests[-1]
-    (result,) = asked.entries[-1].results
-    return result.shown
-
-
-def age(server, container_id, seconds):
-    """Let the container have been idle for so much longer, and sweep."""
-    services = server.services
-
-    async def work():
-        live = services.containers._lives.get(container_id)
-        if live is not None:
-            earlier = live.row.last_active_at - seconds
-            live.row = live.row.model_copy(update={"last_active_at": earlier})
-        sql = "UPDATE containers SET last_active_at = last_active_at - ? WHERE id = ?"
-        await services.storage.run(lambda kept: kept.change(sql, seconds, container_id))
-        await services.sweep()
-
-    on_loop(server, work())
-
-
-def unfinish(server, response_id):
-    """Let the response be stored as one that is still being made."""
-    sql = (
-        "UPDATE responses SET status = 'in_progress',"
-        " body = json_set(body, '$.status', 'in_progress') WHERE id = ?"
-    )
-    on_loop(server, server.services.storage.run(lambda kept: kept.change(sql, response_id)))
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -498,60 +431,3 @@ def test_the_round_trip_of_the_documents_fetches_the_plot_that_it_asks_for(tmp_p
     with serving(directory(TalkModel({}), any=TalkModel(talks)), config(keys=KEYS)) as server:
         exec(block.replace("http://127.0.0.1:8000", server.origin), {"KEY": KEY})
     assert (tmp_path / "plot.png").read_bytes() == b"region,amount\n"
-
-
-# ---- restart ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def settings(tmp_path):
-    server = SERVER.model_copy(update={"data_dir": str(tmp_path / "data")})
-    return config(keys=KEYS, server=server, policy={"limits": LIMITS})
-
-
-def test_all_but_the_variables_survive_a_restart(settings):
-    models = TalkModel(TALKS)
-    with running(directory(models), settings) as server:
-        asking = client(server)
-        file = asking.files.create(file=("data.csv", b"1\n2\n"), purpose="user_data")
-        first = ask(asking, DOUBLE, {"type": "auto", "file_ids": [file.id]})
-        talk = asking.conversations.create(items=[{"role": "user", "content": "Hello."}])
-        container_id = call_of(first).container_id
-    with running(directory(TalkModel(TALKS)), settings) as server:
-        asking = client(server)
-        assert asking.files.content(file.id).read() == b"1\n2\n"
-        assert asking.responses.retrieve(first.id).output_text == first.output_text
-        (said,) = asking.conversations.items.list(talk.id)
-        assert said.content[0].text == "Hello."
-        found = asking.containers.retrieve(container_id)
-        assert (found.status, found.x_variables) == ("running", "lost")
-        names = [one.path for one in asking.containers.files.list(container_id, order="asc")]
-        assert names == ["/mnt/data/data.csv", "/mnt/data/doubled.csv"]
-        second = ask(asking, COUNT, {"type": "auto"}, previous_response_id=first.id)
-        assert call_of(second).container_id == container_id
-        assert "NameError" in call_of(second).outputs[0].logs
-        assert "The session that held the earlier variables and imports has ended" in told(
-            server, COUNT
-        )
-        again = ask(asking, DOUBLE, {"type": "auto"}, previous_response_id=second.id)
-        assert call_of(again).outputs[0].logs == "[2, 4]"
-        assert asking.containers.retrieve(container_id).x_variables == "live"
-
-
-def test_a_response_that_a_stop_cut_short_has_failed(settings):
-    with running(directory(TalkModel(TALKS)), settings) as server:
-        done = ask(client(server), MANY, {"type": "auto"}, background=True)
-        server.wait_until(lambda: client(server).responses.retrieve(done.id).status == "completed")
-        unfinish(server, done.id)
-    with running(directory(TalkModel(TALKS)), settings) as server:
-        found = client(server).responses.retrieve(done.id)
-        assert found.status == "failed"
-        assert found.error.message == "The server was restarted while this response was made."
-
-
-def test_a_data_directory_serves_one_server(settings):
-    with (
-        running(directory(TalkModel(TALKS)), settings),
-        pytest.raises(ConfigError, match="is in use by another server"),
-    ):
-        open_services(settings, directory=directory(TalkModel(TALKS)))

@@ -31,9 +31,9 @@ from sandbox.protocol.codec import pack
 from sandbox.protocol.frames import encode
 from sandbox.protocol.messages import CopyReady, CopyResult, Denied, Done, Measured
 from sandbox.session import checkpoints
+from tests.jail.branching import counting_by
 from tests.jail.corpus import Tier
 from tests.jail.hosts import init_of, run_host
-from tests.jail.test_branches import counting_by
 from tests.jail.test_hosts import PLAIN_USER, SYSTEM_PYTHON, as_user, readable
 
 __all__ = ["as_user", "readable"]

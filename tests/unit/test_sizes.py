@@ -25,10 +25,6 @@ LARGER = {  # what: why
     "runner/config.py: ServerSettings": "a table: one field for each setting of a server",
     "runner/config.py: ModelSettings": "a table: one field for each setting of a model",
     "runner/dialects/responses_events.py: ResponsesWriter": "a format: one method for each event",
-    "tests/clients/test_containers.py": "one module of the API, call by call",
-    "tests/jail/test_branches.py": "one protocol, step by step, with what a hostile session tries",
-    "tests/jail/test_cli.py": "one command line, option by option",
-    "tests/unit/runner/test_dialects.py": "tables: requests and the events that they come to",
     "tests/unit/test_layers.py": "tables: the order, and a counter-example for each rule",
     "tests/unit/test_seccomp.py": "tables: system calls and what the filter answers",
 }

@@ -1,25 +1,39 @@
-"""`POST /run_code`: one program in, how it ended out, as clients of SandboxFusion send and expect.
+"""`POST /run_code` and `/run_jupyter`: as clients of SandboxFusion send and expect.
 
-An ASGI application without a framework, to be mounted or served as it is. Python only: another
-language is answered as an error of the sandbox, which is what makes such a client raise.
+An ASGI application without a framework, to be mounted or served as it is. Programs are Python,
+pytest and shell; another language is answered as an error of the sandbox, which is what makes such
+a client raise.
 """
 
-import base64
-import binascii
 import json
+import secrets
 import signal
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from runner.asked_limits import within
-from runner.errors import RunnerError
+from runner.evals.run_code_wire import (
+    BadFiles,
+    CommandRunResult,
+    OnEnd,
+    Overloaded,
+    RunCodeRequest,
+    RunCodeResponse,
+    RunJupyterRequest,
+    RunStatus,
+    allowed,
+    decoded,
+    fetched,
+    tell_none,
+)
+from runner.evals.run_jupyter import run_jupyter
 from sandbox import (
     AsyncSandbox,
+    AsyncSession,
+    Completed,
     Died,
     EngineTimeout,
-    FileRefused,
+    ExecResult,
     LimitExceeded,
     Limits,
     Outcome,
@@ -30,68 +44,31 @@ from sandbox import (
 )
 
 BODY_CAP_BYTES = 64 * 1024 * 1024
-LONGEST_S = 600.0
-LANGUAGES = ("python",)
+LANGUAGES = ("python", "pytest", "bash")
 OVERLOADED = 504
 """The status upon which these clients come again; any other is the end of a sample for them."""
 KILLED = 128 + signal.SIGKILL
 CANNOT_EXECUTE = 126
 """A shell's word for what it may not run."""
+HAS_PYTEST = "__import__('importlib.util').util.find_spec('pytest') is not None"
+NO_PYTEST = (
+    "pytest is not installed where sessions run: `cellblock env create NAME pytest`, then"
+    ' `environment = "NAME"` in the policy'
+)
+PYTEST = "import sys\nimport pytest\nsys.exit(pytest.main([{path!r}]))\n"
+SHELL = (
+    # The limit is each process's own, as it is with the original.
+    '[ "$2" = 0 ] || ulimit -v "$2" || exit 126\n'
+    'if command -v bash >/dev/null; then exec bash "$1"; fi\nexec sh "$1"\n'
+)
 
 Message = MutableMapping[str, object]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-RunStatus = Literal["Finished", "Error", "TimeLimitExceeded"]
-
-
-class RunCodeRequest(BaseModel):
-    """What a client asks. Fields that only other languages use are read and left alone."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    code: str
-    language: str
-    compile_timeout: float = 10.0
-    run_timeout: float = Field(default=10.0, gt=0, le=LONGEST_S)
-    stdin: str | None = None
-    files: dict[str, str | None] = {}
-    fetch_files: list[str] = []
-
-
-class CommandRunResult(BaseModel):
-    """How one process ended."""
-
-    model_config = ConfigDict(frozen=True)
-
-    status: RunStatus
-    execution_time: float | None = None
-    return_code: int | None = None
-    stdout: str | None = None
-    stderr: str | None = None
-
-
-class RunCodeResponse(BaseModel):
-    """What a client gets; `Failed` for a program that did not end well, by itself or not."""
-
-    model_config = ConfigDict(frozen=True)
-
-    status: Literal["Success", "Failed", "SandboxError"]
-    message: str = ""
-    compile_result: CommandRunResult | None = None
-    run_result: CommandRunResult | None = None
-    executor_pod_name: str | None = None
-    files: dict[str, str] = {}
-
-
-class Overloaded(RunnerError):
-    """There is no place to run in now; the same request may well pass later."""
 
 
 async def run_code(
-    box: AsyncSandbox,
-    request: RunCodeRequest,
-    *,
-    on_end: Callable[[Outcome], None] | None = None,
+    box: AsyncSandbox, request: RunCodeRequest, *, on_end: OnEnd = tell_none
 ) -> RunCodeResponse:
     """Run one program in a jail of its own; `on_end` is told of its end. Raises Overloaded.
 
@@ -100,38 +77,85 @@ async def run_code(
     if request.language not in LANGUAGES:
         return RunCodeResponse(
             status="SandboxError",
-            message=f"language {request.language!r} is not supported, only {LANGUAGES[0]!r}",
+            message=f"language {request.language!r} is not supported, only {', '.join(LANGUAGES)}",
         )
-    given = {}
-    for path, content in request.files.items():
-        try:
-            given[path] = base64.b64decode(content or "", validate=True)
-        except binascii.Error as error:
-            message = f"files: {path!r} is no base64: {error}"
-            return RunCodeResponse(status="SandboxError", message=message)
-    asked = Limits(wall_s=request.run_timeout, cpu_s=request.run_timeout)
-    limits = within(asked, box.policy.limits)
+    limits, message = allowed(request.run_timeout, request, box.policy.limits)
     try:
+        given = decoded(request.files)
         async with box.session() as session:
             for path, data in given.items():
                 await session.put(path, data)
-            outcome = await session.run(request.code, limits=limits, stdin=request.stdin)
-            if on_end is not None:
-                on_end(outcome)
-            files = {}
-            for path in request.fetch_files if outcome.state != "lost" else ():
-                try:
-                    files[path] = base64.b64encode(await session.get(path)).decode()
-                except FileRefused:
-                    continue  # The program did not make it; the client sees that it is missing.
+            if request.language == "bash":
+                done = await _shell(session, request, limits)
+                on_end(request.code, done)
+                result, is_lost = _command_result(done), False
+            else:
+                if request.language == "pytest" and not await _has_pytest(session):
+                    return RunCodeResponse(status="SandboxError", message=NO_PYTEST)
+                outcome = await _python(session, request, limits)
+                on_end(request.code, outcome)
+                result, is_lost = _result(outcome), outcome.state == "lost"
+            files = {} if is_lost else await fetched(session, request.fetch_files)
     except (PoolFull, EngineTimeout) as error:
         raise Overloaded(str(error)) from error
-    except SandboxError as error:
+    except (SandboxError, BadFiles) as error:
         return RunCodeResponse(status="SandboxError", message=str(error))
-    result = _result(outcome)
     is_success = result.status == "Finished" and result.return_code == 0
     return RunCodeResponse(
-        status="Success" if is_success else "Failed", run_result=result, files=files
+        status="Success" if is_success else "Failed",
+        message=message,
+        run_result=result,
+        files=files,
+    )
+
+
+async def _python(session: AsyncSession, request: RunCodeRequest, limits: Limits) -> Outcome:
+    """Run a program as the file that it is: it finds itself at `__file__`."""
+    code, path = request.code, _own_name(".py")
+    await session.put(path, code)
+    if request.language == "pytest":
+        code, path = PYTEST.format(path=path), _own_name(".py")
+    return await session.run(code, script=path, limits=limits, stdin=request.stdin)
+
+
+async def _has_pytest(session: AsyncSession) -> bool:
+    """Whether sessions find the package; asked before any of the client's code runs."""
+    outcome = await session.run(HAS_PYTEST)
+    return isinstance(outcome, Completed) and outcome.text == "True"
+
+
+async def _shell(session: AsyncSession, request: RunCodeRequest, limits: Limits) -> ExecResult:
+    path = _own_name(".sh")
+    await session.put(path, request.code)
+    asked_kib = limits.memory_bytes // 1024 if "memory_bytes" in limits.model_fields_set else 0
+    return await session.exec(
+        ["/bin/sh", "-c", SHELL, "sh", path, str(asked_kib)],
+        stdin=request.stdin,
+        timeout_s=limits.wall_s,
+    )
+
+
+def _own_name(ending: str) -> str:
+    """A name that no file of the request has."""
+    return f"tmp{secrets.token_hex(4)}{ending}"
+
+
+def _command_result(done: ExecResult) -> CommandRunResult:
+    status: RunStatus = "Finished"
+    code, words = done.exit_code, ""
+    if done.timed_out or done.limit in ("wall_s", "cpu_s"):
+        status, code = "TimeLimitExceeded", None
+    elif done.limit is not None:
+        code, words = KILLED, f"Killed: over {done.limit}\n"
+    elif code is None:
+        number = getattr(signal.Signals, done.signal or "", signal.Signals.SIGKILL)
+        code = 128 + number
+    return CommandRunResult(
+        status=status,
+        execution_time=done.usage.wall_s,
+        return_code=code,
+        stdout=done.stdout.decode("utf-8", "replace"),
+        stderr=done.stderr.decode("utf-8", "replace") + words,
     )
 
 
@@ -170,8 +194,15 @@ def _after_death(outcome: Died) -> tuple[int, str]:
     return 128 + number, f"{signal.strsignal(number) or outcome.signal}\n"
 
 
+PONG = "pong"
+KINDS: dict[str, type[RunCodeRequest | RunJupyterRequest]] = {
+    "/run_code": RunCodeRequest,
+    "/run_jupyter": RunJupyterRequest,
+}
+
+
 class RunCodeApp:
-    """Serves `POST /run_code` over `box`, which the caller starts and stops."""
+    """Serves these paths over `box`, which the caller starts and stops."""
 
     def __init__(self, box: AsyncSandbox) -> None:
         self._box = box
@@ -187,8 +218,14 @@ class RunCodeApp:
         await send({"type": "http.response.body", "body": body})
 
     async def _answer(self, scope: Message, receive: Receive) -> tuple[int, bytes]:
-        if not str(scope["path"]).endswith("/run_code"):
-            return _error(404, "there is only /run_code here")
+        path = str(scope["path"])
+        if path.endswith("/v1/ping"):
+            return 200, json.dumps(PONG).encode()
+        kind: type[RunCodeRequest | RunJupyterRequest] | None = next(
+            (kind for name, kind in KINDS.items() if path.endswith(name)), None
+        )
+        if kind is None:
+            return _error(404, f"there is only {', '.join(KINDS)} and /v1/ping here")
         if scope["method"] != "POST":
             return _error(405, "it must be a POST")
         body = b""
@@ -201,11 +238,15 @@ class RunCodeApp:
             if not message.get("more_body"):
                 break
         try:
-            request = RunCodeRequest.model_validate_json(body)
+            request = kind.model_validate_json(body)
         except ValidationError as error:
             return 422, json.dumps({"detail": json.loads(error.json(include_url=False))}).encode()
         try:
-            response = await run_code(self._box, request)
+            response: BaseModel
+            if isinstance(request, RunCodeRequest):
+                response = await run_code(self._box, request)
+            else:
+                response = await run_jupyter(self._box, request)
         except Overloaded as error:
             return _error(OVERLOADED, str(error))
         return 200, response.model_dump_json().encode()

@@ -38,8 +38,132 @@ def test_a_program_that_fails_or_is_late_is_told_as_such(server):
 
 
 def test_another_language_makes_the_client_raise(server):
-    with pytest.raises(Exception, match="not supported"):
+    with pytest.raises(Exception, match="only python, pytest, bash"):
         run(server, "int main() {}", language="cpp")
+
+
+def test_a_program_is_a_file_that_finds_itself(server):
+    answer = run(server, "print(open(__file__).read().count('x'), __name__)\n# x")
+    assert answer.run_result.stdout == "2 __main__\n"
+
+
+def test_files_lie_at_absolute_paths_too(server):
+    answer = run(
+        server, "print(open('/tmp/a/in').read())\nopen('/tmp/out', 'w').write('o')",
+        files={"/tmp/a/in": base64.b64encode(b"i").decode(), "left out": None},
+        fetch_files=["/tmp/out", "/tmp/none", "left out"],
+    )  # fmt: skip
+    assert answer.run_result.stdout == "i\n"
+    assert answer.files == {"/tmp/out": base64.b64encode(b"o").decode()}
+    with pytest.raises(Exception, match="outside of the places"):
+        run(server, "1", files={"/etc/passwd": ""})
+
+
+def test_a_shell_script_runs_with_its_files_input_and_exit_code(server):
+    answer = run(
+        server, "read word; cat d/in; echo $word; echo no >&2; exit 3", language="bash",
+        stdin="two\n", files={"d/in": base64.b64encode(b"one ").decode()},
+    )  # fmt: skip
+    result = answer.run_result
+    assert (result.stdout, result.stderr, result.return_code) == ("one two\n", "no\n", 3)
+    late = run(server, "sleep 5", language="bash", run_timeout=0.2)
+    assert late.run_result.status == CommandRunStatus.TimeLimitExceeded
+    died = run(server, "kill -9 $$", language="bash")
+    assert (died.status, died.run_result.return_code) == (sandbox_fusion.RunStatus.Failed, 137)
+
+
+def ask(server, body, path="/run_code"):
+    headers = {"authorization": f"Bearer {KEY}"}
+    return httpx2.post(f"{server.origin}{path}", json=body, headers=headers, timeout=60).json()
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("python", "x = bytearray(200 << 20); print(len(x))"),
+        ("bash", "python3 -c 'x = bytearray(200 << 20); print(len(x))'"),
+    ],
+)
+def test_a_program_has_the_memory_that_was_asked_for(server, language, code):
+    body = {"code": code, "language": language}
+    assert ask(server, body | {"memory_limit_MB": 400})["status"] == "Success"
+    small = ask(server, body | {"memory_limit_MB": 100})
+    assert (small["status"], small["run_result"]["stdout"]) == ("Failed", "")
+
+
+def test_what_the_policy_lowers_is_said(server):
+    body = {"code": "print(1)", "language": "python"}
+    told = ask(server, body | {"run_timeout": 1000, "memory_limit_MB": 5000})
+    assert told["status"] == "Success"
+    assert told["message"] == (
+        "The policy allows 30 s of the 1000 s asked for."
+        " The policy allows 1024 MB of the 5000 asked for."
+    )
+    assert ask(server, body)["message"] == ""
+    assert "needs 16 MB" in ask(server, body | {"memory_limit_MB": 1})["message"]
+
+
+@pytest.mark.slow
+def test_tests_run_by_pytest(server):
+    # The many plugins that are installed beside this suite take seconds to load.
+    plugins = b"[pytest]\naddopts = -p no:schemathesis -p no:hypothesispytest -p no:asyncio\n"
+    files = {"pytest.ini": base64.b64encode(plugins).decode()}
+    code = "def test_it(capfd):\n    print('a')\n    assert capfd.readouterr().out == {!r}\n"
+    good = run(server, code.format("a\n"), language="pytest", files=files, run_timeout=30)
+    assert good.status == sandbox_fusion.RunStatus.Success
+    assert "1 passed" in good.run_result.stdout
+    bad = run(server, code.format("b\n"), language="pytest", files=files, run_timeout=30)
+    assert (bad.status, bad.run_result.return_code) == (sandbox_fusion.RunStatus.Failed, 1)
+    assert "1 failed" in bad.run_result.stdout
+
+
+# ---- cells --------------------------------------------------------------------------------------
+
+
+def cells(server, *codes: str, **more):
+    request = sandbox_fusion.RunJupyterRequest(cells=list(codes), **more)
+    endpoint = server.origin.replace("://", f"://judge:{KEY}@")
+    return sandbox_fusion.run_jupyter(request, endpoint=endpoint, max_attempts=1)
+
+
+def test_cells_share_a_session_and_each_tells_what_it_gave(server):
+    answer = cells(
+        server, "a = int(open('in').read())", "a", "import sys; print(a, file=sys.stderr)", "a / 0",
+        "open('out', 'w').write('o'); print(a)",
+        files={"in": base64.b64encode(b"7").decode()}, fetch_files=["out"],
+    )  # fmt: skip
+    assert answer.status == sandbox_fusion.RunStatus.Success
+    assert answer.driver.return_code == 0
+    assert answer.cells[0].dict() == {"stdout": "", "stderr": "", "display": [], "error": []}
+    assert answer.cells[1].display == [{"text/plain": "7"}]
+    assert answer.cells[2].stderr == "7\n"
+    (error,) = answer.cells[3].error
+    assert (error["ename"], error["evalue"]) == ("ZeroDivisionError", "division by zero")
+    assert error["traceback"][-1] == "ZeroDivisionError: division by zero"
+    assert answer.cells[4].stdout == "7\n"
+    assert answer.files == {"out": base64.b64encode(b"o").decode()}
+
+
+def test_a_table_is_shown_once_with_its_forms(server):
+    (cell,) = cells(server, "import pandas; pandas.DataFrame({'a': [1]})").cells
+    (bundle,) = cell.display
+    assert {"text/plain", "text/html", "application/json"} <= set(bundle)
+
+
+def test_a_cell_or_all_cells_may_be_late(server):
+    one = cells(server, "while True: pass", "print(2)", cell_timeout=0.3)
+    assert one.cells[0].error[0]["ename"] == "limit_exceeded"
+    assert one.cells[1].stdout == "2\n"
+    all_of_them = cells(server, "print(1)", "while True: pass", "print(3)", total_timeout=1.0)
+    assert all_of_them.status == sandbox_fusion.RunStatus.Failed
+    assert all_of_them.driver.status == CommandRunStatus.TimeLimitExceeded
+    assert [one.stdout for one in all_of_them.cells] == ["1\n", ""]
+
+
+def test_cells_need_a_key_and_a_ping_does_not(server):
+    reply = httpx2.post(f"{server.origin}/run_jupyter", json={"cells": ["1"]})
+    assert reply.status_code == 401
+    assert httpx2.get(f"{server.origin}/v1/ping").json() == "pong"
 
 
 @pytest.mark.parametrize(

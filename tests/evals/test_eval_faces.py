@@ -16,13 +16,8 @@ import uvicorn
 
 from runner.evals.errors import BadInput
 from runner.evals.rewards import Reward, reward
-from runner.evals.run_code import (
-    Overloaded,
-    RunCodeApp,
-    RunCodeRequest,
-    RunCodeResponse,
-    run_code,
-)
+from runner.evals.run_code import RunCodeApp, run_code
+from runner.evals.run_code_wire import Overloaded, RunCodeRequest, RunCodeResponse
 from sandbox import AsyncSandbox, Policy, PoolFull, SessionLost
 from tests.corpora import OWN, SAMPLES_HAVE_S
 

@@ -334,6 +334,10 @@ class Session(BlockingFiles):
         """Put the variables back to what they were at `checkpoint`, which stays."""
         self._box._call(self._session.rollback(checkpoint))
 
+    def drop(self, checkpoint: Checkpoint) -> None:
+        """Let go of a checkpoint and the memory that it holds; nothing if that was done before."""
+        self._box._call(self._session.drop(checkpoint))
+
     def checkpoints(self) -> list[CheckpointState]:
         """The checkpoints that can be rolled back to, oldest first, with the memory of each."""
         return self._box._call(self._session.checkpoints())

@@ -15,6 +15,8 @@ from runner.config import Config
 from runner.errors import RequestError, RequestFault, RunnerError, StorageError
 from runner.models.directory import Directory
 from runner.server.accounts import Accounts
+from runner.server.e2b import routes as e2b_routes
+from runner.server.e2b.sandboxes import Sandboxes
 from runner.server.http import logs
 from runner.server.http.meters import from_environment as meters_asked_for
 from runner.server.http.metrics import Metrics
@@ -135,6 +137,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.mcp = McpDoors(services.sessions, services.box.policy.limits, services.observer)
+    app.state.e2b = Sandboxes(services.sessions)
     origins = OriginCheck(services.config.server)
     app.add_middleware(
         RequestMiddleware,
@@ -155,6 +158,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(command_routes.router)
     app.include_router(admin_routes.router)
     app.include_router(mcp_routes.router)
+    app.include_router(e2b_routes.router)
     app.get("/healthz")(healthz)
     app.get("/readyz", responses={503: {"description": "Not ready."}})(readyz)
     app.get("/metrics", response_class=PlainTextResponse)(metrics)
@@ -208,6 +212,7 @@ async def _life(app: FastAPI) -> AsyncGenerator[None, None]:
             task.cancel()
         await asyncio.wait(tasks)
         await app.state.mcp.close()
+        await app.state.e2b.close()
         await services.close()
 
 

@@ -157,6 +157,10 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
         body = {"checkpoint": checkpoint.id}
         await self._ask("POST", "/rollback", body, subject=str(checkpoint.id))
 
+    async def drop(self, checkpoint: Checkpoint) -> None:
+        """Let go of a checkpoint and the memory that it holds; nothing if that was done before."""
+        await self._ask("DELETE", f"/checkpoints/{checkpoint.id}")
+
     async def checkpoints(self) -> list[CheckpointState]:
         """The checkpoints that can be rolled back to, oldest first, with the memory of each."""
         found = await self._ask("GET", "/checkpoints")

@@ -222,6 +222,11 @@ class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
         """
         await self._turns.take(lambda live: live.rollback(checkpoint), grace_s=self._grace_s)
 
+    async def drop(self, checkpoint: Checkpoint) -> None:
+        """Let go of a checkpoint and the memory that it holds; nothing if that was done before."""
+        await self._turns.take(_nothing, grace_s=self._grace_s)
+        self._drop(checkpoint, "it was let go of")
+
     async def checkpoints(self) -> list[CheckpointState]:
         """The checkpoints that can be rolled back to, oldest first, with the memory of each."""
         return await self._turns.take(lambda live: live.list_checkpoints(), grace_s=self._grace_s)

@@ -43,6 +43,15 @@ def test_variables_go_back_to_a_checkpoint_which_stays(client, session):
     assert listed["private_bytes"] > 0
 
 
+def test_a_checkpoint_is_let_go_of_and_need_not_be_there(client, session):
+    mark = client.post(f"{BASE}/{session}/checkpoint", json={}).json()["id"]
+    place = f"{BASE}/{session}/checkpoints"
+    for _ in range(2):
+        gone = client.delete(f"{place}/{mark}").json()
+        assert gone == {"id": mark, "object": "session.checkpoint.deleted", "deleted": True}
+        assert client.get(place).json()["data"] == []
+
+
 def test_a_checkpoint_that_is_not_there_is_said_to_be_so(client, session):
     missing = client.post(f"{BASE}/{session}/rollback", json={"checkpoint": 99})
     assert missing.status_code == 404

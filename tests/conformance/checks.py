@@ -237,6 +237,8 @@ def rolls_back_to_a_checkpoint(session: Subject) -> None:
     assert [one.checkpoint for one in session.checkpoints()] == [mark]
     session.rollback(mark)
     assert (mark.name, session.run("x").text) == ("before", "[1]")
+    session.drop(mark)
+    assert session.checkpoints() == []
 
 
 @check

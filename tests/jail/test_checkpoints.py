@@ -30,6 +30,21 @@ def test_back_to_an_older_one_and_forward_again(session: Session) -> None:
         assert session.run("x").text == str(number)
 
 
+def test_a_checkpoint_that_was_let_go_of_is_no_more_and_makes_no_other_go(session: Session) -> None:
+    session.run("x = 1")
+    first = session.checkpoint("first")
+    session.run("x = 2")
+    second = session.checkpoint("second")
+    session.drop(first)
+    session.drop(first)
+    assert [one.checkpoint for one in session.checkpoints()] == [second]
+    with pytest.raises(CheckpointDropped, match="let go"):
+        session.rollback(first)
+    session.run("x = 3")
+    session.rollback(second)
+    assert session.run("x").text == "2"
+
+
 def test_a_rolled_back_session_survives_as_before(session: Session) -> None:
     session.run("x = 1")
     mark = session.checkpoint()

@@ -70,6 +70,23 @@ async def list_checkpoints(session_id: str, services: TheServices, account: TheA
     return json_reply({"object": "list", "data": data})
 
 
+@router.delete("/{session_id}/checkpoints/{checkpoint_id}")
+async def drop_checkpoint(
+    session_id: str, checkpoint_id: int, services: TheServices, account: TheAccount
+) -> Response:
+    """Let go of a checkpoint and the memory that it holds; it need not be there."""
+    held = services.sessions.find(account.owner, session_id)
+
+    async def let_go() -> None:
+        for one in await held.session.checkpoints():
+            if one.checkpoint.id == checkpoint_id:
+                await held.session.drop(one.checkpoint)
+
+    await _done(services, held, account, let_go)
+    data = {"id": checkpoint_id, "object": "session.checkpoint.deleted", "deleted": True}
+    return json_reply(data)
+
+
 @router.post("/{session_id}/rollback", openapi_extra=CHOSEN)
 async def roll_back(
     session_id: str, request: Request, services: TheServices, account: TheAccount

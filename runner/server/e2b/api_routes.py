@@ -1,0 +1,249 @@
+"""E2B's API: sandboxes made, listed, connected to, paused, forked and ended."""
+
+import time
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl, unquote
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from runner.errors import RequestError
+from runner.server.e2b.access import TheOwner, TheSandboxes
+from runner.server.e2b.forms import NotDone, answer, answering, as_json
+from runner.server.e2b.requests import (
+    NO_MEMORYLESS,
+    NO_NETWORK,
+    Connect,
+    Fork,
+    NewSandbox,
+    Pause,
+    Timeout,
+    read,
+)
+from runner.server.e2b.sandboxes import E2bSandbox
+from runner.server.http.replies import json_reply
+from runner.server.routes.access import TheServices
+from runner.server.services import Services
+from runner.transcript import compact
+from sandbox import CopyRefused
+
+ENVD_VERSION = "0.6.4"
+"""What the services of a sandbox are those of."""
+PAGE = 100
+MIB = 1024 * 1024
+router = APIRouter(prefix="/e2b", include_in_schema=False, route_class=answering(as_json))
+
+
+@router.post("/v2/sandboxes")
+@router.post("/sandboxes")
+async def create(
+    request: Request, services: TheServices, account: TheOwner, sandboxes: TheSandboxes
+) -> Response:
+    """Make a sandbox."""
+    wanted = (await read(NewSandbox, request)).wanted(_network(services))
+
+    async def make() -> Response:
+        with account.request():
+            made = await sandboxes.create(account, wanted)
+        return json_reply(_opened(made), 201)
+
+    return answer(request, services.streams, as_json, make)
+
+
+@router.get("/v2/sandboxes")
+async def list_page(
+    services: TheServices,
+    account: TheOwner,
+    sandboxes: TheSandboxes,
+    metadata: str = "",
+    state: str = "",
+    template: str = "",
+    startedAfter: str = "",
+    order: str = "desc",
+    nextToken: str = "",
+    limit: int = PAGE,
+) -> Response:
+    """List the key's sandboxes, the newest first, a page at a time."""
+    if not 1 <= limit <= PAGE:
+        raise RequestError("invalid", f"limit: from 1 to {PAGE}.")
+    if order not in ("asc", "desc"):
+        raise RequestError("invalid", "order: asc or desc.")
+    found = sorted(
+        sandboxes.of(account.owner),
+        key=lambda one: (one.started_at, one.id),
+        reverse=order[0] == "d",
+    )
+    found = [one for one in found if _matches(one, metadata, state, template, startedAfter)]
+    if nextToken:
+        ids = [one.id for one in sandboxes.of(account.owner)]
+        if nextToken not in ids:
+            raise RequestError("invalid", "nextToken: the sandbox that it names is gone.")
+        places = [place for place, one in enumerate(found) if one.id == nextToken]
+        found = found[places[0] :] if places else []
+    page, rest = found[:limit], found[limit:]
+    headers = {"x-next-token": rest[0].id} if rest else {}
+    data = [_listed(services, one) for one in page]
+    return Response(compact(data), headers=headers, media_type="application/json")
+
+
+@router.get("/sandboxes/{sandbox_id}")
+async def look(
+    sandbox_id: str, services: TheServices, account: TheOwner, sandboxes: TheSandboxes
+) -> Response:
+    """Return one sandbox."""
+    found = sandboxes.find(account.owner, sandbox_id)
+    more = {
+        "envdAccessToken": found.token,
+        "domain": None,
+        "allowInternetAccess": bool(_network(services)),
+        "lifecycle": {
+            "onTimeout": "pause" if found.wanted.pauses else "kill",
+            "autoResume": found.wanted.resumes,
+        },
+    }
+    return json_reply({**_listed(services, found), **more})
+
+
+@router.delete("/sandboxes/{sandbox_id}")
+async def kill(sandbox_id: str, account: TheOwner, sandboxes: TheSandboxes) -> Response:
+    """End a sandbox with everything in it."""
+    await sandboxes.end(sandboxes.find(account.owner, sandbox_id))
+    return Response(status_code=204)
+
+
+@router.post("/sandboxes/{sandbox_id}/timeout")
+async def set_timeout(
+    sandbox_id: str, request: Request, account: TheOwner, sandboxes: TheSandboxes
+) -> Response:
+    """Let a sandbox end so many seconds from now."""
+    found = sandboxes.find(account.owner, sandbox_id)
+    asked = await read(Timeout, request)
+    if found.is_paused:
+        raise RequestError("conflict", f"Sandbox {found.id} is paused: connect to it first.")
+    sandboxes.set_timeout(found, asked.timeout)
+    return Response(status_code=204)
+
+
+@router.post("/v2/sandboxes/{sandbox_id}/connect")
+@router.post("/sandboxes/{sandbox_id}/connect")
+async def connect(
+    sandbox_id: str, request: Request, account: TheOwner, sandboxes: TheSandboxes
+) -> Response:
+    """Connect to a sandbox; one that is paused goes on."""
+    found = sandboxes.find(account.owner, sandbox_id)
+    asked = await read(Connect, request)
+    if asked.memory is False:
+        raise NotDone(NO_MEMORYLESS)
+    was_paused = found.is_paused
+    sandboxes.resume(found, asked.timeout)
+    return json_reply(_opened(found), 201 if was_paused else 200)
+
+
+@router.post("/sandboxes/{sandbox_id}/pause")
+async def pause(
+    sandbox_id: str, request: Request, account: TheOwner, sandboxes: TheSandboxes
+) -> Response:
+    """Pause a sandbox: it keeps everything, and answers nothing until it is connected to."""
+    found = sandboxes.find(account.owner, sandbox_id)
+    asked = await read(Pause, request)
+    if asked.memory is False:
+        raise NotDone(NO_MEMORYLESS)
+    if found.is_paused:
+        raise RequestError("conflict", f"Sandbox {found.id} is paused already.")
+    sandboxes.pause(found)
+    return Response(status_code=204)
+
+
+@router.post("/sandboxes/{sandbox_id}/fork")
+async def fork(
+    sandbox_id: str,
+    request: Request,
+    services: TheServices,
+    account: TheOwner,
+    sandboxes: TheSandboxes,
+) -> Response:
+    """Make sandboxes that go on from this one, with its variables and files."""
+    found = sandboxes.find(account.owner, sandbox_id)
+    asked = await read(Fork, request)
+
+    async def make() -> Response:
+        with account.request():
+            try:
+                forks = await sandboxes.fork(found, asked.count, asked.timeout)
+            except CopyRefused as error:
+                raise RequestError("copy_refused", str(error)) from error
+        data = compact([{"sandbox": _opened(one)} for one in forks])
+        return Response(data, 201, media_type="application/json")
+
+    return answer(request, services.streams, as_json, make)
+
+
+@router.put("/sandboxes/{sandbox_id}/network")
+async def change_network(
+    sandbox_id: str, services: TheServices, account: TheOwner, sandboxes: TheSandboxes
+) -> Response:
+    """Refuse to change the network of one sandbox."""
+    sandboxes.find(account.owner, sandbox_id)
+    policy = _network(services) or "no network"
+    raise NotDone(NO_NETWORK.format(policy=policy, field="update_network()"))
+
+
+def _opened(sandbox: E2bSandbox) -> dict[str, object]:
+    """What a client needs to talk to a sandbox."""
+    return {
+        "templateID": sandbox.wanted.template,
+        "sandboxID": sandbox.id,
+        "clientID": sandbox.held.id,
+        "envdVersion": ENVD_VERSION,
+        "envdAccessToken": sandbox.token,
+        "trafficAccessToken": sandbox.traffic_token,
+        "domain": None,
+    }
+
+
+def _listed(services: Services, sandbox: E2bSandbox) -> dict[str, object]:
+    limits, server = services.box.policy.limits, services.config.server
+    # An idle session of this server ends before the sandbox's own time does.
+    idle_s = time.monotonic() - sandbox.held.active_at
+    idle_end = time.time() - idle_s + server.idle_minutes * 60
+    end = idle_end if sandbox.is_paused else min(sandbox.end_at, idle_end)
+    return {
+        "templateID": sandbox.wanted.template,
+        "alias": sandbox.wanted.template,
+        "sandboxID": sandbox.id,
+        "clientID": sandbox.held.id,
+        "startedAt": _time(sandbox.started_at),
+        "endAt": _time(end),
+        "state": "paused" if sandbox.is_paused else "running",
+        "cpuCount": 1,
+        "memoryMB": limits.memory_bytes // MIB,
+        "diskSizeMB": limits.workspace_bytes // MIB,
+        "envdVersion": ENVD_VERSION,
+        "metadata": dict(sandbox.wanted.metadata),
+        "volumeMounts": [],
+    }
+
+
+def _matches(one: E2bSandbox, metadata: str, state: str, template: str, after: str) -> bool:
+    wanted = {unquote(name): unquote(value) for name, value in parse_qsl(metadata)}
+    if any(one.wanted.metadata.get(name) != value for name, value in wanted.items()):
+        return False
+    if state and ("paused" if one.is_paused else "running") not in state.split(","):
+        return False
+    if template and one.wanted.template != template:
+        return False
+    if not after:
+        return True
+    try:
+        return one.started_at > datetime.fromisoformat(after).timestamp()
+    except ValueError:
+        raise RequestError("invalid", "startedAfter: is no time.") from None
+
+
+def _network(services: Services) -> str:
+    allowed = services.box.policy.network
+    return "" if allowed == "none" else ", ".join(allowed)
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,67 @@
+"""E2B's wire as its clients speak it, without them."""
+
+import json
+from typing import Any
+
+import httpx2
+from serving import KEY
+
+API = {"x-api-key": KEY}
+
+
+class Wire:
+    """One server's E2B services."""
+
+    def __init__(self, origin: str) -> None:
+        self.http = httpx2.Client(base_url=f"{origin}/e2b", timeout=60)
+
+    def __enter__(self) -> "Wire":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
+    def api(self, method: str, path: str, body: object = None, **more: Any) -> httpx2.Response:
+        """A call of the API, with the test's key unless `headers` say otherwise."""
+        headers = more.pop("headers", API)
+        return self.http.request(method, path, json=body, headers=headers, **more)
+
+    def create(self, **fields: object) -> "Box":
+        """A new sandbox."""
+        body = {"templateID": "code-interpreter-v1", "metadata": {}, "envVars": {}, **fields}
+        made = self.api("POST", "/v2/sandboxes", body)
+        assert made.status_code == 201, made.text
+        return Box(self, made.json())
+
+
+class Box:
+    """One sandbox by its id and token."""
+
+    def __init__(self, wire: Wire, made: dict[str, Any]) -> None:
+        self.wire, self.made, self.id = wire, made, made["sandboxID"]
+        self.headers = {"e2b-sandbox-id": self.id, "x-access-token": made["envdAccessToken"]}
+
+    def call(self, method: str, path: str, body: object = None, **more: Any) -> httpx2.Response:
+        """A call of one of the sandbox's services."""
+        headers = {**self.headers, **more.pop("headers", {})}
+        if body is not None:
+            more["json"] = body
+        return self.wire.http.request(method, path, headers=headers, **more)
+
+    def execute(self, code: str, **more: object) -> list[dict[str, Any]]:
+        """The lines of a snippet; the last one says that it is over."""
+        body = {"code": code, "context_id": None, "language": None, "env_vars": None, **more}
+        answer = self.call("POST", "/execute", body)
+        assert answer.status_code == 200, answer.text
+        lines = [json.loads(line) for line in answer.text.splitlines()]
+        assert lines.pop() == {"type": "end_of_execution"}
+        return lines
+
+    def value(self, code: str, **more: object) -> str:
+        """The text of a snippet's value."""
+        [text] = [line["text"] for line in self.execute(code, **more) if line["type"] == "result"]
+        return str(text)
+
+    def kill(self) -> int:
+        """End it; the status of the answer."""
+        return self.wire.api("DELETE", f"/sandboxes/{self.id}").status_code

@@ -1,8 +1,8 @@
 """`POST /run_jupyter`: cells one after the other in one session, each with what it gave."""
 
-import json
 import time
 
+from runner.bundles import notebook_bundle
 from runner.evals.run_code_wire import (
     BadFiles,
     CellRunResult,
@@ -91,7 +91,7 @@ def _is_late(outcome: Outcome) -> bool:
 
 
 def _cell(outcome: Outcome) -> CellRunResult:
-    display = [_bundle(bundle) for bundle in outcome.displays]
+    display = [notebook_bundle(bundle) for bundle in outcome.displays]
     shown: dict[str, object] = {"text/plain": outcome.text}
     if outcome.text is not None and (not display or display[-1].get("text/plain") != outcome.text):
         display.append(shown)
@@ -110,11 +110,3 @@ def _errors(outcome: Outcome) -> list[dict[str, object]]:
         lines = outcome.for_model(max_chars=SHOWN_CHARS).splitlines()
         name, words = outcome.status, lines[0]
     return [{"ename": name, "evalue": words, "traceback": lines}]
-
-
-def _bundle(bundle: dict[str, str]) -> dict[str, object]:
-    """A bundle as notebooks have it: JSON as what it is, all else as text."""
-    return {
-        kind: json.loads(value) if kind.endswith("json") else value
-        for kind, value in bundle.items()
-    }

@@ -13,11 +13,11 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import zmq
 import zmq.asyncio
 
+from runner.bundles import notebook_bundle
 from runner.errors import ConfigError
 from runner.faces.jupyter_history import History
 from runner.faces.jupyter_wire import PROTOCOL, BadMessage, Content, MessageCodec, Request
@@ -38,7 +38,6 @@ from sandbox import (
 
 CONNECTION_CAP_BYTES = 64 * 1024
 CHANNELS = ("shell", "control", "iopub", "stdin", "hb")
-JSON_TYPES = ("application/json", "application/geo+json")
 BANNER = "Cellblock: Python in a jail"
 
 
@@ -252,7 +251,11 @@ class Kernel:
                 number, kind = self._shown, "display_data"
                 self._shown += 1
             place = {"display_id": f"{request.header.get('msg_id')}-{number}"}
-            content: Content = {"data": _bundle(event.bundle), "metadata": {}, "transient": place}
+            content: Content = {
+                "data": notebook_bundle(event.bundle),
+                "metadata": {},
+                "transient": place,
+            }
             await self._tell(kind, content, request)
 
     async def _ending(self, outcome: Outcome, request: Request, *, silent: bool) -> Content:
@@ -384,14 +387,6 @@ def _text(request: Request, name: str) -> str:
 
 def _error(kind: str, message: str, lines: list[str]) -> Content:
     return {"status": "error", "ename": kind, "evalue": message, "traceback": lines}
-
-
-def _bundle(bundle: dict[str, str]) -> dict[str, Any]:
-    """A bundle as notebooks have it: JSON as what it is, all else as text."""
-    return {
-        kind: json.loads(value) if kind in JSON_TYPES or kind.endswith("+json") else value
-        for kind, value in bundle.items()
-    }
 
 
 def _name_at(code: str, cursor: int) -> str:

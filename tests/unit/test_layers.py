@@ -183,7 +183,7 @@ GUEST_ORDER = (
     ("sandbox.guest.probe.probe",),
 )
 RUNNER_ORDER = (
-    ("runner.errors", "runner.terminal", "runner.extras"),
+    ("runner.errors", "runner.terminal", "runner.extras", "runner.bundles"),
     ("runner.config_problems", "runner.kept_key"),
     ("runner.config", "runner.asked_limits"),
     ("runner.transcript", "runner.events"),

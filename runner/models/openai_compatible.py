@@ -23,7 +23,7 @@ from runner.transcript import Record
 LOG = logging.getLogger("cellblock.upstream")
 PATH = "/chat/completions"
 RETRIES = 2
-REFUSALS_A_REQUEST = 6
+REFUSALS_A_REQUEST = 10
 HOLD_S = 1.5
 """How long the first text of a model waits for a closing tag that would make it thinking."""
 CONNECTIONS, IDLE_CONNECTIONS = 1000, 100

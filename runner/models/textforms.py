@@ -26,6 +26,7 @@ from runner.models.written.call_forms import (
     read_block,
 )
 from runner.models.written.call_types import with_types
+from runner.models.written.harmony import HarmonyReader
 from runner.models.written.thoughts import FENCE, LINE_CHARS, ThoughtSplitter, overlap
 from runner.transcript import compact
 
@@ -43,7 +44,7 @@ CALL_KEYS = frozenset(
     {*NAME_KEYS, "type", "id", "function", "arguments", "parameters", "args", "input", "tool_calls"}
 )
 INDENT_CHARS = 4
-WHOLE_CAP = 200_000
+WHOLE_CAP = CALLS_CHARS = 200_000
 ID_PREFIX = "call_text_"
 """What the ids of calls begin with that stood in text."""
 Mode = Literal["text", "call", "fence", "whole"]
@@ -81,8 +82,10 @@ class Splitter:
         self._line = ""
         self._is_quoted = False
         self._form: Form | None = None
+        self._forms_end = False
         self._fence_end = re.compile("")
         self.thoughts = thoughts or ThoughtSplitter()
+        self._harmony = HarmonyReader()
         self.calls = 0
         self.written: list[str] = []
         """The blocks that were read as calls, as they stood in the text."""
@@ -90,7 +93,7 @@ class Splitter:
 
     def feed(self, text: str) -> Iterator[ModelEvent]:
         """Events that `text` completes. Nothing more comes once `is_over`."""
-        for part in self.thoughts.feed(text):
+        for part in self.thoughts.feed(self._harmony.feed(text)):
             yield from self._part(part.is_thought, part.text)
 
     def release(self) -> Iterator[ModelEvent]:
@@ -100,15 +103,22 @@ class Splitter:
 
     def finish(self) -> Iterator[ModelEvent]:
         """The turn's text is complete: whatever was held back, as what it is."""
+        if rest := self._harmony.finish():
+            yield from self.feed(rest)
         for part in self.thoughts.finish():
             yield from self._part(part.is_thought, part.text)
         if not self.is_over:
             yield from self._step(is_end=True)
         self._held = ""
 
-    def read_no_calls(self) -> None:
-        """Read everything as text from now on: the endpoint has its own way to call."""
-        self._schemas = {}
+    def read_no_calls(self, *, but_whole: bool = False) -> None:
+        """Read everything as text from now on: the endpoint has its own way to call.
+
+        With `but_whole` a message that is nothing but a call as JSON still is one.
+        """
+        if not but_whole:
+            self._schemas = {}
+        self._forms_end = but_whole
         self._fenced = False
         self._mode = "text"
 
@@ -184,7 +194,7 @@ class Splitter:
 
     def _first_opening(self) -> _Opening | None:
         found: list[_Opening] = []
-        if self._schemas and (tag := self._tag()) is not None:
+        if self._schemas and not self._forms_end and (tag := self._tag()) is not None:
             found.append(tag)
         block = FENCE_OPEN.search(self._held) if self._fenced else None
         if block is not None and block.start() == 0 and self._line.strip():
@@ -247,6 +257,8 @@ class Splitter:
                 yield self._next_call(WrittenCall(UNREADABLE, compact({"text": body.strip()})))
         else:
             self.written.append(form.opening + self._held[:end])
+            token = END_TOKEN.match(rest)
+            rest = rest[token.end() :] if token else rest
             self._held = rest.removeprefix("\n") if form.closings else rest
             for call in calls:
                 yield self._next_call(call)
@@ -341,6 +353,18 @@ def _is_spoken_of(rest: str, form: Form) -> bool:
 def _means_a_call(body: str, is_closed: bool) -> bool:
     """Whether a block that cannot be read was meant as a call, and not as words about one."""
     return is_closed or CALL_BEGUN.match(body) is not None
+
+
+def calls_at_end(thought: str, tools: Mapping[str, Mapping[str, JsonValue]]) -> list[ModelEvent]:
+    """The calls of offered tools that thinking ends with, and with nothing behind them."""
+    splitter = Splitter(tools)
+    found = [*splitter.feed(thought[-CALLS_CHARS:]), *splitter.finish()]
+    while found and isinstance(found[-1], TextDelta) and not found[-1].text.strip():
+        found.pop()
+    calls: list[ModelEvent] = []
+    while found and isinstance(call := found[-1], CallDelta) and call.name in tools:
+        calls.insert(0, found.pop())
+    return calls
 
 
 def message_calls(

@@ -20,6 +20,7 @@ SPARED = (
     "stream_options",
     "parallel_tool_calls",
     "strict",
+    "tool_choice",
     "temperature",
     "top_p",
     "top_k",
@@ -45,9 +46,14 @@ REFUSES = re.compile(
     r"recogni[sz]ed|available|valid|accepted)|(?:does|do|did) not (?:support|accept|allow)|"
     r"doesn't support|extra_forbidden|extra (?:inputs?|fields?|parameters?)|additional propert|"
     r"only the default|deprecated|cannot (?:be used|use|set)|incompatible|no longer|"
-    r"invalid (?:field|parameter|argument|key)|unsupported_parameter|is not a valid",
+    r"invalid (?:field|parameter|argument|key)|unsupported_parameter|is not a valid|"
+    r"cannot both|only (?:allowed|available|supported)|不支持|未知|无效|非法|不允许",
     re.IGNORECASE,
 )
+TAKEN = re.compile(r"expected one of|did you mean|(?:allowed|valid|supported|known) \w+ are", re.I)
+"""What comes behind these words are fields that the endpoint takes."""
+UNASKED = {"tool_choice": "auto"}
+"""Fields that only go without saying where they have this value."""
 OUT_OF_RANGE = re.compile(
     r"too (?:large|small|long|high|low)|at (?:most|least)|between|maximum context|context length|"
     r"exceed|out of range|less than|greater than|(?:<|>)=? ?\d",
@@ -70,7 +76,7 @@ class Habits:
         """`body` as this model takes it."""
         found: dict[str, object] = {}
         for name, value in body.items():
-            if name not in self.omitted:
+            if name not in self.omitted or UNASKED.get(name, value) != value:
                 found[self.renamed.get(name, name)] = value
         if "strict" in self.omitted and isinstance(found.get("tools"), list):
             found["tools"] = [_without_strict(tool) for tool in found["tools"]]  # type: ignore[attr-defined]
@@ -81,7 +87,7 @@ class Habits:
         empty if it refuses none of these."""
         if error.status in NEVER or not error.answer:
             return ""
-        words = error.answer
+        words = TAKEN.split(error.answer)[0]
         if not REFUSES.search(words) or OUT_OF_RANGE.search(words):
             return ""
         for name, other in ALIKE.items():
@@ -89,7 +95,7 @@ class Habits:
                 origin = next((key for key, to in self.renamed.items() if to == name), name)
                 self.renamed[origin] = other
                 return name
-        named = param_of(words)
+        named = param_of(error.answer)
         for name in SPARED:
             if _is_sent(name, sent) and (name == named if named else _names(words, name)):
                 self.omitted |= {key for key, to in self.renamed.items() if to == name} | {name}
@@ -148,10 +154,15 @@ def _places(value: JsonValue, depth: int = 0) -> list[str]:
 
 
 def _names(words: str, name: str) -> bool:
-    return re.search(rf"(?<![a-z_]){name}(?![a-z_])", words) is not None
+    head, *rest = name.split("_")
+    either = {name, head + "".join(map(str.title, rest)), " ".join((head, *rest))}
+    found = "|".join(map(re.escape, either))
+    return re.search(rf"(?<![A-Za-z_])(?:{found})(?![A-Za-z_])", words) is not None
 
 
 def _is_sent(name: str, sent: Mapping[str, object]) -> bool:
+    if name in UNASKED:
+        return sent.get(name) == UNASKED[name]
     if name != "strict":
         return name in sent
     tools = sent.get("tools")

@@ -7,6 +7,7 @@ together, and by whether the JSON of the call before it is whole.
 """
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
@@ -15,6 +16,9 @@ from pydantic import JsonValue
 from runner.models.port import CallDelta
 from runner.models.upstream.json_end import ObjectScanner
 from runner.transcript import encodable
+
+HEAD_CHARS = 12
+DECORATION = re.compile(r"\s*<\|.*|:\d+\Z", re.DOTALL)
 
 
 class UnreadableCall(Exception):
@@ -51,12 +55,29 @@ class _Call:
     def arguments(self) -> str:
         return "".join(self.text)
 
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether its arguments are an empty object, which others may take the place of."""
+        return self.scanner.is_whole and self.arguments.strip() == "{}"
+
+    @property
+    def head(self) -> str:
+        """Its first characters."""
+        return "".join(self.text[:HEAD_CHARS])[:HEAD_CHARS]
+
+    def restart(self) -> None:
+        """Forget the arguments that came so far, and were not told yet."""
+        self.text.clear()
+        self.held.clear()
+        self.scanner = ObjectScanner()
+
 
 class CallAssembler:
     """The calls of one turn. `tools` are the names that were offered."""
 
     def __init__(self, tools: Collection[str]) -> None:
         self._tools = frozenset(tools)
+        self._only_tool = next(iter(self._tools)) if len(self._tools) == 1 else ""
         self._calls: list[_Call] = []
         self._touched: list[_Call] = []
 
@@ -84,10 +105,10 @@ class CallAssembler:
     def finish(self) -> Iterator[CallDelta]:
         """The turn is over: calls whose name was still in doubt. Raises UnreadableCall."""
         for call in self._calls:
-            call.name = call.name or call.likely_name
+            call.name = call.name or call.likely_name or self._only_tool
             if not call.name:
                 raise UnreadableCall(f"call {call.number + 1} of the turn has no name")
-            yield from self._tell(call)
+            yield from self._tell(call, is_end=True)
 
     @property
     def is_whole(self) -> bool:
@@ -150,6 +171,8 @@ class CallAssembler:
     def _is_another(self, call: _Call, piece: Piece) -> bool:
         """Whether `piece` begins a call beside `call`, which has its number or comes before."""
         begins = piece.arguments.lstrip().startswith("{")
+        if call.is_placeholder and begins and not piece.name:
+            return bool(piece.id and call.ids and piece.id not in call.ids)
         if call.scanner.is_whole:
             if piece.id in call.ids and piece.arguments == call.arguments:
                 return False
@@ -203,6 +226,12 @@ class CallAssembler:
         text = piece.arguments
         if not text or (call.scanner.is_whole and text == call.arguments):
             return
+        if call.is_placeholder and text.lstrip().startswith("{"):
+            # Empty arguments at first, where the endpoint it asks begins a call with an object.
+            call.restart()
+        elif call.scanner.is_open and text.startswith(call.head) and len(call.head) > 1:
+            # No object goes on with its own first characters: the piece repeats what came before.
+            text = text.removeprefix(call.arguments)
         end = call.scanner.feed(text)
         own, rest = (text, "") if end is None else (text[:end], text[end:])
         if own:
@@ -223,14 +252,29 @@ class CallAssembler:
             call.text.append(rest)
             call.held.append(rest)
 
-    def _tell(self, call: _Call) -> Iterator[CallDelta]:
+    def _tell(self, call: _Call, *, is_end: bool = False) -> Iterator[CallDelta]:
+        if call.is_placeholder and not is_end:
+            return
         arguments = "".join(call.held)
         call.held.clear()
         if not call.is_told:
             call.is_told = True
-            yield CallDelta(call.number, arguments, id=next(iter(call.ids), ""), name=call.name)
+            name = offered_name(call.name, self._tools)
+            yield CallDelta(call.number, arguments, id=next(iter(call.ids), ""), name=name)
         elif arguments:
             yield CallDelta(call.number, arguments)
+
+
+def offered_name(name: str, tools: Collection[str]) -> str:
+    """The tool of `tools` that `name` means, or `name`.
+
+    Some endpoints leave of a template's own notation on it: a name space before it, a number or
+    a token of the model behind it.
+    """
+    if name in tools:
+        return name
+    plain = DECORATION.sub("", name)
+    return next((one for one in (plain, plain.rpartition(".")[2]) if one in tools), name)
 
 
 def entries_of(value: JsonValue) -> Iterator[dict[str, JsonValue]]:
@@ -257,7 +301,7 @@ def entries_of(value: JsonValue) -> Iterator[dict[str, JsonValue]]:
 
 def piece_of(entry: dict[str, JsonValue]) -> Piece | None:
     """What an entry says, wherever it says it. None if that is nothing."""
-    function = entry.get("function")
+    function = entry.get("function", entry.get("custom"))
     places = (function, entry) if isinstance(function, dict) else (entry,)
     name = function if isinstance(function, str) else places[0].get("name")
     keys = ("arguments", "parameters", "input")

@@ -65,10 +65,12 @@ def error_in(data: JsonValue, *, is_error: bool = False, hidden: str = "") -> Up
     if found is None:
         return None
     status, kind = _status_of(found), _kind_of(found)
-    if isinstance(found, dict) and found is not data:
+    if found is not data:
         status = status or _status_of(data)
         kind = f"{kind} {_kind_of(data)}"
-    error = _of_words(words_of(found) or words_of(data), status, kind, hidden)
+    # Beside a bare `error` there may be a longer text.
+    said = words_of(data) if isinstance(found, str) else words_of(found) or words_of(data)
+    error = _of_words(said, status, kind, hidden)
     error.answer = json.dumps(data)[:BODY_BYTES]
     return error
 
@@ -83,12 +85,14 @@ def _envelope(data: Mapping[str, JsonValue]) -> JsonValue:
         return base
     if data.get("object") == "error" or data.get("type") == "error":
         return dict(data)
-    if any(key in data for key in ("choices", "message_start", "delta")):
+    if data.get("choices") or any(key in data for key in ("message_start", "delta")):
         return None
     for key in ("detail", "errors", "error_msg", "error_message", "errorMessage"):
         if data.get(key):
             return dict(data)
     code = data.get("code", data.get("status"))
+    if data.get("success") is False or data.get("ok") is False:
+        code = code or 500
     if code not in (*FINE, None) and isinstance(data.get("message", data.get("msg")), str):
         return dict(data)
     return None
@@ -162,6 +166,8 @@ def words_of(value: JsonValue) -> str:
     told = next((said for key in WORD_KEYS if (said := words_of(value.get(key)))), "")
     if isinstance(place, list) and told:
         told = f"{'.'.join(map(str, place))}: {told}"
+    more = words_of(value.get("error_description"))
+    told = f"{told}: {more}" if told and more else told or more
     meta = value.get("metadata")
     raw = words_of(meta.get("raw")) if isinstance(meta, dict) else ""
     return f"{told}: {raw}" if told and raw else told or raw

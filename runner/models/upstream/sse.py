@@ -101,8 +101,11 @@ class EventDecoder:
 
     def _field(self, line: bytes, found: list[ServerEvent]) -> None:
         name, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
+        name, value = name.lower(), value.removeprefix(b" ")
         if name == b"data":
+            if len(self._data) == 1 and value[:1] in (b"{", b"[") and _is_event(self._data[0]):
+                # No empty line in between: each line is an event of its own.
+                self._dispatch(found)
             self._keep(value)
         elif name == b"event":
             self._name = value.decode("utf-8", "replace").strip()
@@ -135,6 +138,11 @@ class EventDecoder:
         self._data.clear()
         self._held_bytes = 0
         self._name = ""
+
+
+def _is_event(text: bytes) -> bool:
+    """Whether `text` is complete as it is: an object, or the word for the end."""
+    return text.lstrip()[:1] == b"{" and _is_json(text)
 
 
 def _is_json(text: bytes) -> bool:

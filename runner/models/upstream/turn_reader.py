@@ -20,15 +20,23 @@ from runner.models.port import (
     TurnEnded,
     UsageSeen,
 )
-from runner.models.textforms import ID_PREFIX, Splitter
-from runner.models.upstream.answer_parts import AnswerPiece, pieces_in, usage_of
+from runner.models.textforms import ID_PREFIX, Splitter, calls_at_end
+from runner.models.upstream.answer_parts import (
+    AnswerPiece,
+    HalfHolder,
+    calls_in,
+    pieces_in,
+    usage_of,
+)
 from runner.models.upstream.call_assembly import CallAssembler, UnreadableCall
 from runner.models.upstream.error_envelopes import error_in, short
 from runner.models.upstream.sse import HEAD_BYTES, UNREADABLE, ServerEvent
 from runner.models.written.thoughts import ThoughtSplitter
 from runner.transcript import Turn
 
-DONE = "[DONE]"
+DONE = ("[DONE]", "[done]", '"[DONE]"', "DONE")
+PINGS = ("ping", "heartbeat", "keepalive", "keep-alive", "keep_alive")
+"""Names of events that only keep a connection open, whatever their data is."""
 PING = re.compile(r"(?::.*|ping|keep-?alive|heartbeat|null|\{\s*\})?", re.IGNORECASE)
 TURN_CHARS = 64 * 1024 * 1024
 FINISH: Mapping[str, FinishReason] = {
@@ -58,16 +66,21 @@ class TurnReader:
         schemas = {tool.name: tool.parameters for tool in request.tools}
         self._thoughts = ThoughtSplitter(opened=opens_thinking, holds=holds)
         self._splitter = Splitter(schemas, thoughts=self._thoughts)
+        self._schemas = schemas
         if calls_natively(request):
-            self._splitter.read_no_calls()
+            # On its last word it is asked for no call: one that is there all the same, as the
+            # whole message, is no answer.
+            self._splitter.read_no_calls(but_whole=request.tool_choice == "none")
         self._calls = CallAssembler(schemas)
         self._opens_thinking = opens_thinking
         self._written: list[ModelEvent] = []
+        self._halves = {"thought": HalfHolder(), "text": HalfHolder()}
         self._hidden = hidden
         self._finish: str | None = None
         self._has_spoken = False
         self._has_text = False
         self._texts: list[str] = []
+        self._thoughts_said: list[str] = []
         self._chars = 0
         self._words = ""
         self.is_over = False
@@ -96,12 +109,12 @@ class TurnReader:
             self._words = self._words or event.data
             return
         text = event.data.strip()
-        if text == DONE:
+        if text in DONE:
             self.is_over = True
             return
-        if event.name == "ping" or PING.fullmatch(text):
+        if event.name in PINGS or PING.fullmatch(text):
             return
-        is_error = event.name == "error"
+        is_error = event.name in ("error", "exception")
         try:
             data: JsonValue = json.loads(text)
         except (ValueError, RecursionError):
@@ -132,8 +145,11 @@ class TurnReader:
             yield from self._calls.finish()
         except UnreadableCall as unreadable:
             raise self._garbled(str(unreadable), head) from None
+        if half := self._halves["text"].rest():
+            yield from self._texted(half)
         yield from self._passed(self._splitter.finish())
         yield from self._written_calls()
+        yield from self._thought_calls()
         finish = self._reason(head)
         if finish == "stop" and not self._has_text and self._opens_thinking:
             # It did not think this time: what came was the answer.
@@ -145,6 +161,14 @@ class TurnReader:
         if self._calls.count and self._written:
             yield TextDelta("\n".join(self._splitter.written))
             self._written.clear()
+        yield from self._written
+
+    def _thought_calls(self) -> Iterator[ModelEvent]:
+        """Calls at the end of thinking that nothing closed: some models forget to, and some
+        endpoints take what comes then for thinking."""
+        if self._has_text or self._calls.count or self._written or not self._thoughts_said:
+            return
+        self._written += calls_at_end("".join(self._thoughts_said), self._schemas)
         yield from self._written
 
     def _reason(self, head: str) -> FinishReason:
@@ -171,8 +195,14 @@ class TurnReader:
             if isinstance(event, CallDelta):
                 self._written.append(event)
             else:
-                self._has_text = self._has_text or isinstance(event, TextDelta)
+                self._note(event)
                 yield event
+
+    def _note(self, event: ModelEvent) -> None:
+        if isinstance(event, TextDelta):
+            self._has_text = self._has_text or bool(event.text.strip())
+        elif isinstance(event, ReasoningDelta):
+            self._thoughts_said.append(event.text)
 
     def _garbled(self, what: str, seen: str) -> UpstreamError:
         words = short(seen, self._hidden, HEAD_BYTES)
@@ -235,22 +265,25 @@ class TurnReader:
 
     def _said(self, said: Iterator[AnswerPiece]) -> Iterator[ModelEvent]:
         for one in said:
-            self._has_spoken = self._has_spoken or bool(one.text.strip())
-            self._bound(len(one.text))
+            text = self._halves[one.kind].join(one.text)
+            self._has_spoken = self._has_spoken or bool(text.strip())
+            self._bound(len(text))
             if one.kind == "thought":
                 if not self.thinks_natively:
                     self.thinks_natively = True
                     yield from self._passed(self._splitter.release())
-                yield ReasoningDelta(one.text)
+                if text:
+                    self._thoughts_said.append(text)
+                    yield ReasoningDelta(text)
             else:
-                self._texts.append(one.text)
-                yield from self._passed(self._splitter.feed(one.text))
+                yield from self._texted(text)
+
+    def _texted(self, text: str) -> Iterator[ModelEvent]:
+        self._texts.append(text)
+        yield from self._passed(self._splitter.feed(text))
 
     def _called(self, message: Mapping[str, JsonValue], *, is_whole: bool) -> Iterator[ModelEvent]:
-        entries = message.get("tool_calls")
-        old = message.get("function_call")
-        if not entries and isinstance(old, dict) and old:
-            entries = [{"index": 0, **old}]
+        entries = calls_in(message)
         if not entries:
             return
         add = self._calls.add_whole if is_whole else self._calls.add

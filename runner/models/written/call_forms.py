@@ -39,7 +39,11 @@ FORMS = (
     Form("<tool_call>", ("</tool_call>",), "Hermes, Qwen2.5, Qwen3, Qwen3-Coder, GLM-4.5"),
     Form("<function=", ("</function>",), "Qwen3-Coder without the outer tag, Llama 3.1"),
     Form("<function_calls>", ("</function_calls>",), "models taught with XML"),
+    Form("<function_call>", ("</function_call>",), "models taught with one call in XML"),
+    Form("<functioncall>", ("</functioncall>",), "Glaive, OpenHermes"),
+    Form("<invoke name=", ("</invoke>",), "models taught with XML, without the outer tag"),
     Form("<tool_calls>", ("</tool_calls>",), "Jamba, MiniMax-M1"),
+    Form("<TOOLCALL>", ("</TOOLCALL>",), "Nemotron", is_token=True),
     Form("<minimax:tool_call>", ("</minimax:tool_call>",), "MiniMax-M2", is_token=True),
     Form("<|python_tag|>", (), "Llama 3.1 and later", is_token=True),
     Form("[TOOL_CALLS]", (), "Mistral, Magistral, Devstral", is_token=True),
@@ -103,8 +107,9 @@ def read_block(
         return []
     if form.opening == "<|python_tag|>":
         return _python_tag(body, tools, code_tool)
-    if form.opening == "<function=":
-        body = form.opening + body + ("</function>" if is_closed else "")
+    if form.opening in ("<function=", "<invoke name="):
+        body = form.opening + body + (form.closings[0] if is_closed else "")
+    body = body.removesuffix("<|/tool_call|>")
     for read in READERS:
         found = read(body)
         if found:

@@ -5,24 +5,32 @@ template wrote the opening one into the prompt. A tag that is quoted or spoken o
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
-PAIRS = {
+PAIRS: Mapping[str, str] = {
     "<think>": "</think>",
     "<thinking>": "</thinking>",
     "<thought>": "</thought>",
+    "<reasoning>": "</reasoning>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
     "<seed:think>": "</seed:think>",
     "[THINK]": "[/THINK]",
     "◁think▷": "◁/think▷",
 }
-CLOSINGS = tuple(PAIRS.values())
-CLOSING = re.compile("|".join(map(re.escape, CLOSINGS)))
+PAIRS = {opening.lower(): closing.lower() for opening, closing in PAIRS.items()}
+OPENINGS, CLOSINGS = tuple(PAIRS), tuple(PAIRS.values())
+TAGS = (*OPENINGS, *CLOSINGS)
+CLOSING = re.compile("|".join(map(re.escape, CLOSINGS)), re.IGNORECASE)
+LONGEST = max(map(len, TAGS))
+TAG = re.compile("|".join(map(re.escape, TAGS)), re.IGNORECASE)
 FENCE = re.compile(r"[ \t]{0,3}(?:```|~~~)")
 QUOTES = "`'\"“”‘’«»「」()（）"
 ENDS = ".!?。！？…）)*"
 LINE_CHARS = 4000
-Mode = Literal["start", "held", "thinking", "text"]
+INNER_CHARS = 200_000
+"""How much of a block behind the first words waits for its closing tag; more of it is text."""
+Mode = Literal["start", "held", "thinking", "text", "inner"]
 
 
 class Part(NamedTuple):
@@ -47,6 +55,7 @@ class ThoughtSplitter:
         self._looked = 0
         self._closing = CLOSING
         self._strips = False
+        self._inner, self._has_inner = "", True
         self._line = ""
         self._is_fenced = False
         self.has_opened = False
@@ -92,18 +101,23 @@ class ThoughtSplitter:
             self._close_held(is_end=is_end)
         if self._mode == "thinking":
             yield from self._thinking(is_end=is_end)
-        if self._mode == "text":
-            yield from self._text(is_end=is_end)
+        while self._mode in ("text", "inner"):
+            before = self._mode
+            inner = before == "inner"
+            yield from (self._inner_block if inner else self._text)(is_end=is_end)
+            if self._mode == before:
+                break
 
     def _begin(self, *, is_end: bool) -> None:
         begun = self._held.lstrip()
+        lower = begun[:LINE_CHARS].lower()
         for opening, closing in PAIRS.items():
-            if begun.startswith(opening):
+            if lower.startswith(opening):
                 self._held = begun[len(opening) :]
-                self._mode, self._closing = "thinking", re.compile(re.escape(closing))
+                self._mode, self._closing = "thinking", _pattern(closing)
                 self.has_opened = True
                 return
-        could_open = any(opening.startswith(begun) for opening in PAIRS)
+        could_open = any(opening.startswith(lower) for opening in PAIRS)
         if could_open and not is_end:
             return
         if self._holds:
@@ -119,10 +133,13 @@ class ThoughtSplitter:
             if found.end() == len(self._held) and not is_end:
                 return False
             before, after = self._held[: found.start()], self._held[found.end() :]
+            if _has_opening(before):
+                self._mode = "text"
+                return True
             fences = sum(FENCE.match(line) is not None for line in before.split("\n"))
             if fences % 2 == 0 and is_closing(before.rpartition("\n")[2], after):
                 self._mode = "thinking"
-                self._closing = re.compile(re.escape(found[0]))
+                self._closing = _pattern(found[0])
                 self.has_lone_close = True
                 return True
             self._looked = found.end()
@@ -136,7 +153,7 @@ class ThoughtSplitter:
             self._mode, self._strips = "text", True
             self.has_lone_close = not self.has_opened
         else:
-            keep = 0 if is_end else overlap(self._held, CLOSINGS)
+            keep = 0 if is_end else overlap(self._held[-LONGEST:].lower(), CLOSINGS)
             thought = self._held[: len(self._held) - keep]
             self._held = self._held[len(thought) :]
         if thought:
@@ -147,11 +164,23 @@ class ThoughtSplitter:
             self._held = self._held.lstrip("\n")
             self._strips = not self._held
         at = 0
-        while found := CLOSING.search(self._held, at):
+        while found := TAG.search(self._held, at):
             if found.end() == len(self._held) and not is_end:
                 break
+            is_opening = found[0].lower() in PAIRS
+            if is_opening and not self._has_inner:
+                at = found.end()
+                continue
             before, after = self._held[: found.start()], self._held[found.end() :]
             line, is_fenced = self._after(before)
+            if is_opening:
+                if is_fenced or not _begins_line(line):
+                    at = found.end()
+                    continue
+                if before:
+                    yield self._said(before)
+                self._inner, self._held, self._looked, self._mode = found[0], after, 0, "inner"
+                return
             if not is_fenced and is_closing(line, after):
                 # What stood before it is out already: all that is left is not to show the tag.
                 self.has_lone_close = True
@@ -167,8 +196,24 @@ class ThoughtSplitter:
         if ready:
             yield self._said(ready)
 
+    def _inner_block(self, *, is_end: bool) -> Iterator[Part]:
+        """A block of thinking behind the first words: given out when its closing tag is there."""
+        closing = PAIRS[self._inner.lower()]
+        found = _pattern(closing).search(self._held, max(self._looked - len(closing), 0))
+        if found is not None:
+            self.has_opened = True
+            thought, self._held = self._held[: found.start()], self._held[found.end() :]
+            self._mode, self._strips = "text", True
+            yield Part(True, thought)
+        elif is_end or len(self._held) > INNER_CHARS:
+            # Nothing closes it, so it was no thinking, and no other is looked for.
+            text, self._held = self._inner + self._held, ""
+            self._mode, self._has_inner = "text", False
+            yield self._said(text)
+        self._looked = len(self._held)
+
     def _undecided(self) -> int:
-        return overlap(self._held, CLOSINGS)
+        return overlap(self._held[-LONGEST:].lower(), TAGS)
 
     def _said(self, text: str) -> Part:
         self._line, self._is_fenced = self._after(text)
@@ -183,7 +228,7 @@ class ThoughtSplitter:
 
 def is_closing(line: str, after: str) -> bool:
     """Whether a tag behind `line` and before `after` closes thinking, and is not spoken of."""
-    if line.count("`") % 2:
+    if line.count("`") % 2 or any(opening in line.lower() for opening in OPENINGS):
         return False
     before, behind = line[-1:], after[:1]
     if (before and before in QUOTES and before not in ENDS) or (behind and behind in QUOTES):
@@ -191,6 +236,21 @@ def is_closing(line: str, after: str) -> bool:
     if not line.strip() or behind in ("", "\n", "\r"):
         return True
     return before in ENDS or (not before.isspace() and not behind.isspace())
+
+
+def _has_opening(text: str) -> bool:
+    """Whether a line of `text` begins with an opening tag."""
+    lines = (line.strip().lower() for line in text.split("\n"))
+    return any(line.startswith(OPENINGS) for line in lines)
+
+
+def _begins_line(line: str) -> bool:
+    """Whether a tag behind `line` begins a line of its own, and is not spoken of."""
+    return not line.strip() and len(line.expandtabs(4)) < 4
+
+
+def _pattern(tag: str) -> re.Pattern[str]:
+    return re.compile(re.escape(tag), re.IGNORECASE)
 
 
 def overlap(text: str, marks: tuple[str, ...]) -> int:

@@ -46,6 +46,23 @@ REFUSALS = {  # how it says it: field, (status, body), the name that is sent in 
         "(1) value is supported.", "temperature"), None),
     "parallel_tool_calls": ("parallel_tool_calls", openai(
         "Unrecognized request argument supplied: parallel_tool_calls"), None),
+    "temperature beside top_p, as Anthropic": ("temperature", openai(
+        "`temperature` and `top_p` cannot both be specified for this model."), None),
+    "parallel_tool_calls, as Gemini": ("parallel_tool_calls", (400, [{"error": {
+        "code": 400, "status": "INVALID_ARGUMENT", "message": "Invalid JSON payload received. "
+        'Unknown name "parallel_tool_calls": Cannot find field.'}}]), None),
+    "stream_options, as TGI": ("stream_options", (422, "Failed to deserialize the JSON body into "
+                               "the target type: unknown field `stream_options`, expected one of "
+                               "`max_tokens`, `temperature`, `parallel_tool_calls`"), None),
+    "strict, as Rust": ("strict", (400, {"error": "tools[0].function: unknown field `strict`, "
+                                         "expected one of `name`, `temperature`"}), None),
+    "stream_options, as Groq": ("stream_options", openai(
+        "property 'stream_options' is unsupported, did you mean 'stream'?"), None),
+    "parallel_tool_calls, as xAI": ("parallel_tool_calls", openai(
+        "Argument not supported on this model: parallelToolCalls"), None),
+    "stream_options, in Chinese": ("stream_options", openai("不支持的参数: stream_options"), None),
+    "tool_choice": ("tool_choice", openai("deepseek-reasoner does not support this tool_choice"),
+                    None),
     "strict": ("strict", openai("Unknown parameter: 'tools[0].function.strict'.",
                                 "tools[0].function.strict"), None),
 }  # fmt: skip
@@ -101,7 +118,7 @@ async def test_fields_are_given_up_one_after_the_other():
     assert not {"stream_options", "max_tokens", "temperature"} & set(seen[-1])
     assert seen[-1]["max_completion_tokens"] == 50
     assert seen[-1]["stop"] == ["END"]
-    assert len(seen) == 6
+    assert len(seen) == 7
 
 
 async def test_what_is_learned_of_one_model_is_not_believed_of_another():
@@ -150,6 +167,16 @@ async def test_a_refusal_inside_a_stream_is_learned_as_well():
     )
     await ask(model)
     assert len(seen) == 2
+
+
+async def test_a_choice_that_is_asked_for_is_never_left_out():
+    model, seen = refusing({"tool_choice": REFUSALS["tool_choice"][1]})
+    await ask(model)
+    forced = ModelRequest(entries=REQUEST.entries, model="one", tools=(TOOL,), tool_choice="look")
+    with pytest.raises(UpstreamError):
+        await ask(model, forced)
+    assert "tool_choice" not in seen[1]
+    assert "tool_choice" in seen[2]
 
 
 async def test_the_config_leaves_out_and_renames():

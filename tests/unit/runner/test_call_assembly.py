@@ -135,6 +135,18 @@ SHAPES = {  # how an endpoint tells calls apart: chunks, calls
     "arguments that are no JSON": ([[entry("print(1)", index=0, id="x", name=N)],
                                     [entry("print(2)", index=0, id="y", name=N)]],
                                    [(N, "print(1)"), (N, "print(2)")]),
+    "the arguments so far again and again": (
+        [[entry(A[:end], index=0, id="x", name=N)] for end in (*range(4, len(A), 4), len(A))], ONE),
+    "an empty object before the arguments": ([[entry("{}", index=0, id="x", name=N)],
+                                              *([entry(piece, index=0)] for piece in pieces(A))],
+                                             ONE),
+    "two calls with empty objects": ([[entry("{}", index=0, name="search")],
+                                      [entry("{}", index=0, name="search")]],
+                                     [("search", "{}"), ("search", "{}")]),
+    "an empty object alone": ([[entry("{}", index=0, id="x", name="search")]], [("search", "{}")]),
+    "a name space": ([[entry(A, index=0, id="x", name=f"default_api.{N}")]], ONE),
+    "a token behind the name": ([[entry(A, index=0, id="x", name=f"{N}<|channel|>json")]], ONE),
+    "a custom call": ([[{"index": 0, "id": "x", "custom": {"name": N, "input": A}}]], ONE),
     "nothing": ([None, [], [{}], [{"type": "function", "function": {}}]], []),
 }  # fmt: skip
 
@@ -143,6 +155,13 @@ SHAPES = {  # how an endpoint tells calls apart: chunks, calls
 def test_each_shape_gives_the_calls_that_were_meant(name):
     chunks, wanted = SHAPES[name]
     assert assemble(*chunks)[0] == wanted
+
+
+def test_a_call_without_a_name_means_the_only_tool():
+    chunks = [[entry(A, index=0, id="x", name=N)], [entry(B, index=1, id="y")]]
+    assert assemble(*chunks, tools=(N,))[0] == TWO
+    with pytest.raises(UnreadableCall):
+        assemble(*chunks)
 
 
 def test_the_first_id_of_a_call_is_its_id():

@@ -146,6 +146,19 @@ FORMS = {  # family: text, calls
         "<|tool_calls_section_begin|><|tool_call_begin|>functions.code_interpreter:0"
         '<|tool_call_argument_begin|>{"code": "1+1"}<|tool_call_end|><|tool_calls_section_end|>',
         ONE),
+    "Nemotron": (f"<TOOLCALL>[{CALL}]</TOOLCALL>", ONE),
+    "Glaive": (f"<functioncall> {CALL} </functioncall>", ONE),
+    "one call in XML": (f"<function_call>{CALL}</function_call>", ONE),
+    "XML without the outer tag": (
+        '<invoke name="code_interpreter">\n<parameter name="code">1+1</parameter>\n</invoke>', ONE),
+    "Phi-4-mini, closed": (f"<|tool_call|>[{CALL}]<|/tool_call|>", ONE),
+    "gpt-oss": ("<|channel|>commentary to=functions.code_interpreter <|constrain|>json<|message|>"
+                '{"code": "1+1"}<|call|>', ONE),
+    "gpt-oss, the tool first": (
+        "<|start|>assistant to=functions.code_interpreter<|channel|>commentary<|message|>"
+        '{"code": "1+1"}<|call|>', ONE),
+    "gpt-oss, bare code": ("<|channel|>analysis to=code_interpreter code<|message|>1+1<|call|>",
+                           ONE),
     "GLM": (MORE.format("code_interpreter\n<arg_key>code</arg_key>\n"
                         "<arg_value>1+1</arg_value>"), ONE),
     "XML": ('<function_calls>\n<invoke name="code_interpreter">\n<parameter name="code">1+1'
@@ -184,6 +197,10 @@ SPOKEN = {
     "a quotation": f"> <tool_call>{CALL}</tool_call>\n",
     "an indented block": f"For example:\n\n    <tool_call>{CALL}</tool_call>\n",
     "a token's name": "Mistral writes [TOOL_CALLS] before its calls.",
+    "gpt-oss's token": "It writes <|channel|>final<|message|> before the answer.",
+    "gpt-oss's name of one": "<|channel|> is a token of gpt-oss.",
+    "an invocation's name": "The tag <invoke name=...> opens it.",
+    "Nemotron's name": "A <TOOLCALL> is Nemotron's.",
     "JSON that is the answer": '{"answer": 42}',
     "JSON with words behind it": f"{CALL} would call it.",
     "a list": "[1, 2, 3]",
@@ -233,6 +250,12 @@ def thoughts(text, size, **options):
         ("<think>hm</think>42", ("42", "hm")),
         ("[THINK]hm[/THINK]42", ("42", "hm")),
         ("\n<think>\n</think>\n\n42", ("42", "\n")),
+        ("<Think>hm</THINK>42", ("42", "hm")),
+        ("<think>a</think>So.\n<think>b</think>\n42", ("So.\n42", "ab")),
+        ("So.\n<think>b</think>\n42", ("So.\n42", "b")),
+        ("So:\n<think> opens it.", ("So:\n<think> opens it.", "")),
+        ("So:\n```\n<think>b</think>\n```\n", ("So:\n```\n<think>b</think>\n```\n", "")),
+        ("A <think>b</think> pair.", ("A <think>b</think> pair.", "")),
         ("No thinking here.", ("No thinking here.", "")),
         ("The `</think>` tag closes it.", ("The `</think>` tag closes it.", "")),
         ("The </think> tag closes it.", ("The </think> tag closes it.", "")),
@@ -243,7 +266,7 @@ def thoughts(text, size, **options):
 def test_a_closing_tag_alone_ends_thinking_and_one_that_is_spoken_of_does_not(text, size, wanted):
     said, thought, splitter = thoughts(text, size, holds=True)
     assert (said, thought) == wanted
-    assert splitter.has_lone_close == (bool(thought) and "<think>" not in text
+    assert splitter.has_lone_close == (bool(thought) and "<think>" not in text.lower()
                                        and "[THINK]" not in text)  # fmt: skip
 
 
@@ -276,6 +299,10 @@ HOSTILE = {
     "a list": "[TOOL_CALLS]" + "[" * LONG,
     "ticks": "`" * LONG + "<tool_call>",
     "tags": "<tool_call>\n" * (LONG // 12),
+    "a block of thinking without end": "So.\n<think>" + "a </thin" * (LONG // 8),
+    "openings": "So.\n" + "<think>\n" * (LONG // 8),
+    "gpt-oss without end": "<|channel|>commentary to=a<|message|>" + "<|en" * (LONG // 4),
+    "heads of gpt-oss": "<|channel|>" * (LONG // 11),
     "closings": "</think> " * (LONG // 9),
 }
 
@@ -284,5 +311,5 @@ HOSTILE = {
 def test_no_text_takes_long_to_read(how):
     text = HOSTILE[how] + "</tool_call></function_calls>"
     began = time.process_time()
-    split(text, (4000,))
+    split(text, (40,))
     assert time.process_time() - began < 4

@@ -95,6 +95,9 @@ if TYPE_CHECKING:
     from sandbox.policy.policy import ImportPolicy, Mount, Policy
     from sandbox.policy.profiles import PROFILES
     from sandbox.protocol.messages import Checked
+    from sandbox.protocol.values import Packed, ValueKind
+    from sandbox.remote.command import AsyncRemoteCommand
+    from sandbox.remote.relayed_tools import RelayedTool
     from sandbox.remote.sandbox import AsyncRemoteSandbox
     from sandbox.remote.session import AsyncRemoteSession
     from sandbox.session.best_of import BestOf
@@ -140,12 +143,15 @@ _NAMES = {  # module: what users may import of it
     "sandbox.policy.policy": "ImportPolicy Mount Policy",
     "sandbox.policy.profiles": "PROFILES",
     "sandbox.protocol.messages": "Checked",
+    "sandbox.protocol.values": "Packed ValueKind",
+    "sandbox.remote.command": "AsyncRemoteCommand",
     "sandbox.remote.sandbox": "AsyncRemoteSandbox",
     "sandbox.remote.session": "AsyncRemoteSession",
     "sandbox.session.best_of": "BestOf",
     "sandbox.session.commands.command": "AsyncCommand",
     "sandbox.session.host_tools": "HostTool ToolError",
     "sandbox.session.kept_jails": "AsyncKeptJails KeptJailSession",
+    "sandbox.remote.relayed_tools": "RelayedTool",
     "sandbox.session.session": "AsyncSession",
     "sandbox.session.values": "Completion Inspection Variable",
 }
@@ -157,6 +163,7 @@ __all__ = [
     "ArtifactMade",
     "AsyncCommand",
     "AsyncKeptJails",
+    "AsyncRemoteCommand",
     "AsyncRemoteSandbox",
     "AsyncRemoteSession",
     "AsyncSandbox",
@@ -209,11 +216,13 @@ __all__ = [
     "Outcome",
     "PackageEnvironment",
     "PackagesNotInstalled",
+    "Packed",
     "Policy",
     "PolicyError",
     "PoolFull",
     "Raised",
     "Refused",
+    "RelayedTool",
     "RemoteFailed",
     "Sandbox",
     "SandboxError",
@@ -234,6 +243,7 @@ __all__ = [
     "ToolFailure",
     "Truncated",
     "Usage",
+    "ValueKind",
     "ValueNotCarried",
     "Variable",
     "Verdict",

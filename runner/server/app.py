@@ -47,6 +47,12 @@ from runner.server.routes import (
     session_routes,
 )
 from runner.server.services import DAY_S, Services
+from runner.server.session_api import (
+    program_routes,
+    question_routes,
+    tool_result_routes,
+    value_routes,
+)
 from runner.server.store.container_store import ContainerStore
 from runner.server.store.conversation_store import ConversationStore
 from runner.server.store.file_store import FileStore
@@ -156,6 +162,10 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(page_routes.router)
     app.include_router(point_routes.router)
     app.include_router(command_routes.router)
+    app.include_router(program_routes.router)
+    app.include_router(question_routes.router)
+    app.include_router(tool_result_routes.router)
+    app.include_router(value_routes.router)
     app.include_router(admin_routes.router)
     app.include_router(mcp_routes.router)
     app.include_router(e2b_routes.router)

@@ -13,12 +13,13 @@ import math
 import re
 import struct
 import sys
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from sandbox.protocol.arrow_stream import check_stream
 from sandbox.protocol.long_json import TooMuch, read_long_json
 
-KINDS = ("json", "bytes", "npy", "frame", "series", "arrow")
+ValueKind = Literal["json", "bytes", "npy", "frame", "series", "arrow"]
+KINDS = get_args(ValueKind)
 NESTING_CAP = 100
 HEADER_CAP_BYTES = 16 * 1024 * 1024
 NPY_HEADER_CAP = 10_000

@@ -60,7 +60,7 @@ def event_of(server: str, name: str, data: bytes) -> events.Event | ToolCalled:
             return events.Finished(outcome_from_json(data))
         told = json.loads(data)
         if name == "error":
-            raise _error(server, told)
+            raise error_event(server, told)
         return _event(name, told)
     except SandboxError:
         raise
@@ -92,7 +92,8 @@ def _event(name: str, told: Any) -> events.Event | ToolCalled:
     raise ValueError
 
 
-def _error(server: str, told: Any) -> SandboxError:
+def error_event(server: str, told: Any) -> SandboxError:
+    """The exception that an error frame stands for."""
     message, code = str(told["message"]), str(told.get("code") or "")
     param = str(told.get("param") or "")
     return told_error(code, message, param, "") or RemoteFailed(server, message)

@@ -2,30 +2,47 @@
 
 import asyncio
 import base64
+import contextlib
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Literal
+from contextlib import AbstractContextManager
+from typing import Any, Literal, cast
 from urllib.parse import quote
 
-from sandbox import events
-from sandbox.errors import NotRemote, PolicyError, RemoteFailed, ValueNotCarried
+from pydantic import TypeAdapter
+
+from sandbox.errors import RemoteFailed, ValueNotCarried
 from sandbox.outcome import ExecResult
 from sandbox.protocol.messages import Checked
-from sandbox.protocol.values import ValueRefused, pack_value
-from sandbox.remote.server import LONGEST_S
+from sandbox.protocol.values import KINDS, Packed, ValueRefused, pack_value
+from sandbox.remote.command import AsyncRemoteCommand, exec_result
+from sandbox.remote.server import LONGEST_S, Server
 from sandbox.session.commands.command import AsyncCommand, CommandEvent
 from sandbox.session.description import SessionDescription
-from sandbox.session.values import Completion, Inspection, Variable
+from sandbox.session.values import REMEDY, Completion, Inspection, Variable, unpacked
 
 
 class RemoteCalls:
     """Calls of a session beside its snippets; see `CommandCalls` and `ValueCalls`."""
+
+    _server: Server
+    _commands: set[AsyncRemoteCommand]
+    """Programs that run, as far as was told."""
 
     @abstractmethod
     async def _ask(
         self, method: str, path: str, body: object = None, *, subject: str = "", **more: Any
     ) -> Any:
         """The answer to a call of this session."""
+
+    @property
+    @abstractmethod
+    def _path(self) -> str:
+        """The session's path below the sessions. Raises SessionError."""
+
+    @abstractmethod
+    def _noting_loss(self) -> AbstractContextManager[None]:
+        """Remembers that the session is lost, if that is what a call raises."""
 
     @abstractmethod
     def _nonsense(self) -> RemoteFailed:
@@ -41,50 +58,41 @@ class RemoteCalls:
         timeout_s: float | None = None,
     ) -> ExecResult:
         """Run a program in the session's jail beside the interpreter; see `AsyncSession.exec`."""
-        body: dict[str, Any] = {
-            "command": command if isinstance(command, str) else list(command),
-            "cwd": cwd,
-            "env": None if env is None else dict(env),
-            "timeout_s": timeout_s,
-        }
-        if stdin is not None:
-            data = stdin.encode() if isinstance(stdin, str) else stdin
-            body |= {"stdin": base64.b64encode(data).decode(), "stdin_base64": True}
+        body = {**_command(command, cwd, env, timeout_s), **_stdin(stdin)}
         told = await self._ask("POST", "/exec", body, silent_s=LONGEST_S)
         try:
-            facts = {name: told[name] for name in EXEC_FACTS}
-            for name in ("stdout", "stderr"):
-                facts[name] = base64.b64decode(told[f"{name}_base64"], validate=True)
-            return ExecResult.model_validate(facts)
+            return exec_result(told)
         except (KeyError, TypeError, ValueError):
             raise self._nonsense() from None
 
     async def set(self, **values: object) -> None:
-        """Set variables of the session: plain values and bytes. Raises ValueNotCarried."""
+        """Set variables of the session; see `ValueCalls`. Raises ValueNotCarried."""
         for name, value in values.items():
             try:
                 packed = await asyncio.to_thread(pack_value, value)
             except ValueRefused as error:
-                raise ValueNotCarried(name, str(error), PLAIN) from None
-            if packed.kind not in ("json", "bytes"):
-                raise ValueNotCarried(name, "arrays and tables do not travel over HTTP", PLAIN)
-            body: dict[str, Any] = {"value": value}
-            if packed.kind == "bytes":
-                body = {"value": base64.b64encode(packed.data).decode(), "is_base64": True}
-            try:
-                await self._ask("PUT", f"/values/{_name(name)}", body, subject=name)
-            except PolicyError as error:
-                raise ValueNotCarried(name, error.problem, PLAIN) from None
+                raise ValueNotCarried(name, str(error), REMEDY) from None
+            await self.carry_in(name, packed)
 
     async def get_value(self, name: str) -> Any:
-        """Return a copy of the variable `name`: plain values and bytes. Raises ValueNotCarried."""
-        told = await self._ask("GET", f"/values/{_name(name)}", subject=name)
-        try:
-            if told["is_base64"]:
-                return base64.b64decode(told["value"], validate=True)
-            return told["value"]
-        except (KeyError, TypeError, ValueError):
-            raise self._nonsense() from None
+        """Return a copy of the variable `name`; see `ValueCalls`. Raises ValueNotCarried."""
+        return await unpacked(name, await self.carry_out(name))
+
+    async def carry_in(self, name: str, packed: Packed) -> None:
+        """Set the variable `name` to what was packed."""
+        path = f"{self._path}/values/{_name(name)}?kind={packed.kind}"
+        with self._noting_loss():
+            await self._server.upload(path, packed.data, subject=name)
+
+    async def carry_out(self, name: str) -> Packed:
+        """The variable `name` as it travels."""
+        path = f"{self._path}/values/{_name(name)}?packed=true"
+        with self._noting_loss():
+            found, headers = await self._server.download(path, subject=name)
+        kind = headers.get("x-value-kind", "")
+        if kind not in KINDS:
+            raise self._nonsense()
+        return Packed(kind, found)
 
     async def variables(self) -> list[Variable]:
         """Return the session's variables, without modules and names that begin with `_`."""
@@ -103,27 +111,52 @@ class RemoteCalls:
         except (KeyError, TypeError, ValueError):
             raise self._nonsense() from None
 
-    # ---- what is not there ----------------------------------------------------------------------
+    # ---- questions ------------------------------------------------------------------------------
 
     async def describe(self) -> SessionDescription:
-        """Not possible. Raises NotRemote."""
-        raise NotRemote("describe", "Ask in a snippet: sys.version, importlib.metadata")
+        """Interpreter, packages, limits, layers, places for files, and what survives."""
+        told = await self._ask("GET", "/describe")
+        try:
+            return SessionDescription.model_validate(_without_object(told))
+        except ValueError:
+            raise self._nonsense() from None
 
     async def check(self, code: str) -> Checked:
-        """Not possible. Raises NotRemote."""
-        raise NotRemote("check", "Check the code with a Sandbox of this machine")
+        """What `code` would need and what the policy would refuse. Runs nothing of it."""
+        told = await self._ask("POST", "/check", {"code": code})
+        try:
+            return _CHECKED.validate_python({**_without_object(told), "nonce": ""})
+        except ValueError:
+            raise self._nonsense() from None
 
     async def complete(self, code: str, cursor: int | None = None) -> Completion:
-        """Not possible. Raises NotRemote."""
-        raise NotRemote("complete", "Ask for `variables`")
+        """Return the names that can go on at `cursor`, counted in characters; the end without."""
+        at = None if cursor is None else max(0, cursor)
+        told = await self._ask("POST", "/complete", {"code": code, "cursor": at})
+        try:
+            matches = tuple(map(str, told["matches"]))
+            return Completion(matches, int(told["start"]), int(told["end"]))
+        except (KeyError, TypeError, ValueError):
+            raise self._nonsense() from None
 
     async def inspect(self, name: str) -> Inspection:
-        """Not possible. Raises NotRemote."""
-        raise NotRemote("inspect", "Run `help(...)` in a snippet")
+        """Return what is known of the object behind a dotted name. Raises ValueNotCarried."""
+        if not name:
+            raise ValueNotCarried(name, "is no name")
+        told = await self._ask("POST", "/inspect", {"name": name}, subject=name)
+        try:
+            return Inspection(*(str(told[field]) for field in Inspection._fields))
+        except (KeyError, TypeError):
+            raise self._nonsense() from None
 
     async def is_complete(self, code: str) -> Literal["complete", "incomplete", "invalid"]:
-        """Not possible. Raises NotRemote."""
-        raise NotRemote("is_complete", "Use the standard library's codeop")
+        """Whether `code` can be run as it is, wants more lines, or never will."""
+        found = (await self._ask("POST", "/is_complete", {"code": code})).get("status")
+        if found not in ("complete", "incomplete", "invalid"):
+            raise self._nonsense()
+        return cast(Literal["complete", "incomplete", "invalid"], found)
+
+    # ---- programs -------------------------------------------------------------------------------
 
     async def popen(
         self,
@@ -133,8 +166,14 @@ class RemoteCalls:
         env: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> AsyncCommand:
-        """Not possible. Raises NotRemote."""
-        raise NotRemote("popen", "Use `exec`, or start it in a snippet")
+        """Start a program beside the interpreter; see `AsyncSession.popen`.
+
+        It ends with its connection. The pid is not told.
+        """
+        body = {**_command(command, cwd, env, timeout_s), "stream": True, "interactive": True}
+        started = await self._begin(body)
+        # The same calls: nothing of it is of this machine.
+        return cast(AsyncCommand, started)
 
     async def exec_stream(
         self,
@@ -145,17 +184,59 @@ class RemoteCalls:
         stdin: bytes | str | None = None,
         timeout_s: float | None = None,
     ) -> AsyncIterator[CommandEvent]:
-        """The program's output in one piece of each stream at its end, then `ExecFinished`."""
-        done = await self.exec(command, cwd=cwd, env=env, stdin=stdin, timeout_s=timeout_s)
-        if done.stdout:
-            yield events.Stdout(done.text, done.stdout)
-        if done.stderr:
-            yield events.Stderr(done.stderr.decode("utf-8", "replace"), done.stderr)
-        yield events.ExecFinished(done)
+        """What a program writes as it comes, `ExecFinished` last. Leaving the loop ends it."""
+        body = {**_command(command, cwd, env, timeout_s), "stream": True, **_stdin(stdin)}
+        started = await self._begin(body)
+        try:
+            while (event := await started.read_event()) is not None:
+                yield event
+            await started.wait()
+        finally:
+            started.reading.cancel()
+
+    async def _begin(self, body: dict[str, Any]) -> AsyncRemoteCommand:
+        path = self._path
+
+        @contextlib.asynccontextmanager
+        async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
+            with self._noting_loss():
+                asked = self._server.opened("POST", f"{path}/exec", body)
+                async with asked as pieces:
+                    yield pieces
+
+        started = AsyncRemoteCommand(self._server, path, opened)
+        self._commands.add(started)
+        started.reading.add_done_callback(lambda _: self._commands.discard(started))
+        await started.started()
+        return started
 
 
-EXEC_FACTS = ("exit_code", "signal", "timed_out", "limit", "truncated", "usage")
-PLAIN = "Give plain values or bytes; put what is more into a file"
+_CHECKED: TypeAdapter[Checked] = TypeAdapter(Checked)
+
+
+def _command(
+    command: str | Sequence[str],
+    cwd: str | None,
+    env: Mapping[str, str] | None,
+    timeout_s: float | None,
+) -> dict[str, Any]:
+    return {
+        "command": command if isinstance(command, str) else list(command),
+        "cwd": cwd,
+        "env": None if env is None else dict(env),
+        "timeout_s": timeout_s,
+    }
+
+
+def _stdin(stdin: bytes | str | None) -> dict[str, Any]:
+    if stdin is None:
+        return {}
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    return {"stdin": base64.b64encode(data).decode(), "stdin_base64": True}
+
+
+def _without_object(told: Any) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if name != "object"}
 
 
 def _name(name: str) -> str:

@@ -16,7 +16,7 @@ from sandbox.protocol.messages import Checked
 from sandbox.remote.server import Server
 from sandbox.remote.session import AsyncRemoteSession
 from sandbox.session.expiry import RETENTION_S
-from sandbox.session.host_tools import HostTools
+from sandbox.session.host_tools import HostTools, Tools
 from sandbox.session.live_session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT
 from sandbox.session.mapped import mapped
 
@@ -39,7 +39,7 @@ class AsyncRemoteSandbox:
         tools: HostTools | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        _without_tools(tools)
+        self._tools = Tools(tools or {})
         self._server = Server(url, key=key, tls=tls)
         self._open: set[AsyncRemoteSession] = set()
         self._is_closed = False
@@ -97,19 +97,24 @@ class AsyncRemoteSandbox:
         checkpoint_bytes: int = CHECKPOINT_BYTES,
         tools: HostTools | None = None,
     ) -> AsyncRemoteSession:
-        """A session; await it or enter it to open it. Its settings are the server's."""
-        _without_tools(tools)
+        """A session; await it or enter it to open it; see `AsyncSandbox.session`.
+
+        `tools` are functions of this process: their calls come as events of a run.
+        """
         if self._is_closed:
             raise SessionClosed("sandbox")
-        for name, value, default in (
+        asked = (
             ("ttl_s", ttl_s, None),
             ("retention_s", retention_s, RETENTION_S),
             ("checkpoints", checkpoints, CHECKPOINTS_KEPT),
             ("checkpoint_bytes", checkpoint_bytes, CHECKPOINT_BYTES),
-        ):
-            if value != default:
-                raise NotRemote(name, SETTINGS)
-        return AsyncRemoteSession(self._server, self._open)
+        )
+        return AsyncRemoteSession(
+            self._server,
+            self._open,
+            tools=self._tools if not tools else Tools({**self._tools.functions, **tools}),
+            settings={name: value for name, value, default in asked if value != default},
+        )
 
     @property
     def expected(self) -> NoReturn:
@@ -121,8 +126,9 @@ class AsyncRemoteSandbox:
         raise NotRemote("expect", SETTINGS)
 
     async def check(self, code: str) -> Checked:
-        """Not possible. Raises NotRemote."""
-        raise NotRemote("check", "Check the code with a Sandbox of this machine")
+        """What `code` would need and what the policy would refuse. Runs nothing of it."""
+        async with self.session() as session:
+            return await session.check(code)
 
     async def map(
         self,
@@ -154,8 +160,3 @@ class AsyncRemoteSandbox:
         for one in closed:
             if isinstance(one, BaseException):
                 raise one
-
-
-def _without_tools(tools: HostTools | None) -> None:
-    if tools:
-        raise NotRemote("a call of functions of this process", "Run the snippet without them")

@@ -64,6 +64,12 @@ class Server:
         async with self.opened("PUT", path, data, subject=subject) as pieces:
             await self._whole(pieces, ERROR_CAP_BYTES)
 
+    async def download(self, path: str, *, subject: str) -> tuple[bytes, dict[str, str]]:
+        """The body at `path`, and the headers of the answer."""
+        headers: dict[str, str] = {}
+        async with self.opened("GET", path, subject=subject, headers=headers) as pieces:
+            return await self._whole(pieces, ANSWER_CAP_BYTES), headers
+
     @contextlib.asynccontextmanager
     async def opened(
         self,
@@ -73,22 +79,27 @@ class Server:
         *,
         subject: str = "",
         silent_s: float = SILENT_S,
+        headers: dict[str, str] | None = None,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Ask, and read the answer's body as it comes; leaving closes the connection.
 
+        `headers` is filled with those of the answer.
         `body` are bytes, an iterator of them, or else what becomes JSON. Raises what a server's
         error stands for, see `faults`.
         """
-        headers, sent = self._headers, body
+        own, sent = self._headers, body
         if isinstance(sent, bytes) or hasattr(sent, "__aiter__"):
-            headers = [*headers, ("content-type", "application/octet-stream")]
+            own = [*own, ("content-type", "application/octet-stream")]
         elif sent is None:
             sent = b""
         else:
-            headers = [*headers, ("content-type", "application/json")]
+            own = [*own, ("content-type", "application/json")]
             sent = await _json(sent)
         async with Exchange(self._origin, silent_s=silent_s) as exchange:
-            answer = await exchange.ask(method, SESSIONS + path, headers, sent)  # type: ignore[arg-type]
+            answer = await exchange.ask(method, SESSIONS + path, own, sent)  # type: ignore[arg-type]
+            if headers is not None:
+                found = answer.headers
+                headers |= {key.decode("latin-1"): one.decode("latin-1") for key, one in found}
             pieces = exchange.pieces()
             if not 200 <= answer.status_code < 300:
                 # A redirect too: the key is for the server that was named.

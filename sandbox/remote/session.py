@@ -2,31 +2,44 @@
 
 import asyncio
 import contextlib
+import json
 import os
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Self, overload
 
 from sandbox import events
 from sandbox.cancellation import in_background
 from sandbox.errors import (
-    NotRemote,
     RemoteFailed,
     SandboxError,
     SessionClosed,
     SessionError,
+    SessionExpired,
     StaleProcess,
 )
 from sandbox.outcome import Outcome
 from sandbox.policy.limits import Limits
+from sandbox.protocol.messages import ToolAnswer
+from sandbox.remote.command import AsyncRemoteCommand
 from sandbox.remote.event_stream import Frames, ToolCalled, event_of
 from sandbox.remote.faults import NO_ANSWER
 from sandbox.remote.remote_calls import RemoteCalls
 from sandbox.remote.remote_files import RemoteFiles
 from sandbox.remote.server import Server
+from sandbox.remote.tool_calls import RemoteToolRun, described
 from sandbox.session.best_of import BestOf, best_of
 from sandbox.session.checkpoints import Checkpoint, CheckpointState
-from sandbox.session.host_tools import HostTools
+from sandbox.session.host_tools import HostTools, Tools
+from sandbox.session.runs.request import NO_TOOLS
 
 CLOSE_WITHIN_S = 10.0
 
@@ -39,9 +52,20 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
     the server. Every call may raise RemoteFailed, and ServerBusy where the server has no room.
     """
 
-    def __init__(self, server: Server, open_ones: "set[AsyncRemoteSession]") -> None:
-        """It is among `open_ones` while it has to be closed."""
+    def __init__(
+        self,
+        server: Server,
+        open_ones: "set[AsyncRemoteSession]",
+        *,
+        tools: Tools = NO_TOOLS,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        """It is among `open_ones` while it has to be closed; `settings` are for the server."""
         self._server = server
+        self._tools = tools
+        self._settings = dict(settings or {})
+        self._commands: set[AsyncRemoteCommand] = set()
+        self._expires_at: float | None = None
         self._open_ones = open_ones
         self._made_in = os.getpid()
         self._id = ""
@@ -51,7 +75,7 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
 
     async def __aenter__(self) -> Self:
         if not self._id and not self._is_closed:
-            self._take(await self._server.call("POST", ""))
+            self._take(await self._server.call("POST", "", self._settings or None))
         return self
 
     async def __aexit__(
@@ -85,6 +109,8 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
     def enforcement(self) -> tuple[str, ...]:
         """Names of the layers that hold for this session."""
         self._check()
+        if self._loss is not None:
+            raise self._loss
         return self._layers
 
     async def run(
@@ -117,28 +143,24 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
 
         Leaving the loop early interrupts the snippet.
         """
-        if tools:
-            raise NotRemote("a call of functions of this process", "Run the snippet without them")
+        offered = self._tools if not tools else Tools({**self._tools.functions, **tools})
         body: dict[str, Any] = {"code": code, "stream": True}
+        if offered:
+            body["tools"] = described(offered)
         if limits is not None:
             body["limits"] = limits.model_dump(exclude_unset=True)
         if stdin is not None:
             body["stdin"] = stdin
         if script is not None:
             body["script"] = script
-        frames = Frames(self._server.name)
-        with self._noting_loss():
-            opened = self._server.opened("POST", f"{self._path}/run", body)
-            async with opened as pieces:
-                async for piece in pieces:
-                    for name, data in frames.feed(piece):
-                        event = event_of(self._server.name, name, data)
-                        if isinstance(event, ToolCalled):
-                            raise self._nonsense()
-                        yield event
-                        if isinstance(event, events.Finished):
-                            return
-            raise RemoteFailed(self._server.name, "its stream ended before the outcome")
+        calls = RemoteToolRun(offered, self._answer)
+        try:
+            with self._noting_loss():
+                opened = self._server.opened("POST", f"{self._path}/run", body)
+                async for event in self._events(opened, calls):
+                    yield event
+        finally:
+            await calls.end()
 
     def interrupt(self) -> None:
         """End the snippet that runs now, if there is one; `run` gives its outcome.
@@ -187,7 +209,9 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
         rows = found.get("data")
         if not isinstance(rows, list) or len(rows) != n:
             raise self._nonsense()
-        branches = [AsyncRemoteSession(self._server, self._open_ones) for _ in rows]
+        branches = [
+            AsyncRemoteSession(self._server, self._open_ones, tools=self._tools) for _ in rows
+        ]
         for branch, row in zip(branches, rows, strict=True):
             branch._take(row)
         return branches
@@ -236,22 +260,68 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
             return
         self._is_closed = True
         self._open_ones.discard(self)
-        if self._id and self._loss is None:
+        for command in list(self._commands):
+            command.reading.cancel()
+        if self._id and (self._loss is None or isinstance(self._loss, SessionExpired)):
             with contextlib.suppress(SessionError):
                 await self._server.call("DELETE", f"/{self._id}", silent_s=CLOSE_WITHIN_S)
 
-    # ---- what is not there ----------------------------------------------------------------------
-
     @property
     def expires_at(self) -> float | None:
-        """Not known: the server ends sessions that are idle. Raises NotRemote."""
-        raise NotRemote("expires_at", "The server's settings say how long a session may be idle")
+        """When the session expires, in seconds since the epoch; None for never.
+
+        One that is idle for as long as the server's settings say ends before.
+        """
+        return self._expires_at
 
     async def extend(self, ttl_s: float) -> None:
-        """Not possible. Raises NotRemote."""
-        raise NotRemote("extend", "Each call keeps the session from being idle")
+        """Let the session expire `ttl_s` seconds from now, and not before."""
+        self._note_expiry(await self._ask("POST", "/extend", {"ttl_s": ttl_s}))
 
     # ---- inside ---------------------------------------------------------------------------------
+
+    async def _events(
+        self, opened: AbstractAsyncContextManager[AsyncIterator[bytes]], calls: RemoteToolRun
+    ) -> AsyncGenerator[events.Event, None]:
+        frames = Frames(self._server.name)
+        async with opened as pieces:
+            async for piece in pieces:
+                for name, data in frames.feed(piece):
+                    event = event_of(self._server.name, name, data)
+                    if isinstance(event, ToolCalled):
+                        if not calls.begin(event.call_id, event.name, event.args, event.kwargs):
+                            raise self._nonsense()
+                        continue
+                    yield event
+                    if isinstance(event, events.Finished):
+                        return
+        raise RemoteFailed(self._server.name, "its stream ended before the outcome")
+
+    async def _answer(self, call_id: str, answer: ToolAnswer) -> None:
+        """Send the answer to a call; one that the server does not take becomes an error there."""
+        row: dict[str, Any] = {"call_id": call_id}
+        if answer.error_type:
+            row["error"] = {"type": answer.error_type, "message": answer.error_message}
+        else:
+            row["result"] = await asyncio.to_thread(json.loads, answer.result)
+        path = f"/{self._id}/tool_results"
+        try:
+            await self._server.call("POST", path, {"results": [row]})
+        except SandboxError as error:
+            if isinstance(error, RemoteFailed) and error.status == 404:
+                return  # The snippet waits for it no more.
+            failed = {"type": "RuntimeError", "message": f"the result was not sent: {error}"[:1000]}
+            again = {"results": [{"call_id": call_id, "error": failed}]}
+            # What is wrong with the server the run itself finds out.
+            with contextlib.suppress(SandboxError):
+                await self._server.call("POST", path, again)
+
+    def _note_expiry(self, told: Any) -> None:
+        try:
+            at = told.get("expires_at")
+            self._expires_at = None if at is None else float(at)
+        except (AttributeError, TypeError, ValueError):
+            raise self._nonsense() from None
 
     @property
     def _path(self) -> str:
@@ -265,7 +335,8 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
             raise SessionClosed
         if not self._id:
             raise SessionClosed("session that was never opened")
-        if self._loss is not None:
+        # Of one that expired the files can still be fetched; the server says what cannot.
+        if self._loss is not None and not isinstance(self._loss, SessionExpired):
             raise self._loss
 
     async def _ask(
@@ -297,6 +368,7 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
             raise self._nonsense() from None
         if not session_id.replace("_", "").replace("-", "").isalnum() or not session_id.isascii():
             raise self._nonsense()
+        self._note_expiry(told)
         self._id, self._layers = session_id, layers
         self._open_ones.add(self)
 

@@ -13,14 +13,13 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, validate_call
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError, validate_call
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from sandbox.errors import PolicyError
 from sandbox.outcome import HostCall, ToolFailure
-from sandbox.processes.guest_process import GuestProcess
 from sandbox.processes.host_channel import HeldMemory
 from sandbox.protocol.long_json import read_long_json
 from sandbox.protocol.messages import ANSWER_CAP, ToolAnswer, ToolCall
@@ -74,9 +73,14 @@ class HostTool:
             raise PolicyError("tools", f"has {self.function!r}", "Give functions")
         if not (self.timeout_s > 0 and self.max_calls > 0):
             raise PolicyError("tools", "has a limit that is not above 0", "Give numbers above 0")
-        hints = inspect.signature(self.function)
         config = ConfigDict(arbitrary_types_allowed=True)
-        object.__setattr__(self, "_checked", validate_call(config=config)(self.function))
+        try:
+            hints = inspect.signature(self.function)
+            checked = validate_call(config=config)(self.function)
+        except (PydanticUserError, ValueError, TypeError, NameError) as error:
+            problem = f"has {self.function!r}, which cannot be looked into: {error}"
+            raise PolicyError("tools", problem, "Wrap it in a function of yours") from None
+        object.__setattr__(self, "_checked", checked)
         returned = hints.return_annotation
         known = returned is not inspect.Signature.empty and not isinstance(returned, str)
         object.__setattr__(self, "_result", TypeAdapter(returned) if known else None)
@@ -143,13 +147,26 @@ class Tools:
         return self._tools.get(name)
 
 
+class Caller(Protocol):
+    """Where the calls come from, and their answers go."""
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes of answers that were not read yet."""
+        ...
+
+    def send(self, message: ToolAnswer) -> None:
+        """Send an answer."""
+        ...
+
+
 class ToolRun:
     """The calls of one snippet."""
 
     def __init__(
         self,
         tools: Tools,
-        process: GuestProcess,
+        process: Caller,
         held: HeldMemory,
         on_clock: Callable[[bool], None],
         on_unread: Callable[[], None],
@@ -277,6 +294,7 @@ class ToolRun:
         """`value` for the outcome, or what describes it where it is long."""
         try:
             text = json.dumps(value, allow_nan=False)  # An outcome is JSON itself.
+            whole = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
         except (TypeError, ValueError, RecursionError):
             return instead
         # What is made of `[],` is many times as long.
@@ -284,7 +302,8 @@ class ToolRun:
         if len(text) > KEPT_CHARS or size > self._left_chars:
             return instead
         self._left_chars -= size
-        return value
+        # Half a pair of surrogates is no text of an outcome.
+        return json.loads(whole) if b"?" in whole else value
 
 
 def inspect_arguments(tool: HostTool, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:

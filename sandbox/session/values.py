@@ -69,12 +69,19 @@ class ValueCalls:
                 packed = await asyncio.to_thread(pack_value, value)
             except ValueRefused as error:
                 raise ValueNotCarried(name, str(error), REMEDY) from None
-            await self._carry_in(name, packed)
+            await self.carry_in(name, packed)
 
     async def get_value(self, name: str) -> Any:
         """Return a copy of the variable `name`: of the types that `set` takes.
 
         Raises ValueNotCarried if there is none, or it is of another type.
+        """
+        return await unpacked(name, await self.carry_out(name))
+
+    async def carry_out(self, name: str) -> Packed:
+        """The variable `name` as it travels: its kind, and bytes that were not looked into yet.
+
+        Raises ValueNotCarried, SessionClosed, SessionLost.
         """
         fd = os.memfd_create("value", os.MFD_CLOEXEC)
         try:
@@ -84,17 +91,21 @@ class ValueCalls:
             size = os.fstat(fd).st_size
             if size > self._options.limits.memory_bytes:
                 raise ValueNotCarried(name, f"it has {size} bytes", "Raise memory_bytes")
-            data = await asyncio.to_thread(_read_all, fd, size)
+            return Packed(kind, await asyncio.to_thread(_read_all, fd, size))
         finally:
             os.close(fd)
+
+    async def carry_in(self, name: str, packed: Packed) -> None:
+        """Set the variable `name` to what another process has packed.
+
+        Raises ValueNotCarried, SessionClosed, SessionLost.
+        """
+        fd = os.memfd_create("value", os.MFD_CLOEXEC)
         try:
-            return await asyncio.to_thread(unpack_value, Packed(kind, data))
-        except ValueRefused as error:
-            raise ValueNotCarried(name, str(error)) from None
-        except ImportError as error:
-            library = error.name or "a library"
-            remedy = f"Install {library} beside Cellblock, or convert the value in a snippet"
-            raise ValueNotCarried(name, f"{library} is not installed here", remedy) from None
+            await asyncio.to_thread(_write_all, fd, packed.data)
+            await self._ask("set", f"{packed.kind} {name}", 0, fd)
+        finally:
+            os.close(fd)
 
     async def variables(self) -> list[Variable]:
         """Return the session's variables, without modules and names that begin with `_`."""
@@ -119,20 +130,24 @@ class ValueCalls:
             raise ValueNotCarried("is_complete", "the session answered nonsense")
         return cast(Literal["complete", "incomplete", "invalid"], found)
 
-    async def _carry_in(self, name: str, packed: Packed) -> None:
-        fd = os.memfd_create("value", os.MFD_CLOEXEC)
-        try:
-            await asyncio.to_thread(_write_all, fd, packed.data)
-            await self._ask("set", f"{packed.kind} {name}", 0, fd)
-        finally:
-            os.close(fd)
-
     async def _ask(self, kind: str, text: str, number: int, fd: int = -1) -> Any:
         async def ask(live: LiveSession) -> Any:
             return await _answer_of(live, Query(NONCE, kind, text, number), fd)
 
         take: Callable[..., Awaitable[Any]] = self._turns.take
         return await take(ask, grace_s=self._grace_s)
+
+
+async def unpacked(name: str, packed: Packed) -> Any:
+    """The value in `packed`. Raises ValueNotCarried, also where a library is missing here."""
+    try:
+        return await asyncio.to_thread(unpack_value, packed)
+    except ValueRefused as error:
+        raise ValueNotCarried(name, str(error)) from None
+    except ImportError as error:
+        library = error.name or "a library"
+        remedy = f"Install {library} beside Cellblock, or convert the value in a snippet"
+        raise ValueNotCarried(name, f"{library} is not installed here", remedy) from None
 
 
 async def _answer_of(live: LiveSession, query: Query, fd: int) -> Any:

@@ -4,28 +4,37 @@ import asyncio
 import contextlib
 import inspect
 import socket
+import ssl
 import threading
 import time
 
 import pytest
-from serving import KEY, TalkModel, directory, serving
+import trustme
+from serving import KEY, TalkModel, config, directory, serving
 
+from runner.config import ServerSettings
 from sandbox import (
     AsyncRemoteSandbox,
     AsyncRemoteSession,
     AsyncSandbox,
     AsyncSession,
+    CheckpointDropped,
+    HostTool,
     Limits,
     NotRemote,
+    PackagesNotInstalled,
     PolicyError,
     RemoteFailed,
     Sandbox,
+    SandboxError,
     ServerBusy,
     SessionError,
+    SessionExpired,
     SessionLost,
 )
 from sandbox.remote import event_stream
 from sandbox.remote import server as remote_server
+from tests.wheels import wheel
 
 OPENED = b'{"id": "sess_1", "layers": ["seccomp"]}'
 
@@ -150,23 +159,141 @@ async def test_a_caller_that_is_cancelled_has_its_snippet_ended(server):
         assert await session.ask_live() is True
 
 
-def test_what_http_does_not_carry_is_refused_by_name(box):
+def test_what_is_the_servers_own_is_refused_by_name(box):
     with box.session() as session:
-        for call in (
-            lambda: session.popen("true"),
-            lambda: session.complete("a"),
-            lambda: session.extend(1),
-            lambda: box.session(ttl_s=5),
-            lambda: box.session(tools={"f": len}),
-            lambda: box.run("1", tools={"f": len}),
-            lambda: session.run("1", tools={"f": len}),
-            lambda: Sandbox.connect("http://127.0.0.1:1", tools={"f": len}),
-        ):
+        for call in (lambda: box.expect(1), lambda: box.policy):
             with pytest.raises(NotRemote):
                 call()
         with pytest.raises(PolicyError, match="processes"):
             session.run("1", limits=Limits(processes=2))
         assert session.run("1").text == "1"
+
+
+def test_functions_of_a_box_and_of_a_session_are_those_of_their_runs_and_branches(server):
+    def named(name):
+        return lambda: name
+
+    with Sandbox.connect(server.origin, key=KEY, tools={"a": named("box")}) as box:
+        assert box.run("a()").text == "'box'"
+        assert box.run("a() + b()", tools={"b": named("call")}).text == "'boxcall'"
+        with box.session(tools={"b": named("session")}) as session, session.fork() as branch:
+            assert branch.run("a() + b()").text == "'boxsession'"
+            code = "print(a())"
+            kinds = [type(event).__name__ for event in session.stream(code)]
+            assert kinds == ["Started", "Stdout", "Finished"]
+
+
+def test_answers_of_any_size_and_kind_come_back(box):
+    tools = {"f": lambda: "x" * 3_000_000, "g": lambda: float("inf"), "h": lambda: "\ud800"}
+    outcome = box.run("len(f())", tools=tools)
+    assert outcome.text == "3000000"
+    assert box.run("g()", tools=tools).error.type == "RuntimeError"
+    assert box.run("1, h()", tools=tools).text == "(1, '\\ud800')"
+    [call] = box.run("h()", tools=tools).tool_calls
+    assert call.result == "?"
+
+
+def test_settings_of_a_session_are_the_clients(box):
+    with box.session(ttl_s=0.5, checkpoints=1) as session:
+        session.put("f", b"kept")
+        first, second = session.checkpoint(), session.checkpoint()
+        with pytest.raises(CheckpointDropped):
+            session.rollback(first)
+        session.rollback(second)
+        time.sleep(0.8)
+        with pytest.raises(SessionExpired):
+            session.run("1")
+        assert (session.is_live, session.get("f")) == (False, b"kept")
+    for wrong in ({"ttl_s": -1}, {"checkpoints": 0}):
+        with pytest.raises(PolicyError):
+            box.session(**wrong)
+
+
+def test_a_box_checks_code_in_a_session_that_is_gone(server, box):
+    assert [row[0] for row in box.check("import json").imports] == ["json"]
+    assert server.services.sessions.all() == []
+
+
+def test_programs_end_with_their_session_and_their_connection(server, box):
+    with box.session() as session:
+        process = session.popen(["sleep", "60"])
+        assert (process.is_running, process.pid) == (True, 0)
+        next(iter(session.exec_stream("echo a; sleep 60")))
+    server.wait_until(lambda: not server.services.sessions.programs)
+    with pytest.raises(SandboxError):
+        process.wait()
+
+
+def test_a_server_behind_tls_is_reached_and_one_that_nobody_vouches_for_is_not():
+    authority = trustme.CA()
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(served)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with serving(directory(TalkModel({}))) as running, behind_tls(running, served) as url:
+        with Sandbox.connect(url, key=KEY, tls=trusting) as box, box.session() as session:
+            session.put("f", b"x" * 300_000)
+            outcome = session.run("len(open('f').read()) + f()", tools={"f": lambda: 1})
+            assert outcome.text == "300001"
+            assert session.exec(["cat"], stdin=b"in").stdout == b"in"
+        with pytest.raises(RemoteFailed, match="certificate"):
+            Sandbox.connect(url, key=KEY).session()
+
+
+@contextlib.contextmanager
+def behind_tls(running, served: ssl.SSLContext):
+    """An address where TLS is taken off and what is inside handed on to a server."""
+    port = int(running.origin.rpartition(":")[2])
+    ready: list[asyncio.Event | int | asyncio.AbstractEventLoop] = []
+    begun = threading.Event()
+
+    async def hand_on(reader, writer) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+
+        async def copy(source, target) -> None:
+            with contextlib.suppress(OSError):
+                while data := await source.read(65536):
+                    target.write(data)
+                    await target.drain()
+            target.close()
+
+        await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
+
+    async def main() -> None:
+        listening = await asyncio.start_server(hand_on, "127.0.0.1", 0, ssl=served)
+        stop = asyncio.Event()
+        ready.extend((listening.sockets[0].getsockname()[1], asyncio.get_running_loop(), stop))
+        begun.set()
+        async with listening:
+            await stop.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),), daemon=True)
+    thread.start()
+    assert begun.wait(10)
+    own, loop, stop = ready
+    try:
+        yield f"https://127.0.0.1:{own}"
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+
+
+def test_packages_are_laid_into_a_session_over_there(tmp_path, monkeypatch):
+    wheel(tmp_path, "cbfar", "1.5")
+    for name in ("UV_FIND_LINKS", "PIP_FIND_LINKS"):
+        monkeypatch.setenv(name, str(tmp_path))
+    for name in ("UV_OFFLINE", "PIP_NO_INDEX"):
+        monkeypatch.setenv(name, "1")
+    settings = config(server=ServerSettings(install=True))
+    with (
+        serving(directory(TalkModel({})), settings) as running,
+        Sandbox.connect(running.origin, key=KEY) as box,
+        box.session() as session,
+    ):
+        assert session.install(["cbfar"]) == ["cbfar==1.5"]
+        assert session.run("import cbfar; cbfar.VERSION").text == "'1.5'"
+        with pytest.raises(PackagesNotInstalled):
+            session.install(["cbnowhere"])
 
 
 def test_a_source_that_breaks_leaves_what_was_there(box):
@@ -232,6 +359,7 @@ def test_a_server_without_room_says_when_to_come_again():
         b'event: stdout\ndata: {"text": "a", "raw_base64": 7}\n\n',
         b"event: other\ndata: 1\n\n",
         b'event: tool_call\ndata: {"call_id": 1, "name": "f", "args": [], "kwargs": {}}\n\n',
+        b'event: tool_call\ndata: {"call_id": 1, "name": "len", "args": 7, "kwargs": {}}\n\n',
         b"nothing of the kind\n\n",
     ],
 )
@@ -239,8 +367,24 @@ def test_a_stream_of_nonsense_is_an_error(stream):
     with answering(reply(OPENED), reply(stream), reply(b"{}")) as (url, _):
         session = Sandbox.connect(url).session()
         with pytest.raises(RemoteFailed):
-            session.run("1")
+            session.run("1", tools={"len": lambda: 1})
         session.close()
+
+
+def test_a_hostile_server_calls_only_what_was_given_and_as_often_as_allowed():
+    called = []
+    row = b'event: tool_call\ndata: {"call_id": "c", "name": "f", "args": [%d], "kwargs": {}}\n\n'
+    stream = b"".join(row % number for number in range(4))
+    taken = [reply(b"{}")] * 4
+    tools = {"f": HostTool(lambda number: called.append(number), max_calls=2)}
+    with answering(reply(OPENED), reply(stream + b" " * 10_000), *taken) as (url, heads):
+        session = Sandbox.connect(url).session()
+        with pytest.raises(RemoteFailed):
+            session.run("1", tools=tools)
+        assert len(called) <= 2
+        assert all(b"PermissionError" in head for head in heads[4:])
+        for _ in range(6 - len(heads)):
+            socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))).close()
 
 
 def test_a_lost_session_in_a_stream_is_the_error_that_it_is_here():

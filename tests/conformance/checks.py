@@ -4,6 +4,7 @@ A check is a function of a `Subject`. Those that a face has no calls for are in 
 with the reason; see `subjects.py`.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -206,6 +207,52 @@ def ends_a_command_that_takes_too_long(session: Subject) -> None:
 
 
 @check
+def streams_what_a_command_writes(session: Subject) -> None:
+    program = "printf a; read line; printf $line >&2; exit 4"
+    seen = list(session.exec_stream(["sh", "-c", program], stdin=b"b\n"))
+    told = {type(event).__name__: event for event in seen}
+    assert type(seen[-1]).__name__ == "ExecFinished"
+    assert (told["Stdout"].data, told["Stderr"].data) == (b"a", b"b")
+    assert told["ExecFinished"].result.exit_code == 4
+
+
+@check
+def talks_with_a_program(session: Subject) -> None:
+    process = session.popen(["cat"], env={"A": "1"})
+    process.write(b"one\xff")
+    event = process.read_event()
+    assert (type(event).__name__, event.data) == ("Stdout", b"one\xff")
+    assert process.is_running is True
+    process.write("two")
+    assert process.read_event().data == b"two"
+    process.close_stdin()
+    assert process.wait().exit_code == 0
+    assert type(process.read_event()).__name__ == "ExecFinished"
+    assert (process.read_event(), process.is_running) == (None, False)
+    with pytest.raises(BrokenPipeError):
+        process.write(b"more")
+
+
+@check
+def kills_a_program_by_a_signal(session: Subject) -> None:
+    process = session.popen("trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done")
+    assert process.read_event().text == "ready\n"
+    process.kill("SIGTERM", tree=False)
+    assert process.wait().exit_code == 7
+    process = session.popen(["sleep", "60"])
+    process.kill()
+    assert process.wait().signal == "SIGKILL"
+
+
+@check
+def refuses_a_program_that_is_none(session: Subject) -> None:
+    for call in (session.exec, session.popen):
+        with pytest.raises(PolicyError, match="command"):
+            call([])
+    assert session.exec(["no-such-program"]).exit_code == 127
+
+
+@check
 def carries_values_in_and_out(session: Subject) -> None:
     session.set(n=3, rows=[{"a": 1.5, "b": None}], raw=b"\x00\xff")
     assert session.run("n, rows, raw").text == "(3, [{'a': 1.5, 'b': None}], b'\\x00\\xff')"
@@ -217,6 +264,49 @@ def carries_values_in_and_out(session: Subject) -> None:
     assert seen.value.name == "absent"
     with pytest.raises(ValueNotCarried):
         session.set(odd=object())
+
+
+@check
+def carries_arrays_and_tables(session: Subject) -> None:
+    numpy, pandas = pytest.importorskip("numpy"), pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1, 2], "b": ["x", None]}, index=[5, 6])
+    session.set(array=numpy.arange(6).reshape(2, 3), frame=frame, big="x" * 2_000_000)
+    assert session.run("int(array.sum()), frame.shape, len(big)").text == "(15, (2, 2), 2000000)"
+    session.run("array = array * 2; column = frame['a']")
+    assert session.get_value("array").tolist() == [[0, 2, 4], [6, 8, 10]]
+    pandas.testing.assert_frame_equal(session.get_value("frame"), frame)
+    assert session.get_value("column").tolist() == [1, 2]
+    session.set(odd=[float("inf"), float("nan")])
+    assert session.run("odd").text == "[inf, nan]"
+    assert session.get_value("odd")[0] == float("inf")
+
+
+@check
+def answers_what_an_editor_asks(session: Subject) -> None:
+    session.run("import math; words = ['a']\ndef f(a, b=2):\n    'Adds.'")
+    assert session.complete("math.flo", 8).matches == ("floor",)
+    assert session.complete("math.flo  ", 8)[1:] == (5, 8)
+    found = session.inspect("f")
+    assert (found.type, found.signature, found.docstring) == ("function", "(a, b=2)", "Adds.")
+    assert [session.is_complete(code) for code in ("x", "for x in y:", "x y")] == [
+        "complete",
+        "incomplete",
+        "invalid",
+    ]
+    with pytest.raises(ValueNotCarried):
+        session.inspect("absent")
+
+
+@check
+def says_what_code_would_need_and_what_it_is_itself(session: Subject) -> None:
+    checked = session.check("import json\nimport socket")
+    assert [row[0] for row in checked.imports] == ["json", "socket"]
+    assert session.check("x y").syntax_error != ""
+    found = session.describe()
+    assert found.version.startswith("3.")
+    assert found.limits.wall_s == 30
+    assert "seccomp" in found.layers
+    assert "pydantic" in found.packages
 
 
 @check
@@ -285,6 +375,16 @@ def goes_on_as_the_best_of_several(session: Subject) -> None:
 
 
 # ---- the end ------------------------------------------------------------------------------------
+
+
+@check
+def lives_as_long_as_it_is_extended(session: Subject) -> None:
+    assert session.expires_at is None
+    session.extend(60)
+    assert 0 < session.expires_at - time.time() <= 60
+    session.extend(600)
+    assert session.expires_at - time.time() > 500
+    assert session.run("6").text == "6"
 
 
 @check

@@ -14,7 +14,7 @@ from typing import Any
 
 from serving import KEY, TalkModel, directory, serving
 
-from sandbox import AsyncSandbox, Sandbox
+from sandbox import AsyncCommand, AsyncRemoteCommand, AsyncSandbox, Sandbox
 
 Opener = Callable[[], AbstractContextManager[Any]]
 """Opens a `Subject`."""
@@ -95,7 +95,8 @@ class OnLoop:
         return waited
 
     def _wrapped(self, result: Any) -> Any:
-        if isinstance(result, type(self._session)):
+        is_program = isinstance(result, AsyncCommand | AsyncRemoteCommand)
+        if is_program or isinstance(result, type(self._session)):
             return OnLoop(self._runner, result)
         if isinstance(result, list):
             return [self._wrapped(one) for one in result]

@@ -4,8 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conformance import tool_checks
 from tests.conformance.checks import CHECKS
 from tests.conformance.subjects import FACES, Opener
+
+assert tool_checks.__doc__  # Its checks are on the list by being loaded.
 
 
 @pytest.fixture(scope="module", params=list(FACES))

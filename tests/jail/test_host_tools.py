@@ -197,7 +197,7 @@ def test_a_result_that_json_has_not_is_an_error_of_the_call(session):
     assert outcome.error.type == "TypeError"
 
 
-@pytest.mark.parametrize("tools", [{"a b": search}, {"x": 3}])
+@pytest.mark.parametrize("tools", [{"a b": search}, {"x": 3}, {"x": len}])
 def test_wrong_tools_are_refused(session, tools):
     with pytest.raises(PolicyError):
         session.run("1", tools=tools)

@@ -67,7 +67,11 @@ async def read_json_bytes(request: Request, cap: int) -> bytes:
 
 async def read_json(request: Request, cap: int) -> JsonValue:
     """Return the body as JSON. Raises RequestError."""
-    body = await read_json_bytes(request, cap)
+    return parsed(await read_json_bytes(request, cap))
+
+
+def parsed(body: bytes) -> JsonValue:
+    """A body that was read as JSON. Raises RequestError."""
     try:
         value: JsonValue = json.loads(body, parse_constant=_no_constant)
     except RecursionError:

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from runner.errors import RequestError
 from runner.server.accounts import Account
 from runner.server.live.session_slots import SessionSlots, Slot
+from runner.server.live.tool_relay import AwaitedResults
 from runner.server.store.ids import new_id
-from sandbox import AsyncSandbox, AsyncSession
+from sandbox import AsyncCommand, AsyncSandbox, AsyncSession
 
 
 class Held:
@@ -31,6 +33,7 @@ class Held:
             "created_at": self.created_at,
             "idle_s": round(idle_s, 3),
             "layers": list(self.session.enforcement),
+            "expires_at": self.session.expires_at,
         }
 
 
@@ -53,12 +56,18 @@ class SessionTable:
         self._idle_s = idle_s
         self._of_container = of_container
         self._held: dict[str, Held] = {}
+        self.awaited = AwaitedResults()
+        self.programs: dict[tuple[str, str, str], AsyncCommand] = {}
+        """Those that a client talks to, by owner, session and number."""
 
-    async def open(self, account: Account) -> Held:
-        """Make a new session. Raises RequestError, SandboxError."""
+    async def open(self, account: Account, **options: Any) -> Held:
+        """Make a new session, with these of `AsyncSandbox.session`'s settings.
+
+        Raises RequestError, SandboxError.
+        """
         slot = await self._slots.for_session(account)
         try:
-            session = await self._box.session()
+            session = await self._box.session(**options)
         except BaseException:
             self._slots.release(slot)
             raise

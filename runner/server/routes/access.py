@@ -22,15 +22,12 @@ async def services_of(request: Request) -> Services:
     return services
 
 
-async def account_of(
+async def caller_of(
     request: Request,
     services: Annotated[Services, Depends(services_of)],
     _shown: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
 ) -> Account:
-    """Whose key came with the request; it counts from now.
-
-    Raises RequestError, ServerStopping.
-    """
+    """Whose key came with the request. Raises RequestError, ServerStopping."""
     authorization = request.headers.get("authorization", "")
     if authorization:
         account = services.accounts.find(authorization)
@@ -39,9 +36,16 @@ async def account_of(
     request.scope["state"]["owner"] = account.owner
     if services.streams.is_stopping:
         raise ServerStopping
+    return account
+
+
+async def account_of(account: Annotated[Account, Depends(caller_of)]) -> Account:
+    """Whose key came with the request; it counts from now. Raises RequestError, ServerStopping."""
     account.charge()
     return account
 
 
 TheServices = Annotated[Services, Depends(services_of)]
 TheAccount = Annotated[Account, Depends(account_of)]
+TheCaller = Annotated[Account, Depends(caller_of)]
+"""For requests that are part of another, which has been counted."""

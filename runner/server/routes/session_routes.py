@@ -1,25 +1,28 @@
 """The engine over REST: sessions and runs, without a model."""
 
 import base64
+import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from runner.asked_limits import within
 from runner.dialects.faults import fault_of, openai_error, session_fault
 from runner.errors import RequestError
 from runner.server.accounts import Account
-from runner.server.http.bodies import read_json
-from runner.server.http.openapi_bodies import OpenApi, answers_of, errors_of
+from runner.server.http.bodies import parsed, read_json, read_json_bytes
+from runner.server.http.openapi_bodies import answers_of, errors_of
 from runner.server.http.replies import json_reply, note
 from runner.server.http.streaming import Answer, EventStream, StatusLine
 from runner.server.live.session_table import Held, SessionTable
+from runner.server.live.tool_relay import TOOLS_CAP, ClientTool, ToolCalled, ToolRelay
 from runner.server.routes.access import TheAccount, TheServices
 from runner.server.services import Services
+from runner.server.session_api.checked import body_of, checked
 from runner.transcript import compact
 from sandbox import (
     ArtifactMade,
@@ -30,6 +33,7 @@ from sandbox import (
     Limits,
     PolicyError,
     SessionError,
+    SessionExpired,
     Started,
     Stderr,
     Stdout,
@@ -38,6 +42,9 @@ from sandbox import (
 
 CODE_CHARS = 1_000_000
 NAME_CHARS = 1000
+SETTINGS_BYTES = 4096
+LONGEST_TTL_S = 30 * 24 * 3600.0
+CHECKPOINTS_MOST = 16
 router = APIRouter(prefix="/v1/sessions", responses=errors_of("openai"))
 
 
@@ -62,25 +69,47 @@ class RunRequest(BaseModel):
     """Run it as a program of that name, to its very end: variables are gone then."""
     limits: RunLimits | None = None
     stream: bool = False
+    tools: list[ClientTool] = Field(default=[], max_length=TOOLS_CAP)
+    """Functions of the client. Its calls are events; `tool_results` takes their answers."""
 
 
-def _run_body() -> OpenApi:
-    schema = RunRequest.model_json_schema()
-    # In place: a reference would point into the whole document.
-    limits = schema.pop("$defs")["RunLimits"]
-    schema["properties"]["limits"] = {"anyOf": [limits, {"type": "null"}], "default": None}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+class SessionRequest(BaseModel):
+    """Settings of a new session; what is left out is the engine's."""
+
+    model_config = ConfigDict(extra="forbid")
+    ttl_s: float | None = Field(default=None, gt=0, le=LONGEST_TTL_S)
+    retention_s: float | None = Field(default=None, ge=0, le=LONGEST_TTL_S)
+    checkpoints: int | None = Field(default=None, ge=1, le=CHECKPOINTS_MOST)
+    checkpoint_bytes: int | None = Field(default=None, ge=0, le=2**50)
+
+
+SESSION_BODY = body_of(SessionRequest)
+SESSION_BODY["requestBody"]["required"] = False  # type: ignore[index,call-overload]
 
 
 # ---- routes -------------------------------------------------------------------------------------
 
 
-@router.post("", status_code=201)
-async def open_session(services: TheServices, account: TheAccount) -> Response:
-    """Open a session: variables, imports and files persist in it."""
+@router.post("", status_code=201, openapi_extra=SESSION_BODY)
+async def open_session(request: Request, services: TheServices, account: TheAccount) -> Response:
+    """Open a session: variables, imports and files persist in it. The body may have settings."""
+    data = await read_json_bytes(request, SETTINGS_BYTES)
+    wanted = checked(SessionRequest, parsed(data) if data.strip() else {})
     with account.request():
-        held = await services.sessions.open(account)
+        try:
+            held = await services.sessions.open(account, **_bounded(services, wanted))
+        except PolicyError as error:
+            raise RequestError("invalid", str(error), param=error.field) from error
     return json_reply(held.json(), 201)
+
+
+def _bounded(services: Services, wanted: SessionRequest) -> dict[str, object]:
+    """The settings that were given, and none of them above what a session may spend."""
+    found = wanted.model_dump(exclude_none=True)
+    if "checkpoint_bytes" in found:
+        most = services.box.policy.limits.memory_bytes
+        found["checkpoint_bytes"] = min(found["checkpoint_bytes"], most)
+    return found
 
 
 @router.get("")
@@ -104,18 +133,22 @@ async def close_session(session_id: str, services: TheServices, account: TheAcco
     return json_reply({"id": session_id, "object": "session.deleted", "deleted": True})
 
 
-@router.post("/{session_id}/run", openapi_extra=_run_body(), responses=answers_of("openai"))
+@router.post("/{session_id}/run", openapi_extra=body_of(RunRequest), responses=answers_of("openai"))
 async def run_snippet(
     session_id: str, request: Request, services: TheServices, account: TheAccount
 ) -> Response:
     """Run a snippet: its outcome, or its events as they come, the outcome in the last."""
     held = services.sessions.find(account.owner, session_id)
-    wanted = _run_request(await read_json(request, services.config.server.body_bytes))
+    wanted = checked(RunRequest, await read_json(request, services.config.server.body_bytes))
     limits = _limits(wanted.limits, services.box.policy.limits)
+    relay = ToolRelay(services.sessions.awaited, account.owner, held.id, wanted.tools)
+    if relay.tools and not wanted.stream:
+        message = 'tools need "stream": true: their calls are events.'
+        raise RequestError("invalid", message, param="tools")
     if wanted.stream:
         status_line = StatusLine()
         return EventStream(
-            _events(request, services, held, account, wanted, limits, status_line),
+            _events(request, services, held, account, wanted, limits, status_line, relay),
             status_line,
             services.streams,
             heartbeat_s=services.config.server.heartbeat_s,
@@ -143,15 +176,6 @@ async def run_snippet(
     return Answer(make, services.streams)
 
 
-def _run_request(body: JsonValue) -> RunRequest:
-    try:
-        return RunRequest.model_validate(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise RequestError("invalid", f"{place}: {first['msg']}.", param=place or None) from None
-
-
 def _limits(asked: RunLimits | None, policy: Limits) -> Limits | None:
     if asked is None:
         return None
@@ -176,8 +200,12 @@ async def _alive(table: SessionTable, held: Held) -> dict[str, object]:
 
 
 async def lost(table: SessionTable, held: Held, error: SessionError) -> RequestError:
-    """Forget a session that is of no more use; return the refusal that says so."""
-    await table.end(held)
+    """Forget a session that is of no more use; return the refusal that says so.
+
+    The files of one that expired can be fetched for a while: it ends when nothing asks for it.
+    """
+    if not isinstance(error, SessionExpired):
+        await table.end(held)
     return RequestError(session_fault(error), str(error))
 
 
@@ -192,17 +220,26 @@ async def _events(
     wanted: RunRequest,
     limits: Limits | None,
     status_line: StatusLine,
+    relay: ToolRelay,
 ) -> AsyncGenerator[bytes, None]:
     has_begun = False
     held.running += 1
     try:
         with account.request():
             events = held.session.stream(
-                wanted.code, limits=limits, stdin=wanted.stdin, script=wanted.script
+                wanted.code,
+                limits=limits,
+                stdin=wanted.stdin,
+                script=wanted.script,
+                tools=relay.tools,
             )
-            async with aclosing(_generator(events)) as source:
+            async with aclosing(relay.events(_generator(events))) as source:
                 async for event in source:
                     has_begun = True
+                    if isinstance(event, ToolCalled):
+                        # Escaped: a text of the guest may be none in UTF-8.
+                        yield f"event: tool_call\ndata: {json.dumps(event._asdict())}\n\n".encode()
+                        continue
                     if isinstance(event, Finished):
                         services.note_run(event.outcome, account, where=held.id, code=wanted.code)
                     yield _frame(event)

@@ -244,7 +244,7 @@ def test_a_server_behind_tls_is_reached_and_one_that_nobody_vouches_for_is_not()
 def behind_tls(running, served: ssl.SSLContext):
     """An address where TLS is taken off and what is inside handed on to a server."""
     port = int(running.origin.rpartition(":")[2])
-    ready: list[asyncio.Event | int | asyncio.AbstractEventLoop] = []
+    ready: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = []
     begun = threading.Event()
 
     async def hand_on(reader, writer) -> None:
@@ -262,7 +262,7 @@ def behind_tls(running, served: ssl.SSLContext):
     async def main() -> None:
         listening = await asyncio.start_server(hand_on, "127.0.0.1", 0, ssl=served)
         stop = asyncio.Event()
-        ready.extend((listening.sockets[0].getsockname()[1], asyncio.get_running_loop(), stop))
+        ready.append((listening.sockets[0].getsockname()[1], asyncio.get_running_loop(), stop))
         begun.set()
         async with listening:
             await stop.wait()
@@ -270,7 +270,7 @@ def behind_tls(running, served: ssl.SSLContext):
     thread = threading.Thread(target=asyncio.run, args=(main(),), daemon=True)
     thread.start()
     assert begun.wait(10)
-    own, loop, stop = ready
+    [(own, loop, stop)] = ready
     try:
         yield f"https://127.0.0.1:{own}"
     finally:

@@ -126,7 +126,12 @@ async def program_events(
                 program.close_stdin()
             while (event := await program.read_event()) is not None:
                 if isinstance(event, ExecFinished):
-                    _note(services, held, account, command, event.result)
+                    services.observer.commanded(
+                        event.result,
+                        owner=account.owner,
+                        where=held.id,
+                        command=command if isinstance(command, str) else shlex.join(command),
+                    )
                     yield _frame("finished", exec_json(event.result))
                     return
                 name = "stdout" if isinstance(event, Stdout) else "stderr"
@@ -145,20 +150,6 @@ async def program_events(
         services.sessions.programs.pop(key, None)
         if program is not None and program.is_running:
             program.kill()
-
-
-def _note(
-    services: Services, held: Held, account: Account, command: str | list[str], done: ExecResult
-) -> None:
-    services.observer.noted(
-        "completed" if done.exit_code == 0 else done.limit or "raised",
-        done.usage,
-        [],
-        owner=account.owner,
-        via="command",
-        where=held.id,
-        code=command if isinstance(command, str) else shlex.join(command),
-    )
 
 
 def _frame(name: str, data: object) -> bytes:

@@ -141,10 +141,8 @@ async def create_branches(
     row = await services.conversations.find(account.owner, conversation_id)
     body = Fields(await read_json(request, SIGN_IN_BYTES))
     count = body.whole("count", least=1, most=BRANCHES_MOST) or 1
-    data = []
-    for _ in range(count):
-        branch = await branch_conversation(
-            services.conversations, services.containers, account, row
-        )
-        data.append(conversation_json(branch))
+    branches = await branch_conversation(
+        services.conversations, services.containers, account, row, count=count
+    )
+    data = [conversation_json(branch) for branch in branches]
     return json_reply({"object": "list", "data": data}, headers=account.headers())

@@ -55,7 +55,7 @@ def shoot(visitor: Visitor, folder: Path, mark: str, *, is_narrow: bool, languag
         take("conversations")
         page.locator(".top button.narrow").first.click()
     page.locator(".figcaption button, figcaption button").first.click()
-    page.locator("dialog .grid").wait_for()
+    expect(page.locator("dialog .grid")).to_contain_text("361")
     take("rows")
     page.locator("dialog button").first.click()
     page.locator(".composer select").last.select_option("2")

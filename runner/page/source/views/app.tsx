@@ -35,7 +35,7 @@ export function App() {
       <aside class="panel" aria-label={t("session")}>
         <PanelView />
         <div class="narrow">
-          <More />
+          <Settings />
         </div>
       </aside>
       <GridDialog />
@@ -67,7 +67,7 @@ function Top() {
           ☰
         </button>
       )}
-      <strong class="brand">Cellblock</strong>
+      <strong class={server?.has_model ? "brand wide-only" : "brand"}>Cellblock</strong>
       {server?.has_model ? (
         <div class="views" role="group" aria-label="Cellblock">
           {(["chat", "scratch"] as const).map((one) => (
@@ -80,7 +80,9 @@ function Top() {
         <span class="quiet wide-only">{t("noModel")}</span>
       )}
       <span class="space" />
-      <Settings />
+      <div class="wide-only">
+        <Settings />
+      </div>
       <button
         class="tool narrow"
         aria-expanded={drawer === "panel"}
@@ -93,8 +95,9 @@ function Top() {
   );
 }
 
+/** A narrow screen shows them below the session. */
 function Settings() {
-  const { language } = useApp();
+  const { language, look, door } = useApp();
   return (
     <div class="settings">
       <select
@@ -105,18 +108,6 @@ function Settings() {
         <option value="en" lang="en">English</option>
         <option value="zh" lang="zh-Hans">中文</option>
       </select>
-      <div class="wide-only">
-        <More />
-      </div>
-    </div>
-  );
-}
-
-/** What a narrow screen shows below the session. */
-function More() {
-  const { look, door } = useApp();
-  return (
-    <div class="settings">
       <select
         aria-label={t("look")}
         value={look}

@@ -29,6 +29,7 @@ MODULES = (
     "bench_deadline",
     "bench_evals",
     "bench_server",
+    "bench_tracing",
     "bench_hostile",
 )
 COLUMNS = "{:<24} {:>16} {:>12} {:<10} {}"

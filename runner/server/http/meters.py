@@ -25,7 +25,6 @@ HISTOGRAMS = (
     ("gen_ai.client.operation.duration", "s", MODEL_S, "A turn of a model or a tool call."),
     ("gen_ai.client.token.usage", "{token}", TOKENS, "Tokens of a turn of a model."),
     ("cellblock.run.duration", "s", RUN_S, "Code, from its hand-over to its end."),
-    ("cellblock.run.start", "s", RUN_S, "From the call to the hand-over of the code."),
     ("cellblock.run.cpu", "s", RUN_S, "CPU time of a run, its child processes included."),
     ("cellblock.run.peak_memory", "By", BYTES, "The most memory that a run had at once."),
 )
@@ -84,7 +83,6 @@ class Meters:
             return
         facts = {"cellblock.via": via, "cellblock.status": status}
         self._made["cellblock.run.duration"].record(usage.wall_s, facts)
-        self._made["cellblock.run.start"].record(usage.start_s, facts)
         self._made["cellblock.run.cpu"].record(usage.cpu_user_s + usage.cpu_system_s, facts)
         self._made["cellblock.run.peak_memory"].record(usage.peak_memory_bytes, facts)
 

@@ -79,8 +79,10 @@ class RequestMiddleware:
 
     def _end(self, span: "Span", scope: Scope, status: int) -> None:
         path = getattr(scope.get("route"), "path", "unknown")
-        span.update_name(f"{method_name(scope['method'])} {path}")
+        method = method_name(scope["method"])
+        span.update_name(f"{method} {path}")
         facts = {
+            "http.request.method": method,
             "http.route": path,
             "http.response.status_code": status or 499,
             "cellblock.request_id": scope["state"]["request_id"],

@@ -39,14 +39,14 @@ class Tracing:
         """Begin the span of an HTTP request, below the client's own if it sent one."""
         if self.tracer is None:
             return None
-        from opentelemetry.propagate import extract
         from opentelemetry.trace import SpanKind
 
-        names = (b"traceparent", b"tracestate")
-        sent = {name.decode(): value.decode("latin-1") for name, value in headers if name in names}
-        name = method_name(method)
-        span = self.tracer.start_span(name, extract(sent), SpanKind.SERVER)
-        span.set_attribute("http.request.method", name)
+        sent = {
+            name.decode(): value.decode("latin-1")
+            for name, value in headers
+            if name in (b"traceparent", b"tracestate")
+        }
+        span = self.tracer.start_span(method_name(method), _sent_context(sent), SpanKind.SERVER)
         CURRENT.set(span)
         return span
 
@@ -69,7 +69,7 @@ class Tracing:
 
         kind = SpanKind.CLIENT if is_client else SpanKind.INTERNAL
         above = _within(parent or CURRENT.get())
-        return self.tracer.start_span(name, above, kind, dict(facts), start_time=began_ns)
+        return self.tracer.start_span(name, above, kind, facts, start_time=began_ns)
 
     def close(self) -> None:
         """Send what is left."""
@@ -132,7 +132,8 @@ def finish(
     """End a span with what is known now; `error` names the kind of failure."""
     if span is None:
         return
-    span.set_attributes({name: value for name, value in facts.items() if value is not None})
+    if facts:
+        span.set_attributes({name: value for name, value in facts.items() if value is not None})
     if error:
         from opentelemetry.trace import Status, StatusCode
 
@@ -144,6 +145,14 @@ def finish(
 def method_name(method: str) -> str:
     """A method of HTTP as the conventions write it: what is none of them is `_OTHER`."""
     return method if method in METHODS else "_OTHER"
+
+
+def _sent_context(sent: dict[str, str]) -> "Context":
+    """What a client's headers say of its own span."""
+    from opentelemetry.context import Context
+    from opentelemetry.propagate import extract
+
+    return extract(sent, Context()) if sent else Context()
 
 
 def _within(span: "Span | None") -> "Context | None":

@@ -55,10 +55,14 @@ def add_spans(
     if run.usage is not None:
         facts |= {
             "cellblock.wall_s": run.usage.wall_s,
-            "cellblock.start_s": run.usage.start_s,
             "cellblock.cpu_s": run.usage.cpu_user_s + run.usage.cpu_system_s,
             "cellblock.peak_memory_bytes": run.usage.peak_memory_bytes,
         }
+    # What is not listed below is counted here.
+    if run.refusals:
+        facts["cellblock.refusals"] = len(run.refusals)
+    if run.calls:
+        facts["cellblock.host_calls"] = len(run.calls)
     span = tracing.child("cellblock.run", facts, parent=parent, began_ns=began_ns)
     assert span is not None
     for refusal in run.refusals[:REFUSALS_MOST]:
@@ -72,12 +76,8 @@ def add_spans(
         span.add_event("cellblock.refusal", told)
     for call in run.calls[:CALLS_MOST]:
         _add_call(tracing, call, span, began_ns, content=content)
-    left_out = {
-        "cellblock.refusals": len(run.refusals),
-        "cellblock.host_calls": len(run.calls),
-    }
     failed = "" if run.status == "completed" else run.status
-    finish(span, left_out, error=failed, ended_ns=ended_ns)
+    finish(span, {}, error=failed, ended_ns=ended_ns)
 
 
 def _add_call(

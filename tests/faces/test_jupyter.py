@@ -19,8 +19,8 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager, start_new_kernel
 
-from runner.faces.jupyter_history import History
-from runner.faces.jupyter_wire import BadMessage, MessageCodec
+from runner.faces.jupyter.history import History
+from runner.faces.jupyter.wire import BadMessage, MessageCodec
 
 pytestmark = pytest.mark.slow
 WAIT_S = 30
@@ -44,7 +44,7 @@ def installed(tmp_path_factory):
 
 
 class TestKernel(jupyter_kernel_test.KernelTests):
-    """Everything that its tests can be switched on for, save the pager, which a kernel may lack."""
+    """Everything that its tests can be switched on for."""
 
     kernel_name = "cellblock"
     language_name = "python"
@@ -71,6 +71,7 @@ class TestKernel(jupyter_kernel_test.KernelTests):
     code_history_pattern = "6?7"
     supported_history_operations = ("tail", "range", "search")
     code_inspect_sample = "zip"
+    code_page_something = "zip?"
     code_clear_output = (
         "import time; from IPython.display import clear_output\n"
         "display(1); time.sleep(2); clear_output()"
@@ -106,6 +107,73 @@ def test_variables_persist_and_the_code_is_in_a_jail(client, tmp_path):
     ]
     assert (denied["status"], seen["status"]) == ("error", "error")
     assert seen["ename"] in ("FileNotFoundError", "PermissionError")
+
+
+def test_a_cell_asks_its_client_for_input(client):
+    message = client.execute("x = input('name? ')\nx * 2", allow_stdin=True)
+    question = client.get_stdin_msg(timeout=WAIT_S)
+    assert question["content"] == {"prompt": "name? ", "password": False}
+    client.input("ab")
+    reply = client.get_shell_msg(timeout=WAIT_S)
+    assert reply["parent_header"]["msg_id"] == message
+    assert reply["content"]["status"] == "ok"
+    kept, shown = run(client, "def again():\n    return input()\nx")
+    result = next(one for one in shown if one["msg_type"] == "execute_result")
+    assert result["content"]["data"] == {"text/plain": "'ab'"}
+    refused, _ = run(client, "again()")
+    assert (kept["status"], refused["ename"]) == ("ok", "EOFError")
+    assert "takes no questions" in refused["evalue"]
+
+
+def test_a_variable_named_input_is_the_users_own(client):
+    client.execute("input = 5", allow_stdin=True)
+    client.get_shell_msg(timeout=WAIT_S)
+    client.execute("input", allow_stdin=True, user_expressions={"n": "input + 1"})
+    reply = client.get_shell_msg(timeout=WAIT_S)["content"]
+    assert reply["user_expressions"]["n"]["data"] == {"text/plain": "6"}
+
+
+def test_an_interrupt_ends_a_cell_that_waits_for_input(installed):
+    manager, client = start_new_kernel(kernel_name="cellblock")
+    try:
+        client.execute("input()", allow_stdin=True)
+        client.get_stdin_msg(timeout=WAIT_S)
+        manager.interrupt_kernel()
+        reply = client.get_shell_msg(timeout=WAIT_S)["content"]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+    assert (reply["status"], reply["ename"]) == ("error", "KeyboardInterrupt")
+
+
+def test_a_table_is_one_result_in_several_forms(client):
+    code = "import pandas\nframe = pandas.DataFrame({'a': [1]})\ndisplay(frame)\nframe"
+    _, shown = run(client, code)
+    kinds = [one["msg_type"] for one in shown if "data" in one["content"]]
+    assert kinds == ["display_data", "execute_result"]
+    assert all("text/html" in one["content"]["data"] for one in shown if "data" in one["content"])
+    _, shown = run(client, "display(1)\n1")
+    kinds = [one["msg_type"] for one in shown if "data" in one["content"]]
+    assert kinds == ["display_data", "execute_result"]
+
+
+def test_what_the_policy_lacks_is_told_by_the_first_cell(tmp_path):
+    policy = tmp_path / "policy.toml"
+    policy.write_text("unknown = 1\n")
+    manager = KernelManager(kernel_name="cellblock")
+    assert manager.kernel_spec is not None
+    manager.kernel_spec.argv[-1:-1] = ["--policy", str(policy)]
+    manager.start_kernel()
+    client = manager.blocking_client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=WAIT_S)
+        reply, _ = run(client, "1")
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+    assert reply["status"] == "error"
+    assert "unknown" in reply["evalue"]
 
 
 def test_a_display_is_replaced_in_its_place(client):

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 POLICY_HELP = "The policy's name or file; the default one if not given."
-INSTALL = "pip install 'pyzmq>=26'"
+START = "runner.commands.notebook.start"
 
 
 @click.group("kernel")
@@ -37,7 +37,7 @@ def install_command(policy: str | None, name: str, display_name: str, prefix: st
             policy = str(Path(policy).absolute())
     chosen = [] if policy is None else ["--policy", policy]
     specification = {
-        "argv": [sys.executable, "-m", "runner", "kernel", "run", *chosen, "{connection_file}"],
+        "argv": [sys.executable, "-m", START, *chosen, "{connection_file}"],
         "display_name": display_name,
         "language": "python",
         "interrupt_mode": "message",
@@ -56,17 +56,12 @@ def install_command(policy: str | None, name: str, display_name: str, prefix: st
 @click.option("--policy", metavar="NAME|FILE", help=POLICY_HELP)
 def run_command(connection_file: Path, policy: str | None) -> None:
     """Serve a client, which wrote CONNECTION_FILE, until it ends the kernel."""
-    import asyncio
-
+    from runner.commands.notebook.start import run
     from runner.commands.policy import load
 
-    try:
-        from runner.faces.jupyter import ConnectionFile, serve
-    except ModuleNotFoundError as error:
-        if error.name != "zmq":
-            raise
-        raise click.ClickException(f"the package pyzmq is not installed: {INSTALL}") from None
-    asyncio.run(serve(load(policy or "default"), ConnectionFile.read(connection_file)))
+    if policy is not None:
+        load(policy)
+    run(connection_file, policy)
 
 
 def _data_directory(prefix: str | None) -> Path:

@@ -6,7 +6,7 @@ Source: jupyter_client's documentation "Messaging in Jupyter", version 5.4, "The
 import hashlib
 import hmac
 import json
-import uuid
+import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,11 +33,29 @@ class Request:
     identities: tuple[bytes, ...]
     header: Content
     content: Content
+    size_bytes: int = 0
 
     @property
     def kind(self) -> str:
         """Its type, `execute_request` and so on."""
         return str(self.header["msg_type"])
+
+
+def new_id() -> str:
+    """An id of a message or a session."""
+    return secrets.token_hex(16)
+
+
+def header_of(kind: str, session: str) -> Content:
+    """The header of a message that a kernel sends."""
+    return {
+        "msg_id": new_id(),
+        "session": session,
+        "username": "kernel",
+        "date": datetime.now(UTC).isoformat(),
+        "msg_type": kind,
+        "version": PROTOCOL,
+    }
 
 
 class MessageCodec:
@@ -49,7 +67,7 @@ class MessageCodec:
             raise BadMessage(f"the signature scheme {scheme!r} is not hmac-ALGORITHM")
         self._key = key
         self._digest = name
-        self._session = uuid.uuid4().hex
+        self._session = new_id()
         self._seen: OrderedDict[bytes, None] = OrderedDict()
 
     def read(self, parts: Sequence[bytes]) -> Request:
@@ -78,20 +96,13 @@ class MessageCodec:
             raise BadMessage("header and content have to be objects")
         if not isinstance(header.get("msg_type"), str):
             raise BadMessage("the header has no msg_type")
-        return Request(tuple(parts[:at]), header, content)
+        return Request(tuple(parts[:at]), header, content, sum(map(len, signed)))
 
     def write(
         self, kind: str, content: Content, parent: Content, identities: Sequence[bytes] = ()
     ) -> list[bytes]:
         """The parts of a message that answers, or belongs to, the one with the header `parent`."""
-        header = {
-            "msg_id": uuid.uuid4().hex,
-            "session": self._session,
-            "username": "kernel",
-            "date": datetime.now(UTC).isoformat(),
-            "msg_type": kind,
-            "version": PROTOCOL,
-        }
+        header = header_of(kind, self._session)
         signed = [
             # Lone surrogates that a snippet wrote have no UTF-8: escapes carry them.
             json.dumps(part).encode()

@@ -1,0 +1,1 @@
+"""Jupyter's kernel: its messages over one session, whatever carries them."""

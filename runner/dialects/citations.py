@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-LINK = re.compile(r"sandbox:/{0,3}mnt/data/")
+LINK = re.compile(r"sandbox:/{0,3}mnt/data/|(?<=\]\()(?:file:/{0,2})?/mnt/data/")
 ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
 ENDS = frozenset(")]}>\"'`|*,;:!?、。，；：！？）」』》”’")
 

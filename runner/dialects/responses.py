@@ -152,19 +152,25 @@ class Replayed(NamedTuple):
 
     entries: tuple[Entry, ...]
     container_id: str
+    items: Sequence[Mapping[str, JsonValue]] = ()
 
 
-def replay(items: Sequence[Mapping[str, JsonValue]], *, is_kept: bool = True) -> Replayed:
-    """What `items` say. Raises RequestError.
+def replay(
+    items: Sequence[Mapping[str, JsonValue]],
+    *,
+    is_kept: bool = True,
+    lookup: Lookup = lambda _item_id: None,
+) -> Replayed:
+    """What `items` say, and which they are, without references. Raises RequestError.
 
     References among kept ones are passed over: earlier versions kept some, and what they name
     stands elsewhere, or is gone.
     """
     if is_kept:
         items = [item for item in items if item.get("type") != "item_reference"]
-    reader = InputReader(lambda _item_id: None)
+    reader = InputReader(lookup)
     entries = reader.read_items(Fields({"items": [dict(item) for item in items]}), "items")
-    return Replayed(entries, reader.container_id)
+    return Replayed(entries, reader.container_id, reader.items)
 
 
 def stored_item(item: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

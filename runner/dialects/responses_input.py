@@ -47,6 +47,22 @@ def inline_data(part: Fields, key: str) -> bytes:
         raise part.wrong(key, "is no base64") from None
 
 
+def _output_text(item: Fields) -> str:
+    """What a function of the client gave. Raises RequestError for parts that are no text."""
+    output = item.data.get("output")
+    if isinstance(output, list):
+        for part in item.objects("output"):
+            if (kind := part.text("type") or "input_text") not in TEXT_TYPES:
+                raise part.wrong("type", f"is {kind!r}; results of functions are text here")
+    return text_of(output)
+
+
+def is_reference(item: Mapping[str, JsonValue]) -> bool:
+    """Whether `item` names a stored one; its type may be left out."""
+    kind = item.get("type")
+    return kind == "item_reference" or (kind is None and set(item) <= {"id", "type"})
+
+
 class InputReader:
     """Input items into entries; thinking joins the turn that it led to."""
 
@@ -80,10 +96,13 @@ class InputReader:
 
     def _item(self, item: Fields) -> None:
         kind = item.text("type") or "message"
-        if kind == "item_reference":
-            found = self._lookup(item.text("id") or "")
+        if is_reference(item.data):
+            item_id = item.text("id")
+            if not item_id:
+                raise item.wrong("id", "is missing")
+            found = self._lookup(item_id)
             if found is None:
-                message = f"Item with id '{item.text('id')}' not found."
+                message = f"Item with id '{item_id[:100]}' not found."
                 raise RequestError("not_found", message, param=item.name("id"))
             self._item(Fields(dict(found), item.name("id")))
             return
@@ -112,7 +131,7 @@ class InputReader:
             )
             self._add_call(call)
         elif kind == "function_call_output":
-            text = text_of(item.data.get("output"))
+            text = _output_text(item)
             self._entries.append(FunctionResult(call_id=item.text("call_id") or "", text=text))
         else:
             raise item.wrong("type", f"is {kind!r}, which this server does not know")

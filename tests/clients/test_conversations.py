@@ -116,6 +116,36 @@ def test_the_input_of_a_response_is_listed_with_ids_that_can_be_referred_to(aski
         ask(asking, [{"type": "item_reference", "id": "msg_nothing"}])
 
 
+@pytest.mark.parametrize("reference", [{}, {"type": "item_reference"}, {"type": None}])
+def test_a_reference_needs_no_type_and_what_it_names_is_put_into_a_conversation(asking, reference):
+    made = ask(asking, ONE_CALL)
+    ids = [item.id for item in asking.responses.input_items.list(made.id)]
+    again = ask(asking, [{**reference, "id": ids[0]}])
+    assert again.output_text == made.output_text
+    talk = asking.conversations.create(items=[{**reference, "id": ids[0]}])
+    added = asking.conversations.items.create(
+        talk.id, items=[{**reference, "id": made.output[-1].id}]
+    )
+    assert [item.type for item in added.data] == ["message"]
+    listed = list(asking.conversations.items.list(talk.id, order="asc"))
+    assert [item.content[0].text for item in listed] == [ONE_CALL, made.output_text]
+
+
+@pytest.mark.parametrize(
+    ("item", "param"),
+    [
+        ({"type": "item_reference"}, "input[0].id"),
+        ({"type": "function_call_output", "call_id": "c",
+          "output": [{"type": "input_image", "image_url": "data:image/png;base64,AAAA"}]},
+         "input[0].output[0].type"),
+    ],
+)  # fmt: skip
+def test_what_no_model_would_get_to_see_is_refused_by_name(asking, item, param):
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(asking, [item, {"role": "user", "content": "And?"}])
+    assert caught.value.param == param
+
+
 def test_tokens_of_the_input_are_counted_and_nothing_runs(server, asking):
     counted = asking.responses.input_tokens.count(model=MODEL, input=ONE_CALL, tools=TOOLS)
     assert (counted.object, counted.input_tokens) == ("response.input_tokens", 341)

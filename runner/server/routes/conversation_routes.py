@@ -11,6 +11,7 @@ from starlette.responses import Response
 from runner.dialects.fields import Fields, metadata_of
 from runner.dialects.responses import replay, stored_item
 from runner.errors import RequestError
+from runner.server.accounts import Account
 from runner.server.http.bodies import read_json
 from runner.server.http.openapi_bodies import (
     CONVERSATION_BODY,
@@ -22,6 +23,7 @@ from runner.server.http.paging import page_json
 from runner.server.http.replies import json_reply
 from runner.server.routes.access import TheAccount, TheServices
 from runner.server.routes.paths import BASES
+from runner.server.services import Services
 from runner.server.store.records import ConversationRow, Order
 
 ITEMS_CAP = 20
@@ -34,9 +36,9 @@ async def create_conversation(
 ) -> Response:
     """Make a new conversation, empty or with its first items."""
     body = Fields(await read_json(request, services.config.server.body_bytes))
-    cap_bytes = account.settings.stored_bytes
+    cap_bytes, items = account.settings.stored_bytes, await _items(services, account, body)
     row = await services.conversations.add(
-        account.owner, metadata_of(body), _items(body), cap_bytes=cap_bytes
+        account.owner, metadata_of(body), items, cap_bytes=cap_bytes
     )
     return json_reply(conversation_json(row), headers=account.headers())
 
@@ -76,7 +78,8 @@ async def create_items(
 ) -> Response:
     """Put items at the end of a conversation."""
     row = await services.conversations.find(account.owner, conversation_id)
-    items = _items(Fields(await read_json(request, services.config.server.body_bytes)))
+    body = Fields(await read_json(request, services.config.server.body_bytes))
+    items = await _items(services, account, body)
     if not items:
         raise RequestError("invalid", "items must be a non-empty array.", param="items")
     added = await services.conversations.extend(row, items, cap_bytes=account.settings.stored_bytes)
@@ -146,13 +149,19 @@ def conversation_json(row: ConversationRow) -> dict[str, object]:
     }
 
 
-def _items(body: Fields) -> Sequence[Mapping[str, JsonValue]]:
-    """Return the field `items`, each one that a later response can read. Raises RequestError."""
+async def _items(
+    services: Services, account: Account, body: Fields
+) -> Sequence[Mapping[str, JsonValue]]:
+    """Return the field `items`, each one that a later response can read. Raises RequestError.
+
+    What is named by reference is put there whole.
+    """
     items = [item.data for item in body.objects("items")]
     if len(items) > ITEMS_CAP:
         raise body.wrong("items", f"must have at most {ITEMS_CAP} items")
-    replay(items, is_kept=False)
-    return [stored_item(item) for item in items]
+    referred = await services.responses.referred(account.owner, list(items))
+    said = replay(items, is_kept=False, lookup=referred.get)
+    return [stored_item(item) for item in said.items]
 
 
 def _unknown(item_id: str) -> RequestError:

@@ -11,7 +11,6 @@ from pydantic import JsonValue
 from starlette.responses import Response
 
 from runner.dialects import compaction, responses
-from runner.dialects.fields import Fields
 from runner.dialects.parsed_request import ParsedRequest, Rules
 from runner.dialects.responses import ResponsesOptions
 from runner.dialects.responses_events import frame
@@ -181,16 +180,9 @@ async def _previous(services: Services, account: Account, response_id: str) -> S
 async def _referred(
     services: Services, account: Account, body: JsonValue
 ) -> Mapping[str, Mapping[str, JsonValue]]:
-    """Stored items that the input names by reference."""
+    """Return the stored items that the input names by reference."""
     given = body.get("input") if isinstance(body, dict) else None
-    found: dict[str, Mapping[str, JsonValue]] = {}
-    for item in given if isinstance(given, list) else ():
-        if isinstance(item, dict) and item.get("type") == "item_reference":
-            item_id = Fields(item).text("id") or ""
-            stored = await services.responses.item(account.owner, item_id)
-            if stored is not None:
-                found[item_id] = stored
-    return found
+    return await services.responses.referred(account.owner, given)
 
 
 # ---- stored responses ---------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from runner.dialects.responses_input import is_reference
 from runner.server.store.database import Transaction
 from runner.server.store.records import ResponseRow
 from runner.server.store.storage import ITEMS, RESPONSES, Storage, now_s
@@ -87,6 +88,17 @@ class ResponseStore:
                 if isinstance(item, dict) and item.get("id") == item_id:
                     return item
         return None
+
+    async def referred(self, owner: str, items: JsonValue) -> Mapping[str, Item]:
+        """Return the stored items that `items` of a request name by reference, by id."""
+        found: dict[str, Item] = {}
+        for item in items if isinstance(items, list) else ():
+            item_id = item.get("id") if isinstance(item, dict) and is_reference(item) else None
+            if isinstance(item_id, str) and item_id not in found:
+                stored = await self.item(owner, item_id)
+                if stored is not None:
+                    found[item_id] = stored
+        return found
 
     async def recover(self) -> None:
         """Responses that a stopped server left unfinished have failed, and say so."""

@@ -64,3 +64,9 @@ def test_the_first_link_to_a_file_counts():
 def test_any_text_is_searched_without_an_exception(path, text):
     for span in spans_of(f"{PLACE}{text}", [path]).values():
         assert 0 <= span.start < span.end <= len(PLACE) + len(text)
+
+
+@pytest.mark.parametrize("link", ["/mnt/data/plot.png", "file:///mnt/data/plot.png"])
+def test_the_target_of_a_link_needs_no_scheme_and_a_path_in_a_sentence_is_none(link):
+    assert linked(f"See [it]({link}).", "plot.png") == {"plot.png": link}
+    assert linked(f"It is in {link}.", "plot.png") == {}

@@ -88,7 +88,7 @@ def test_a_worker_that_works_is_named(session):
         "pool = ThreadPoolExecutor(1, thread_name_prefix='busy')\n"
         "later = pool.submit(time.sleep, 60)"
     )
-    reason = "the session has live Python threads (busy_0)"
+    reason = "the session has live Python threads (busy_0): await the results of the executor"
     assert (outcome.survives, outcome.survives_reason) == (False, reason)
 
 
@@ -100,6 +100,73 @@ def test_a_thread_that_is_not_harmless_is_named(box):
         )
         outcome = session.run("1")
         assert not outcome.survives
-        assert outcome.survives_reason == "the session has live Python threads (worker-7)"
+        assert "live Python threads (worker-7): join them" in outcome.survives_reason
         with pytest.raises(CopyRefused, match="worker-7"):
             session.checkpoint()
+
+
+CALL = "Parallel(n_jobs=2)(delayed(pow)(i, 2) for i in range(4))"
+PARALLEL = "from joblib import Parallel, delayed\n" + CALL
+EXECUTOR = """\
+import concurrent.futures, multiprocessing
+def double(x):
+    return 2 * x
+executor = concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("{}"))
+list(executor.map(double, [1, 2]))"""
+PROCESSES = {
+    "joblib": (PARALLEL, CALL, "[0, 1, 4, 9]"),
+    **{
+        method: (EXECUTOR.format(method), "list(executor.map(double, [3, 4]))", "[6, 8]")
+        for method in ("fork", "spawn", "forkserver")
+    },
+}
+
+
+@pytest.fixture
+def processes(box, tier):
+    if tier != "namespaces":
+        pytest.skip("Semaphores of multiprocessing need /dev/shm, which needs namespaces.")
+    with box.session() as session:
+        yield session
+
+
+@pytest.mark.parametrize("pool", PROCESSES)
+def test_an_idle_pool_of_processes_is_made_anew_in_a_copy(processes, pool):
+    setup, use, right = PROCESSES[pool]
+    started = processes.run(setup, limits=LONG)
+    assert started.survives, started
+    mark = processes.checkpoint()
+    for _ in range(2):
+        assert processes.run("import os; os._exit(1)").state == "rolled_back"
+        used = processes.run(use, limits=LONG)
+        assert (used.text, used.stderr, used.survives) == (right, "", True)
+    processes.rollback(mark)
+    assert processes.run(use, limits=LONG).text == right
+    with processes.fork() as branch:
+        assert branch.run(use, limits=LONG).text == right
+    used = processes.run(use, limits=LONG)
+    assert (used.text, used.stderr) == (right, "")
+
+
+def test_a_pool_that_was_shut_down_stays_so_in_a_copy(processes):
+    processes.run(EXECUTOR.format("fork"), limits=LONG)
+    assert processes.run("import os; os._exit(1)").state == "rolled_back"
+    processes.run("executor.shutdown()")
+    assert processes.run("executor.submit(double, 1)").error.type == "RuntimeError"
+
+
+def test_what_keeps_a_session_from_surviving_is_named_with_what_to_do(processes):
+    for code, told in (
+        ("import multiprocessing\npool = multiprocessing.Pool(2)", "close and join the Pool"),
+        ("pool.terminate(); pool.join()", ""),
+        (
+            "import concurrent.futures, time\ne = concurrent.futures.ProcessPoolExecutor(1)\n"
+            "future = e.submit(time.sleep, 60)",
+            "await the results of its pool",
+        ),
+        ("for process in e._processes.values(): process.kill()\ne.shutdown()", ""),
+        ("import threading\ntimer = threading.Timer(60, print); timer.start()", "cancel the timer"),
+        ("timer.cancel(); timer.join()", ""),
+        ("import subprocess\nchild = subprocess.Popen(['sleep', '60'])", "sleep): wait for it"),
+    ):
+        assert told in processes.run(code, limits=LONG).survives_reason, code

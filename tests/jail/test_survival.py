@@ -172,7 +172,11 @@ def test_a_session_with_a_live_thread_says_so_until_it_has_ended(session: Sessio
         "import threading\nstop = threading.Event()\nt = threading.Thread(target=stop.wait)\n"
         "t.start()\nx = 1"
     )
-    reason = (False, "the session has live Python threads (Thread-1 (wait))")
+    reason = (
+        False,
+        "the session has live Python threads (Thread-1 (wait)):"
+        " join them, or let them end, before the snippet ends",
+    )
     assert survival_of(session.run("x += 1")) == reason
     assert survival_of(session.run("stop.set(); t.join()")) == reason
     assert survival_of(session.run("x")) == (True, "")
@@ -185,13 +189,21 @@ def test_a_snippet_that_is_killed_in_place_says_why_it_had_no_copy(session: Sess
     outcome = session.run("os._exit(1)")
     assert (outcome.state, survival_of(outcome)) == (
         "lost",
-        (False, "the session has live Python threads (Thread-1 (wait))"),
+        (
+            False,
+            "the session has live Python threads (Thread-1 (wait)):"
+            " join them, or let them end, before the snippet ends",
+        ),
     )
 
 
-def test_a_session_with_a_child_says_so_until_it_was_waited_for(session: Session) -> None:
-    session.run("import os, time\nchild = os.fork()\nif child == 0: time.sleep(99)\nx = 1")
-    reason = (False, "the session has a child process of its own")
+def test_a_session_with_a_child_says_so_until_it_was_waited_for(
+    session: Session, tier: str
+) -> None:
+    forked = session.run("import os, time\nchild = os.fork()\nif child == 0: time.sleep(99)\nchild")
+    session.run("x = 1")
+    named = f" ({forked.text}): wait for it, or end it" if tier == "namespaces" else ""
+    reason = (False, f"the session has a child process of its own{named}")
     assert survival_of(session.run("x += 1")) == reason
     assert survival_of(session.run("os.kill(child, 9)")) == reason
     assert survival_of(session.run("os.waitpid(child, 0)[1]")) == reason

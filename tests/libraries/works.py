@@ -225,6 +225,15 @@ WORKS = (
         "its threads end with the call",
     ),
     Work(
+        "joblib, processes",
+        "joblib",
+        "from joblib import Parallel, delayed\n",
+        "Parallel(n_jobs=2)(delayed(pow)(i, 2) for i in range(4))",
+        "[0, 1, 4, 9]",
+        "an idle pool starts new processes in a copy",
+        needs_proc=True,
+    ),
+    Work(
         "tqdm",
         "tqdm",
         "from tqdm import tqdm\n",

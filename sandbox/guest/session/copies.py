@@ -11,7 +11,7 @@ import os
 
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import GuestChannel
-from sandbox.guest.survival import pools, python_threads
+from sandbox.guest.survival import child_pools, pools, python_threads
 from sandbox.protocol.messages import TO_GUEST_CAP_BYTES, CopyResult, copy_ready_frame
 
 _first_interpreter = ctypes.pythonapi.PyInterpreterState_Head
@@ -42,9 +42,10 @@ def resume() -> None:
 
 def wake() -> None:
     """Do what modules want done in a forked child, in a copy that is about to be of use."""
-    lost = python_threads.executors()
+    lost, without_children = python_threads.executors(), child_pools.found()
     sysapi.run_fork_hooks()
     python_threads.renew(lost)
+    child_pools.renew(without_children)
     pools.resume()
 
 
@@ -58,7 +59,7 @@ def _own_obstacle() -> str:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return ""
-    return "the session has a child process of its own"
+    return child_pools.other_children()
 
 
 def fork_copy(fd: int) -> bool:

@@ -29,6 +29,7 @@ from sandbox.guest.language.attempts import line_of
 from sandbox.guest.language.audited_events import Tried
 from sandbox.guest.session import atfork, chmod_shim, copies, entrant, interpreter
 from sandbox.guest.session.snippet import Ending, SnippetRunner
+from sandbox.guest.survival import child_pools
 from sandbox.protocol.frames import FrameError
 from sandbox.protocol.messages import (
     NO_PROCESS,
@@ -428,6 +429,7 @@ class SessionProcess:
 
 def _branchable(own_fds: set[int]) -> tuple[str, own_objects.Shared | None]:
     """Why there can be no branch of this process, or what one has to have anew."""
+    child_pools.end()  # Its pipes cannot be had twice.
     refusal = copies.obstacle()
     if refusal:
         return refusal, None

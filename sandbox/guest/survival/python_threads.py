@@ -2,7 +2,7 @@
 
 A fork has one thread. One that only watches is not missed. The idle workers of a
 ThreadPoolExecutor, asyncio's included, are not missed either once the executor in the copy knows
-that it has none: it starts new ones.
+that it has none: it starts new ones. Threads of idle pools of processes are in `child_pools`.
 """
 
 import sys
@@ -10,6 +10,8 @@ import threading
 import time
 from types import FrameType
 from typing import Any
+
+from sandbox.guest.survival import child_pools
 
 WATCHERS = (("tqdm._monitor", "TMonitor"),)
 """Threads that only watch, by module and class: what they belong to works without them."""
@@ -32,7 +34,23 @@ def obstacle() -> str:
         time.sleep(LOOK_AGAIN_S)
     named = [str(getattr(one, "name", "one without a name"))[:NAME_CHARS] for one in found]
     more = ", ..." if len(named) > NAMED else ""
-    return f"the session has live Python threads ({', '.join(named[:NAMED])}{more})"
+    listed = ", ".join(named[:NAMED]) + more
+    return f"the session has live Python threads ({listed}): {_remedy(found)}"
+
+
+def _remedy(found: list[threading.Thread | None]) -> str:
+    """What the author of a snippet does about the first of the threads, or all of them."""
+    first = found[0]
+    if any(map(child_pools.is_manager, found)):
+        return "await the results of its pool of processes, or shut it down"
+    function = getattr(first, "_target", None)
+    if (getattr(function, "__qualname__", "") or "").startswith("Pool._handle_"):
+        return "close and join the Pool, or use it in a `with` statement"
+    if isinstance(first, threading.Timer):
+        return "cancel the timer, or let it end"
+    if _executor_of(first) is not None:
+        return "await the results of the executor"
+    return "join them, or let them end, before the snippet ends"
 
 
 def _not_harmless() -> list[threading.Thread | None]:
@@ -86,6 +104,8 @@ def _is_harmless(ident: int, frame: FrameType) -> bool:
     thread = _thread(ident)
     kind = type(thread)
     if (kind.__module__, kind.__name__) in WATCHERS:
+        return True
+    if child_pools.is_idle(thread):
         return True
     executor = _executor_of(thread)
     return (

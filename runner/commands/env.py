@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from sandbox import PackageEnvironment
 
 MiB = 1024 * 1024
+STEPS = {
+    "lock": "Choosing versions",
+    "unpack": "Fetching and unpacking packages",
+    "compile": "Compiling, in a jail",
+}
 
 
 @click.group("env")
@@ -60,18 +65,21 @@ def create_command(
     index_url: str | None,
 ) -> None:
     """Lock, fetch and unpack packages as the environment NAME. Wheels alone."""
+    from runner.commands.printing.steps import Steps
     from sandbox import create_environment
 
-    made = create_environment(
-        name,
-        [one for one in wanted if not _is_file(one)],
-        files=[one for one in wanted if _is_file(one)],
-        locked=locked,
-        find_links=find_links,
-        offline=offline,
-        index_url=index_url,
-        builds=build,
-    )
+    with Steps(STEPS) as steps:
+        made = create_environment(
+            name,
+            [one for one in wanted if not _is_file(one)],
+            files=[one for one in wanted if _is_file(one)],
+            locked=locked,
+            find_links=find_links,
+            offline=offline,
+            index_url=index_url,
+            builds=build,
+            on_progress=steps,
+        )
     click.echo(f"{made.name}: {len(made.packages)} packages, {made.size_bytes / MiB:.1f} MiB")
     click.echo(f'Use it with environment = "{made.name}" in a policy.')
 

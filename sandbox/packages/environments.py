@@ -2,13 +2,15 @@
 
 import importlib.metadata
 import os
+import re
 import sysconfig
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sandbox.blocking import Sandbox
 from sandbox.errors import LayerUnavailable, PackagesNotInstalled, PolicyError
+from sandbox.events import Stdout
 from sandbox.packages import store
 from sandbox.packages.installer import Installer, Sources, checked_requirements
 from sandbox.packages.store import PackageEnvironment
@@ -20,8 +22,20 @@ from sandbox.protocol.trees import remove_tree
 TIMEOUT_S = 1800.0
 COMPILED_WITHIN_S = 900.0
 COMPILED_AT = "/site"
+PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[^\]]*\])?==", re.MULTILINE)
+COUNTED = re.compile(r"^(\d{1,9}) (\d{1,9})$", re.MULTILINE)
 COMPILE_MEMORY_BYTES = 2 * 1024**3
-COMPILE = f"import compileall; compileall.compile_dir({COMPILED_AT!r}, quiet=2, workers=1)"
+COMPILE = f"""
+import compileall, os
+paths = [
+    os.path.join(root, name)
+    for root, _, names in os.walk({COMPILED_AT!r}) for name in names if name.endswith('.py')
+]
+for number, path in enumerate(paths, 1):
+    compileall.compile_file(path, quiet=2)
+    if number % 20 == 0 or number == len(paths):
+        print(number, len(paths), flush=True)
+"""
 """In a jail, because the sources are not ours: nothing of them is even parsed on the host."""
 
 
@@ -36,12 +50,15 @@ def create_environment(
     index_url: str | None = None,
     builds: bool = False,
     timeout_s: float = TIMEOUT_S,
+    on_progress: Callable[[str, int, int], None] = lambda _doing, _done, _total: None,
 ) -> PackageEnvironment:
     """Make the environment `name` of `packages` and what requirement `files` name.
 
     Every package is locked with its hashes first; `locked` is a file with such a lock, which is
     taken as it is. Wheels alone are taken, unless `builds`: that runs code of packages on this
-    machine. For `Policy(environment=name)`. Raises PolicyError, PackagesNotInstalled.
+    machine. For `Policy(environment=name)`. `on_progress` is told what is done ("lock", "unpack",
+    "compile"), how far and of how much; 0 while that is not known. Raises PolicyError,
+    PackagesNotInstalled.
     """
     store.checked_name(name)
     if os.path.lexists(os.path.join(store.environments_directory(), name)):
@@ -60,12 +77,17 @@ def create_environment(
     sources = Sources(
         find_links=tuple(find_links), offline=offline, index_url=index_url, builds=builds
     )
-    installer = Installer(own.interpreter, sources, timeout_s=timeout_s)
     making = tempfile.mkdtemp(prefix=".making-", dir=_own_directory())
+    lock, site = os.path.join(making, store.LOCK), os.path.join(making, store.SITE)
+    step, total = "lock", 0
+
+    def look() -> None:
+        on_progress(step, _unpacked(site) if total else 0, total)
+
     try:
-        lock = os.path.join(making, store.LOCK)
-        site = os.path.join(making, store.SITE)
+        installer = Installer(own.interpreter, sources, timeout_s=timeout_s, on_look=look)
         os.mkdir(site)
+        look()
         text = (
             _read(locked)
             if locked is not None
@@ -73,8 +95,11 @@ def create_environment(
         )
         with open(lock, "w", encoding="utf-8") as stream:
             stream.write(text)
+        step, total = "unpack", len(PINNED.findall(text))
+        look()
         installer.unpack([], site, lock=lock)
-        _compile(site)
+        look()
+        _compile(site, on_progress)
         found = importlib.metadata.distributions(path=[site])
         made = PackageEnvironment(
             name=name,
@@ -132,7 +157,12 @@ def _read(path: str) -> str:
     return text
 
 
-def _compile(site: str) -> None:
+def _unpacked(site: str) -> int:
+    """How many packages are in `site`."""
+    return sum(name.endswith(".dist-info") for name in os.listdir(site))
+
+
+def _compile(site: str, on_progress: Callable[[str, int, int], None]) -> None:
     """Have byte code beside the sources: a jail cannot write it later, and imports are slow."""
     policy = Policy(
         mounts=(Mount(host=site, target=COMPILED_AT, access="rw"),),
@@ -143,7 +173,9 @@ def _compile(site: str) -> None:
     )
     try:
         with Sandbox(policy, pool_size=0) as box:
-            box.run(COMPILE)
+            for event in box.stream(COMPILE):
+                if isinstance(event, Stdout) and (told := COUNTED.findall(event.text)):
+                    on_progress("compile", *map(int, told[-1]))
     except LayerUnavailable:
         return  # Without it imports take longer; `cellblock doctor` says what is missing.
 

@@ -99,12 +99,15 @@ class Installer:
         *,
         timeout_s: float = TIMEOUT_S,
         is_cancelled: Callable[[], bool] = lambda: False,
+        on_look: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_look` is called now and then while a program runs."""
         self._interpreter = interpreter
         self._sources = sources
         self._until = time.monotonic() + timeout_s
         self._timeout_s = timeout_s
         self._is_cancelled = is_cancelled
+        self._on_look = on_look
         self._uv = shutil.which("uv")
         if self._uv is None and importlib.util.find_spec("pip") is None:
             raise PackagesNotInstalled(
@@ -210,6 +213,7 @@ class Installer:
                     except subprocess.TimeoutExpired:
                         if self._is_cancelled() or time.monotonic() > self._until:
                             raise self._late(requirements) from None
+                        self._on_look()
             finally:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)

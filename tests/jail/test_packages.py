@@ -177,6 +177,30 @@ def test_an_environment_is_locked_shown_read_only_and_found_by_name(
 
 
 @pytest.mark.slow
+def test_the_making_of_an_environment_tells_how_far_it_is(wheels: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    create_environment(
+        "told",
+        ["cbone"],
+        find_links=[str(wheels)],
+        offline=True,
+        on_progress=lambda *step: told.append(step),
+    )
+    assert list(dict.fromkeys(step for step, _, _ in told)) == ["lock", "unpack", "compile"]
+    assert [step for step in told if step[0] == "unpack"][-1] == ("unpack", 2, 2)
+    assert told[-1] == ("compile", 2, 2)
+    output = CliRunner().invoke(
+        commands,
+        ["env", "create", "cli", "--with", "cbone", "--offline", "--find-links", str(wheels)],
+    )
+    assert output.exit_code == 0, output.output
+    assert "Choosing versions\n" in output.stderr
+    assert "Fetching and unpacking packages 0/2\n" in output.stderr
+    assert "Compiling, in a jail 2/2\n" in output.stderr
+    assert output.stdout.startswith("cli: 2 packages")
+
+
+@pytest.mark.slow
 def test_nothing_of_a_hostile_package_runs_on_the_host(
     tier: Tier, wheels: Path, session: Session
 ) -> None:

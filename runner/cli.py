@@ -21,6 +21,8 @@ from runner.commands.notebook.kernel import kernel_group
 from runner.commands.operate import audit_command, sessions_group, top_command
 from runner.commands.options import ChatOptions, RunOptions, ServeOptions, taking
 from runner.commands.policy import policy_group
+from runner.commands.printing.completion import completion_command
+from runner.commands.printing.helping import WholeHelp
 from runner.commands.trace import trace_group
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ POLICY = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=WholeHelp, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cellblock", prog_name="cellblock")
 def commands() -> None:
     """Run Python in kernel-enforced jails: no Docker, no root, no KVM, no cloud."""
@@ -459,3 +461,4 @@ commands.add_command(trace_group)
 for _command in env_group.commands.values():
     _telling_engine_errors(_command)
 commands.add_command(env_group)
+commands.add_command(completion_command)

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runner.commands.printing.helping import WholeHelp
+
 if TYPE_CHECKING:
     from sandbox import PackageEnvironment
 
@@ -16,7 +18,7 @@ STEPS = {
 }
 
 
-@click.group("env")
+@click.group("env", cls=WholeHelp)
 def env_group() -> None:
     """Make and look at package environments, for `environment = "NAME"` in a policy."""
 

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runner.commands.printing.helping import WholeHelp
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 EXIT_NOT_INSTALLED = 1
 
 
-@click.group("model")
+@click.group("model", cls=WholeHelp)
 def model_group() -> None:
     """Manage the small model that runs on this machine, for when there is no other."""
 

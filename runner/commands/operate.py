@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runner.commands.printing.helping import WholeHelp
 from runner.errors import ConfigError, RunnerError
 from runner.terminal import escaped
 
@@ -136,7 +137,7 @@ def top_command(config: Path | None, url: str | None, once: bool, every: float) 
             live.update(frame(), refresh=True)
 
 
-@click.group("sessions")
+@click.group("sessions", cls=WholeHelp)
 def sessions_group() -> None:
     """List, look at and end live sessions of a running server. Needs an admin key."""
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runner.commands.printing.helping import WholeHelp
+
 if TYPE_CHECKING:
     from sandbox import Policy
 
@@ -14,7 +16,7 @@ PLACE = click.argument("place", metavar="NAME|FILE.toml")
 EXIT_WIDER = 1
 
 
-@click.group("policy")
+@click.group("policy", cls=WholeHelp)
 def policy_group() -> None:
     """Show, compare and learn policies: what a snippet may do."""
 

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import click
 
+from runner.commands.printing.helping import WholeHelp
+
 EXIT_BROKEN = 1
 EXISTING = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
 
-@click.group("trace")
+@click.group("trace", cls=WholeHelp)
 def trace_group() -> None:
     """Check logs of what snippets tried."""
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
+from runner.commands.printing.helping import WholeHelp
+
 POLICY_HELP = "The policy's name or file; the default one if not given."
 START = "runner.commands.notebook.start"
 
 
-@click.group("kernel")
+@click.group("kernel", cls=WholeHelp)
 def kernel_group() -> None:
     """Serve notebooks: Jupyter runs their code in a jail."""
 

@@ -15,8 +15,9 @@ from runner.config import Config
 from runner.errors import RequestError, RequestFault, RunnerError, StorageError
 from runner.models.directory import Directory
 from runner.server.accounts import Accounts
-from runner.server.e2b import routes as e2b_routes
+from runner.server.e2b.routes import mounted as e2b_routes
 from runner.server.e2b.sandboxes import Sandboxes
+from runner.server.e2b.snapshots import Snapshots
 from runner.server.http import logs
 from runner.server.http.meters import from_environment as meters_asked_for
 from runner.server.http.metrics import Metrics
@@ -144,6 +145,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.state.mcp = McpDoors(services.sessions, services.box.policy.limits, services.observer)
     app.state.e2b = Sandboxes(services.sessions)
+    app.state.e2b_snapshots = Snapshots(services.sessions, app.state.e2b)
     origins = OriginCheck(services.config.server)
     app.add_middleware(
         RequestMiddleware,

@@ -65,3 +65,37 @@ class Box:
     def kill(self) -> int:
         """End it; the status of the answer."""
         return self.wire.api("DELETE", f"/sandboxes/{self.id}").status_code
+
+    def rpc(self, method: str, body: object, **headers: str) -> httpx2.Response:
+        """A plain call over Connect: `filesystem.Filesystem/Stat`."""
+        return self.call("POST", f"/{method}", body, headers=headers)
+
+    def stream(self, method: str, *messages: object, **headers: str) -> list[dict[str, Any]]:
+        """A call over Connect that streams: its messages, and its end last."""
+        data = b"".join(framed(message) for message in messages)
+        headers = {"content-type": "application/connect+json", **headers}
+        answer = self.call("POST", f"/{method}", headers=headers, content=data)
+        assert answer.headers["content-type"] == "application/connect+json", answer.text
+        return unframed(answer.content)
+
+    def run(self, command: str, *, stdin: bool = False, **config: object) -> list[dict[str, Any]]:
+        """A command for the shell: its events, and its end last."""
+        process = {"cmd": "/bin/bash", "args": ["-l", "-c", command], **config}
+        return self.stream("process.Process/Start", {"process": process, "stdin": stdin})
+
+
+def framed(message: object) -> bytes:
+    """A message as it goes in a stream."""
+    data = json.dumps(message).encode()
+    return b"\0" + len(data).to_bytes(4, "big") + data
+
+
+def unframed(content: bytes) -> list[dict[str, Any]]:
+    """The messages of a whole stream; the last one is its end."""
+    found = []
+    while content:
+        flags, size = content[0], int.from_bytes(content[1:5], "big")
+        found.append(json.loads(content[5 : 5 + size]))
+        content = content[5 + size :]
+        assert flags == (0 if content else 2)
+    return found

@@ -226,6 +226,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {  # library -> the modules that may impo
     "uvicorn": ("runner.server.program", "runner.server.http.connections"),
     "opentelemetry": ("runner.server.*",),
     "httpx2": ("runner.models.*", "runner.web.fetch"),
+    "python_multipart": ("runner.server.http.uploads", "runner.server.e2b.uploads"),
 }
 """Any other library may be imported by one module alone."""
 GUEST_SIDES = ("sandbox.guest.*", "runner.evals.guest.*")

@@ -60,11 +60,17 @@ class Contexts:
         """Prepare the session for its first snippet. Raises NotDone, SandboxError."""
         await self._set_up(self.default)
 
-    def go_on_from(self, source: "Contexts") -> None:
-        """Be what is in place in `source`: the session is a branch of its session."""
+    async def go_on_from(self, source: "Contexts") -> None:
+        """Be what is in place in `source`: the session is a branch of its session.
+
+        Variables of the environment are those that its own client asks for. Raises SandboxError.
+        """
         self.default.cwd, self.default.count = source._active.cwd, source._active.count
         self._is_ready = True
         self._why_not = "it is a fork, which goes on from where its source was"
+        if self._envs != source._envs:
+            variables = dict(self._envs)
+            await self._session.run(f"__import__('os').environ.update({variables!r})")
 
     def list(self) -> list[Context]:
         """All contexts, oldest first."""

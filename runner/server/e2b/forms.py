@@ -34,6 +34,7 @@ CONNECT_CODES: dict[int, str] = {  # status of a fault: code of Connect
     504: "deadline_exceeded",
     507: "resource_exhausted",
 }
+CONNECT_STREAM = "application/connect+json"
 KNOWN = (RunnerError, SandboxError, RequestValidationError)
 
 
@@ -48,10 +49,16 @@ class NotDone(RunnerError):
     """Something of E2B's that this server does not have; the message says why."""
 
 
+class Missing(NotDone):
+    """The same of a whole call, which a client may know to be missing."""
+
+
 def fault_for(error: Exception) -> Fault:
     """What a client is told of `error`, with the statuses that E2B's clients know."""
     if isinstance(error, SandboxGone):
         return Fault(502, "sandbox_gone", str(error))
+    if isinstance(error, Missing):
+        return Fault(501, "missing", str(error))
     if isinstance(error, NotDone):
         return Fault(400, "not_done", str(error))
     if isinstance(error, RequestValidationError):
@@ -79,6 +86,12 @@ def as_text(fault: Fault) -> Response:
 def as_connect(fault: Fault) -> Response:
     """An error of a call over Connect."""
     return json_reply(connect_error(fault), fault.status)
+
+
+def as_stream(fault: Fault) -> Response:
+    """An error of a stream over Connect: its end, with nothing before."""
+    end = frame({"error": connect_error(fault)}, is_end=True)
+    return Response(end, media_type=CONNECT_STREAM)
 
 
 def connect_error(fault: Fault) -> dict[str, object]:

@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 from runner.errors import RequestError
 from runner.server.accounts import Account
+from runner.server.e2b.commands import Commands
 from runner.server.e2b.contexts import Contexts
 from runner.server.e2b.forms import NotDone, SandboxGone
+from runner.server.e2b.watching import Watchers
 from runner.server.http import logs
 from runner.server.live.session_table import Held, SessionTable
 from sandbox import SandboxError
@@ -24,6 +26,7 @@ TIMEOUT_S = 300
 """Of a sandbox whose client names none, as E2B has it."""
 LONGEST_S = 24 * 3600
 TOKEN_BYTES = 24
+METADATA_MOST = 1000
 TEMPLATES = frozenset({"base", "code-interpreter", "code-interpreter-v1"})
 NO_TEMPLATE = (
     "There is no template {name!r} here: templates are images, and a sandbox of this server is"
@@ -60,11 +63,22 @@ class E2bSandbox:
         self.end_at = self.started_at + wanted.timeout_s
         self.is_paused = False
         self.contexts = Contexts(held.session, wanted.envs)
+        self.commands = Commands()
+        self.watchers = Watchers()
+        self.file_metadata: dict[str, dict[str, str]] = {}
+        """What was sent with files, by their paths."""
 
     @property
     def is_there(self) -> bool:
         """Whether the session still is: an operator or the sweep may have ended it."""
         return self.held.session.is_live
+
+    def keep_metadata(self, path: str, metadata: dict[str, str]) -> None:
+        """Keep what was sent with a file. Raises RequestError when there is too much of it."""
+        if len(self.file_metadata) >= METADATA_MOST:
+            message = f"Metadata of {METADATA_MOST} files is kept for a sandbox: remove some."
+            raise RequestError("invalid", message)
+        self.file_metadata[path] = metadata
 
     def opens(self, *shown: str) -> bool:
         """Whether one of the tokens that a request shows is this sandbox's."""
@@ -155,12 +169,19 @@ class Sandboxes:
     async def fork(self, sandbox: E2bSandbox, count: int, timeout_s: int) -> list[E2bSandbox]:
         """New sandboxes that go on from it. Raises RequestError, SandboxError."""
         wanted = sandbox.wanted._replace(timeout_s=timeout_s)
-        made = []
-        for held in await self._table.branch(sandbox.held, sandbox.account, count):
-            fork = E2bSandbox(held, sandbox.account, wanted)
-            fork.contexts.go_on_from(sandbox.contexts)
-            self._add(fork)
-            made.append(fork)
+        helds = await self._table.branch(sandbox.held, sandbox.account, count)
+        return [await self.adopt(held, sandbox, wanted) for held in helds]
+
+    async def adopt(self, held: Held, source: E2bSandbox, wanted: Wanted) -> E2bSandbox:
+        """A sandbox of a session that is a branch of that of `source`. Raises SandboxError."""
+        made = E2bSandbox(held, source.account, wanted)
+        made.file_metadata = dict(source.file_metadata)
+        try:
+            await made.contexts.go_on_from(source.contexts)
+        except BaseException:
+            await self._table.end(held)
+            raise
+        self._add(made)
         return made
 
     async def end(self, sandbox: E2bSandbox) -> None:

@@ -1,12 +1,15 @@
 """Streams to E2B's clients: one that a sandbox's end breaks off is cut, and not finished."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from runner.server.e2b.forms import KNOWN, Form, SandboxGone, told
+from runner.server.e2b.sandboxes import E2bSandbox
 from runner.server.http.streaming import EventStream, StatusLine, Streams
 
 SILENT_S = 7 * 24 * 3600.0
@@ -57,3 +60,14 @@ def _raising(error: Exception) -> Callable[[], Awaitable[Response]]:
         raise error
 
     return make
+
+
+@contextmanager
+def in_use(sandbox: E2bSandbox) -> Iterator[None]:
+    """Keep the session from being taken for idle."""
+    sandbox.held.running += 1
+    try:
+        yield
+    finally:
+        sandbox.held.running -= 1
+        sandbox.held.active_at = time.monotonic()

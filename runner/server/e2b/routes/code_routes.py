@@ -1,8 +1,7 @@
 """E2B's code interpreter: snippets and contexts of a sandbox."""
 
-import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
@@ -13,7 +12,7 @@ from runner.server.e2b.executions import execution, line_bytes
 from runner.server.e2b.forms import SandboxGone, answer, answering, as_text
 from runner.server.e2b.requests import Execute, NewContext, bounded, check_language, read
 from runner.server.e2b.sandboxes import E2bSandbox, Sandboxes
-from runner.server.e2b.streams import Lines
+from runner.server.e2b.streams import Lines, in_use
 from runner.server.http.replies import json_reply
 from runner.server.routes.access import TheServices
 from runner.server.services import Services
@@ -108,14 +107,3 @@ async def remove_context(
         return PlainTextResponse("null", media_type="application/json")
 
     return answer(request, services.streams, as_text, make)
-
-
-@contextmanager
-def in_use(sandbox: E2bSandbox) -> Iterator[None]:
-    """Keep the session from being taken for idle."""
-    sandbox.held.running += 1
-    try:
-        yield
-    finally:
-        sandbox.held.running -= 1
-        sandbox.held.active_at = time.monotonic()

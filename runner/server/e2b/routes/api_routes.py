@@ -8,7 +8,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from runner.errors import RequestError
-from runner.server.e2b.access import TheOwner, TheSandboxes
+from runner.server.accounts import Account
+from runner.server.e2b.access import TheOwner, TheSandboxes, TheSnapshots
+from runner.server.e2b.files import used_bytes
 from runner.server.e2b.forms import NotDone, answer, answering, as_json
 from runner.server.e2b.requests import (
     NO_MEMORYLESS,
@@ -17,10 +19,12 @@ from runner.server.e2b.requests import (
     Fork,
     NewSandbox,
     Pause,
+    Snapshot,
     Timeout,
     read,
 )
-from runner.server.e2b.sandboxes import E2bSandbox
+from runner.server.e2b.sandboxes import NO_TEMPLATE, TEMPLATES, E2bSandbox, Wanted
+from runner.server.e2b.snapshots import Snapshots
 from runner.server.http.replies import json_reply
 from runner.server.routes.access import TheServices
 from runner.server.services import Services
@@ -37,14 +41,21 @@ router = APIRouter(prefix="/e2b", include_in_schema=False, route_class=answering
 @router.post("/v2/sandboxes")
 @router.post("/sandboxes")
 async def create(
-    request: Request, services: TheServices, account: TheOwner, sandboxes: TheSandboxes
+    request: Request,
+    services: TheServices,
+    account: TheOwner,
+    sandboxes: TheSandboxes,
+    snapshots: TheSnapshots,
 ) -> Response:
-    """Make a sandbox."""
+    """Make a sandbox, new or from a snapshot."""
     wanted = (await read(NewSandbox, request)).wanted(_network(services))
 
     async def make() -> Response:
         with account.request():
-            made = await sandboxes.create(account, wanted)
+            if wanted.template in TEMPLATES:
+                made = await sandboxes.create(account, wanted)
+            else:
+                made = await _from_snapshot(snapshots, account, wanted)
         return json_reply(_opened(made), 201)
 
     return answer(request, services.streams, as_json, make)
@@ -178,6 +189,94 @@ async def fork(
     return answer(request, services.streams, as_json, make)
 
 
+@router.post("/sandboxes/{sandbox_id}/snapshots")
+async def take_snapshot(
+    sandbox_id: str,
+    request: Request,
+    services: TheServices,
+    account: TheOwner,
+    sandboxes: TheSandboxes,
+    snapshots: TheSnapshots,
+) -> Response:
+    """Keep a sandbox as it is, for new ones to begin from."""
+    found = sandboxes.find(account.owner, sandbox_id)
+    asked = await read(Snapshot, request)
+    if asked.memory is False:
+        raise NotDone(NO_MEMORYLESS)
+
+    async def make() -> Response:
+        with account.request():
+            try:
+                made = await snapshots.take(found, asked.name or "")
+            except CopyRefused as error:
+                raise RequestError("copy_refused", str(error)) from error
+        return json_reply(made.json(), 201)
+
+    return answer(request, services.streams, as_json, make)
+
+
+@router.get("/snapshots")
+async def list_snapshots(
+    account: TheOwner,
+    snapshots: TheSnapshots,
+    sandboxID: str = "",
+    name: str = "",
+    limit: int = PAGE,
+    nextToken: str = "",
+) -> Response:
+    """List the key's snapshots, a page at a time."""
+    if not 1 <= limit <= PAGE:
+        raise RequestError("invalid", f"limit: from 1 to {PAGE}.")
+    found = [
+        one
+        for one in snapshots.of(account.owner)
+        if sandboxID in ("", one.source.id) and name in ("", one.name, one.id)
+    ]
+    places = [place for place, one in enumerate(found) if one.id == nextToken]
+    if nextToken and not places:
+        raise RequestError("invalid", "nextToken: the snapshot that it names is gone.")
+    found = found[places[0] :] if places else found
+    headers = {"x-next-token": found[limit].id} if len(found) > limit else {}
+    data = [one.json() for one in found[:limit]]
+    return Response(compact(data), headers=headers, media_type="application/json")
+
+
+@router.delete("/templates/{template_id:path}")
+async def delete_snapshot(template_id: str, account: TheOwner, snapshots: TheSnapshots) -> Response:
+    """Forget a snapshot."""
+    await snapshots.remove(snapshots.find(account.owner, template_id))
+    return Response(status_code=204)
+
+
+@router.get("/sandboxes/{sandbox_id}/metrics")
+async def metrics(
+    sandbox_id: str,
+    services: TheServices,
+    account: TheOwner,
+    sandboxes: TheSandboxes,
+    start: int = 0,
+    end: int | None = None,
+) -> Response:
+    """Return what the sandbox uses now: one sample, as nothing is kept of the past."""
+    found = sandboxes.find(account.owner, sandbox_id)
+    now, limits = time.time(), services.box.policy.limits
+    if int(now) < start or (end is not None and end < int(now)):
+        return Response("[]", media_type="application/json")
+    totals = services.observer.totals(found.held.id)
+    sample = {
+        "timestamp": _time(now),
+        "timestampUnix": int(now),
+        "cpuCount": 1,
+        "cpuUsedPct": round(100 * totals.cpu_s / max(now - found.started_at, 0.001), 3),
+        "memUsed": totals.peak_memory_bytes,
+        "memTotal": limits.memory_bytes,
+        "memCache": 0,
+        "diskUsed": await used_bytes(found.held.session),
+        "diskTotal": limits.workspace_bytes,
+    }
+    return Response(compact([sample]), media_type="application/json")
+
+
 @router.put("/sandboxes/{sandbox_id}/network")
 async def change_network(
     sandbox_id: str, services: TheServices, account: TheOwner, sandboxes: TheSandboxes
@@ -186,6 +285,17 @@ async def change_network(
     sandboxes.find(account.owner, sandbox_id)
     policy = _network(services) or "no network"
     raise NotDone(NO_NETWORK.format(policy=policy, field="update_network()"))
+
+
+async def _from_snapshot(snapshots: Snapshots, account: Account, wanted: Wanted) -> E2bSandbox:
+    try:
+        return await snapshots.begin(account, wanted)
+    except CopyRefused as error:
+        raise RequestError("copy_refused", str(error)) from error
+    except RequestError as error:
+        if error.fault != "not_found":
+            raise
+        raise NotDone(NO_TEMPLATE.format(name=wanted.template[:100])) from None
 
 
 def _opened(sandbox: E2bSandbox) -> dict[str, object]:

@@ -8,8 +8,10 @@ it waits once, for a bounded time, and never swallows a cancellation.
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from types import coroutine
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -55,6 +57,115 @@ async def shielded(
         raise
     finally:
         _hold(task)  # Until here this function has held it.
+
+
+@coroutine
+def begun(
+    work: Coroutine[Any, Any, T],
+    *,
+    within_s: float,
+    on_cancel: Callable[[], None] | None = None,
+) -> Generator[object, Any, T]:
+    """As `shielded`, but the caller's own task carries `work` out, as long as that is quick.
+
+    It begins at once, and a `Wait` is the caller's wait. What waits for anything else, or is left
+    by a caller that was cancelled, is a task of its own from there on: two turns of the loop and a
+    task are saved for all that does not. `asyncio.timeout` must not be entered before `apart`:
+    it would cancel the caller.
+    """
+    try:
+        awaited = work.send(None)
+        while isinstance(awaited, Wait):
+            try:
+                yield awaited
+            except asyncio.CancelledError:
+                rest = in_background(_rest(work, awaited.once_more()))
+                if on_cancel is not None:
+                    on_cancel()
+                yield from wait_for_end(rest, within_s=within_s).__await__()
+                raise
+            awaited = work.send(None)
+    except StopIteration as stop:
+        made: T = stop.value
+        return made
+    rest_of_it = shielded(_rest(work, awaited), within_s=within_s, on_cancel=on_cancel)
+    return (yield from rest_of_it.__await__())
+
+
+async def apart() -> None:
+    """Have what `begun` carries out be a task of its own from here on."""
+    await asyncio.sleep(0)
+
+
+class Wait(Generic[T]):
+    """A wait for `future`, which is not cancelled when the wait is.
+
+    The task that waits takes it for a future.
+    """
+
+    _asyncio_future_blocking = False
+
+    def __init__(self, future: "asyncio.Future[T]") -> None:
+        self._future = future
+        self._callback: Callable[..., object] | None = None
+        self._context: Context | None = None
+        self._error: asyncio.CancelledError | None = None
+
+    def __await__(self) -> "Generator[Wait[T], None, T]":
+        if not self._future.done():
+            self._asyncio_future_blocking = True
+            yield self
+        return self._future.result()
+
+    def once_more(self) -> "Wait[T]":
+        """The same wait, for another task."""
+        again = Wait(self._future)
+        again._asyncio_future_blocking = True
+        return again
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._future.get_loop()
+
+    def add_done_callback(
+        self, callback: Callable[..., object], *, context: Context | None = None
+    ) -> None:
+        self._callback, self._context = callback, context
+        self._future.add_done_callback(callback, context=context)
+
+    def cancel(self, msg: object = None) -> bool:
+        """Wake the task that waits; False if the end has come before."""
+        if self._future.done() or self._callback is None:
+            return False
+        if self._error is None:
+            self._error = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
+            self._future.remove_done_callback(self._callback)
+            self.get_loop().call_soon(self._callback, self, context=self._context)
+        return True
+
+    def result(self) -> T:
+        """Raise what the task that waited is woken by."""
+        assert self._error is not None
+        raise self._error
+
+
+@coroutine
+def _pass_on(awaited: object) -> Generator[object, None, None]:
+    yield awaited
+
+
+async def _rest(work: Coroutine[Any, Any, T], awaited: object) -> T:
+    """The result of `work`, which waits for `awaited` now."""
+    try:
+        while True:
+            try:
+                await _pass_on(awaited)
+            except BaseException as error:  # noqa: BLE001 - it is the work's
+                awaited = work.throw(error)
+            else:
+                awaited = work.send(None)
+    except StopIteration as stop:
+        made: T = stop.value
+        return made
 
 
 def _hold(task: asyncio.Task[Any]) -> None:

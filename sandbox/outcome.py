@@ -3,8 +3,8 @@
 What the engine itself failed to do is an exception of `errors`, never an outcome.
 """
 
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter
 
@@ -14,9 +14,7 @@ from sandbox.protocol.plan import Tier
 
 def _utf8(value: object) -> object:
     """Escape lone surrogates: text from a guest may hold some, JSON and UTF-8 cannot."""
-    if not isinstance(value, str) or value.isascii():
-        return value
-    return value.encode("utf-8", "backslashreplace").decode()
+    return utf8(value) if isinstance(value, str) else value
 
 
 Text = Annotated[str, BeforeValidator(_utf8)]
@@ -29,6 +27,28 @@ State = Literal["kept", "rolled_back", "lost"]
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+R = TypeVar("R", bound=_Record)
+
+
+def filled(template: R, fields: Mapping[str, Any]) -> R:
+    """A copy of `template` with `fields`, which are not validated: the engine has made them."""
+    made = template.__class__.__new__(template.__class__)
+    made.__setstate__(
+        {
+            "__dict__": {**template.__dict__, **fields},
+            "__pydantic_fields_set__": {*fields},
+            "__pydantic_extra__": None,
+            "__pydantic_private__": None,
+        }
+    )
+    return made
+
+
+def utf8(text: str) -> str:
+    """`text` of a guest as a field has it."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 class Artifact(_Record):

@@ -46,9 +46,9 @@ class SessionFiles:
         self._is_capped = worker.plan.asks_for("mount_namespace")
         self._most_bytes = worker.plan.workspace_bytes
         self._most_files = worker.plan.workspace_files
-        self._roots = _roots(
-            worker.disk.path, places, has_home=not worker.plan.shows_below(HOME_ALIAS)
-        )
+        self._has_home = not worker.plan.shows_below(HOME_ALIAS)
+        self._roots: list[tuple[str, Workspace, str]] = []
+        """Made when the first path is looked up."""
 
     @classmethod
     def of(cls, worker: Worker) -> Self:
@@ -64,6 +64,10 @@ class SessionFiles:
             for fd in worker.disk.directories[:3]
         ]
         return cls(worker, places)
+
+    def note_fresh(self) -> None:
+        """Take it that there is nothing: no snippet has run."""
+        self.temporary.note_bare()
 
     @property
     def lasting(self) -> list[Workspace]:
@@ -160,8 +164,13 @@ class SessionFiles:
 
     async def list_apart(self) -> Listing:
         """As `listing`; in threads where there are many."""
-        outside = await self.temporary.list_apart(_is_scratch)
-        return {**await self.workspace.list_apart(), **_with_root(outside)}
+        outside = self.temporary.list_if_few(_is_scratch)
+        if outside is None:
+            outside = await self.temporary.list_apart(_is_scratch)
+        inside = self.workspace.list_if_few()
+        if inside is None:
+            inside = await self.workspace.list_apart()
+        return {**inside, **_with_root(outside)} if outside else inside
 
     def outside(self) -> Listing:
         """Every regular file that was left in `/tmp`, by its absolute path."""
@@ -191,6 +200,8 @@ class SessionFiles:
         return max(0, self._most_bytes - await self._disk.directory_bytes())
 
     def _place(self, path: str) -> tuple[Workspace, str]:
+        if not self._roots:
+            self._roots = _roots(self._disk.path, self._places, has_home=self._has_home)
         if isinstance(path, str):
             for root, files, below in self._roots:
                 if path == root or path.startswith(root + "/"):

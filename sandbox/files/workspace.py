@@ -204,10 +204,14 @@ class Workspace:
 
     async def list_apart(self, skips: Skips = _skips_none) -> Listing:
         """As `listing`; in a thread where there are many, which would keep the loop for long."""
-        listing = self._list(LISTED_HERE, skips)
+        listing = self.list_if_few(skips)
         if listing is None:
             return await self.apart(lambda files: files.listing(skips))
         return listing
+
+    def list_if_few(self, skips: Skips = _skips_none) -> Listing | None:
+        """As `listing`; None where there are many."""
+        return self._list(LISTED_HERE, skips)
 
     async def put_apart(self, path: str, data: bytes) -> None:
         """Put as `put` does; in a thread where it is much."""
@@ -237,15 +241,21 @@ class Workspace:
 
         return await asyncio.to_thread(work_and_close)
 
+    def note_bare(self) -> None:
+        """Take it that it has no names but those that are skipped, when it is listed."""
+        changed_ns = os.fstat(self._fd).st_ctime_ns
+        if time.time_ns() - changed_ns > CLOCK_TICK_NS:
+            self._bare_since_ns = changed_ns
+
     def _list(self, most: int, skips: Skips) -> Listing | None:
         """The listing; None if there are more than `most` files and directories, unless capped."""
+        if self._bare_since_ns >= 0 and os.fstat(self._fd).st_ctime_ns == self._bare_since_ns:
+            return {}  # No name was added since it had none but those that are skipped.
         usage = os.fstatvfs(self._fd)
         used = usage.f_files - usage.f_ffree
         if used == 1:
             return {}  # A file system of its own, with nothing in it but its root.
         changed_ns = os.fstat(self._fd).st_ctime_ns
-        if changed_ns == self._bare_since_ns:
-            return {}  # No name was added since it had none but those that are skipped.
         is_bare = time.time_ns() - changed_ns > CLOCK_TICK_NS
         found: Listing = {}
         with acting_as(self._owner):

@@ -23,6 +23,9 @@ MOST_BYTES = 2**63
 """More than any group holds: the limit of a new one."""
 LEFT_BYTES = 16 * 1024 * 1024
 """What the kernel may still hold for sessions that have ended: its own structures, for a while."""
+NUMBER_BYTES = 64
+TABLE_BYTES = 4096
+"""Of a control file: what it says is no longer."""
 COPYING = 1
 """A copy is made by a process that lives for a moment beside it."""
 
@@ -103,6 +106,8 @@ class ZygoteGroups:
     def __init__(self, hierarchies: Hierarchies) -> None:
         self.hierarchies = hierarchies
         self.name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+        self.limits_swap: bool | None = None
+        """Whether its groups can limit swap; None before the first was made."""
         self._directories = [f"{path}/{self.name}" for path in hierarchies.parents.values()]
         for directory in self._directories:
             os.mkdir(directory)
@@ -146,16 +151,20 @@ class SessionGroup:
         for path in self._paths.values():
             os.mkdir(path)
         self._memory_bytes = MOST_BYTES
+        if zygote.limits_swap is None:
+            swap_limit = f"{self._path('memory')}/{self._files.swap_limit}"
+            zygote.limits_swap = os.path.exists(swap_limit)
+        self._limits_swap = zygote.limits_swap
         self._write_limits(memory_bytes)
         self._processes = processes
         self.make_room(0)
-        # What is read for every snippet stays open: to open one costs five times a read of it.
-        self._usage = tuple(self._open(*place) for place in self._usage_files())
-        self._peak = self._open("memory", self._files.memory_peak, os.O_RDWR)
-        self._ooms = self._open("memory", self._files.oom_kills)
-        self._forks = self._open("pids", "pids.events")
-        self._count = self._open("pids", "pids.current")
-        self._used = self._open("memory", self._files.memory_used)
+        size = NUMBER_BYTES if self._is_v1 else TABLE_BYTES
+        self._usage = tuple(self._counter(*at, size=size) for at in self._usage_files())
+        self._peak = self._counter("memory", self._files.memory_peak, os.O_RDWR)
+        self._ooms = self._counter("memory", self._files.oom_kills, size=TABLE_BYTES)
+        self._forks = self._counter("pids", "pids.events", size=TABLE_BYTES)
+        self._count = self._counter("pids", "pids.current")
+        self._used = self._counter("memory", self._files.memory_used)
 
     def join_fds(self) -> list[int]:
         """Descriptors to write "0" to, by the process that is to join. The caller closes them."""
@@ -190,7 +199,7 @@ class SessionGroup:
 
     def used_bytes(self) -> int:
         """Memory in use, cached pages of the disk's files included."""
-        return int(_read(f"{self._path('memory')}/{self._files.memory_used}"))
+        return int(self._used.read())
 
     def held_bytes(self) -> int:
         """Memory in use that cannot be given back; without cached pages of the disk's files."""
@@ -217,8 +226,8 @@ class SessionGroup:
     def _write_limits(self, memory_bytes: int) -> None:
         memory = self._path("memory")
         limits = [(f"{memory}/{self._files.memory_limit}", memory_bytes)]
-        swap = f"{memory}/{self._files.swap_limit}"
-        if os.path.exists(swap):
+        if self._limits_swap:
+            swap = f"{memory}/{self._files.swap_limit}"
             limits.append((swap, memory_bytes if self._is_v1 else 0))
         # Version 1 refuses a limit of memory above that of memory and swap at every moment.
         if self._is_v1 and memory_bytes > self._memory_bytes:
@@ -236,39 +245,42 @@ class SessionGroup:
         """CPU time that the group has used since it was made."""
         if self._is_v1:
             user, system = self._usage
-            return CpuTime(int(os.pread(user, 64, 0)) / 1e9, int(os.pread(system, 64, 0)) / 1e9)
-        fields = _fields(os.pread(self._usage[0], 4096, 0))
+            return CpuTime(int(user.read()) / 1e9, int(system.read()) / 1e9)
+        fields = _fields(self._usage[0].read())
         return CpuTime(fields["user_usec"] / 1e6, fields["system_usec"] / 1e6)
 
     def start_peak(self) -> None:
         """Measure the peak anew from here on, where the kernel allows it."""
         try:
-            os.write(self._peak, b"0")
+            self._peak.write(b"0")
         except OSError:
             # Version 2 before Linux 6.12: the peak is that of the session's whole life.
             return
 
     def peak_bytes(self) -> int:
         """Most memory in use at once since `start_peak`."""
-        return int(os.pread(self._peak, 64, 0))
+        return int(self._peak.read())
 
     def oom_kills(self) -> int:
         """How many processes the kernel has killed because the group was at its limit."""
-        return _field(os.pread(self._ooms, 4096, 0), b"oom_kill")
+        return self._ooms.read_field(b"oom_kill")
 
     def forks_refused(self) -> int:
         """How often a fork failed because the group was at its limit."""
-        return _field(os.pread(self._forks, 4096, 0), b"max")
+        return self._forks.read_field(b"max")
 
     def processes(self) -> int:
         """How many processes and threads are in the group."""
-        return int(os.pread(self._count, 64, 0))
+        return int(self._count.read())
 
     def close(self) -> None:
         """Close the descriptors, end what still runs in the group, and remove it."""
-        for fd in (*self._usage, self._peak, self._ooms, self._forks, self._count, self._used):
-            os.close(fd)
-        self._end_processes()
+        with contextlib.suppress(OSError):  # The group may have been removed from outside.
+            if self.processes():
+                self._end_processes()
+        counters = (*self._usage, self._peak, self._ooms, self._forks, self._count, self._used)
+        for counter in counters:
+            counter.close()
         for path in self._paths.values():
             _remove_tree(path)
 
@@ -293,8 +305,49 @@ class SessionGroup:
     def _path(self, controller: str) -> str:
         return self._paths[controller if self._is_v1 else "all"]
 
-    def _open(self, controller: str, name: str, flags: int = os.O_RDONLY) -> int:
-        return os.open(f"{self._path(controller)}/{name}", flags | os.O_CLOEXEC)
+    def _counter(
+        self, controller: str, name: str, flags: int = os.O_RDONLY, size: int = NUMBER_BYTES
+    ) -> "_Counter":
+        return _Counter(f"{self._path(controller)}/{name}", flags, size)
+
+
+class _Counter:
+    """A control file that is read for every snippet: to open one costs five times a read of it.
+
+    It stays open from the first use on, which some have in no session of a single snippet.
+    """
+
+    def __init__(self, path: str, flags: int, size: int) -> None:
+        self._path = path
+        self._flags = flags | os.O_CLOEXEC
+        self._size = size
+        self._fd = -1
+        self._content = b""
+        self._field = 0
+        """What `read_field` found in that content: it hardly ever changes."""
+
+    def read(self) -> bytes:
+        """What it says now."""
+        if self._fd < 0:
+            self._fd = os.open(self._path, self._flags)
+        return os.pread(self._fd, self._size, 0)
+
+    def read_field(self, key: bytes) -> int:
+        """The number in the row of `key`, the same one each time."""
+        content = self.read()
+        if content != self._content:
+            self._content, self._field = content, _field(content, key)
+        return self._field
+
+    def write(self, value: bytes) -> None:
+        if self._fd < 0:
+            self._fd = os.open(self._path, self._flags)
+        os.write(self._fd, value)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 class KeptGroup(SessionGroup):
@@ -319,14 +372,14 @@ class KeptGroup(SessionGroup):
         """Whether the kernel can forget the highest use of memory: else one session's is told of
         those that come after it."""
         try:
-            os.write(self._peak, b"0")
+            self._peak.write(b"0")
         except OSError:
             return False
         return True
 
     def is_empty(self) -> bool:
         """Whether nothing is in it: no process, and hardly any memory that was not given back."""
-        return self.processes() == 0 and int(os.pread(self._used, 64, 0)) <= LEFT_BYTES
+        return self.processes() == 0 and self.used_bytes() <= LEFT_BYTES
 
 
 def _delegated(mount_point: str, own: str) -> str | None:
@@ -380,11 +433,17 @@ def _mount_point(kind: str) -> str:
 
 
 def _read_words(path: str) -> list[str]:
+    words = b""
     try:
-        with open(path) as stream:
-            return stream.read().split()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while read := os.read(fd, 1 << 16):
+                words += read
+        finally:
+            os.close(fd)
     except OSError:
         return []
+    return words.decode().split()
 
 
 def _can_make(parent: str) -> bool:
@@ -416,6 +475,9 @@ def _write(path: str, value: str) -> None:
 
 def _remove_tree(directory: str, *, within_s: float = REMOVE_WITHIN_S) -> int:
     """Remove a group and its children; 1 if that is done, 0 if something still runs in it."""
+    with contextlib.suppress(OSError):
+        os.rmdir(directory)  # Most often that is all.
+        return 1
     deadline = time.monotonic() + within_s
     while True:
         try:

@@ -55,8 +55,13 @@ class GuestProcess:
         on_message: Callable[[Message], None],
         on_end: Callable[[str | None], None],
         held: HeldMemory | None = None,
+        listens: bool = True,
     ) -> None:
-        """The callbacks get what the session process says; of a copy they hear nothing."""
+        """The callbacks get what the session process says; of a copy they hear nothing.
+
+        A copy whose word is asked for, if ever, by `read_now` need not be listened to before it
+        becomes the session process.
+        """
         self.pid = 0
         """As its pid namespace numbers it; 0 until init or the process itself has said so."""
         self.refusal = ""
@@ -80,6 +85,7 @@ class GuestProcess:
             cap_of=self._cap_of,
             held=held,
             room=lambda: self.room() if self.room is not None else LEAST_ROOM_BYTES,
+            listens=listens,
         )
 
     @property
@@ -100,6 +106,7 @@ class GuestProcess:
         """Become the session process, whose number is `pid`."""
         self.pid = pid
         self._is_copy = False
+        self._channel.listen()
 
     def send(self, message: Message, descriptors: tuple[int, ...] = ()) -> None:
         """Queue `message`; nothing happens once the channel is closed."""

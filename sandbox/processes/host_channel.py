@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 
-from sandbox.protocol.frames import Frame, FrameError, FrameReader
+from sandbox.protocol.frames import ADMITTED_BYTES, Frame, FrameError, FrameReader
 from sandbox.protocol.messages import Direction, Message, MessageError, pack, unpack
 from sandbox.protocol.slices import MEMORY_CAP_BYTES, SLICE_BYTES, OverRoom, unpack_in_slices
 
@@ -24,7 +24,6 @@ _CREDENTIALS = struct.Struct("iII")
 HELD_CAP_BYTES = 15 * 1024 * 1024
 """For all of a session together. Beside it are what the outcome keeps, and buffers that are small:
 64 KiB of each channel, and half of `kept_bytes` for each stream."""
-UNCOUNTED_BYTES = 1 << 16
 
 
 class HeldMemory:
@@ -79,10 +78,12 @@ class HostChannel:
         trusted: bool = False,
         held: HeldMemory | None = None,
         room: Callable[[], int] | None = None,
+        listens: bool = True,
     ) -> None:
         """`held` counts long frames; one for which it has no place waits in the socket.
 
-        `room` says how much memory the texts of a large message may take, see `over_room`.
+        `room` says how much memory the texts of a large message may take, see `over_room`. Where
+        it does not listen, nothing is read before `read_now` or `listen`.
         """
         self._held = held
         self._held_bytes = 0
@@ -109,7 +110,9 @@ class HostChannel:
         end.setblocking(False)
         if trusted:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self._loop.add_reader(end.fileno(), self._on_readable)
+        self._listens = False
+        if listens:
+            self.listen()
 
     @property
     def is_open(self) -> bool:
@@ -146,7 +149,8 @@ class HostChannel:
         """Stop and close. `on_end` is not called."""
         if self._is_open:
             self._is_open = False
-            self._loop.remove_reader(self._socket.fileno())
+            if self._listens:
+                self._loop.remove_reader(self._socket.fileno())
             if self._unsent:
                 self._loop.remove_writer(self._socket.fileno())
                 self._unsent.clear()
@@ -158,6 +162,12 @@ class HostChannel:
             self._frames.clear()
             self._unpacking = None
             self._give_back(self._held_bytes)
+
+    def listen(self) -> None:
+        """Read what comes from now on as it comes."""
+        if self._is_open and not self._listens:
+            self._listens = True
+            self._loop.add_reader(self._socket.fileno(), self._on_readable)
 
     def read_now(self) -> None:
         """Take in what has arrived, without waiting for the loop to say so."""
@@ -235,7 +245,7 @@ class HostChannel:
     def _take_one(self) -> None:
         """Tell the next message, or read a slice of it; give back what it took when it is told."""
         frame_bytes = len(self._frames[0].body) if self._unpacking is None else 0
-        if frame_bytes > UNCOUNTED_BYTES:
+        if frame_bytes > ADMITTED_BYTES:
             self._unpacked_bytes = frame_bytes
         try:
             message = self._next_message()
@@ -253,7 +263,7 @@ class HostChannel:
             self._give_back(counted)
 
     def _admit(self, length: int) -> bool:
-        if self._held is None or length <= UNCOUNTED_BYTES:
+        if self._held is None or length <= ADMITTED_BYTES:
             return True
         if not self._held.take(length):
             return False
@@ -296,12 +306,13 @@ class HostChannel:
             self._loop.call_soon(self._work)
             self._stop_reading()
         elif self._is_paused:
-            self._loop.add_reader(self._socket.fileno(), self._on_readable)
             self._is_paused = False
+            self.listen()
 
     def _stop_reading(self) -> None:
         if not self._is_paused:
             self._loop.remove_reader(self._socket.fileno())
+            self._listens = False
             self._is_paused = True
 
     def _receive(self) -> bytes:

@@ -97,8 +97,10 @@ class Kills:
 
 def _pid_of(pidfd: int) -> int:
     """The number of a process, as this one sees it; 0 if it has ended. Source: pidfd_open(2)."""
-    with open(f"/proc/self/fdinfo/{pidfd}") as stream:
-        for line in stream:
-            if line.startswith("Pid:"):
-                return max(0, int(line.split()[1]))
-    return 0
+    fd = os.open(f"/proc/self/fdinfo/{pidfd}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        told = os.read(fd, 4096)
+    finally:
+        os.close(fd)
+    number = told.partition(b"\nPid:")[2].split(None, 1)
+    return max(0, int(number[0])) if number else 0

@@ -220,13 +220,14 @@ class Worker:
         finally:
             self.ends.close()
 
-    def open_guest_channel(self, end: socket.socket) -> GuestProcess:
+    def open_guest_channel(self, end: socket.socket, *, listens: bool = True) -> GuestProcess:
         """A copy of the session process on its way, which answers on the other side of `end`."""
         return GuestProcess(
             end,
             on_message=lambda message: self._listeners[-1].on_guest(message),
             on_end=lambda fault: self._listeners[-1].on_fault(fault),
             held=self.held,
+            listens=listens,
         )
 
     async def start(self) -> None:
@@ -446,6 +447,9 @@ class _Hearing:
         self._listeners.append(self._listener)
 
     def __exit__(self, *_exception: object) -> None:
+        if self._listeners[-1] is self._listener:
+            self._listeners.pop()
+            return
         # By identity: one that ends late must not put back what has ended before it.
         for index, one in enumerate(self._listeners):
             if one is self._listener:

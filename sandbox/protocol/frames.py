@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 HEADER = struct.Struct("!BI")
+ADMITTED_BYTES = 1 << 16
+"""Bodies up to this size need no room that is counted."""
 COPIED_BYTES = 1 << 20
 """Bodies up to this size are copied out of the buffer."""
 
@@ -38,7 +40,8 @@ class FrameReader:
     ) -> None:
         """`cap_of` gives the cap of a kind at the time when a frame of it begins.
 
-        `admit` says whether there is room for a frame of so many bytes; until then it waits.
+        `admit` says whether there is room for a frame of so many bytes, if it has more than
+        `ADMITTED_BYTES`; until then it waits.
         """
         self._buffer = bytearray()
         self._cap_bytes = cap_bytes
@@ -73,7 +76,7 @@ class FrameReader:
             # Most often one frame comes by itself and whole: nothing of it is held back.
             kind, length = HEADER.unpack_from(data)
             is_whole = HEADER.size + length == len(data)
-            if is_whole and length <= self._cap(kind) and self._has_room(length):
+            if is_whole and length <= ADMITTED_BYTES and length <= self._cap(kind):
                 return [Frame(kind, data[HEADER.size :])]
         self._buffer += data
         frames: list[Frame] = []
@@ -102,7 +105,7 @@ class FrameReader:
         return frames
 
     def _has_room(self, length: int) -> bool:
-        return self._admit is None or self._admit(length)
+        return length <= ADMITTED_BYTES or self._admit is None or self._admit(length)
 
     def _cap(self, kind: int) -> int:
         return self._cap_bytes if self._cap_of is None else self._cap_of(kind)

@@ -35,6 +35,7 @@ from sandbox.session.runs.outcomes import outcome_of, too_much_held
 from sandbox.session.runs.request import SnippetRequest
 from sandbox.session.runs.run_output import Sink
 from sandbox.session.runs.snippet_run import Fault, Gone, Ran, SnippetRun
+from sandbox.session.runs.timers import Alarm
 
 HASH_HERE_BYTES = 4 * 1024 * 1024
 """Artifacts up to this size together are hashed on the loop; more goes to a thread."""
@@ -103,6 +104,7 @@ class LiveSession:
         self._marked_files: dict[int, Snapshot] = {}
         self._listing: Listing | None = {}
         self._running: SnippetRun | None = None
+        self._alarm = Alarm()
         self._is_ended = False
         self._network = SessionNetwork(options.access, worker)
         self._hearing = worker.heard_by(self)
@@ -138,6 +140,7 @@ class LiveSession:
             return None
         self._is_ended = True
         self._network.close()
+        self._alarm.close()
         self.checkpoints.close()
         self._hearing.__exit__(None, None, None)
         return self.worker
@@ -180,8 +183,8 @@ class LiveSession:
         self.number += 1
         await self._network.serve()
         group, taken = worker.group, None
+        marks = self.checkpoints.pids
         if group is not None:
-            marks = self.checkpoints.pids
             copies = marks if marks or self._options.survive else None
             held = await make_room(worker, group, allowed.memory_bytes, copies)
             if held:
@@ -191,8 +194,18 @@ class LiveSession:
             if self._snapshots is not None:
                 taken = await asyncio.to_thread(self._snapshots.take)
                 self.check_alive()
-            ran = await self._run_alone(request, sink)
+            self._running = SnippetRun(
+                worker,
+                request,
+                number=self.number,
+                survive=self._options.survive,
+                spare=marks,
+                sink=sink,
+                alarm=self._alarm,
+            )
+            ran = await self._running.run()
         finally:
+            self._running = None
             if group is not None:
                 group.limit_memory(self._options.limits.memory_bytes)
         if taken is not None and self._snapshots is not None and ran.state == "rolled_back":
@@ -226,21 +239,6 @@ class LiveSession:
             self.check_alive()
             raise AssertionError  # It was lost.
         return answer
-
-    async def _run_alone(self, request: SnippetRequest, sink: Sink | None) -> Ran:
-        run = SnippetRun(
-            self.worker,
-            request,
-            number=self.number,
-            survive=self._options.survive,
-            spare=self.checkpoints.pids,
-            sink=sink,
-        )
-        self._running = run
-        try:
-            return await run.run()
-        finally:
-            self._running = None
 
     def _note_loss(self, ran: Ran, request: SnippetRequest) -> None:
         why = "a snippet was ended and no copy of the session was left to go on with"

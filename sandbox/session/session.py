@@ -95,7 +95,9 @@ class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
 
     async def __aenter__(self) -> Self:
         if self._live is None and not self._is_closed:
-            self._begin(LiveSession(await self._supply.take(), self._options))
+            live = LiveSession(await self._supply.take(), self._options)
+            live.files.note_fresh()
+            self._begin(live)
         return self
 
     async def __aexit__(
@@ -350,7 +352,7 @@ class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
         )
 
     async def _run(self, request: SnippetRequest, sink: Sink | None) -> Outcome:
-        return await self._turns.take(
+        return await self._turns.take_here(
             lambda live: live.run(request, sink),
             grace_s=request.limits.grace_s,
             on_cancel=self.interrupt,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from sandbox.cancellation import shielded
+from sandbox.cancellation import begun, shielded
 from sandbox.errors import SandboxError, SessionClosed
 from sandbox.session.expiry import Expiry
 from sandbox.session.live_session import LiveSession
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Turns:
-    """The order of calls. What is done is a task of its own: a cancelled caller leaves it to it."""
+    """The order of calls. What is done goes on in a task of its own if its caller is cancelled."""
 
     def __init__(
         self,
@@ -78,6 +78,19 @@ class Turns:
             within_s=grace_s + ANSWER_WITHIN_S,
             on_cancel=on_cancel,
             undo=undo,
+        )
+
+    async def take_here(
+        self,
+        work: Callable[[LiveSession], Awaitable[T]],
+        *,
+        grace_s: float,
+        on_cancel: Callable[[], None],
+    ) -> T:
+        """As `take`, for what waits for one answer and little else: see `begun`."""
+        await self._turn.acquire()
+        return await begun(
+            self._work(work, None), within_s=grace_s + ANSWER_WITHIN_S, on_cancel=on_cancel
         )
 
     async def _work(

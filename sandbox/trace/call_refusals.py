@@ -1,9 +1,9 @@
 """What init tells of the calls that a traced session was refused."""
 
 import asyncio
-from contextlib import suppress
 from typing import NamedTuple
 
+from sandbox.cancellation import Wait
 from sandbox.processes.host_channel import HostChannel
 from sandbox.protocol.messages import CALLS_CAP, CallRefused, RefusalCounts, TakeRefusals
 
@@ -23,14 +23,12 @@ class CallRefusals:
     def __init__(self, control: HostChannel) -> None:
         self._control = control
         self._told: list[CallRefused] = []
-        self._counts = NO_COUNTS
-        self._is_counted = asyncio.Event()
+        self._answer: asyncio.Future[RefusalCounts] | None = None
 
     def hear(self, message: CallRefused | RefusalCounts) -> None:
         """Keep what init says."""
         if isinstance(message, RefusalCounts):
-            self._counts = message
-            self._is_counted.set()
+            self._be_told(message)
         elif len(self._told) < CALLS_CAP:
             self._told.append(message)
 
@@ -45,14 +43,20 @@ class CallRefusals:
         return [CountedCall(*pair) for pair in zip(told, counts, strict=False)], answer.left_out
 
     async def _ask(self, within_s: float) -> RefusalCounts:
-        self._counts = NO_COUNTS
-        self._is_counted.clear()
+        loop = asyncio.get_running_loop()
+        self._answer = loop.create_future()
+        timer = loop.call_later(within_s, self.give_up)
         self._control.send(TakeRefusals())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
-                await self._is_counted.wait()
-        return self._counts
+        try:
+            return await Wait(self._answer)
+        finally:
+            timer.cancel()
+            self._answer = None
 
     def give_up(self) -> None:
-        """Wake the task that waits: init is gone."""
-        self._is_counted.set()
+        """Wake the task that waits: init is gone, or too slow."""
+        self._be_told(NO_COUNTS)
+
+    def _be_told(self, counts: RefusalCounts) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(counts)

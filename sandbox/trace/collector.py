@@ -35,7 +35,7 @@ SAME = {"socket": ("family", "type"), "signal": ("target",), "connect": (), "mod
 
 
 class Tracing:
-    """The trace of one snippet."""
+    """The trace of one snippet, of a session that is traced."""
 
     def __init__(self, plan: JailPlan) -> None:
         self._plan = plan
@@ -49,21 +49,18 @@ class Tracing:
         if isinstance(message, AttemptCounts):
             is_first = self._counts is None
             self._counts = message
-            return is_first and self._plan.trace
+            return is_first
         if self._counts is not None or len(self._guest) >= ATTEMPTS_CAP:
             return False
         self._guest.append(message)
-        return self._plan.trace
+        return True
 
     async def finish(self, refused: CallRefusals) -> None:
         """Take from init what the filter refused."""
-        if self._plan.trace:
-            self._calls, self._left_out = await refused.take(within_s=COUNTS_WITHIN_S)
+        self._calls, self._left_out = await refused.take(within_s=COUNTS_WITHIN_S)
 
     def attempts(self) -> tuple[Attempt, ...]:
         """Everything that was tried: what init tells first, then the guest's word in its order."""
-        if not self._plan.trace:
-            return ()
         told = list(self._counted())
         found = []
         for call, count in self._calls:
@@ -74,8 +71,6 @@ class Tracing:
 
     def denials(self, attempts: tuple[Attempt, ...]) -> tuple[Denial, ...]:
         """Those of `attempts` that were refused; imports were told when they were."""
-        if not attempts:
-            return ()
         return tuple(
             Denial(
                 layer=one.layer,

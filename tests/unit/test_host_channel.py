@@ -196,3 +196,27 @@ async def test_a_message_before_a_bad_header_is_heard_also_when_both_come_at_onc
     assert ends.messages == [CopyReady(1)]
     assert ends.ends == ["frame 1 claims 1073741824 bytes, the cap is 4096"]
     ends.close()
+
+
+async def test_a_channel_that_does_not_listen_reads_when_it_is_told_to() -> None:
+    mine, other = socket.socketpair()
+    messages: list[Message] = []
+    channel = HostChannel(
+        mine,
+        "from_guest",
+        4096,
+        on_message=messages.append,
+        on_end=lambda _fault: None,
+        listens=False,
+    )
+    other.send(pack(CopyReady(1)))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert messages == []
+    channel.read_now()
+    assert messages == [CopyReady(1)]
+    other.send(pack(CopyReady(2)))
+    channel.listen()
+    await until(lambda: len(messages) == 2)
+    channel.close()
+    other.close()

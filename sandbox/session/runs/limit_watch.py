@@ -134,6 +134,7 @@ class LimitWatch:
         """Read what the kernel counted; a denial if it killed another process than the snippet."""
         worker = self._worker
         self._is_over = True
+        self._on_breach = _tell_none  # It would keep the run, and the run this.
         if worker.disk.path and self.breach is None:
             used = await self._worker.disk.directory_bytes()
             if used > worker.plan.workspace_bytes:
@@ -273,3 +274,7 @@ class LimitWatch:
 
 def _soonest_memory_breach(left_bytes: int) -> float:
     return max(MEMORY_CHECK_S, left_bytes / FILLED_BYTES_PER_S)
+
+
+def _tell_none(_breach: Breach) -> None:
+    """Do nothing: the snippet is over."""

@@ -17,6 +17,8 @@ from sandbox.outcome import (
     Refused,
     Truncated,
     Usage,
+    filled,
+    utf8,
 )
 from sandbox.policy.limits import Limits
 from sandbox.processes.worker import Worker
@@ -26,6 +28,7 @@ from sandbox.session.runs.limit_watch import Breach
 from sandbox.session.runs.snippet_run import Exit, Ran, signal_name
 from sandbox.trace.errors import denial_of
 
+COMPLETED = Completed(tier="namespaces", layers=())
 NEARLY_ALL = 0.9
 """A library that got no memory may raise the error in Python, after it has used what there was."""
 TEXT = -2
@@ -60,7 +63,7 @@ def outcome_of(
     if done.ended == "refused":
         return Refused(reason=done.error_message, line=done.refused_line, **shared)
     if done.ended == "completed":
-        return Completed(**shared)
+        return filled(COMPLETED, shared)
     hit = _limit_behind(worker, done, limits, ran)
     if hit is not None:
         return _exceeded(hit, shared)
@@ -92,7 +95,7 @@ def _shared(
     if network.usage.requests:
         usage = usage.model_copy(update=vars(network.usage))
     shared: dict[str, Any] = {
-        "displays": ran.displays,
+        "displays": tuple(map(_utf8_bundle, ran.displays)) if ran.displays else (),
         "tool_calls": ran.tool_calls,
         "artifacts": artifacts,
         "usage": usage,
@@ -110,10 +113,14 @@ def _shared(
     if ran.survives_reason:
         shared["survives_reason"] = ran.survives_reason
     if done is not None:
-        shared["text"] = done.text
+        shared["text"] = utf8(done.text) if done.text is not None else None
         if done.names:
             shared["names"] = _names(done)
     return shared
+
+
+def _utf8_bundle(bundle: dict[str, str]) -> dict[str, str]:
+    return {utf8(kind): utf8(shown) for kind, shown in bundle.items()}
 
 
 def _is_same(behind: Denial, one: Denial) -> bool:

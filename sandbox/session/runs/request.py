@@ -1,7 +1,7 @@
 """SnippetRequest: what one call of `run` asks for, checked."""
 
 import json
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sandbox.errors import PolicyError
 from sandbox.policy.limits import Limits, merged
@@ -12,8 +12,7 @@ from sandbox.session.host_tools import Tools
 NO_TOOLS = Tools({})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SnippetRequest:
+class SnippetRequest(NamedTuple):
     """A snippet, what it reads, and what it may spend. Made by `of`."""
 
     code: str
@@ -40,8 +39,9 @@ class SnippetRequest:
         if script and (len(script) > NAME_CAP or "\0" in script):
             raise PolicyError("script", f"is {script[:80]!r}", "Give the path of a program")
         _check_length("code", code)
-        _check_length("stdin", stdin or "")
-        return cls(code=code, stdin=stdin, limits=allowed, script=script, tools=tools)
+        if stdin:
+            _check_length("stdin", stdin)
+        return cls(code, stdin, allowed, script, tools)
 
 
 def _check_length(name: str, text: str) -> None:

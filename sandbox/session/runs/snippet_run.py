@@ -11,11 +11,11 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from sandbox import events
-from sandbox.outcome import Attempt, Denial, HostCall, State, Usage
+from sandbox.cancellation import Wait, apart
+from sandbox.outcome import Attempt, Denial, HostCall, State, Usage, filled
 from sandbox.processes.guest_process import LEAST_ROOM_BYTES
 from sandbox.processes.worker import Worker
 from sandbox.processes.worker_state import Event
@@ -37,7 +37,7 @@ from sandbox.session.runs.output import HeadTailBuffer
 from sandbox.session.runs.request import SnippetRequest
 from sandbox.session.runs.run_output import RunOutput, Sink
 from sandbox.session.runs.takeover import STANDBY_CHECK_S, TAKE_OVER_S, Takeover
-from sandbox.session.runs.timers import Timers
+from sandbox.session.runs.timers import Alarm, Timers
 from sandbox.trace import remedies
 from sandbox.trace.collector import OUT_OF_PLACE, Tracing
 
@@ -45,7 +45,10 @@ SILENCE_S = 0.5
 """From the end of the guest channel to the word of init that the process has ended."""
 LISTEN_AFTER_S = 0.002
 """Most snippets are over by then; what they have written is read at their end, all at once."""
+COPIED_WITHIN_S = 0.003
+"""A snippet that has a standby begins so much later, most often."""
 NONCE_BYTES = 8
+NOTHING_USED = Usage()
 
 
 class Exit(NamedTuple):
@@ -67,8 +70,7 @@ class Gone(NamedTuple):
 End = Done | Exit | Fault | Gone
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """What a run came to; the session makes the outcome of it."""
 
     end: End
@@ -99,7 +101,9 @@ class SnippetRun:
         survive: bool,
         spare: Sequence[int],
         sink: Sink | None,
+        alarm: Alarm,
     ) -> None:
+        """`alarm` rings for what is not over at once; one is enough for all runs of a session."""
         self._began = time.monotonic()
         self._worker = worker
         self._request = request
@@ -108,15 +112,16 @@ class SnippetRun:
         self._nonce = os.urandom(NONCE_BYTES).hex()
         self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._timers = Timers()
+        self._alarm = alarm
         self._output = RunOutput(worker.output, request.limits, sink)
         self._takeover = Takeover(worker, spare=spare)
-        self._trace = Tracing(worker.plan)
+        self._trace = Tracing(worker.plan) if worker.plan.trace else None
         self._tools = self._tool_run() if request.tools else None
         self._watch = LimitWatch(
             worker,
             request.limits,
             spared=len(spare),
-            copies=lambda: {self._takeover.pid, *spare} - {0},
+            copies=self._takeover.copies,
             timers=self._timers,
             on_breach=self._on_breach,
         )
@@ -132,29 +137,34 @@ class SnippetRun:
             handed_over = time.monotonic()
             self._watch.begin(handed_over)
             self._output.tell(events.Started(self._number))
-            end = await self._end
+            end = await Wait(self._end)
             guest.runs_snippet = False
             guest.make_room(None, None)
+            self._alarm.put_off()
             self._timers.cancel()
             if self._tools is not None:
                 self._tools.end()
             wall_s = time.monotonic() - handed_over
             cpu = self._watch.cpu_used()
             await self._take_peaks(end)
-            await self._trace.finish(self._worker.refused_calls)
+            if self._trace is not None:
+                await self._trace.finish(self._worker.refused_calls)
             state = await self._go_on_after(end)
         self._output.finish()
         self._watch.note_at_end(self._output.produced_bytes)
-        usage = Usage(
-            wall_s=wall_s,
-            cpu_user_s=max(0.0, cpu.user_s),
-            cpu_system_s=max(0.0, cpu.system_s),
-            peak_memory_bytes=self._watch.peak_bytes,
-            copies_memory_bytes=self._watch.copies_bytes,
-            written_bytes=self._output.written_bytes,
-            processes=self._watch.peak_processes,
-            start_s=handed_over - self._began,
-            host_s=self._tools.host_s if self._tools is not None else 0.0,
+        usage = filled(
+            NOTHING_USED,
+            {
+                "wall_s": wall_s,
+                "cpu_user_s": max(0.0, cpu.user_s),
+                "cpu_system_s": max(0.0, cpu.system_s),
+                "peak_memory_bytes": self._watch.peak_bytes,
+                "copies_memory_bytes": self._watch.copies_bytes,
+                "written_bytes": self._output.written_bytes,
+                "processes": self._watch.peak_processes,
+                "start_s": handed_over - self._began,
+                "host_s": self._tools.host_s if self._tools is not None else 0.0,
+            },
         )
         return self._ran(end, state, usage)
 
@@ -180,7 +190,7 @@ class SnippetRun:
         elif isinstance(message, Denied) and message.nonce == self._nonce:
             self._output.deny(_denial(message))
         elif isinstance(message, Attempted | AttemptCounts) and message.nonce == self._nonce:
-            if not self._trace.hear(message):
+            if self._trace is None or not self._trace.hear(message):
                 self._finish(Fault(OUT_OF_PLACE))
         elif isinstance(message, ToolCall) and message.nonce == self._nonce:
             if self._tools is None or not self._tools.begin(message):
@@ -250,7 +260,8 @@ class SnippetRun:
                 request.tools.specs if request.tools else "",
             )
         )
-        self._timers.start("listen", min(LISTEN_AFTER_S, request.limits.wall_s), self._listen)
+        listen_after_s = LISTEN_AFTER_S + (COPIED_WITHIN_S if self._survive else 0.0)
+        self._alarm.set(min(listen_after_s, request.limits.wall_s), self._listen)
 
     def _listen(self) -> None:
         """Follow a snippet that is not over at once: its output, and its limits from here on."""
@@ -308,6 +319,7 @@ class SnippetRun:
             self._output.deny(
                 Denial(layer="protocol", tried=end.said, rule="messages in their place")
             )
+        await apart()
         return await self._takeover.carry_out()
 
     def _ran(self, end: End, state: State, usage: Usage) -> Ran:
@@ -317,7 +329,11 @@ class SnippetRun:
         elif state != "rolled_back" and self._survive:
             why = self._takeover.why_none()
         raised = isinstance(end, Done) and end.ended == "raised"
-        attempts = self._trace.attempts()
+        attempts: tuple[Attempt, ...] = ()
+        denials = tuple(self._output.denials)
+        if self._trace is not None:
+            attempts = self._trace.attempts()
+            denials += self._trace.denials(attempts)
         return Ran(
             end=end,
             breach=self._watch.breach,
@@ -328,7 +344,7 @@ class SnippetRun:
             stderr=self._output.stderr,
             tool_calls=tuple(self._tools.calls) if self._tools is not None else (),
             displays=tuple(self._output.displays),
-            denials=(*self._output.denials, *self._trace.denials(attempts)),
+            denials=denials,
             attempts=attempts,
             usage=usage,
             was_refused_forks=raised and self._watch.was_refused_forks(),

@@ -33,7 +33,8 @@ class Takeover:
         self._deadline = time.monotonic() + TAKE_OVER_S
         if message.survive:
             host_end, guest_end = socket.socketpair()
-            self._standby = worker.open_guest_channel(host_end)
+            # It is heard when it is needed, which is for hardly any snippet: see `pid`.
+            self._standby = worker.open_guest_channel(host_end, listens=False)
             with guest_end:
                 worker.guest.send(message, (guest_end.fileno(),))
         else:
@@ -46,6 +47,10 @@ class Takeover:
             return 0
         self._standby.read_now()
         return self._standby.pid if self._standby.is_open else 0
+
+    def copies(self) -> set[int]:
+        """Pids of the copies beside the snippet, as far as they are known."""
+        return {self.pid, *self._spare} - {0}
 
     @property
     def is_coming(self) -> bool:

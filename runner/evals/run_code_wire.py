@@ -1,6 +1,6 @@
 """What clients of SandboxFusion send and get: programs, cells, and how they ended.
 
-Source: the package sandbox-fusion 0.3.9, and SandboxFusion's `/run_code` and `/run_jupyter`.
+Source: the package sandbox-fusion 0.3.7, and SandboxFusion's `/run_code` and `/run_jupyter`.
 """
 
 import base64

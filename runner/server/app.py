@@ -25,6 +25,9 @@ from runner.server.http.middleware import RequestMiddleware
 from runner.server.http.origins import OriginCheck
 from runner.server.http.replies import error_reply, json_reply
 from runner.server.http.tracing import from_environment as tracing_asked_for
+from runner.server.jupyter import channels
+from runner.server.jupyter import routes as jupyter_routes
+from runner.server.jupyter.kernels import Kernels
 from runner.server.live.audit_log import AuditLog
 from runner.server.live.containers import Containers
 from runner.server.live.observer import Observer
@@ -143,6 +146,7 @@ def create_app(services: Services) -> FastAPI:
         openapi_url="/openapi.json",
     )
     app.state.services = services
+    app.state.kernels = Kernels(services.sessions, services.box.policy.limits, services.observer)
     app.state.mcp = McpDoors(services.sessions, services.box.policy.limits, services.observer)
     app.state.e2b = Sandboxes(services.sessions)
     app.state.e2b_snapshots = Snapshots(services.sessions, app.state.e2b)
@@ -170,6 +174,8 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(value_routes.router)
     app.include_router(admin_routes.router)
     app.include_router(mcp_routes.router)
+    app.include_router(jupyter_routes.router)
+    app.include_router(channels.router)
     app.include_router(e2b_routes.router)
     app.get("/healthz")(healthz)
     app.get("/readyz", responses={503: {"description": "Not ready."}})(readyz)
@@ -224,6 +230,7 @@ async def _life(app: FastAPI) -> AsyncGenerator[None, None]:
             task.cancel()
         await asyncio.wait(tasks)
         await app.state.mcp.close()
+        await app.state.kernels.close()
         await app.state.e2b.close()
         await services.close()
 

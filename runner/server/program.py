@@ -13,6 +13,7 @@ from runner.server.app import create_app, open_services
 from runner.server.http.connections import protocol_of
 from runner.server.http.logs import JsonLines
 from runner.server.services import Services
+from runner.server.websockets import MESSAGE_BYTES, PING_S, SocketConnection
 
 CLOSE_S = 2
 """How long uvicorn waits for connections once the streams on them have ended."""
@@ -35,8 +36,12 @@ def settings_of(services: Services) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(services),
         http=protocol_of(services.config.server),
-        # A connection that was upgraded would have none of the bounds.
-        ws="none",
+        ws=SocketConnection,
+        ws_max_size=MESSAGE_BYTES,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PING_S,
+        # A few bytes would unpack to the longest message there may be.
+        ws_per_message_deflate=False,
         access_log=False,
         # Its records go where those of this process go.
         log_config=None,

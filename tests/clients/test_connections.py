@@ -131,7 +131,7 @@ def test_a_client_keeps_its_connection_from_request_to_request(server):
             time.sleep(0.7)  # Longer than a head may take: an idle time is not a late head.
 
 
-def test_a_connection_is_never_upgraded(server):
+def test_a_connection_is_upgraded_only_where_there_is_a_socket(server):
     with connected(server) as asking:
         asking.sendall(
             b"GET /v1/files HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\n"
@@ -140,4 +140,4 @@ def test_a_connection_is_never_upgraded(server):
         )
         reply = http.client.HTTPResponse(asking)
         reply.begin()
-        assert reply.status == 401
+        assert reply.status == 403

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 QUEUED_REQUESTS = 1000
 QUEUED_BYTES = 64 * 1024 * 1024
 EXPRESSIONS_MOST = 20
+RENEWED = "The session of this kernel had ended: this is a fresh one, without variables.\n"
 HELD_S = 0.05
 """A display waits so long for the cell's end: it may be the forms of the cell's result."""
 FREE = frozenset(("kernel_info", "history", "comm_info", "interrupt", "shutdown"))
@@ -87,6 +88,7 @@ class KernelLoop:
         self._stdin = StdinChannel(sink)
         self._session: AsyncSession | None = None
         self._opening = asyncio.Lock()
+        self._has_lost = False
         self._queue: asyncio.Queue[tuple[str, Request]] = asyncio.Queue()
         self._queued_bytes = 0
         self._count = 0
@@ -127,11 +129,17 @@ class KernelLoop:
         """
         async with self._opening:
             if self._session is not None and not self._session.is_live:
+                self._has_lost = True
                 await self._forget()
             if self._session is None:
                 self._session = await self._sessions.open()
                 self._stdin.is_ready = False
             return self._session
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its session has not ended."""
+        return self._session is not None and self._session.is_live
 
     def interrupt(self) -> None:
         """End what runs now."""
@@ -222,6 +230,11 @@ class KernelLoop:
         if not silent:
             shown = {"code": code, "execution_count": self._count}
             await self._sink.publish("execute_input", shown, request.header)
+        if self._has_lost:
+            self._has_lost = False
+            if not silent:
+                told = {"name": "stderr", "text": RENEWED}
+                await self._sink.publish("stream", told, request.header)
         if (name := paged_name(code)) is not None:
             return await self._page(name, session)
         self._shown = 0

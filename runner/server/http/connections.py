@@ -16,11 +16,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from runner.config import ServerSettings
 from runner.server.http import logs
+from runner.server.websockets import UNREAD_S, SocketConnection
 
 HEAD_BYTES = 64 * 1024
 """What a head may have, and what may come of a body without a byte of content."""
-UNREAD_S = 60.0
-"""A client that reads nothing of its answer for so long holds its connection no longer."""
 LOG_EVERY_S = 1.0
 LEAST_CONNECTIONS = 32
 TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -155,6 +154,17 @@ class Connection(HttpToolsProtocol):
         self._stop_timers()
         self.registry.discard(self, self.address)
         super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self) -> None:
+        # From here on another object has the transport; this one stays in the registry for it.
+        self._stop_timers()
+        super().handle_websocket_upgrade()
+        after = self.transport.get_protocol()
+        if isinstance(after, SocketConnection):
+            after.bound(
+                on_unread=lambda: self.registry.note("the client does not read", self.address),
+                on_lost=lambda: self.registry.discard(self, self.address),
+            )
 
     def data_received(self, data: bytes) -> None:
         if not self.is_answering and self._head_timer is None:

@@ -8,15 +8,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from runner.errors import RequestError
 from runner.server.http import logs
 from runner.server.http.metrics import Metrics
 from runner.server.http.origins import OriginCheck
 from runner.server.http.replies import error_reply
 from runner.server.http.tracing import Tracing, finish, method_name
+from runner.server.websockets import refuse
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
+SWITCHED = 101
 QUIET = ("/healthz", "/readyz", "/metrics")
 
 
@@ -32,6 +35,9 @@ class RequestMiddleware:
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -76,6 +82,24 @@ class RequestMiddleware:
             self._note(scope, status, time.perf_counter() - began)
             if span is not None:
                 self._end(span, scope, status)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a socket; its line in the log is written when it has ended."""
+        request_id = str(uuid.uuid4())
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        logs.REQUEST_ID.set(request_id)
+        scope["method"] = "SOCKET"
+        began, status = time.perf_counter(), SWITCHED
+        self._metrics.open.inc()
+        try:
+            self._origins.check(scope, scope["headers"])
+            await self._app(scope, receive, send)
+        except RequestError as error:
+            status = await refuse(scope, receive, send, error)
+        finally:
+            self._metrics.open.dec()
+            self._note(scope, state.get("status", status), time.perf_counter() - began)
 
     def _end(self, span: "Span", scope: Scope, status: int) -> None:
         path = getattr(scope.get("route"), "path", "unknown")

@@ -1,0 +1,1 @@
+"""Jupyter's REST and WebSocket: kernels, each a session of the key that made it."""

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 from sandbox.errors import FileIsDirectory, FileRefused, NoRoomForFile
-from sandbox.files import file_trees
+from sandbox.files import file_trees, tree_shapes
 from sandbox.files.beneath import (
     DEPTH_CAP,
     DIRECTORY,
@@ -33,6 +33,7 @@ from sandbox.files.beneath import (
 )
 from sandbox.files.file_streams import FileReader, FileWriter
 from sandbox.files.file_trees import FileStat
+from sandbox.files.tree_shapes import Shape
 from sandbox.outcome import Artifact
 
 CHUNK_BYTES = 1 << 20
@@ -263,11 +264,29 @@ class Workspace:
                 is_bare = False
                 if seen >= most < self._files_cap:
                     return None
-                if entry is not None:
+                if stat.S_ISREG(entry.st_mode):
                     found[path] = Stamp(entry.st_ino, entry.st_size, entry.st_ctime_ns)
         if is_bare:
             self._bare_since_ns = changed_ns
         return dict(sorted(found.items()))
+
+    def shape(self) -> Shape:
+        """What is there beside the content of files, as far as it is listed."""
+        with acting_as(self._owner):
+            return tree_shapes.shape_of(self._fd, self._walk(_skips_none), NAMES_CAP_BYTES)
+
+    def make_skeleton(self, shape: Shape) -> None:
+        """Make the directories and links of `shape`. Raises FileRefused."""
+        try:
+            with acting_as(self._owner):
+                tree_shapes.make_skeleton(self._fd, shape)
+        except OSError as error:
+            raise refusal("the workspace", error) from error
+
+    def put_on(self, shape: Shape) -> None:
+        """Give what is there the modes and times of `shape`."""
+        with acting_as(self._owner):
+            tree_shapes.put_on(self._fd, shape)
 
     def describe(self, path: str, change: str) -> Artifact | None:
         """The file as an artifact; None if it is gone or no regular file any more."""
@@ -329,8 +348,8 @@ class Workspace:
             raise not_regular(path, status.st_mode)
         return fd, status.st_size
 
-    def _walk(self, skips: Skips) -> Iterator[tuple[str, os.stat_result | None]]:
-        """(path, status) of regular files, and (path, None) of the rest; depth first, in bounds.
+    def _walk(self, skips: Skips) -> Iterator[tuple[str, os.stat_result]]:
+        """Path and status of whatever is there; depth first, in bounds.
 
         Each directory is opened from the one above: a path may be longer than the kernel takes.
         """
@@ -359,8 +378,7 @@ class Workspace:
                             status = entry.stat(follow_symlinks=False)
                         except OSError:
                             continue  # Removed by the guest since it was listed.
-                        is_file = stat.S_ISREG(status.st_mode)
-                        yield path, status if is_file else None
+                        yield path, status
                         if stat.S_ISDIR(status.st_mode) and depth < DEPTH_CAP:
                             waiting.append((path, entry.name, depth + 1))
         finally:

@@ -1,7 +1,8 @@
 """Goes on with the files of a session whose process was lost, in a new process.
 
 Variables end with the process; files lie on file systems that the host holds open. They are copied
-when the session is next used: regular files, with their content, of the workspace and of `/tmp`.
+when the session is next used: those of the workspace and of `/tmp`, with directories and links,
+modes and times; what is neither file, directory nor link is left out.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ from collections.abc import Callable
 
 from sandbox.files.file_snapshots import FileSnapshots, Snapshot
 from sandbox.files.session_files import SessionFiles
+from sandbox.files.tree_shapes import Shape
 from sandbox.processes.supply import WorkerSource
 from sandbox.session.live_session import LiveSession
 
@@ -19,7 +21,7 @@ async def renewed(
     """What goes on in the place of `lost`, which is given back. Raises SandboxError."""
     snapshots = [FileSnapshots(files) for files in lost.files.lasting]
     try:
-        taken = await asyncio.to_thread(_take, snapshots)
+        taken = await asyncio.to_thread(_take, snapshots, lost.files)
         give_back(lost)
         fresh = lost.continued(await supply.take())
         try:
@@ -37,11 +39,16 @@ async def renewed(
             one.close()
 
 
-def _take(snapshots: list[FileSnapshots]) -> list[Snapshot]:
-    return [one.take() for one in snapshots]
+def _take(snapshots: list[FileSnapshots], files: SessionFiles) -> list[tuple[Shape, Snapshot]]:
+    pairs = zip(snapshots, files.lasting, strict=True)
+    return [(place.shape(), one.take()) for one, place in pairs]
 
 
-def _restore(snapshots: list[FileSnapshots], taken: list[Snapshot], files: SessionFiles) -> None:
-    for one, snapshot, target in zip(snapshots, taken, files.lasting, strict=True):
+def _restore(
+    snapshots: list[FileSnapshots], taken: list[tuple[Shape, Snapshot]], files: SessionFiles
+) -> None:
+    for one, (shape, snapshot), target in zip(snapshots, taken, files.lasting, strict=True):
+        target.make_skeleton(shape)
         one.move_to(target)
         one.restore(snapshot)
+        target.put_on(shape)

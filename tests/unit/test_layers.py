@@ -58,7 +58,7 @@ HOST_ORDER = (
         "sandbox.session.best_of",
     ),
     ("sandbox.files.beneath",),
-    ("sandbox.files.file_trees", "sandbox.files.file_streams"),
+    ("sandbox.files.file_trees", "sandbox.files.file_streams", "sandbox.files.tree_shapes"),
     ("sandbox.files.workspace",),
     ("sandbox.packages.laying",),
     ("sandbox.session.host_tools",),

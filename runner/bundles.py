@@ -15,12 +15,13 @@ def notebook_bundle(bundle: Mapping[str, str]) -> dict[str, object]:
     stays the text that it is.
     """
     return {
-        kind: _value(text) if kind in JSON_TYPES or kind.endswith("+json") else text
+        kind: json_value(text) if kind in JSON_TYPES or kind.endswith("+json") else text
         for kind, text in bundle.items()
     }
 
 
-def _value(text: str) -> object:
+def json_value(text: str) -> object:
+    """Return what `text` says in JSON, or `text` itself: see `notebook_bundle`."""
     if len(text) > PARSED_CHARS:
         return text
     try:

@@ -1,13 +1,13 @@
 """Executions: one snippet as the lines of JSON that E2B's code interpreter streams."""
 
 import asyncio
-import json
 import textwrap
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
+from runner.bundles import json_value
 from runner.server.e2b.contexts import Context, Contexts
 from runner.transcript import compact
 from sandbox import AsyncSession, Displayed, Event, Finished, Outcome, Raised, Stderr, Stdout
@@ -140,9 +140,9 @@ def result_line(bundle: Mapping[str, str], *, is_main: bool) -> Line:
         if name is None:
             extra[kind] = content
         elif name == "json":
-            value = _json(content)
+            value = json_value(content)
             if isinstance(value, dict) and value.keys() == TABLE:
-                if (data := _columns(value)) is not None:
+                if (data := columns_of(value)) is not None:
                     line["data"] = data
             else:
                 line["json"] = value
@@ -154,17 +154,20 @@ def result_line(bundle: Mapping[str, str], *, is_main: bool) -> Line:
     return {**line, "extra": extra} if extra else line
 
 
-def _json(content: str) -> object:
-    try:
-        return json.loads(content)
-    except ValueError:
-        return content
-
-
-def _columns(table: dict[str, Any]) -> dict[str, list[object]] | None:
-    """A whole table by its columns; None where only a sample of it is at hand."""
+def columns_of(table: dict[str, Any]) -> dict[str, list[object]] | None:
+    """A whole table by its columns; None where only a sample is at hand, or no table at all."""
     shape, rows, columns = table["shape"], table["rows"], table["columns"]
-    if len(rows) != shape[0] or len(columns) != (shape[1] if len(shape) == 2 else 1):
+    if not all(isinstance(part, list) for part in (shape, rows, columns)):
+        return None
+    # A guest may write what looks like a table of the engine's.
+    width = len(columns)
+    if (
+        shape[:1] != [len(rows)]
+        or shape[1:] not in ([], [width])
+        or (shape[1:] == [] and width != 1)
+    ):
+        return None
+    if not all(isinstance(row, list) and len(row) == width for row in rows):
         return None
     return {str(name): [row[place] for row in rows] for place, name in enumerate(columns)}
 

@@ -170,7 +170,18 @@ class Sandboxes:
         """New sandboxes that go on from it. Raises RequestError, SandboxError."""
         wanted = sandbox.wanted._replace(timeout_s=timeout_s)
         helds = await self._table.branch(sandbox.held, sandbox.account, count)
-        return [await self.adopt(held, sandbox, wanted) for held in helds]
+        made: list[E2bSandbox] = []
+        try:
+            for held in helds:
+                made.append(await self.adopt(held, sandbox, wanted))
+        except BaseException:
+            # All or none: its client knows no id of those that are there.
+            for one in made:
+                await self.end(one)
+            for held in helds[len(made) + 1 :]:
+                await self._table.end(held)
+            raise
+        return made
 
     async def adopt(self, held: Held, source: E2bSandbox, wanted: Wanted) -> E2bSandbox:
         """A sandbox of a session that is a branch of that of `source`. Raises SandboxError."""

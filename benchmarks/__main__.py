@@ -23,6 +23,7 @@ from benchmarks.harness import REGISTERED, Result, quantile
 MODULES = (
     "bench_start",
     "bench_session",
+    "bench_host",
     "bench_branches",
     "bench_memory",
     "bench_output",
@@ -31,6 +32,7 @@ MODULES = (
     "bench_server",
     "bench_tracing",
     "bench_hostile",
+    "bench_growth",
 )
 COLUMNS = "{:<24} {:>16} {:>12} {:<10} {}"
 

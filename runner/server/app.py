@@ -45,11 +45,11 @@ from runner.server.routes import (
     file_routes,
     page_routes,
     point_routes,
-    responses_routes,
     run_code_routes,
     session_file_routes,
     session_routes,
 )
+from runner.server.routes.responses import responses_routes, socket_routes
 from runner.server.services import DAY_S, Services
 from runner.server.session_api import (
     program_routes,
@@ -158,6 +158,7 @@ def create_app(services: Services) -> FastAPI:
         tracing=services.observer.tracing,
     )
     app.include_router(responses_routes.router)
+    app.include_router(socket_routes.router)
     app.include_router(chat_routes.router)
     app.include_router(conversation_routes.router)
     app.include_router(container_routes.router)

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Mapping
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from runner.dialects import chat, dashscope
@@ -18,7 +18,7 @@ DASHSCOPE_PREFIX = "/api/v1/services/"
 CLIENT_WAIT_CAP_S = 100.0
 
 
-def request_id_of(request: Request) -> str:
+def request_id_of(request: HTTPConnection) -> str:
     """Return the id of this request, also in its header."""
     return str(request.state.request_id)
 
@@ -32,7 +32,7 @@ def json_reply(
     )
 
 
-def error_reply(request: Request, error: Exception, *, ran_code: bool = False) -> Response:
+def error_reply(request: HTTPConnection, error: Exception, *, ran_code: bool = False) -> Response:
     """Return the answer to a request that failed before its first byte."""
     fault = fault_of(error)
     note(request, error, fault)
@@ -42,12 +42,12 @@ def error_reply(request: Request, error: Exception, *, ran_code: bool = False) -
     )
 
 
-def is_dashscope(request: Request) -> bool:
+def is_dashscope(request: HTTPConnection) -> bool:
     """Return whether the path belongs to the DashScope dialect."""
     return request.url.path.startswith(DASHSCOPE_PREFIX)
 
 
-def note(request: Request, error: Exception, fault: Fault) -> None:
+def note(request: HTTPConnection, error: Exception, fault: Fault) -> None:
     """Log a failure once: a client's mistake as a fact, the server's with its cause."""
     facts: dict[str, object] = request.scope["state"].setdefault("facts", {})
     facts["fault"] = fault.kind

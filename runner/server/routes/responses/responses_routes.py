@@ -3,16 +3,12 @@
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import JsonValue
 from starlette.responses import Response
 
-from runner.dialects import compaction, responses
-from runner.dialects.parsed_request import ParsedRequest, Rules
-from runner.dialects.responses import ResponsesOptions
+from runner.dialects import compaction
 from runner.dialects.responses_events import frame
 from runner.errors import RequestError, RunnerError
 from runner.events import CallRunning
@@ -26,12 +22,17 @@ from runner.server.http.streaming import Answer, EventStream, StatusLine
 from runner.server.live.background import BackgroundRun
 from runner.server.routes.access import TheAccount, TheServices
 from runner.server.routes.paths import BASES
-from runner.server.routes.response_run import Earlier, ResponseRun
+from runner.server.routes.responses.preparing import (
+    earlier_of,
+    entries_of,
+    prepared,
+    referred_in,
+)
+from runner.server.routes.responses.response_run import ResponseRun
 from runner.server.services import Services
 from runner.server.store.ids import new_id
 from runner.server.store.records import Order
-from runner.server.store.response_store import FINAL, StoredResponse
-from runner.transcript import Transcript
+from runner.server.store.response_store import StoredResponse
 from sandbox import SandboxError
 
 router = APIRouter()
@@ -40,7 +41,7 @@ router = APIRouter()
 async def create_response(request: Request, services: TheServices, account: TheAccount) -> Response:
     """A response: streamed, whole, or in the background."""
     body = await read_json(request, services.config.server.body_bytes)
-    response_run = await _response_run(request, services, account, body)
+    response_run = await prepared(request, services, account, body)
     if response_run.options.background:
         run = BackgroundRun(
             account.owner,
@@ -104,85 +105,6 @@ def _stream(
         heartbeat_s=services.config.server.heartbeat_s,
         headers=account.headers(),
     )
-
-
-async def _response_run(
-    request: Request,
-    services: Services,
-    account: Account,
-    body: JsonValue,
-    *,
-    counting: bool = False,
-) -> ResponseRun:
-    """The checked request with its earlier conversation and its container.
-
-    With `counting` the model is to answer with one token, and nothing is kept.
-    """
-    referred = await _referred(services, account, body)
-    rules: Rules = "openai" if request.url.path.startswith("/v1/") else "model_studio"
-    parsed, options = responses.parse(body, lookup=referred.get, rules=rules)
-    if counting:
-        parsed, options = replace(parsed, max_tokens=1), replace(options, store=False)
-    services.directory.find(parsed.model)
-    earlier = await _earlier(services, account, options)
-    entries, new_entries = _entries(parsed, options, earlier)
-    if options.store or (earlier.conversation is not None and not counting):
-        await services.storage.check_room(account.owner, account.settings.stored_bytes)
-    lease = None
-    if parsed.has_interpreter:
-        container_id = earlier.container_id or options.replayed_container
-        lease = await services.containers.lease(
-            account,
-            parsed.container,
-            earlier=container_id,
-            file_ids=options.file_ids,
-            inline_files=options.inline_files,
-        )
-    job = services.job(
-        parsed, account, entries=entries, lease=lease, rounds=2 if counting else None
-    )
-    return ResponseRun(request, services, account, parsed, options, job, earlier, new_entries)
-
-
-def _entries(
-    parsed: ParsedRequest, options: ResponsesOptions, earlier: Earlier
-) -> tuple[Transcript, Transcript]:
-    """What the model is asked, and what of it the request adds to the conversation."""
-    new_entries = parsed.entries
-    if not options.instructions:
-        return (*earlier.transcript, *new_entries), new_entries
-    return (new_entries[0], *earlier.transcript, *new_entries[1:]), new_entries[1:]
-
-
-async def _earlier(services: Services, account: Account, options: ResponsesOptions) -> Earlier:
-    if options.previous_response_id:
-        previous = await _previous(services, account, options.previous_response_id)
-        return Earlier(previous.transcript, previous.container_id)
-    if not options.conversation:
-        return Earlier()
-    row = await services.conversations.find(account.owner, options.conversation)
-    found = responses.replay(await services.conversations.items(row))
-    return Earlier(found.entries, found.container_id, row)
-
-
-async def _previous(services: Services, account: Account, response_id: str) -> StoredResponse:
-    found = await services.responses.get(account.owner, response_id)
-    if found is None:
-        message = f"Previous response with id '{response_id[:100]}' not found."
-        raise RequestError("previous_response", message, param="previous_response_id")
-    if found.body.get("status") not in FINAL:
-        raise RequestError(
-            "conflict", "The previous response is not finished.", param="previous_response_id"
-        )
-    return found
-
-
-async def _referred(
-    services: Services, account: Account, body: JsonValue
-) -> Mapping[str, Mapping[str, JsonValue]]:
-    """Return the stored items that the input names by reference."""
-    given = body.get("input") if isinstance(body, dict) else None
-    return await services.responses.referred(account.owner, given)
 
 
 # ---- stored responses ---------------------------------------------------------------------------
@@ -251,7 +173,7 @@ async def input_tokens(request: Request, services: TheServices, account: TheAcco
 
     It is asked for an answer of one token. An endpoint that counts nothing leaves an estimate.
     """
-    response_run = await _response_run(
+    response_run = await prepared(
         request,
         services,
         account,
@@ -278,10 +200,10 @@ async def compact_response(
 ) -> Response:
     """A conversation as its questions and one item that stands for the rest."""
     body = await read_json(request, services.config.server.body_bytes)
-    referred = await _referred(services, account, body)
+    referred = await referred_in(services, account, body)
     parsed, options = compaction.parse(body, lookup=referred.get)
-    earlier = await _earlier(services, account, options)
-    entries, _ = _entries(parsed, options, earlier)
+    earlier = await earlier_of(services, account, options)
+    entries, _ = entries_of(parsed, options, earlier)
     asked = compaction.asked(entries)
     job = services.job(parsed, account, entries=asked, lease=None, rounds=1)
 

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from pydantic import JsonValue
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from runner.dialects.faults import Fault, fault_of
 from runner.dialects.parsed_request import ParsedRequest
@@ -21,7 +21,7 @@ from runner.server.services import Job, Services
 from runner.server.store.ids import new_id
 from runner.server.store.records import ConversationRow
 from runner.server.store.response_store import StoredResponse
-from runner.transcript import Transcript
+from runner.transcript import Transcript, Usage
 
 OUTPUTS = "code_interpreter_call.outputs"
 MORE = "code_interpreter_call.x_outcome"
@@ -46,7 +46,7 @@ class ResponseRun:
 
     def __init__(
         self,
-        request: Request,
+        request: HTTPConnection,
         services: Services,
         account: Account,
         parsed: ParsedRequest,
@@ -68,6 +68,8 @@ class ResponseRun:
         self.id = new_id("resp")
         self.fault: Exception | None = None
         """What ended the response, once it has begun."""
+        self.kept: StoredResponse | None = None
+        """The response as others can go on from it, whether it is stored or not."""
         strict = services.config.server.strict_outputs and OUTPUTS not in options.include
         self._writer = ResponsesWriter(
             response_id=self.id,
@@ -130,6 +132,18 @@ class ResponseRun:
             await self._save_failure(wire_event)
             yield wire_event
 
+    async def unanswered(self) -> AsyncGenerator[Json, None]:
+        """Return the events of a response that only keeps its input, for another to go on from."""
+        for wire_event in self._writer.begin():
+            yield wire_event
+        ended = Ended("answered", Usage(), {}, ())
+        *before, last = self._writer.end(ended, completed_at=int(time.time()))
+        for wire_event in before:
+            yield wire_event
+        await self._save(last)
+        await self._extend(last)
+        yield last
+
     def failed(self, fault: Fault) -> Iterator[Json]:
         """Return the events of an end in an error."""
         return self._writer.fail(fault, self.job.loop.usage, self.job.loop.counts)
@@ -152,19 +166,19 @@ class ResponseRun:
     async def _save(self, wire_event: Json) -> None:
         """Keep the response in an event that holds one."""
         body = wire_event.get("response")
-        if not self.options.store or not isinstance(body, dict):
+        if not isinstance(body, dict):
             return
-        await self._services.responses.save(
-            StoredResponse(
-                id=self.id,
-                owner=self._account.owner,
-                created_at=self._created_at,
-                body=body,
-                input_items=self._input_items,
-                transcript=(*self._before, *self.job.loop.turns),
-                container_id=self.job.kept_id or self._earlier.container_id,
-            )
+        self.kept = StoredResponse(
+            id=self.id,
+            owner=self._account.owner,
+            created_at=self._created_at,
+            body=body,
+            input_items=self._input_items,
+            transcript=(*self._before, *self.job.loop.turns),
+            container_id=self.job.kept_id or self._earlier.container_id,
         )
+        if self.options.store:
+            await self._services.responses.save(self.kept)
 
     async def _extend(self, wire_event: Json) -> None:
         """Add a finished response to its conversation."""

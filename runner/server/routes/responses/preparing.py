@@ -1,0 +1,108 @@
+"""Preparing: a checked request of the Responses API, with what it goes on from."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from pydantic import JsonValue
+from starlette.requests import HTTPConnection
+
+from runner.dialects import responses
+from runner.dialects.parsed_request import ParsedRequest, Rules
+from runner.dialects.responses import ResponsesOptions
+from runner.errors import RequestError
+from runner.server.accounts import Account
+from runner.server.routes.responses.response_run import Earlier, ResponseRun
+from runner.server.services import Services
+from runner.server.store.response_store import FINAL, StoredResponse
+from runner.transcript import Transcript
+
+Recalled = Callable[[str], StoredResponse | None]
+
+
+async def prepared(
+    connection: HTTPConnection,
+    services: Services,
+    account: Account,
+    body: JsonValue,
+    *,
+    counting: bool = False,
+    recent: Recalled = lambda _response_id: None,
+) -> ResponseRun:
+    """The checked request with its earlier conversation and its container.
+
+    With `counting` the model is to answer with one token, and nothing is kept. `recent` finds
+    responses that a connection remembers without their being stored.
+    """
+    referred = await referred_in(services, account, body)
+    rules: Rules = "openai" if connection.url.path.startswith("/v1/") else "model_studio"
+    parsed, options = responses.parse(body, lookup=referred.get, rules=rules)
+    if counting:
+        parsed, options = replace(parsed, max_tokens=1), replace(options, store=False)
+    services.directory.find(parsed.model)
+    earlier = await earlier_of(services, account, options, recent)
+    entries, new_entries = entries_of(parsed, options, earlier)
+    if options.store or (earlier.conversation is not None and not counting):
+        await services.storage.check_room(account.owner, account.settings.stored_bytes)
+    lease = None
+    if parsed.has_interpreter:
+        container_id = earlier.container_id or options.replayed_container
+        lease = await services.containers.lease(
+            account,
+            parsed.container,
+            earlier=container_id,
+            file_ids=options.file_ids,
+            inline_files=options.inline_files,
+        )
+    job = services.job(
+        parsed, account, entries=entries, lease=lease, rounds=2 if counting else None
+    )
+    return ResponseRun(connection, services, account, parsed, options, job, earlier, new_entries)
+
+
+def entries_of(
+    parsed: ParsedRequest, options: ResponsesOptions, earlier: Earlier
+) -> tuple[Transcript, Transcript]:
+    """What the model is asked, and what of it the request adds to the conversation."""
+    new_entries = parsed.entries
+    if not options.instructions:
+        return (*earlier.transcript, *new_entries), new_entries
+    return (new_entries[0], *earlier.transcript, *new_entries[1:]), new_entries[1:]
+
+
+async def earlier_of(
+    services: Services,
+    account: Account,
+    options: ResponsesOptions,
+    recent: Recalled = lambda _response_id: None,
+) -> Earlier:
+    """What the request goes on from. Raises RequestError."""
+    if options.previous_response_id:
+        previous = await _previous(services, account, options.previous_response_id, recent)
+        return Earlier(previous.transcript, previous.container_id)
+    if not options.conversation:
+        return Earlier()
+    row = await services.conversations.find(account.owner, options.conversation)
+    found = responses.replay(await services.conversations.items(row))
+    return Earlier(found.entries, found.container_id, row)
+
+
+async def _previous(
+    services: Services, account: Account, response_id: str, recent: Recalled
+) -> StoredResponse:
+    found = recent(response_id) or await services.responses.get(account.owner, response_id)
+    if found is None:
+        message = f"Previous response with id '{response_id[:100]}' not found."
+        raise RequestError("previous_response", message, param="previous_response_id")
+    if found.body.get("status") not in FINAL:
+        raise RequestError(
+            "conflict", "The previous response is not finished.", param="previous_response_id"
+        )
+    return found
+
+
+async def referred_in(
+    services: Services, account: Account, body: JsonValue
+) -> Mapping[str, Mapping[str, JsonValue]]:
+    """Return the stored items that the input names by reference."""
+    given = body.get("input") if isinstance(body, dict) else None
+    return await services.responses.referred(account.owner, given)

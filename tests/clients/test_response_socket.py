@@ -196,8 +196,9 @@ def test_a_message_counts_against_the_rate_of_its_key():
 
 
 def test_a_message_longer_than_any_may_be_ends_the_connection(socket):
-    with pytest.raises(ConnectionClosed):
+    with contextlib.suppress(ConnectionClosed):
         socket.send("x" * (MESSAGE_BYTES + 1))
+    with pytest.raises(ConnectionClosed):
         socket.recv(timeout=30)
 
 

@@ -48,7 +48,7 @@ class Attempts:
 
     def install(self) -> None:
         """Watch this interpreter from now on; an audit hook cannot be removed."""
-        sys.addaudithook(self._hook)
+        sys.addaudithook(self._make_hook())
 
     def begin(self) -> None:
         """Begin with a snippet."""
@@ -60,14 +60,15 @@ class Attempts:
     def end(self) -> tuple[list[int], int]:
         """How often each attempt came, in the order in which they were told; and the others."""
         self._is_on = False
-        return list(self._counts.values()), self._left_out
+        self._opened.clear()
+        return [min(COUNT_CAP, count) for count in self._counts.values()], self._left_out
 
     def note(self, tried: audited_events.Tried, line: int) -> None:
         """Count an attempt, and tell it if it is the first of its kind."""
         key = (tried.action, tried.what, tried.is_allowed)
         count = self._counts.get(key)
         if count is not None:
-            self._counts[key] = min(COUNT_CAP, count + 1)
+            self._counts[key] = count + 1
         elif len(self._counts) >= ATTEMPTS_CAP:
             self._left_out = min(COUNT_CAP, self._left_out + 1)
         else:
@@ -109,14 +110,29 @@ class Attempts:
             what = audited_events.Tried("guest", "environment", "all variables", {}, True, "")
             self.note(what, line_of(frame))
 
-    def _hook(self, event: str, arguments: tuple[object, ...]) -> None:
-        reader = self._readers.get(event)
-        if reader is None or not self._is_on:
-            if event == "os.chdir":
-                self._opened.clear()
-            return
-        if event == "open" and self._is_opened_again(arguments):
-            return
+    def _make_hook(self) -> Callable[[str, tuple[object, ...]], None]:
+        """What is called for each event; what is opened again and again is counted first."""
+        counts, opened, readers = self._counts, self._opened, self._readers
+
+        def hook(event: str, arguments: tuple[object, ...]) -> None:
+            if event == "open":
+                path, _mode, flags = arguments
+                if type(path) is str and type(flags) is int:
+                    known = opened.get((path, flags))
+                    if known is not None:
+                        for kind in known:
+                            counts[kind] += 1
+                        return
+            reader = readers.get(event)
+            if reader is not None:
+                if self._is_on:
+                    self._look_alone(reader, arguments)
+            elif event == "os.chdir":
+                opened.clear()
+
+        return hook
+
+    def _look_alone(self, reader: audited_events.Reader, arguments: tuple[object, ...]) -> None:
         thread = audited_events.thread_id()
         if thread in self._busy:
             return
@@ -131,28 +147,20 @@ class Attempts:
             self._busy.discard(thread)
 
     def _look(self, reader: audited_events.Reader, arguments: tuple[object, ...]) -> None:
-        frame: FrameType | None = sys._getframe(2)
+        frame: FrameType | None = sys._getframe(3)
         asker = self._asker(frame)
         if asker is None:
             return
         is_direct = asker is frame or self._is_wrapper(frame, asker)
+        kinds = []
         for tried in reader(self._judge, arguments, is_direct):
             self.note(tried, line_of(asker))
-            if reader is self._readers["open"] and len(self._opened) < ATTEMPTS_CAP:
-                kinds = self._opened.setdefault((arguments[0], arguments[2]), [])  # type: ignore[arg-type]
-                kinds.append((tried.action, tried.what, tried.is_allowed))
-
-    def _is_opened_again(self, arguments: tuple[object, ...]) -> bool:
-        """Count an opening that was looked at before; it is not looked at again."""
-        path, _mode, flags = arguments
-        if type(path) is not str or type(flags) is not int:
-            return False
-        known = self._opened.get((path, flags))
-        if known is None or any(kind not in self._counts for kind in known):
-            return False
-        for kind in known:
-            self._counts[kind] = min(COUNT_CAP, self._counts[kind] + 1)
-        return True
+            kinds.append((tried.action, tried.what, tried.is_allowed))
+        is_opening = reader is self._readers["open"] and type(arguments[0]) is str
+        # What was not counted by itself is looked at each time, and left out each time.
+        has_room = len(self._opened) < ATTEMPTS_CAP
+        if is_opening and has_room and kinds and all(kind in self._counts for kind in kinds):
+            self._opened[arguments[0], arguments[2]] = kinds  # type: ignore[index]
 
     def _asker(self, frame: FrameType | None) -> FrameType | None:
         """The frame of guest code that an event is due to; None where it is the engine's."""

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
     key = KeySettings(key=KEY, sessions=6, requests_per_minute=100_000)
-    settings = config(keys=(key,), policy={"limits": {"wall_s": 10}})
+    settings = config(keys=(key,), policy={"limits": {"wall_s": 30}})
     with (
         serving(directory(TalkModel({})), settings) as running,
         pytest.MonkeyPatch.context() as environment,
@@ -81,6 +81,7 @@ def test_results_have_their_types(sandbox: Sandbox):
     results = sandbox.run_code(plot).results
     assert [bool(one.png) for one in results] == [True, False]
     assert [one.is_main_result for one in results] == [False, True]
+    assert results[0].chart.elements[0].points == [(0.0, 1.0), (1.0, 2.0)]
 
 
 def test_what_takes_too_long_ends_and_the_next_runs(sandbox: Sandbox):

@@ -139,6 +139,7 @@ GUEST_ORDER = (
         "sandbox.guest.display.tables",
     ),
     (
+        "sandbox.guest.display.figure_data",
         "sandbox.guest.display.figures",
         "sandbox.guest.display.charts",
         "sandbox.guest.display.libraries",

@@ -15,6 +15,8 @@ from runner.server.e2b.forms import NotDone
 from sandbox import AsyncSession, Checkpoint, CheckpointDropped, CopyRefused, Outcome
 
 HOME = "/home/user"
+FIGURE_DATA = "CELLBLOCK_FIGURE_DATA"
+"""Asks for what a figure was drawn from, beside its picture."""
 MOST = 6
 """Each that is not in place is a checkpoint, of which a session keeps eight."""
 LANGUAGES = frozenset({"", "python"})
@@ -172,7 +174,7 @@ class Contexts:
 
     async def _set_up(self, context: Context) -> None:
         """Prepare a process in which nothing ran, and keep it as it is."""
-        variables = {**self._envs, "PWD": HOME}
+        variables = {"PWD": HOME, FIGURE_DATA: "1", **self._envs}
         code = f"__import__('os').chdir({HOME!r})\n__import__('os').environ.update({variables!r})"
         outcome = await self._session.run(code)
         if outcome.status != "completed":

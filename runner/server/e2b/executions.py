@@ -25,6 +25,7 @@ KEYS = {  # MIME type: its name in a result
     "text/latex": "latex",
     "application/json": "json",
     "application/javascript": "javascript",
+    "application/vnd.cellblock.figure+json": "chart",
 }
 TABLE = {"shape", "columns", "dtypes", "index", "rows"}
 """What the sample of a table has, beside which nothing else."""
@@ -139,6 +140,8 @@ def result_line(bundle: Mapping[str, str], *, is_main: bool) -> Line:
         name = KEYS.get(kind)
         if name is None:
             extra[kind] = content
+        elif name == "chart":
+            line["chart"] = _json(content)
         elif name == "json":
             value = json_value(content)
             if isinstance(value, dict) and value.keys() == TABLE:

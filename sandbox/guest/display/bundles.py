@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple, TypeGuard
 
-from sandbox.guest.display import charts, figures, tables
+from sandbox.guest.display import charts, figure_data, figures, tables
 from sandbox.guest.display.names import short_type_name
 from sandbox.guest.display.texts import clean, cut
 
@@ -173,11 +173,17 @@ class _Forms:
             self.take(mime, item, details)
 
     def take_figure(self, figure: object) -> None:
-        """Take the picture of a matplotlib figure."""
+        """Take the picture of a matplotlib figure, and what it was drawn from if that is asked."""
         try:
             self.take("image/png", figures.png_of(figure))
         except Exception as error:  # noqa: BLE001
             self._notes.append(failure("drawing", figure, error))
+            return
+        if figure_data.is_asked():
+            try:
+                self.take(figure_data.MIME, figure_data.data_of(figure))
+            except Exception as error:  # noqa: BLE001
+                self._notes.append(failure("data", figure, error))
 
     def take_chart(self, chart: object) -> None:
         """Take the forms of an interactive chart: a page, and what it was drawn from."""

@@ -110,7 +110,11 @@ class Commands:
         queue = running.listen()
         if not started.has_stdin:
             command.close_stdin()
-        pid = await _pid_of(command)
+        try:
+            pid = await _pid_of(command)
+        except BaseException:
+            command.kill()
+            raise
         self._all[pid] = running
         running.task = asyncio.create_task(running.pump())
         running.task.add_done_callback(lambda _task: self._all.pop(pid, None))
@@ -125,10 +129,6 @@ class Commands:
                 return running
         shown = str(pid if tag is None else tag)[:100]
         raise RequestError("not_found", f"process with pid or tag {shown} not found")
-
-    def pid_of(self, running: Running) -> int:
-        """Its pid in the sandbox."""
-        return running.command.pid
 
 
 async def _pid_of(command: AsyncCommand) -> int:

@@ -141,7 +141,9 @@ def result_line(bundle: Mapping[str, str], *, is_main: bool) -> Line:
         if name is None:
             extra[kind] = content
         elif name == "chart":
-            line["chart"] = _json(content)
+            chart = json_value(content)
+            if isinstance(chart, dict) and isinstance(chart.get("type"), str):
+                line["chart"] = chart
         elif name == "json":
             value = json_value(content)
             if isinstance(value, dict) and value.keys() == TABLE:

@@ -79,18 +79,15 @@ async def list_page(
         raise RequestError("invalid", f"limit: from 1 to {PAGE}.")
     if order not in ("asc", "desc"):
         raise RequestError("invalid", "order: asc or desc.")
-    found = sorted(
-        sandboxes.of(account.owner),
-        key=lambda one: (one.started_at, one.id),
-        reverse=order[0] == "d",
-    )
+    # Ids sort by the time at which they were made.
+    found = sorted(sandboxes.of(account.owner), key=lambda one: one.id, reverse=order == "desc")
     found = [one for one in found if _matches(one, metadata, state, template, startedAfter)]
     if nextToken:
-        ids = [one.id for one in sandboxes.of(account.owner)]
-        if nextToken not in ids:
-            raise RequestError("invalid", "nextToken: the sandbox that it names is gone.")
-        places = [place for place, one in enumerate(found) if one.id == nextToken]
-        found = found[places[0] :] if places else []
+        found = [
+            one
+            for one in found
+            if (one.id <= nextToken if order == "desc" else one.id >= nextToken)
+        ]
     page, rest = found[:limit], found[limit:]
     headers = {"x-next-token": rest[0].id} if rest else {}
     data = [_listed(services, one) for one in page]
@@ -230,12 +227,10 @@ async def list_snapshots(
     found = [
         one
         for one in snapshots.of(account.owner)
-        if sandboxID in ("", one.source.id) and name in ("", one.name, one.id)
+        if sandboxID in ("", one.source.id)
+        and name in ("", one.name, one.id)
+        and one.id >= nextToken
     ]
-    places = [place for place, one in enumerate(found) if one.id == nextToken]
-    if nextToken and not places:
-        raise RequestError("invalid", "nextToken: the snapshot that it names is gone.")
-    found = found[places[0] :] if places else found
     headers = {"x-next-token": found[limit].id} if len(found) > limit else {}
     data = [one.json() for one in found[:limit]]
     return Response(compact(data), headers=headers, media_type="application/json")

@@ -167,9 +167,10 @@ async def _watched(
                 return
             for event in events:
                 yield frame({"filesystem": event})
-            if events or time.monotonic() - told > ping_s:
+            if events:
                 told = time.monotonic()
-            if not events and told == time.monotonic():
+            elif time.monotonic() - told > ping_s:
+                told = time.monotonic()
                 yield frame({"keepalive": {}})
     late = {"code": "deadline_exceeded", "message": "The time for watching is over."}
     yield frame({"error": late}, is_end=True)

@@ -230,6 +230,8 @@ class Ended(_Record):
     survives_reason: str = ""
     """Why not; empty when they do."""
     names: tuple[NameChange, ...] = ()
+    hints: tuple[Text, ...] = ()
+    """What would make such a snippet faster, for the owner of the policy."""
     files_left: tuple[Text, ...] = ()
     """Of a session that was lost: paths of its files, a hundred at most. The next call has them."""
     tier: Tier

@@ -161,6 +161,9 @@ class Done(Message):
     ]
     exit_code: Annotated[int, whole(-2, 255)] = -1
     """What a script would have ended with; -2 for a text, -1 unless it raised `SystemExit`."""
+    slow_import: Name = ""
+    """The package whose first import took longest, if that is worth a word."""
+    slow_import_ms: Annotated[int, whole(0, 2**31)] = 0
 
 
 @message(33, "from_guest")

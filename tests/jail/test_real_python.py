@@ -17,6 +17,7 @@ EASY = Limits(wall_s=120, cpu_s=100)
 def real() -> Iterator[Session]:
     """One session for all that do not look at what was there before."""
     with Sandbox(Policy(limits=EASY), pool_size=0) as box, box.session() as session:
+        session.run("1")  # From now on what the host holds for it stays the same.
         yield session
 
 
@@ -402,3 +403,28 @@ def test_nothing_of_the_engine_need_be_there_to_import() -> None:
             "    print(list(pool.map(work, [1])))"
         )
         assert session.run(code, limits=EASY).stdout == "[2]\n"
+
+
+def test_a_slow_import_is_named_with_what_makes_it_fast(box: Sandbox) -> None:
+    with box.session() as session:
+        code = (
+            "import importlib.util, time\ntime.sleep(0.7)\nX = importlib.util.find_spec(__name__)"
+        )
+        session.put("geopandas.py", code)
+        session.put("other.py", code)
+        find = "import importlib.util\nimportlib.util.find_spec('geopandas').loader.get_source"
+        assert session.run(find).hints == ()
+        first = session.run("import other, geopandas\ngeopandas.X is geopandas.__spec__")
+        [hint] = first.hints
+        assert first.text == "True"
+        assert hint.startswith("`import geopandas` took ")
+        assert 'Policy(preload=["geopandas"])' in hint
+        assert session.run("import geopandas").hints == ()
+
+
+def test_a_module_of_the_workspace_is_imported(real: Session) -> None:
+    real.put("own_module.py", "def double(x):\n    return 2 * x\n")
+    assert text(real, "import own_module\nown_module.double(4)") == "8"
+    assert text(real, "open('later.py', 'w').write('X = 5')\nimport later\nlater.X") == "5"
+    code = "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import later'])"
+    assert "returncode=0" in (text(real, code) or "")

@@ -118,6 +118,7 @@ GUEST_ORDER = (
         "sandbox.guest.session.interpreter",
         "sandbox.guest.child_path.pip",
         "sandbox.guest.language.hooks",
+        "sandbox.guest.language.import_clock",
         "sandbox.guest.language.code_origin",
         "sandbox.guest.language.audit",
         "sandbox.guest.language.audited_events",

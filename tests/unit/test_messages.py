@@ -212,6 +212,8 @@ FIELDS: dict[type, dict[str, st.SearchStrategy[object]]] = {
         "in_place": word,
         "names": rows(st.sampled_from(["added", "changed", "removed"]), name, name, name, size),
         "exit_code": st.integers(-2, 255),
+        "slow_import": word,
+        "slow_import_ms": st.integers(0, 2**31),
     },
     Query: {
         "nonce": word,

@@ -147,6 +147,7 @@ def test_an_outcome_has_every_shared_field():
         "survives",
         "survives_reason",
         "names",
+        "hints",
         "files_left",
         "tier",
         "layers",

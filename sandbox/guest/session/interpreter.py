@@ -9,7 +9,7 @@ import ctypes
 import os
 import sys
 
-from sandbox.protocol.plan import OWN_PACKAGES, JailPlan
+from sandbox.protocol.plan import OWN_PACKAGES, WORKSPACE, JailPlan
 
 RESET = {  # name in sys.flags: what a plainly started interpreter has
     "no_site": 0,
@@ -35,12 +35,13 @@ def look_plainly_started() -> None:
     sys._xoptions.pop("utf8", None)
 
 
-def find_own_packages(plan: JailPlan) -> None:
-    """Have modules found in the session's own packages before those of the environment.
+def find_own_modules(plan: JailPlan) -> None:
+    """Have modules found in the workspace first, and in own packages before the environment's.
 
     By a session, not ahead of it: a directory that was not there would be remembered as such. So
     are the environment's, where the zygote has no jail to meet their code in.
     """
+    sys.path[:] = [os.getcwd() if entry == WORKSPACE else entry for entry in sys.path]
     home = "/tmp/home" if plan.tier == "namespaces" else os.environ["HOME"]
     places = (at for at, entry in enumerate(sys.path) if entry.endswith("-packages"))
     at = next(places, len(sys.path))

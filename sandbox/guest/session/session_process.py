@@ -148,7 +148,7 @@ class SessionProcess:
         _forget_temporary_directory()
         _reseed()
         set_handler(SIGINT, self._on_interrupt)
-        interpreter.find_own_packages(self._plan)
+        interpreter.find_own_modules(self._plan)
         self.snippets.enter(os.getcwd())
         if self._trace is not None:
             self._trace.enter()
@@ -204,7 +204,7 @@ class SessionProcess:
                 self._channel.send(told)
         if message.survive and not in_place:
             in_place = copies.later_obstacle()
-        self._channel.send(_done(message.nonce, ending, in_place))
+        self._channel.send(_done(message.nonce, ending, in_place, *self.snippets.clock.take()))
 
     def _copy(self, message: ForkCopy) -> None:
         refusal, is_copy = self._try_to_copy()
@@ -444,7 +444,9 @@ def _checked(plan: JailPlan, message: Check) -> Checked:
     return Checked(message.nonce, found.imports, found.refusals, found.syntax_error, found.findings)
 
 
-def _done(nonce: str, ending: Ending, in_place: str) -> Done:
+def _done(
+    nonce: str, ending: Ending, in_place: str, slow_import: str = "", slow_import_ms: int = 0
+) -> Done:
     return Done(
         nonce=nonce,
         ended=ending.ended,
@@ -457,6 +459,8 @@ def _done(nonce: str, ending: Ending, in_place: str) -> Done:
         in_place=in_place,
         names=ending.names,
         exit_code=ending.exit_code,
+        slow_import=slow_import,
+        slow_import_ms=slow_import_ms,
     )
 
 

@@ -18,6 +18,7 @@ from sandbox.guest.display.display import Displays
 from sandbox.guest.display.names import Names, Row
 from sandbox.guest.display.warned import Warned
 from sandbox.guest.language.hooks import ImportHooks
+from sandbox.guest.language.import_clock import ImportClock
 from sandbox.guest.language.sources import Sources
 from sandbox.guest.session import library_changes, magics, notebook, program_end
 from sandbox.guest.session.compiler import Compiled, Compiler, Refused
@@ -71,6 +72,8 @@ class SnippetRunner:
         self._builtins: dict[str, Any] = builtins.__dict__
         hooks = ImportHooks()
         hooks.install()
+        self.clock = ImportClock()
+        self.clock.install()
         self._sources = Sources(hooks)
         self._warned = Warned()
         self._displays = Displays(screen, hooks, self._warned)

@@ -88,13 +88,13 @@ async def run_code(
             if request.language == "bash":
                 done = await _shell(session, request, limits)
                 on_end(request.code, done)
-                result, is_lost = _command_result(done), False
+                result, is_lost = command_result(done), False
             else:
                 if request.language == "pytest" and not await _has_pytest(session):
                     return RunCodeResponse(status="SandboxError", message=NO_PYTEST)
                 outcome = await _python(session, request, limits)
                 on_end(request.code, outcome)
-                result, is_lost = _result(outcome), outcome.state == "lost"
+                result, is_lost = program_result(outcome), outcome.state == "lost"
             files = {} if is_lost else await fetched(session, request.fetch_files)
     except (PoolFull, EngineTimeout) as error:
         raise Overloaded(str(error)) from error
@@ -140,7 +140,8 @@ def _own_name(ending: str) -> str:
     return f"tmp{secrets.token_hex(4)}{ending}"
 
 
-def _command_result(done: ExecResult) -> CommandRunResult:
+def command_result(done: ExecResult) -> CommandRunResult:
+    """How a command ended, as a client reads it."""
     status: RunStatus = "Finished"
     code, words = done.exit_code, ""
     if done.timed_out or done.limit in ("wall_s", "cpu_s"):
@@ -159,7 +160,7 @@ def _command_result(done: ExecResult) -> CommandRunResult:
     )
 
 
-def _result(outcome: Outcome) -> CommandRunResult:
+def program_result(outcome: Outcome) -> CommandRunResult:
     """How a shell would see the program end: its exit code, and the words it would say."""
     status: RunStatus = "Finished"
     code: int | None = 0

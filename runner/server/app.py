@@ -28,6 +28,7 @@ from runner.server.http.tracing import from_environment as tracing_asked_for
 from runner.server.jupyter import channels
 from runner.server.jupyter import routes as jupyter_routes
 from runner.server.jupyter.kernels import Kernels
+from runner.server.librechat import routes as librechat
 from runner.server.live.audit_log import AuditLog
 from runner.server.live.containers import Containers
 from runner.server.live.observer import Observer
@@ -35,6 +36,7 @@ from runner.server.live.session_slots import SessionSlots
 from runner.server.live.session_table import SessionTable
 from runner.server.mcp import routes as mcp_routes
 from runner.server.mcp.doors import McpDoors
+from runner.server.opensandbox import routes as opensandbox
 from runner.server.page_access import PageAccess
 from runner.server.routes import (
     admin_routes,
@@ -146,6 +148,7 @@ def create_app(services: Services) -> FastAPI:
         openapi_url="/openapi.json",
     )
     app.state.services = services
+    app.state.opensandbox = opensandbox.Opened()
     app.state.kernels = Kernels(services.sessions, services.box.policy.limits, services.observer)
     app.state.mcp = McpDoors(services.sessions, services.box.policy.limits, services.observer)
     app.state.e2b = Sandboxes(services.sessions)
@@ -177,6 +180,8 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(mcp_routes.router)
     app.include_router(jupyter_routes.router)
     app.include_router(channels.router)
+    app.include_router(librechat.router)
+    app.include_router(opensandbox.router)
     app.include_router(e2b_routes.router)
     app.get("/healthz")(healthz)
     app.get("/readyz", responses={503: {"description": "Not ready."}})(readyz)

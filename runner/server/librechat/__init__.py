@@ -1,0 +1,1 @@
+"""LibreChat's Code API: programs with files, each in a session of its own."""

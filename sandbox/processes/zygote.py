@@ -73,6 +73,7 @@ LAUNCHER_ENV = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 ZYGOTE_START_S = 180.0
+WORDS_WITHIN_MS = 200
 GONE_WITHIN_S = 10.0
 WORDS_KEPT = 8192
 NEEDED_LAYERS = ("user_namespace", "mount_namespace", "pid_namespace", "net_namespace")
@@ -338,7 +339,9 @@ class Zygote:
             self._ready.set_exception(self.death())
 
     def _on_words_left(self) -> None:
-        if select.select([self._words], [], [], 0.2)[0]:
+        poll = select.poll()  # Not `select`, which refuses descriptors from 1024 on.
+        poll.register(self._words, select.POLLIN)
+        if poll.poll(WORDS_WITHIN_MS):
             self._on_words()
 
     def _forget(self) -> None:

@@ -1,6 +1,8 @@
 """Commands beside the interpreter: streams, ends, limits, and what they cannot do."""
 
 import asyncio
+import os
+import resource
 import time
 
 import pytest
@@ -18,6 +20,8 @@ from sandbox import (
 )
 
 TIERS = ("namespaces", "landlock")
+MANY_FILES = 1100
+"""More than the numbers that select(2) takes."""
 
 
 @pytest.fixture(scope="module", params=TIERS)
@@ -209,3 +213,18 @@ async def test_a_cancelled_caller_ends_its_command():
                 await session.exec("sleep 77")
         await asyncio.sleep(0.5)
         assert "sleep 77" not in (await session.exec("ps ax -o args")).text.replace("ps ax", "")
+
+
+def test_a_command_ends_where_this_process_has_very_many_open_files(session):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < MANY_FILES * 2:
+        pytest.skip(f"needs {MANY_FILES * 2} open files, the hard limit is {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, MANY_FILES * 2), hard))
+    held = []
+    try:
+        held += [os.open(os.devnull, os.O_RDONLY) for _ in range(MANY_FILES)]
+        assert session.exec(["echo", "here"], timeout_s=20).text == "here\n"
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -13,6 +13,9 @@ import fcntl
 import os
 import select
 import signal
+
+# What `signal.signal` calls; its enumerations would touch pages more in each command.
+from _signal import signal as set_handler  # type: ignore[import-not-found]
 from array import array
 from contextlib import suppress
 from typing import NoReturn, Protocol
@@ -29,8 +32,11 @@ from sandbox.protocol.plan import OWN_PACKAGES, WORKSPACE
 STREAMS = 3
 NOT_FOUND, NOT_EXECUTABLE, NOT_STARTED = 127, 126, 125
 """What a shell exits with; the last is that of `env` and `timeout` for what they failed to do."""
-RESET = (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM)
+RESET = tuple(
+    map(int, (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM))
+)
 """Signals that Python ignores or handles, and a program finds as it expects them."""
+SIG_DFL = int(signal.SIG_DFL)
 LISTENER_SPACE = _socket.CMSG_LEN(array("i").itemsize)
 MICRO = 1_000_000
 
@@ -164,7 +170,7 @@ class Commands:
                 os.dup2(fd, number)
             signal.set_wakeup_fd(-1)
             for each in RESET:
-                signal.signal(each, signal.SIG_DFL)
+                set_handler(each, SIG_DFL)
             os.setsid()
             self._confine(link_fd)
             _execute(message, self._context)
@@ -200,7 +206,7 @@ class Commands:
         jail.verify(context.template.final_facts)
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", [listener]))
         with suppress(OSError):
-            link = _socket.socket(fileno=link_fd)
+            link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, link_fd)
             link.sendmsg([b"l"], [rights] if listener >= 0 else [])
         sysapi.close_all_but((0, 1, 2))
 

@@ -11,12 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from sandbox import events
+from sandbox.cancellation import Wait
 from sandbox.errors import PolicyError, SandboxError
 from sandbox.outcome import ExecResult, Truncated, Usage
 from sandbox.processes.worker import Worker
+from sandbox.protocol.messages import CommandEnded
 from sandbox.session.runs.output import HeadTailBuffer, StreamDecoder
 
 READ_BYTES = 1 << 16
+LISTEN_AFTER_S = 0.008
 EVENTS_HELD = 64
 """Chunks that wait for a reader; then the pipes are left alone, and the program waits."""
 ARGUMENTS_CAP = 4096
@@ -113,10 +116,12 @@ class AsyncCommand:
         self._command = worker.commands.start(
             request.argv, cwd=request.cwd, env=request.env, streams=(stdin, writes[0], writes[1])
         )
-        for index, fd in enumerate(self._reads):
-            self._loop.add_reader(fd, self._on_output, index)
+        self._listens = False
+        if request.is_streamed:
+            self._listen()
+        self._late = self._loop.call_later(LISTEN_AFTER_S, self._listen)
         self._timer = self._loop.call_later(request.timeout_s, self._exceed, "wall_s")
-        self._ending = self._loop.create_task(self._end())
+        self._command.ended.add_done_callback(self._on_ended)
 
     @property
     def pid(self) -> int:
@@ -164,7 +169,7 @@ class AsyncCommand:
 
     async def wait(self) -> ExecResult:
         """Wait for its end. A caller that is cancelled leaves it running."""
-        return await asyncio.shield(self._result)
+        return await Wait(self._result)
 
     async def kill_and_wait(self) -> None:
         """End it, and wait until it has ended."""
@@ -173,6 +178,14 @@ class AsyncCommand:
             await self.wait()
 
     # ---- streams --------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        """Read what it writes as it comes; what a short one has written is read at its end."""
+        if not self._listens:
+            self._listens = True
+            for index, fd in enumerate(self._reads):
+                if fd in self._open:
+                    self._loop.add_reader(fd, self._on_output, index)
 
     def _on_output(self, index: int) -> None:
         fd = self._reads[index]
@@ -198,7 +211,8 @@ class AsyncCommand:
         fd = self._reads[index]
         if fd in self._open:
             self._open.discard(fd)
-            self._loop.remove_reader(fd)
+            if self._listens:
+                self._loop.remove_reader(fd)
             os.close(fd)
 
     def _tell(self, event: CommandEvent) -> None:
@@ -231,16 +245,16 @@ class AsyncCommand:
             self._limit = limit
             self.kill()
 
-    async def _end(self) -> None:
-        try:
-            ended = await self._command.ended
-        except SandboxError as error:
+    def _on_ended(self, told: "asyncio.Future[CommandEnded]") -> None:
+        error = told.exception()
+        if error is not None:
             self._close()
             self._result.set_exception(error)
             self._result.exception()  # A command that is not waited for is no error.
             self._is_told = True
             self._changed.set()
             return
+        ended = told.result()
         # What it wrote is in the pipes by now; a child may hold them open for longer.
         for index, fd in enumerate(self._reads):
             while fd in self._open and not self._is_empty(fd):
@@ -255,11 +269,14 @@ class AsyncCommand:
 
     def _is_empty(self, fd: int) -> bool:
         """Whether there is nothing to be read from `fd`, not even its end."""
-        return not select.select([fd], [], [], 0)[0]
+        poll = select.poll()  # Not `select`, which refuses descriptors from 1024 on.
+        poll.register(fd, select.POLLIN)
+        return not poll.poll(0)
 
     def _close(self) -> None:
         self._on_end()
         self._timer.cancel()
+        self._late.cancel()
         for index in range(len(self._reads)):
             self._close_output(index)
         self._unwritten.clear()

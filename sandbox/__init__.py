@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sandbox.blocking import Command, Sandbox, Session
+    from sandbox.cluster.calls import AsyncPlacedCommand
+    from sandbox.cluster.sandbox import AsyncRaySandbox
+    from sandbox.cluster.session import AsyncRaySession
     from sandbox.doctor.environment_report import EnvironmentReport, environment_report
     from sandbox.doctor.features import FeatureReport, LayerReport, probe
     from sandbox.engine import AsyncSandbox
@@ -111,6 +114,9 @@ if TYPE_CHECKING:
 
 _NAMES = {  # module: what users may import of it
     "sandbox.blocking": "Command Sandbox Session",
+    "sandbox.cluster.calls": "AsyncPlacedCommand",
+    "sandbox.cluster.sandbox": "AsyncRaySandbox",
+    "sandbox.cluster.session": "AsyncRaySession",
     "sandbox.session.checkpoints": "Checkpoint CheckpointState",
     "sandbox.engine": "AsyncSandbox",
     "sandbox.errors": (
@@ -163,6 +169,9 @@ __all__ = [
     "ArtifactMade",
     "AsyncCommand",
     "AsyncKeptJails",
+    "AsyncPlacedCommand",
+    "AsyncRaySandbox",
+    "AsyncRaySession",
     "AsyncRemoteCommand",
     "AsyncRemoteSandbox",
     "AsyncRemoteSession",

@@ -23,12 +23,13 @@ from typing import Any, Literal, Self, TypeVar, cast, overload
 
 from sandbox import events
 from sandbox.blocking_files import BlockingFiles
-from sandbox.engine import POOL_SIZE, SESSIONS_CAP, WAITING_CAP, AsyncSandbox
+from sandbox.engine import LOCAL, AsyncSandbox
 from sandbox.errors import StaleProcess
 from sandbox.loop_thread import loop_thread
 from sandbox.outcome import ExecResult, Outcome
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
+from sandbox.policy.sizes import POOL_SIZE, SESSIONS_CAP, WAITING_CAP
 from sandbox.protocol.messages import Checked
 from sandbox.remote.sandbox import AsyncRemoteSandbox
 from sandbox.session.best_of import BestOf
@@ -64,6 +65,7 @@ class Sandbox:
         max_sessions: int = SESSIONS_CAP,
         max_waiting: int = WAITING_CAP,
         tools: HostTools | None = None,
+        engine: str = LOCAL,
     ) -> None:
         self._made_in = os.getpid()
         self._box = AsyncSandbox(
@@ -72,6 +74,7 @@ class Sandbox:
             max_sessions=max_sessions,
             max_waiting=max_waiting,
             tools=tools,
+            engine=engine,
         )
         _open_boxes.add(self)
 

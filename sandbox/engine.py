@@ -4,13 +4,14 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, cast
 
 from sandbox import events
-from sandbox.errors import PolicyError
+from sandbox.cluster.sandbox import AsyncRaySandbox
 from sandbox.outcome import Outcome
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
+from sandbox.policy.sizes import POOL_SIZE, SESSIONS_CAP, WAITING_CAP, check_sizes
 from sandbox.processes.supply import WorkerSupply
 from sandbox.protocol.messages import Checked
 from sandbox.remote.sandbox import AsyncRemoteSandbox
@@ -21,9 +22,7 @@ from sandbox.session.live_session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT
 from sandbox.session.mapped import mapped
 from sandbox.session.session import AsyncSession
 
-POOL_SIZE = 2
-SESSIONS_CAP = 64
-WAITING_CAP = 256
+LOCAL = "local"
 
 
 class AsyncSandbox:
@@ -32,8 +31,16 @@ class AsyncSandbox:
 
     `pool_size` workers are kept warm; at most `max_sessions` are in use at once, and at most
     `max_waiting` calls wait for one before the next gets PoolFull. `tools` are functions of this
-    process that every snippet may call by name.
+    process that every snippet may call by name. `engine` is this machine, or a Ray cluster as
+    "ray:auto" or "ray:HOST:PORT": the same calls then, see AsyncRaySandbox.
     """
+
+    def __new__(cls, *args: Any, engine: str = LOCAL, **more: Any) -> Self:
+        """The engine of this machine, or a cluster's. Raises PolicyError."""
+        if engine == LOCAL:
+            return super().__new__(cls)
+        # The same calls, held to be so by tests/cluster/test_ray_engine.py.
+        return cast(Self, AsyncRaySandbox(*args, engine=engine, **more))
 
     def __init__(
         self,
@@ -43,14 +50,9 @@ class AsyncSandbox:
         max_sessions: int = SESSIONS_CAP,
         max_waiting: int = WAITING_CAP,
         tools: HostTools | None = None,
+        engine: str = LOCAL,
     ) -> None:
-        for name, value, least in (
-            ("pool_size", pool_size, 0),
-            ("max_sessions", max_sessions, 1),
-            ("max_waiting", max_waiting, 0),
-        ):
-            if value < least:
-                raise PolicyError(name, f"is {value}", f"It must be at least {least}")
+        check_sizes(pool_size=pool_size, max_sessions=max_sessions, max_waiting=max_waiting)
         self.policy = policy or Policy()
         self._tools = Tools(tools or {})
         self._supply = WorkerSupply(

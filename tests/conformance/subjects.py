@@ -6,12 +6,14 @@ calls are those of `sandbox.Session`, and a reason for each check that it has no
 
 import asyncio
 import contextlib
+import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from serving import KEY, TalkModel, directory, serving
 
 from sandbox import AsyncCommand, AsyncRemoteCommand, AsyncSandbox, Sandbox
@@ -29,6 +31,8 @@ class Face:
     """What all its sessions need, such as a server."""
     lacks: Mapping[str, str] = field(default_factory=dict)
     """Checks that it has no calls for, each with the reason."""
+    is_slow: bool = False
+    """Whether it takes seconds to start, and is left out where slow tests are."""
 
 
 @contextlib.contextmanager
@@ -60,6 +64,21 @@ def _remote_asynchronous() -> Iterator[Opener]:
         _on_loop(runner, AsyncSandbox.connect(server.origin, key=KEY)) as opener,
     ):
         yield opener
+
+
+@contextlib.contextmanager
+def _ray() -> Iterator[Opener]:
+    pytest.importorskip("ray", reason="ray is not installed. Run: pip install -e '.[dev]'")
+    cluster = importlib.import_module("ray.cluster_utils").Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "memory": 4 * 1024**3}
+    )
+    try:
+        cluster.add_node(num_cpus=1, memory=4 * 1024**3)
+        cluster.wait_for_nodes()
+        with Sandbox(engine=f"ray:{cluster.address}?cpus=0.1") as box:
+            yield box.session
+    finally:
+        cluster.shutdown()
 
 
 @contextlib.contextmanager
@@ -126,5 +145,6 @@ FACES = {
         Face("AsyncSession", _asynchronous),
         Face("/v1/sessions by Sandbox.connect", _remote),
         Face("/v1/sessions by AsyncSandbox.connect", _remote_asynchronous),
+        Face("the engine on Ray", _ray, is_slow=True),
     )
 }

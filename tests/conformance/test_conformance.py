@@ -11,7 +11,13 @@ from tests.conformance.subjects import FACES, Opener
 assert tool_checks.__doc__  # Its checks are on the list by being loaded.
 
 
-@pytest.fixture(scope="module", params=list(FACES))
+PARAMS = [
+    pytest.param(face.name, marks=[pytest.mark.slow] if face.is_slow else [])
+    for face in FACES.values()
+]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
 def face(request: pytest.FixtureRequest) -> Iterator[tuple[str, Opener]]:
     with FACES[request.param].started() as opener:
         yield request.param, opener

@@ -1,6 +1,7 @@
 """A session keeps variables, imports, classes and streams from one snippet to the next."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 from threading import Thread
@@ -296,6 +297,17 @@ def interrupted(session: Session, code: str, *, grace_s: float) -> Outcome:
             outcome = event.outcome
     assert outcome is not None
     return outcome
+
+
+async def test_a_snippet_is_interrupted_also_where_its_host_has_blocked_the_signal() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        async with AsyncSandbox(pool_size=0) as box, box.session() as session:
+            await session.run("x = 1")
+            outcome = await session.run("while True: pass", limits=Limits(wall_s=0.3))
+            assert (outcome.status, outcome.state) == ("limit_exceeded", "kept")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def test_an_interrupted_snippet_has_an_outcome_and_leaves_its_variables(session: Session) -> None:

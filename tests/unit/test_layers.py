@@ -33,6 +33,7 @@ HOST_ORDER = (
         "sandbox.policy.environment",
     ),
     (
+        "sandbox.policy.sizes",
         "sandbox.processes.worker_state",
         "sandbox.processes.meter",
         "sandbox.processes.cgroup",
@@ -95,6 +96,11 @@ HOST_ORDER = (
     ("sandbox.remote.remote_files", "sandbox.remote.remote_calls"),
     ("sandbox.remote.session",),
     ("sandbox.remote.sandbox",),
+    ("sandbox.cluster.address", "sandbox.cluster.place"),
+    ("sandbox.cluster.cluster",),
+    ("sandbox.cluster.calls",),
+    ("sandbox.cluster.session",),
+    ("sandbox.cluster.sandbox",),
     ("sandbox.engine",),
     ("sandbox.loop_thread",),
     ("sandbox.blocking_files",),
@@ -216,6 +222,7 @@ STANDARD_LIBRARY_ONLY = (
 """Patterns of modules, and the libraries that one of them may have all the same (see HOMES)."""
 HOMES: Mapping[str, tuple[str, ...]] = {  # library -> the modules that may import it
     "h11": ("sandbox.network.*", "sandbox.remote.*"),
+    "ray": ("sandbox.cluster.*", "runner.evals.cluster"),
     "psutil": ("sandbox.processes.meter",),
     "RestrictedPython": ("sandbox.guest.language.restricted",),
     "pydantic": ("sandbox.*", "runner.*"),

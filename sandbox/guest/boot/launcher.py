@@ -42,6 +42,8 @@ MAP_IDS = b"x"
 
 def main(channel_fd: int) -> NoReturn:
     """Run until the zygote has ended; exit with its status."""
+    # The thread that started it may have blocked signals, and a session inherits that.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     channel = GuestChannel(channel_fd, "to_zygote", TO_HOST_CAP_BYTES)
     try:
         message = channel.receive()

@@ -28,7 +28,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo page page-shots check unit fuzz test test-libraries model pytest test-clients format clean test-faces
+.PHONY: help demo page page-shots check unit fuzz test test-libraries model pytest test-clients format clean test-faces test-install test-lowest
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -81,6 +81,12 @@ test-clients: $(VENV)/.dev  ## the server with frameworks, which it installs apa
 
 test-faces: $(VENV)/.dev  ## faces with the frameworks that they are for, each installed apart (an index)
 	$(IN)/python tests/faces/each_framework.py $(ARGUMENTS)
+
+test-install:  ## build the package, and try it in clean environments of each Python (uv, an index)
+	$(PYTHON) tests/installing.py install
+
+test-lowest:  ## tests with the oldest versions that pyproject.toml allows (uv, an index)
+	$(PYTHON) tests/installing.py lowest
 
 format: $(VENV)/.dev  ## put the sources into the one format, and mend what ruff can
 	$(IN)/ruff check --fix .

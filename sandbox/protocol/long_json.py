@@ -31,12 +31,17 @@ def read_long_json(data: bytes) -> Any:
     """The value that is all of `data`. Raises ValueError, TooMuch or RecursionError."""
     _count(data)
     if len(data) <= AT_ONCE_BYTES:
-        return json.loads(data)
+        return _loads(data)
     reader = _Reader(data)
     value, end = reader.value(reader.skip_space(0), 0)
     if reader.skip_space(end) != len(data):
         raise ValueError("more follows behind the value")
     return value
+
+
+def _loads(data: bytes) -> Any:
+    # Of bytes alone `json` would guess the encoding: what was counted is UTF-8.
+    return json.loads(data.decode("utf-8", "surrogatepass"))
 
 
 def _count(data: bytes) -> None:
@@ -144,7 +149,7 @@ class _Reader:
         cut = part.rfind(b",")
         if len(part) < WINDOW_BYTES or cut < 0 or any(mark in part for mark in b'"[]{}'):
             return None
-        items = json.loads(b"[" + part[:cut] + b"]")
+        items = _loads(b"[" + part[:cut] + b"]")
         if not items:
             raise ValueError("a comma without a value")
         return items, at + cut + 1

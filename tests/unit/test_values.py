@@ -64,6 +64,12 @@ def test_a_value_of_megabytes_is_the_same(value):
     assert unpack_value(pack_value(value)) == value
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32-le"])
+def test_json_in_another_encoding_is_no_json(encoding):
+    with pytest.raises((UnicodeDecodeError, json.JSONDecodeError)):
+        read_long_json('["\u2200", null]'.encode(encoding))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "data",

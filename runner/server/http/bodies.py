@@ -86,9 +86,13 @@ def parsed(body: bytes) -> JsonValue:
 async def check_structure(body: bytes) -> None:
     """Refuse JSON that would cost its reader many times its size. Raises RequestError.
 
-    What counts are strings and bytes outside of them; long strings cost no more than their
-    length. Works in slices, between which other requests go on.
+    It is UTF-8 (RFC 8259, section 8.1): in what else a reader of JSON takes, half of a character
+    may be a quote. What counts are strings and bytes outside of them; long strings cost no more
+    than their length. Works in slices, between which other requests go on.
     """
+    encoding = json.detect_encoding(body)
+    if not encoding.startswith("utf-8"):
+        raise RequestError("body", f"The body is JSON in {encoding}: send it in UTF-8.")
     if len(body) <= UNCOUNTED_BYTES:
         return
     quotes = structure = 0

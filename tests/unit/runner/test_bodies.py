@@ -30,6 +30,18 @@ async def test_many_small_values_are_refused(body):
     assert refused.value.fault == "too_large"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32-le"])
+@pytest.mark.parametrize("text", ["{}", '["\u2200"' + ",null" * 3 * MiB + "]"])
+async def test_another_encoding_is_refused(text, encoding):
+    # Half of U+2200 is a quote: what follows would count as one long string.
+    with pytest.raises(RequestError, match="UTF-8"):
+        await check_structure(text.encode(encoding))
+
+
+async def test_a_mark_of_byte_order_is_no_other_encoding():
+    await check_structure('{"code": "é"}'.encode("utf-8-sig"))
+
+
 @pytest.mark.parametrize(
     "text",
     ["a" * 32 * MiB, '{"a": [1, 2]},' * MiB, '\\"' * MiB, '"' * MiB, "\\" * MiB, "é\n" * MiB],

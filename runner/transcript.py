@@ -154,6 +154,8 @@ class Instruction(Record):
 
     role: Literal["system"] = "system"
     text: str
+    name: str = ""
+    """Which of several owners it is."""
 
 
 class Question(Record):
@@ -165,12 +167,16 @@ class Question(Record):
     parts: tuple[Mapping[str, JsonValue], ...] = ()
     """All of it in the order of its writer, in the form of Chat Completions. Empty where that is
     the text and then the images."""
+    name: str = ""
+    """Which of several users it is."""
 
 
 class Turn(Record):
     """One answer of the model and the results of the calls in it."""
 
     role: Literal["assistant"] = "assistant"
+    name: str = ""
+    """Which of several assistants it is."""
     reasoning: str = ""
     text: str = ""
     calls: tuple[ToolCall, ...] = ()

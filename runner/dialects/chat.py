@@ -9,6 +9,7 @@ from runner.dialects.containers import container_of
 from runner.dialects.content_parts import chat_parts, question_of, texts_only
 from runner.dialects.faults import DEADLINE, Fault, openai_body, openai_error
 from runner.dialects.fields import (
+    NAME_CHARS,
     Fields,
     function_spec,
     metadata_of,
@@ -27,6 +28,7 @@ from runner.dialects.parsed_request import (
 from runner.dialects.schema_fields import (
     PASSED_BY_CHAT,
     REFUSED_BY_CHAT,
+    REFUSED_IN_MESSAGES,
     check_stream_options,
     passed_on,
     refuse,
@@ -187,14 +189,20 @@ def _entry(message: Fields) -> Entry:
     content = message.data.get("content")
     if content is not None and not isinstance(content, str | list):
         raise message.wrong("content", "must be a string or an array of parts")
+    name = message.text("name", longest=NAME_CHARS) or ""
     if role in ("system", "developer"):
-        return Instruction(text=texts_only(message, role))
+        return Instruction(text=texts_only(message, role), name=name)
     if role == "user":
-        return question_of(list(chat_parts(message)))
+        return question_of(list(chat_parts(message)), name=name)
     if role == "assistant":
+        refuse(message, REFUSED_IN_MESSAGES)
         calls = tuple(map(_call, message.objects("tool_calls")))
+        if (old := message.object("function_call")) is not None and not calls:
+            # Its result comes in a message of the role `function`, which has its name alone.
+            called = old.text("name") or ""
+            calls = (ToolCall(id=called, name=called, arguments=old.text("arguments") or ""),)
         text = texts_only(message, role) or message.text("refusal") or ""
-        return Turn(text=text, calls=calls)
+        return Turn(text=text, calls=calls, name=name)
     call_id = message.text("tool_call_id") or message.text("name") or ""
     return FunctionResult(call_id=call_id, text=texts_only(message, role))
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import JsonValue
 
 from runner.dialects.fields import Fields, text_of
+from runner.dialects.schema_fields import REFUSED_IN_PARTS, refuse
 from runner.transcript import Question, encodable
 
 Part = Mapping[str, JsonValue]
@@ -16,16 +17,16 @@ TEXT_TYPES = ("text", "input_text", "output_text", "refusal", "summary_text", "r
 DETAILS = ("auto", "low", "high", "original")
 
 
-def question_of(parts: list[Part]) -> Question:
+def question_of(parts: list[Part], *, name: str = "") -> Question:
     """The question that `parts` are; a text with pictures behind it needs no order."""
     text = "".join(str(part.get("text", "")) for part in parts if part.get("type") == "text")
     if all(part.get("type") == "text" for part in parts):
-        return Question(text=text)
+        return Question(text=text, name=name)
     images = tuple(url for part in parts if (url := _url(part)))
     plain = [text_part(text)] if text else []
     if parts == [*plain, *map(image_part, images)]:
-        return Question(text=text, images=images)
-    return Question(text=text, images=images, parts=tuple(parts))
+        return Question(text=text, images=images, name=name)
+    return Question(text=text, images=images, parts=tuple(parts), name=name)
 
 
 def _url(part: Part) -> str:
@@ -45,6 +46,7 @@ def chat_parts(message: Fields, key: str = "content") -> Iterator[Part]:
             yield text_part(given)
             continue
         part = Fields(given, f"{message.name(key)}[{index}]")
+        refuse(part, REFUSED_IN_PARTS)
         kind = part.text("type") or next((key for key in ("text", "image") if part.has(key)), "")
         if kind in TEXT_TYPES:
             yield text_part(text_of(part.data))
@@ -94,6 +96,8 @@ def texts_only(message: Fields, role: str, key: str = "content") -> str:
     """The text of a message in which other parts have no place. Raises RequestError."""
     content = message.data.get(key)
     for index, part in enumerate(content if isinstance(content, list) else ()):
+        if isinstance(part, dict):
+            refuse(Fields(part, f"{message.name(key)}[{index}]"), REFUSED_IN_PARTS)
         kind = part.get("type", "text") if isinstance(part, dict) else "text"
         if kind not in TEXT_TYPES:
             name = f"{key}[{index}].type"

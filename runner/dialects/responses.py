@@ -27,6 +27,10 @@ from runner.dialects.responses_input import InputReader, Lookup
 from runner.dialects.schema_fields import (
     PASSED_BY_BOTH,
     REFUSED_BY_RESPONSES,
+    REFUSED_IN_FUNCTIONS,
+    REFUSED_IN_INTERPRETERS,
+    REFUSED_IN_REASONING,
+    REFUSED_IN_SEARCHES,
     check_stream_options,
     included,
     passed_on,
@@ -189,6 +193,8 @@ def stored_item(item: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
 def _thinking(fields: Fields, *, has_interpreter: bool) -> tuple[str | None, bool | None]:
     """Effort and whether to think; the interpreter turns it on unless it was turned off."""
     reasoning = fields.object("reasoning")
+    if reasoning is not None:
+        refuse(reasoning, REFUSED_IN_REASONING)
     effort = None if reasoning is None else reasoning.text("effort")
     if effort is not None and effort not in EFFORTS:
         raise RequestError(
@@ -243,11 +249,15 @@ def _tools(
     for tool in fields.objects("tools"):
         kind = tool.text("type")
         if kind == "function":
+            refuse(tool, REFUSED_IN_FUNCTIONS)
             functions.append(function_spec(tool))
         elif kind is not None and kind in SERVER_TOOLS:
             own.add(SERVER_TOOLS[kind])
             if kind == "code_interpreter":
+                refuse(tool, REFUSED_IN_INTERPRETERS)
                 container = container_of(tool)
+            else:
+                refuse(tool, REFUSED_IN_SEARCHES)
         else:
             known = ", ".join((*SERVER_TOOLS, "function"))
             raise tool.wrong("type", f"is {kind!r}; known types: {known}")

@@ -15,6 +15,12 @@ from runner.dialects.content_parts import (
 )
 from runner.dialects.fields import Fields, text_of
 from runner.dialects.parsed_request import InlineFile
+from runner.dialects.schema_fields import (
+    REFUSED_IN_CALLS,
+    REFUSED_IN_FILES,
+    REFUSED_IN_PARTS,
+    refuse,
+)
 from runner.dialects.summaries import summary_of
 from runner.errors import RequestError
 from runner.transcript import (
@@ -124,6 +130,7 @@ class InputReader:
         elif kind == "web_extractor_call":
             self._extraction(item)
         elif kind == "function_call":
+            refuse(item, REFUSED_IN_CALLS)
             call = ToolCall(
                 id=item.text("call_id") or "",
                 name=item.text("name") or "",
@@ -131,6 +138,7 @@ class InputReader:
             )
             self._add_call(call)
         elif kind == "function_call_output":
+            refuse(item, REFUSED_IN_CALLS)
             text = _output_text(item)
             self._entries.append(FunctionResult(call_id=item.text("call_id") or "", text=text))
         else:
@@ -165,6 +173,7 @@ class InputReader:
             return
         for part in item.objects("content"):
             kind = part.text("type") or "input_text"
+            refuse(part, REFUSED_IN_FILES if kind == "input_file" else REFUSED_IN_PARTS)
             if kind in TEXT_TYPES:
                 yield text_part(text_of(part.data))
             elif kind == "input_image":

@@ -59,6 +59,42 @@ REFUSED_BY_RESPONSES: Mapping[str, Refusal] = {
     "prompt": Refusal("is not supported by this server: it keeps no prompts"),
     "top_logprobs": Refusal(NOT_HERE, (0,)),
 }
+DIRECT: tuple[JsonValue, ...] = (["direct"], [])
+REFUSED_IN_FUNCTIONS: Mapping[str, Refusal] = {
+    "allowed_callers": Refusal(f"{NOT_HERE}: functions are called by the model", DIRECT),
+    "async": Refusal(NOT_HERE, (False,)),
+    "defer_loading": Refusal(NOT_HERE, (False,)),
+    "output_schema": Refusal(NOT_HERE),
+}
+REFUSED_IN_INTERPRETERS: Mapping[str, Refusal] = {
+    "allowed_callers": Refusal(f"{NOT_HERE}: the interpreter is called by the model", DIRECT),
+}
+REFUSED_IN_SEARCHES: Mapping[str, Refusal] = {
+    "external_web_access": Refusal(f"{NOT_HERE}: a search asks the web", (True,)),
+    "filters": Refusal(NOT_HERE, ({},)),
+    "search_content_types": Refusal(f"{NOT_HERE}: results are text", (["text"], [])),
+    "search_context_size": Refusal(NOT_HERE, ("medium",)),
+    "user_location": Refusal(NOT_HERE),
+}
+REFUSED_IN_REASONING: Mapping[str, Refusal] = {
+    "context": Refusal(NOT_HERE, ("auto",)),
+    "mode": Refusal(NOT_HERE, ("standard",)),
+}
+REFUSED_IN_PARTS: Mapping[str, Refusal] = {
+    "prompt_cache_breakpoint": Refusal(f"{NOT_HERE}; a request has prompt_cache_key"),
+}
+REFUSED_IN_FILES: Mapping[str, Refusal] = {
+    **REFUSED_IN_PARTS,
+    "detail": Refusal(NOT_HERE, ("auto",)),
+}
+REFUSED_IN_MESSAGES: Mapping[str, Refusal] = {
+    "audio": Refusal(f"{NOT_HERE}: what was said has to stand in content"),
+}
+REFUSED_IN_CALLS: Mapping[str, Refusal] = {
+    "async": Refusal(NOT_HERE, (False,)),
+    "caller": Refusal(NOT_HERE, ({"type": "direct"},)),
+    "namespace": Refusal(NOT_HERE),
+}
 INCLUDABLE = (
     "file_search_call.results",
     "web_search_call.results",

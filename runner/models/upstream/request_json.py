@@ -9,12 +9,15 @@ from runner.transcript import Entry, FunctionResult, Instruction, Question, Tool
 
 def messages_of(entries: tuple[Entry, ...]) -> Iterator[dict[str, object]]:
     """`entries` as Chat Completions messages; instructions become one system message first."""
-    system = "\n\n".join(one.text for one in entries if isinstance(one, Instruction) and one.text)
-    if system:
-        yield {"role": "system", "content": system}
+    given = [one for one in entries if isinstance(one, Instruction) and one.text]
+    if given:
+        names = {one.name for one in given}
+        name = names.pop() if len(names) == 1 else ""
+        words = (f"{one.name}: {one.text}" if one.name and not name else one.text for one in given)
+        yield {"role": "system", "content": "\n\n".join(words), **_named(name)}
     for entry in entries:
         if isinstance(entry, Question):
-            yield {"role": "user", "content": _content(entry)}
+            yield {"role": "user", "content": _content(entry), **_named(entry.name)}
         elif isinstance(entry, Turn):
             yield from _turn_messages(entry)
         elif isinstance(entry, FunctionResult):
@@ -30,8 +33,12 @@ def _content(entry: Question) -> str | list[dict[str, object]]:
     return parts + [{"type": "image_url", "image_url": {"url": url}} for url in entry.images]
 
 
+def _named(name: str) -> dict[str, object]:
+    return {"name": name} if name else {}
+
+
 def _turn_messages(turn: Turn) -> Iterator[dict[str, object]]:
-    message: dict[str, object] = {"role": "assistant", "content": turn.text}
+    message: dict[str, object] = {"role": "assistant", "content": turn.text, **_named(turn.name)}
     if turn.calls:
         message["tool_calls"] = [call_json(call) for call in turn.calls]
     yield message

@@ -29,6 +29,7 @@ from runner.server.jupyter import channels
 from runner.server.jupyter import routes as jupyter_routes
 from runner.server.jupyter.kernels import Kernels
 from runner.server.librechat import routes as librechat
+from runner.server.librechat.programmatic import Programs
 from runner.server.live.audit_log import AuditLog
 from runner.server.live.containers import Containers
 from runner.server.live.observer import Observer
@@ -148,6 +149,7 @@ def create_app(services: Services) -> FastAPI:
         openapi_url="/openapi.json",
     )
     app.state.services = services
+    app.state.librechat = Programs()
     app.state.opensandbox = opensandbox.Opened()
     app.state.kernels = Kernels(services.sessions, services.box.policy.limits, services.observer)
     app.state.mcp = McpDoors(services.sessions, services.box.policy.limits, services.observer)
@@ -237,6 +239,7 @@ async def _life(app: FastAPI) -> AsyncGenerator[None, None]:
         await asyncio.wait(tasks)
         await app.state.mcp.close()
         await app.state.kernels.close()
+        await app.state.librechat.close()
         await app.state.e2b.close()
         await services.close()
 

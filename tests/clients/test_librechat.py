@@ -7,13 +7,15 @@ from serving import KEY, TalkModel, config, directory, serving
 from runner.config import KeySettings
 
 OTHER = "sk-other-key"
+HASTY = "sk-hasty-key"
 
 
 @pytest.fixture(scope="module")
 def server():
     keys = (
         KeySettings(key=KEY, requests_per_minute=100_000, concurrent_requests=50),
-        KeySettings(key=OTHER, tenant="other", requests_per_minute=2),
+        KeySettings(key=OTHER, tenant="other", requests_per_minute=100_000),
+        KeySettings(key=HASTY, tenant="hasty", requests_per_minute=1),
     )
     with serving(directory(TalkModel({})), config(keys=keys)) as running:
         yield running
@@ -72,6 +74,62 @@ def test_arguments_and_shell_scripts(http):
     assert [one["name"] for one in told["files"]] == ["o.txt"]
 
 
+def test_a_program_calls_tools_of_its_client(http):
+    code = (
+        "import asyncio\nopen('o', 'w').write('o')\n"
+        "a, b = await asyncio.gather(get_x(q=1), get_x(q='\u00e9'))\nprint(a['v'] + b)\n"
+        "try:\n    await class_tool()\nexcept Exception as error:\n    print(error)"
+    )
+    tools = [{"name": "get-x", "description": "", "parameters": {}}, {"name": "class"}]
+    first = http.post("/exec/programmatic", json={"code": code, "tools": tools}).json()
+    assert first["status"] == "tool_call_required"
+    asked = {one["input"]["q"]: one for one in first["tool_calls"]}
+    assert [asked[key]["name"] for key in (1, "\u00e9")] == ["get-x"] * 2
+    results = [
+        {"call_id": asked[1]["id"], "result": {"v": 40}, "is_error": False},
+        {"call_id": asked["\u00e9"]["id"], "result": 2, "is_error": False},
+    ]
+    more = {"continuation_token": first["continuation_token"], "tool_results": results}
+    second = http.post("/exec/programmatic", json=more).json()
+    (call,) = second["tool_calls"]
+    assert (call["name"], call["input"]) == ("class", {})
+    failed = {"call_id": call["id"], "result": None, "is_error": True, "error_message": "why"}
+    more = {"continuation_token": second["continuation_token"], "tool_results": [failed]}
+    last = http.post("/exec/programmatic", json=more).json()
+    assert (last["status"], last["stdout"]) == ("completed", "42\nwhy\n")
+    assert [one["name"] for one in last["files"]] == ["o"]
+    assert http.post("/exec/programmatic", json=more).status_code == 404
+
+
+def test_a_program_that_waits_is_of_its_key_and_ends_with_its_client(server, http):
+    body = {"code": "await wait()", "tools": [{"name": "wait"}]}
+    told = http.post("/exec/programmatic", json=body).json()
+    assert server.services.slots.held["run"] == 1
+    more = {"continuation_token": told["continuation_token"], "tool_results": []}
+    headers = {"authorization": f"Bearer {OTHER}"}
+    address = f"{server.origin}/librechat/exec/programmatic"
+    assert httpx2.post(address, json=more, headers=headers).status_code == 404
+    # No result comes: the client gives up, and with it goes the program.
+    with pytest.raises(httpx2.ReadTimeout):
+        http.post("/exec/programmatic", json=more, timeout=0.5)
+    server.wait_until(lambda: server.services.slots.held["run"] == 0)
+    assert http.post("/exec/programmatic", json=more).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": "1", "tools": [{"name": "\u00e9"}]},
+        {"code": "1", "tools": [{}]},
+        {"code": "1", "timeout": 0},
+        {"tool_results": [{"result": 1}]},
+        {},
+    ],
+)
+def test_a_program_that_is_none_is_refused(http, body):
+    assert http.post("/exec/programmatic", json=body).status_code == 400
+
+
 def test_files_are_uploaded_alone_and_together(http):
     one = http.post("/upload", data={"kind": "user", "id": "u"}, files={"file": ("é.txt", b"1")})
     told = one.json()
@@ -108,6 +166,8 @@ def test_files_and_runs_are_of_one_key(server, http):
         assert other.get(path).status_code == 404
         body = {"lang": "py", "code": "1", "files": [file]}
         assert other.post("/exec", json=body).status_code == 404
+        other.headers["authorization"] = f"Bearer {HASTY}"
+        other.get(path)
         refused = other.post("/exec", json=body)
     assert refused.status_code == 429
     assert refused.json()["error"] == "rate_limited"

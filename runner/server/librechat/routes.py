@@ -5,14 +5,16 @@ Source: the package @librechat/agents 3.9.2, `src/tools/CodeExecutor.ts` and
 """
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.responses import JSONResponse, Response
 
 from runner.errors import RequestError
+from runner.server.accounts import Account
 from runner.server.http.bodies import read_json_bytes
 from runner.server.http.downloads import content_reply
 from runner.server.http.replies import json_reply
@@ -20,11 +22,14 @@ from runner.server.http.streaming import Answer
 from runner.server.http.uploads import safe_name, upload
 from runner.server.librechat.access import TheOwner
 from runner.server.librechat.forms import read_files
+from runner.server.librechat.programmatic import ProgramRequest, Programs
 from runner.server.librechat.runs import ExecRequest, execute, file_ref, new_storage
 from runner.server.routes.access import TheServices
+from runner.server.services import Services
 from runner.server.store.records import ContainerFile
 
 TOO_MANY = 429
+T = TypeVar("T", bound=BaseModel)
 
 
 class Route(APIRoute):
@@ -51,18 +56,36 @@ router = APIRouter(prefix="/librechat", route_class=Route, include_in_schema=Fal
 @router.post("/exec")
 async def run(request: Request, services: TheServices, account: TheOwner) -> Response:
     """Run a program in a session of its own, with files of earlier ones."""
+    wanted = await _wanted(ExecRequest, request, services)
+    return _answer(services, account, lambda: execute(services, account, wanted))
+
+
+@router.post("/exec/programmatic")
+async def run_with_tools(request: Request, services: TheServices, account: TheOwner) -> Response:
+    """Run a program up to its next calls of the client's tools, or to its end."""
+    programs = request.app.state.librechat
+    assert isinstance(programs, Programs)
+    wanted = await _wanted(ProgramRequest, request, services)
+    return _answer(services, account, lambda: programs.answer(services, account, wanted))
+
+
+async def _wanted(kind: type[T], request: Request, services: Services) -> T:
     body = await read_json_bytes(request, services.config.server.body_bytes)
     try:
-        wanted = ExecRequest.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "body"
         raise RequestError("invalid", f"{place}: {first['msg']}.", param=place) from None
 
+
+def _answer(
+    services: Services, account: Account, work: Callable[[], Awaitable[Mapping[str, object]]]
+) -> Response:
     async def make() -> Response:
         try:
             with account.request():
-                return json_reply(await execute(services, account, wanted))
+                return json_reply(await work())
         except RequestError as error:
             if error.fault not in ("rate", "concurrency"):
                 raise

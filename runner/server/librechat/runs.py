@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +13,7 @@ from runner.evals.run_code_wire import CommandRunResult
 from runner.server.accounts import Account
 from runner.server.services import Services
 from runner.server.store.records import ContainerFile, ContainerRow
-from sandbox import AsyncSession, SandboxError
+from sandbox import AsyncSession, Limits, Outcome, SandboxError
 
 CODE_CHARS = 1_000_000
 FILES_MOST = 100
@@ -53,8 +53,18 @@ class Laid(NamedTuple):
     sha256: str
 
 
-async def execute(services: Services, account: Account, wanted: ExecRequest) -> dict[str, Any]:
-    """Run a program and keep what it made. Raises RequestError, StorageError, SandboxError."""
+async def execute(
+    services: Services,
+    account: Account,
+    wanted: ExecRequest,
+    *,
+    tools: Mapping[str, Callable[..., Any]] | None = None,
+    limits: Limits | None = None,
+) -> dict[str, Any]:
+    """Run a program and keep what it made. Raises RequestError, StorageError, SandboxError.
+
+    `tools` are functions of the host that a program may call which has no arguments.
+    """
     session_id = f"run_{secrets.token_hex(12)}"
     if wanted.lang not in LANGUAGES:
         words = f"The language {wanted.lang[:20]!r} is not supported here, only py and bash.\n"
@@ -65,7 +75,13 @@ async def execute(services: Services, account: Account, wanted: ExecRequest) -> 
         for ref, file in found:
             await session.put(ref.name, await services.container_store.read(file))
             laid.append(Laid(ref, ref.name, file.sha256))
-        result = await _run(services, account, session, wanted)
+        if tools is None:
+            result = await _run(services, account, session, wanted)
+        else:
+            outcome = await session.run(
+                wanted.code, script=_name(wanted), tools=tools, limits=limits
+            )
+            result = _noted(services, account, wanted, outcome)
         answer = {
             "session_id": session_id,
             "stdout": result.stdout or "",
@@ -82,20 +98,29 @@ async def execute(services: Services, account: Account, wanted: ExecRequest) -> 
 async def _run(
     services: Services, account: Account, session: AsyncSession, wanted: ExecRequest
 ) -> CommandRunResult:
-    name = f".program-{secrets.token_hex(4)}{LANGUAGES[wanted.lang]}"
-    limits = services.box.policy.limits
-    if LANGUAGES[wanted.lang] == ".py" and not wanted.args:
+    name = _name(wanted)
+    if name.endswith(".py") and not wanted.args:
         outcome = await session.run(wanted.code, script=name)
-        services.observer.ran(
-            outcome, owner=account.owner, via="program", where="", code=wanted.code
-        )
-        return program_result(outcome)
+        return _noted(services, account, wanted, outcome)
     await session.put(name, wanted.code)
-    program = "python" if LANGUAGES[wanted.lang] == ".py" else "bash"
-    done = await session.exec([program, name, *wanted.args], timeout_s=limits.wall_s)
+    program = "python" if name.endswith(".py") else "bash"
+    done = await session.exec(
+        [program, name, *wanted.args], timeout_s=services.box.policy.limits.wall_s
+    )
     services.observer.commanded(done, owner=account.owner, where="", command=wanted.code)
     await session.remove(name)
     return command_result(done)
+
+
+def _name(wanted: ExecRequest) -> str:
+    return f".program-{secrets.token_hex(4)}{LANGUAGES[wanted.lang]}"
+
+
+def _noted(
+    services: Services, account: Account, wanted: ExecRequest, outcome: Outcome
+) -> CommandRunResult:
+    services.observer.ran(outcome, owner=account.owner, via="program", where="", code=wanted.code)
+    return program_result(outcome)
 
 
 def _words(result: CommandRunResult) -> str:

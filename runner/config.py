@@ -195,6 +195,29 @@ class PagesSettings(Section):
     """The largest page that is read."""
 
 
+class McpSettings(Section):
+    """A server of tools, which become functions in the snippets of `serve` and `chat`."""
+
+    url: str = ""
+    """Its address, over streamable HTTP, or over SSE where it ends with "/sse"."""
+    command: tuple[str, ...] = ()
+    """A program that is one, started on this machine as this user."""
+    headers: Mapping[str, str] = {}
+    """Headers that go with each request."""
+    headers_env: Mapping[str, str] = {}
+    """The same, each value from the environment by the name that is given."""
+    env: Mapping[str, str] = {}
+    """Variables of the command."""
+    tools: tuple[str, ...] = ()
+    """The tools that there are to be; empty for all."""
+    prefix: str = ""
+    """What each function's name begins with."""
+    timeout_s: float = Field(default=60.0, gt=0)
+    """How long one call may take."""
+    max_calls: int = Field(default=1000, ge=1)
+    """How often one snippet may call each."""
+
+
 class Config(Section):
     """Everything. `models` maps a requested name to an upstream; "*" stands for any other."""
 
@@ -205,6 +228,7 @@ class Config(Section):
     audit: AuditSettings = AuditSettings()
     search: SearchSettings = SearchSettings()
     pages: PagesSettings = PagesSettings()
+    mcp: Mapping[str, McpSettings] = {}
 
     def sandbox_policy(self) -> Policy:
         """The policy of every session. Raises PolicyError."""

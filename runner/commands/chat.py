@@ -1,5 +1,6 @@
 """`cellblock chat`: the whole tool loop at the terminal, printed as it happens."""
 
+import asyncio
 import sys
 from contextlib import aclosing
 
@@ -9,6 +10,7 @@ from runner.commands.talk import JsonLines, Talk
 from runner.commands.talking.conversation import Conversation
 from runner.commands.talking.kept_talk import KeptTalk
 from runner.config import ANY, Config
+from runner.faces.mcp_functions import McpFunctions
 from runner.models.directory import Directory
 from runner.models.fallback import first_words, or_embedded
 from sandbox import AsyncSandbox
@@ -58,6 +60,7 @@ class OpenedChat:
         self._config = Config.load(options.config)
         self._directory = models or Directory(or_embedded(self._config.models))
         self._box: AsyncSandbox | None = None
+        self._functions: McpFunctions | None = None
         self._conversation: Conversation | None = None
         is_embedded = models is None and not self._config.models and not self.has_no_model
         if is_embedded and (words := first_words()):
@@ -75,9 +78,17 @@ class OpenedChat:
         served = directory.find(name)
         kept = KeptTalk(options.session)
         earlier = kept.read()
-        self._box = AsyncSandbox(self._config.sandbox_policy(), pool_size=1)
+        self._functions = await asyncio.to_thread(McpFunctions, self._config.mcp)
+        self._box = AsyncSandbox(
+            self._config.sandbox_policy(), pool_size=1, tools=self._functions.functions
+        )
         self._conversation = Conversation(
-            self._box, served, self._config.server, model=name, earlier=earlier.entries
+            self._box,
+            served,
+            self._config.server,
+            model=name,
+            earlier=earlier.entries,
+            functions=self._functions.described,
         )
         await self._conversation.bring_back(earlier.files, not_kept=earlier.not_kept)
         for path in options.put:
@@ -90,4 +101,6 @@ class OpenedChat:
             await self._conversation.close()
         if self._box is not None:
             await self._box.close()
+        if self._functions is not None:
+            await asyncio.to_thread(self._functions.close)
         await self._directory.close()

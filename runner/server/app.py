@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from runner.config import Config
 from runner.errors import RequestError, RequestFault, RunnerError, StorageError
+from runner.faces.mcp_functions import McpFunctions
 from runner.models.directory import Directory
 from runner.server.accounts import Accounts
 from runner.server.e2b.routes import mounted as e2b_routes
@@ -82,9 +83,24 @@ def open_services(
     web_tools: WebTools | None = None,
 ) -> Services:
     """Services over the data directory of `config`. Raises ConfigError, PolicyError."""
+    functions = McpFunctions(config.mcp)
+    try:
+        return _services(config, functions, directory, web_tools)
+    except BaseException:
+        functions.close()
+        raise
+
+
+def _services(
+    config: Config,
+    functions: McpFunctions,
+    directory: Directory | None,
+    web_tools: WebTools | None,
+) -> Services:
     server, policy = config.server, config.sandbox_policy()
     box = AsyncSandbox(
         policy,
+        tools=functions.functions,
         pool_size=server.warm_sessions,
         max_sessions=server.max_sessions,
         max_waiting=max(1024, server.max_sessions * 4),
@@ -135,6 +151,7 @@ def open_services(
         sessions=table,
         metrics=metrics,
         observer=Observer(metrics, audit, tracing, content=server.log_content),
+        mcp_functions=functions,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from runner.config import Config
 from runner.dialects.parsed_request import ParsedRequest
 from runner.events import CallDone, CallRunning, Ended, LoopEvent
+from runner.faces.mcp_functions import McpFunctions
 from runner.loop import Budget, Loop
 from runner.models.directory import Directory
 from runner.server.accounts import Account, Accounts
@@ -61,6 +62,7 @@ class Services:
     background: BackgroundRuns = field(default_factory=BackgroundRuns)
     open_calls: OpenCalls = field(default_factory=OpenCalls)
     observer: Observer = field(default_factory=lambda: Observer(Metrics()))
+    mcp_functions: McpFunctions = field(default_factory=lambda: McpFunctions({}))
     is_ready: bool = False
 
     async def close(self) -> None:
@@ -70,6 +72,7 @@ class Services:
         await self.containers.close()
         await self.web_tools.close()
         await self.box.close()
+        await asyncio.to_thread(self.mcp_functions.close)
         await self.directory.close()
         await asyncio.to_thread(self.storage.close)
         await asyncio.to_thread(self.observer.close)
@@ -107,6 +110,7 @@ class Services:
                     paths=lease.paths,
                     shown_chars=served.profile.shown(self.config.server.shown_chars),
                     retry_words=served.profile.retry_words,
+                    functions=self.mcp_functions.described,
                 )
             )
         tools += self.web_tools.make(parsed.tools)

@@ -84,7 +84,10 @@ class CodeInterpreter:
         paths: Sequence[str] = (),
         shown_chars: int = SHOWN_CHARS,
         retry_words: str = "",
+        functions: str = "",
     ) -> None:
+        """`functions` tells the model of those that its code may call."""
+        self._functions = functions
         self._source = source
         self._limits = limits
         self._paths = paths
@@ -95,13 +98,12 @@ class CodeInterpreter:
     @property
     def spec(self) -> ToolSpec:
         """How the tool, and the files that are there, are described to the model."""
-        if not self._paths:
+        if not self._paths and not self._functions:
             return SPEC
         names = ", ".join(self._paths[:PATHS_TOLD])
         more = f" and {len(self._paths) - PATHS_TOLD} more" if self._paths[PATHS_TOLD:] else ""
-        return SPEC.model_copy(
-            update={"description": f"{DESCRIPTION} Files that are there: {names}{more}."}
-        )
+        files = f" Files that are there: {names}{more}." if names else ""
+        return SPEC.model_copy(update={"description": f"{DESCRIPTION}{files}{self._functions}"})
 
     @property
     def aliases(self) -> frozenset[str]:

@@ -232,13 +232,14 @@ HOMES: Mapping[str, tuple[str, ...]] = {  # library -> the modules that may impo
     "starlette": ("runner.server.*",),
     "anyio": ("runner.server.*",),
     "mcp": ("runner.faces.*",),
+    "mcp_types": ("runner.faces.*",),
     "uvicorn": (
         "runner.server.program",
         "runner.server.http.connections",
         "runner.server.websockets",
     ),
     "opentelemetry": ("runner.server.*",),
-    "httpx2": ("runner.models.*", "runner.web.fetch"),
+    "httpx2": ("runner.faces.mcp_client", "runner.models.*", "runner.web.fetch"),
     "python_multipart": (
         "runner.server.http.uploads",
         "runner.server.e2b.uploads",

@@ -35,7 +35,10 @@ class Conversation:
         *,
         model: str,
         earlier: Transcript = (),
+        functions: str = "",
     ) -> None:
+        """`functions` tells the model of those that its code may call."""
+        self._functions = functions
         self._box = box
         self._served = served
         self._settings = settings
@@ -99,6 +102,7 @@ class Conversation:
             self._source,
             shown_chars=profile.shown(self._settings.shown_chars),
             retry_words=profile.retry_words,
+            functions=self._functions,
         )
         loop = Loop(
             self._served.model,

@@ -1,5 +1,6 @@
 """E2B's wire as its clients speak it, without them."""
 
+import base64
 import json
 from typing import Any
 
@@ -98,4 +99,13 @@ def unframed(content: bytes) -> list[dict[str, Any]]:
         found.append(json.loads(content[5 : 5 + size]))
         content = content[5 + size :]
         assert flags == (0 if content else 2)
+    return found
+
+
+def output(events: list[dict]) -> dict[str, bytes]:
+    """What a command wrote on its streams."""
+    found = {"stdout": b"", "stderr": b""}
+    for one in events:
+        for stream, data in one.get("event", {}).get("data", {}).items():
+            found[stream] += base64.b64decode(data)
     return found

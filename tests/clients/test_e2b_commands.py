@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from e2b_wire import Box, Wire, framed
+from e2b_wire import Box, Wire, framed, output
 from serving import KEY, TalkModel, config, directory, serving
 
 from runner.config import KeySettings
@@ -28,14 +28,6 @@ def box(server):
         made = wire.create(envVars={"FOO": "sandbox"})
         yield made
         made.kill()
-
-
-def output(events: list[dict]) -> dict[str, bytes]:
-    found = {"stdout": b"", "stderr": b""}
-    for one in events:
-        for stream, data in one.get("event", {}).get("data", {}).items():
-            found[stream] += base64.b64decode(data)
-    return found
 
 
 def test_a_command_tells_its_pid_its_output_and_its_end(box):

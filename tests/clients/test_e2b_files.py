@@ -7,7 +7,7 @@ import time
 
 import httpx2
 import pytest
-from e2b_wire import Wire, unframed
+from e2b_wire import Wire, output, unframed
 from serving import KEY, TalkModel, config, directory, serving
 
 from runner.config import KeySettings
@@ -211,3 +211,21 @@ def test_messages_of_a_stream_are_bounded_before_they_are_parsed(box):
         headers = {"content-type": "application/connect+json"}
         answer = box.call("POST", "/process.Process/Start", content=data, headers=headers)
         assert unframed(answer.content)[-1]["error"]["code"] == code
+
+
+def test_without_namespaces_the_home_directory_is_at_another_place():
+    key = KeySettings(key=KEY, sessions=4)
+    settings = config(keys=(key,), policy={"tier": "landlock"})
+    with serving(directory(TalkModel({})), settings) as running, Wire(running.origin) as wire:
+        box = wire.create(envVars={"A": "1"})
+        put(box, "a.txt", b"a")
+        assert box.value("import os; open('a.txt').read(), os.environ['A']") == "('a', '1')"
+        moved = {"source": "a.txt", "destination": "sub/b.txt"}
+        entry = box.rpc("filesystem.Filesystem/Move", moved).json()["entry"]
+        assert entry["path"] == "/home/user/sub/b.txt"
+        box.execute("os.symlink('sub/b.txt', 'link')")
+        entry = box.rpc(STAT, {"path": "link"}).json()["entry"]
+        assert (entry["symlinkTarget"], entry["type"]) == ("/home/user/sub/b.txt", "FILE_TYPE_FILE")
+        assert output(box.run("cat sub/b.txt"))["stdout"] == b"a"
+        context = box.call("POST", "/contexts", {"cwd": "/home/user/sub"}).json()["id"]
+        assert box.value("open('b.txt').read()", context_id=context) == "a"

@@ -97,14 +97,15 @@ class Commands:
         return [one.started.json(pid) for pid, one in self._all.items()]
 
     async def start(
-        self, started: Started, held: Held, *, timeout_s: float, on_end: OnEnd
+        self, started: Started, held: Held, cwd: str, *, timeout_s: float, on_end: OnEnd
     ) -> tuple[Running, "asyncio.Queue[Event | None]"]:
-        """Start a command, and listen to it from its first byte. Raises RequestError."""
+        """Start a command in `cwd`, and listen to it from its first byte. Raises RequestError."""
         if len(self._all) >= COMMANDS_MOST:
             raise RequestError("conflict", f"A sandbox may run {COMMANDS_MOST} commands at once.")
+        # A shell believes the name that it is told, where that leads to the same place.
         envs = {"PWD": started.cwd, **started.envs}
         command = await held.session.popen(
-            [started.cmd, *started.args], cwd=started.cwd, env=envs, timeout_s=timeout_s
+            [started.cmd, *started.args], cwd=cwd, env=envs, timeout_s=timeout_s
         )
         running = Running(command, started, held, on_end)
         queue = running.listen()

@@ -15,6 +15,12 @@ from runner.server.e2b.forms import NotDone
 from sandbox import AsyncSession, Checkpoint, CheckpointDropped, CopyRefused, Outcome
 
 HOME = "/home/user"
+GO_HOME = f"""\
+(lambda os: (
+    os.chdir({HOME!r} if os.path.isdir({HOME!r}) else os.path.expanduser("~")),
+    print({HOME!r} if os.path.isdir({HOME!r}) else os.getcwd()),
+) and None)(__import__("os"))
+"""
 FIGURE_DATA = "CELLBLOCK_FIGURE_DATA"
 """Asks for what a figure was drawn from, beside its picture."""
 MOST = 6
@@ -54,18 +60,24 @@ class Contexts:
         self._blank: Checkpoint | None = None
         self._why_not = "it was never kept"
         self._is_ready = False
+        self._home = HOME
         self.default = Context(HOME)
         self._active = self.default
         self._all = {self.default.id: self.default}
 
-    async def begin(self) -> None:
-        """Prepare the session for its first snippet. Raises NotDone, SandboxError."""
-        await self._set_up(self.default)
+    async def begin(self) -> str:
+        """Prepare the session for its first snippet; where its home directory is.
 
-    async def go_on_from(self, source: "Contexts") -> None:
+        Raises NotDone, SandboxError.
+        """
+        await self._set_up(self.default)
+        return self._home
+
+    async def go_on_from(self, source: "Contexts") -> str:
         """Be what is in place in `source`: the session is a branch of its session.
 
-        Variables of the environment are those that its own client asks for. Raises SandboxError.
+        Returns where the home directory is. Variables of the environment are those that its own
+        client asks for. Raises SandboxError.
         """
         self.default.cwd, self.default.count = source._active.cwd, source._active.count
         self._is_ready = True
@@ -73,6 +85,10 @@ class Contexts:
         if self._envs != source._envs:
             variables = dict(self._envs)
             await self._session.run(f"__import__('os').environ.update({variables!r})")
+        if source._home != HOME:
+            # Without namespaces a branch has its own place on the disk.
+            await self._go_home()
+        return self._home
 
     def list(self) -> list[Context]:
         """All contexts, oldest first."""
@@ -174,14 +190,9 @@ class Contexts:
 
     async def _set_up(self, context: Context) -> None:
         """Prepare a process in which nothing ran, and keep it as it is."""
-        variables = {"PWD": HOME, FIGURE_DATA: "1", **self._envs}
-        code = f"__import__('os').chdir({HOME!r})\n__import__('os').environ.update({variables!r})"
-        outcome = await self._session.run(code)
-        if outcome.status != "completed":
-            raise NotDone(
-                "The policy of this server keeps code from `os`, which a sandbox needs to begin:"
-                f" {outcome.for_model(max_chars=300)}"
-            )
+        await self._go_home()
+        variables = {"PWD": self._home, FIGURE_DATA: "1", **self._envs}
+        await self._session.run(f"__import__('os').environ.update({variables!r})")
         try:
             self._blank = await self._session.checkpoint()
         except CopyRefused as error:
@@ -190,12 +201,21 @@ class Contexts:
         if context.cwd != HOME:
             await self._place(context)
 
+    async def _go_home(self) -> None:
+        """Be in the home directory, which without namespaces is not at its usual place."""
+        outcome = await self._session.run(GO_HOME)
+        if outcome.status != "completed":
+            raise NotDone(
+                "The policy of this server keeps code from `os`, which a sandbox needs to begin:"
+                f" {outcome.for_model(max_chars=300)}"
+            )
+        self._home = outcome.stdout.strip() or HOME
+
     async def _place(self, context: Context) -> None:
         """Go where a context begins. Raises RequestError."""
-        code = (
-            f"__import__('os').chdir({context.cwd!r})\n"
-            f"__import__('os').environ.update(PWD={context.cwd!r})"
-        )
+        is_home = context.cwd == HOME or context.cwd.startswith(HOME + "/")
+        cwd = self._home + context.cwd[len(HOME) :] if is_home else context.cwd
+        code = f"__import__('os').chdir({cwd!r})\n__import__('os').environ.update(PWD={cwd!r})"
         outcome = await self._session.run(code)
         if outcome.status != "completed":
             why = outcome.error.message if outcome.status == "raised" else outcome.status

@@ -23,9 +23,56 @@ NO_USER = (
     "There is no user {name!r} in a sandbox here: all of it belongs to its one user, 'user', and"
     " nothing runs as root."
 )
+METADATA_MOST = 1000
 Entry = dict[str, object]
-Metadata = Mapping[str, Mapping[str, str]]
-"""By path, what was sent with a file."""
+
+
+class Told:
+    """What is told of a sandbox's files beyond what a session says of them."""
+
+    def __init__(self) -> None:
+        self.home = HOME
+        """Where `/home/user` is for the sandbox's programs; another place without namespaces."""
+        self.metadata: dict[str, dict[str, str]] = {}
+        """What was sent with files, by their paths."""
+
+    def copy(self) -> "Told":
+        """The same of a branch of the session."""
+        copy = Told()
+        copy.metadata = dict(self.metadata)
+        return copy
+
+    def inside(self, path: str) -> str:
+        """A path as the sandbox's programs have it."""
+        is_below = path == HOME or path.startswith(HOME + "/")
+        return self.home + path[len(HOME) :] if is_below else path
+
+    def outside(self, path: str) -> str:
+        """A path of the sandbox's programs as clients have it."""
+        for real in (self.home, *REAL_HOMES):
+            if path == real or path.startswith(real + "/"):
+                return HOME + path[len(real) :]
+        return path
+
+    def keep(self, path: str, metadata: dict[str, str]) -> None:
+        """Keep what was sent with a file. Raises RequestError when there is too much of it."""
+        if len(self.metadata) >= METADATA_MOST:
+            message = f"Metadata of {METADATA_MOST} files is kept for a sandbox: remove some."
+            raise RequestError("invalid", message)
+        self.metadata[path] = metadata
+
+    def forget(self, path: str) -> None:
+        """Forget what was sent with a file, or with those below a directory."""
+        for gone in self._below(path):
+            del self.metadata[gone]
+
+    def move(self, source: str, target: str) -> None:
+        """Tell it of where files are now."""
+        for path in self._below(source):
+            self.metadata[target + path[len(source) :]] = self.metadata.pop(path)
+
+    def _below(self, path: str) -> list[str]:
+        return [one for one in self.metadata if one == path or one.startswith(f"{path}/")]
 
 
 def check_user(name: str) -> None:
@@ -45,23 +92,21 @@ def place_of(path: str) -> str:
     return found[1:] if found.startswith("//") else found
 
 
-async def entry_at(session: AsyncSession, path: str, metadata: Metadata) -> Entry:
+async def entry_at(session: AsyncSession, path: str, told: Told) -> Entry:
     """What is at an absolute path. Raises FileRefused."""
     found = await session.stat(path)
-    targets = await _targets(session, [path]) if found.kind == "link" else {}
-    return await _entry(session, path, found, metadata, targets)
+    targets = await _targets(session, [path], told) if found.kind == "link" else {}
+    return await _entry(session, path, found, told, targets)
 
 
-async def entries_below(
-    session: AsyncSession, path: str, depth: int, metadata: Metadata
-) -> list[Entry]:
+async def entries_below(session: AsyncSession, path: str, depth: int, told: Told) -> list[Entry]:
     """What is in a directory, and in those in it, `depth` deep. Raises FileRefused."""
     if (await session.stat(path)).kind == "file":
         raise FileNotDirectory(path, "it is no directory")
     found = await stats_below(session, path, depth)
     links = [place for place, one in found.items() if one.kind == "link"]
-    targets = await _targets(session, links[:LINKS_MOST]) if links else {}
-    return [await _entry(session, place, one, metadata, targets) for place, one in found.items()]
+    targets = await _targets(session, links[:LINKS_MOST], told) if links else {}
+    return [await _entry(session, place, one, told, targets) for place, one in found.items()]
 
 
 async def stats_below(session: AsyncSession, path: str, depth: int) -> dict[str, FileStat]:
@@ -90,14 +135,18 @@ async def stats_below(session: AsyncSession, path: str, depth: int) -> dict[str,
     return dict(sorted(found.items(), key=lambda pair: pair[0].split("/")))
 
 
-async def move(session: AsyncSession, source: str, target: str) -> None:
+async def move(session: AsyncSession, source: str, target: str, told: Told) -> None:
     """Rename what is at `source`. Raises FileRefused, RequestError."""
     await session.stat(source)
     above = posixpath.dirname(target)
     if above not in ("/", "/home"):
         await session.mkdir(above)
-    done = await session.exec(["mv", "-fT", "--", source, target], timeout_s=MOVE_S)
-    if done.exit_code != 0:
+    done = await session.exec(
+        ["mv", "-fT", "--", told.inside(source), told.inside(target)], timeout_s=MOVE_S
+    )
+    if done.exit_code == 0:
+        told.move(source, target)
+    else:
         raise RequestError("invalid", f"Moving failed: {done.stderr.decode('utf-8', 'replace')}")
 
 
@@ -110,29 +159,21 @@ async def used_bytes(session: AsyncSession) -> int:
     return total
 
 
-async def _targets(session: AsyncSession, links: list[str]) -> dict[str, str]:
+async def _targets(session: AsyncSession, links: list[str], told: Told) -> dict[str, str]:
     """Where links lead; of what leads nowhere, nothing."""
     found: dict[str, str] = {}
     for link in links:
-        done = await session.exec(["readlink", "-fn", "--", link], timeout_s=MOVE_S)
+        done = await session.exec(["readlink", "-fn", "--", told.inside(link)], timeout_s=MOVE_S)
         if done.exit_code == 0 and done.stdout:
-            found[link] = at_home(done.stdout.decode("utf-8", "replace"))
+            found[link] = told.outside(done.stdout.decode("utf-8", "replace"))
     return found
-
-
-def at_home(path: str) -> str:
-    """A real path by the name that it has for E2B's clients."""
-    for real in REAL_HOMES:
-        if path == real or path.startswith(real + "/"):
-            return HOME + path[len(real) :]
-    return path
 
 
 async def _entry(
     session: AsyncSession,
     path: str,
     found: FileStat,
-    metadata: Metadata,
+    told: Told,
     targets: Mapping[str, str],
 ) -> Entry:
     kind, size, mode = found.kind, found.size_bytes, found.mode
@@ -143,8 +184,8 @@ async def _entry(
             kind = (await session.stat(target)).kind
         except FileRefused:
             kind = "link"
-    if path in metadata:
-        more["metadata"] = dict(metadata[path])
+    if path in told.metadata:
+        more["metadata"] = dict(told.metadata[path])
     return {
         "name": posixpath.basename(path),
         "type": TYPES.get(kind, "FILE_TYPE_UNSPECIFIED"),

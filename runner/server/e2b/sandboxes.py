@@ -16,6 +16,7 @@ from runner.errors import RequestError
 from runner.server.accounts import Account
 from runner.server.e2b.commands import Commands
 from runner.server.e2b.contexts import Contexts
+from runner.server.e2b.files import Told
 from runner.server.e2b.forms import NotDone, SandboxGone
 from runner.server.e2b.watching import Watchers
 from runner.server.http import logs
@@ -26,7 +27,6 @@ TIMEOUT_S = 300
 """Of a sandbox whose client names none, as E2B has it."""
 LONGEST_S = 24 * 3600
 TOKEN_BYTES = 24
-METADATA_MOST = 1000
 TEMPLATES = frozenset({"base", "code-interpreter", "code-interpreter-v1"})
 NO_TEMPLATE = (
     "There is no template {name!r} here: templates are images, and a sandbox of this server is"
@@ -65,20 +65,12 @@ class E2bSandbox:
         self.contexts = Contexts(held.session, wanted.envs)
         self.commands = Commands()
         self.watchers = Watchers()
-        self.file_metadata: dict[str, dict[str, str]] = {}
-        """What was sent with files, by their paths."""
+        self.told = Told()
 
     @property
     def is_there(self) -> bool:
         """Whether the session still is: an operator or the sweep may have ended it."""
         return self.held.session.is_live
-
-    def keep_metadata(self, path: str, metadata: dict[str, str]) -> None:
-        """Keep what was sent with a file. Raises RequestError when there is too much of it."""
-        if len(self.file_metadata) >= METADATA_MOST:
-            message = f"Metadata of {METADATA_MOST} files is kept for a sandbox: remove some."
-            raise RequestError("invalid", message)
-        self.file_metadata[path] = metadata
 
     def opens(self, *shown: str) -> bool:
         """Whether one of the tokens that a request shows is this sandbox's."""
@@ -102,7 +94,7 @@ class Sandboxes:
             raise NotDone(NO_TEMPLATE.format(name=wanted.template[:100]))
         made = E2bSandbox(await self._table.open(account), account, wanted)
         try:
-            await made.contexts.begin()
+            made.told.home = await made.contexts.begin()
         except BaseException:
             await self._table.end(made.held)
             raise
@@ -186,9 +178,9 @@ class Sandboxes:
     async def adopt(self, held: Held, source: E2bSandbox, wanted: Wanted) -> E2bSandbox:
         """A sandbox of a session that is a branch of that of `source`. Raises SandboxError."""
         made = E2bSandbox(held, source.account, wanted)
-        made.file_metadata = dict(source.file_metadata)
+        made.told = source.told.copy()
         try:
-            await made.contexts.go_on_from(source.contexts)
+            made.told.home = await made.contexts.go_on_from(source.contexts)
         except BaseException:
             await self._table.end(held)
             raise

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from runner.errors import RequestError
-from runner.server.e2b.files import Metadata, entry_at, stats_below
+from runner.server.e2b.files import Told, entry_at, stats_below
 from sandbox import AsyncSession, FileNotDirectory, FileRefused, FileStat
 
 WATCHERS_MOST = 16
@@ -39,7 +39,7 @@ class Watcher:
             raise FileNotDirectory(self._path, "it is no directory")
         self._seen = await stats_below(self._session, self._path, self._depth)
 
-    async def events(self, metadata: Metadata) -> list[Event]:
+    async def events(self, told: Told) -> list[Event]:
         """What happened since the last look."""
         try:
             now = await stats_below(self._session, self._path, self._depth)
@@ -56,16 +56,16 @@ class Watcher:
             has_changed = old is None or _content(old) != _content(one)
             if one.kind == "file" and has_changed and (old is not None or one.size_bytes):
                 found.append(("WRITE", path))
-        return [await self._event(kind, path, metadata) for kind, path in found[:EVENTS_MOST]]
+        return [await self._event(kind, path, told) for kind, path in found[:EVENTS_MOST]]
 
-    async def _event(self, kind: str, path: str, metadata: Metadata) -> Event:
+    async def _event(self, kind: str, path: str, told: Told) -> Event:
         event: Event = {
             "name": posixpath.relpath(path, self._path),
             "type": f"EVENT_TYPE_{kind}",
         }
         if self._with_entries and kind != "REMOVE":
             with suppress(FileRefused):  # It is gone by now: then an event has no entry.
-                event["entry"] = await entry_at(self._session, path, metadata)
+                event["entry"] = await entry_at(self._session, path, told)
         return event
 
 

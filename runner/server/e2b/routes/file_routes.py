@@ -101,9 +101,9 @@ async def _written(request: Request, sandbox: E2bSandbox, path: str, username: s
         except SessionError as error:
             raise SandboxGone(sandbox.id) from error
     for place in written:
-        sandbox.file_metadata.pop(place, None)
+        sandbox.told.forget(place)
         if metadata:
-            sandbox.keep_metadata(place, metadata)
+            sandbox.told.keep(place, metadata)
     more = {"metadata": metadata} if metadata else {}
     data = [
         {"name": posixpath.basename(place), "type": "file", "path": place, **more}

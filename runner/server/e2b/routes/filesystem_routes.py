@@ -80,7 +80,7 @@ async def call(
 
 async def _stat(sandbox: E2bSandbox, message: Message) -> Mapping[str, object]:
     path = place_of(text(message, "path"))
-    return {"entry": await entry_at(sandbox.held.session, path, sandbox.file_metadata)}
+    return {"entry": await entry_at(sandbox.held.session, path, sandbox.told)}
 
 
 async def _list(sandbox: E2bSandbox, message: Message) -> Mapping[str, object]:
@@ -88,30 +88,27 @@ async def _list(sandbox: E2bSandbox, message: Message) -> Mapping[str, object]:
     if not isinstance(depth, int) or depth < 1:
         raise RequestError("invalid", "depth: must be at least 1.", param="depth")
     path = place_of(text(message, "path"))
-    found = await entries_below(sandbox.held.session, path, depth, sandbox.file_metadata)
+    found = await entries_below(sandbox.held.session, path, depth, sandbox.told)
     return {"entries": found}
 
 
 async def _make(sandbox: E2bSandbox, message: Message) -> Mapping[str, object]:
     path, session = place_of(text(message, "path")), sandbox.held.session
     await session.mkdir(path, exist_ok=False)
-    return {"entry": await entry_at(session, path, sandbox.file_metadata)}
+    return {"entry": await entry_at(session, path, sandbox.told)}
 
 
 async def _move(sandbox: E2bSandbox, message: Message) -> Mapping[str, object]:
     source, target = (place_of(text(message, name)) for name in ("source", "destination"))
-    session, kept = sandbox.held.session, sandbox.file_metadata
-    await move(session, source, target)
-    for path in [one for one in kept if one == source or one.startswith(f"{source}/")]:
-        kept[target + path[len(source) :]] = kept.pop(path)
-    return {"entry": await entry_at(session, target, kept)}
+    session = sandbox.held.session
+    await move(session, source, target, sandbox.told)
+    return {"entry": await entry_at(session, target, sandbox.told)}
 
 
 async def _remove(sandbox: E2bSandbox, message: Message) -> Mapping[str, object]:
-    path, kept = place_of(text(message, "path")), sandbox.file_metadata
+    path = place_of(text(message, "path"))
     await sandbox.held.session.remove(path, recursive=True)
-    for gone in [one for one in kept if one == path or one.startswith(f"{path}/")]:
-        del kept[gone]
+    sandbox.told.forget(path)
     return {}
 
 
@@ -121,7 +118,7 @@ async def _create_watcher(sandbox: E2bSandbox, message: Message) -> Mapping[str,
 
 async def _watcher_events(sandbox: E2bSandbox, message: Message) -> Mapping[str, object]:
     watcher = sandbox.watchers.find(text(message, "watcherId"))
-    return {"events": await watcher.events(sandbox.file_metadata)}
+    return {"events": await watcher.events(sandbox.told)}
 
 
 async def _remove_watcher(sandbox: E2bSandbox, message: Message) -> Mapping[str, object]:
@@ -161,7 +158,7 @@ async def _watched(
         while timeout_s is None or time.monotonic() - began < timeout_s:
             await asyncio.sleep(LOOK_S)
             try:
-                events = await watcher.events(sandbox.file_metadata)
+                events = await watcher.events(sandbox.told)
             except SessionError:
                 yield frame({"error": gone(sandbox.id)}, is_end=True)
                 return

@@ -75,6 +75,7 @@ async def start(
                 running, queue = await sandbox.commands.start(
                     started,
                     sandbox.held,
+                    sandbox.told.inside(started.cwd),
                     timeout_s=min(
                         longest_s if asked_s is None else asked_s + OVERTIME_S, longest_s
                     ),

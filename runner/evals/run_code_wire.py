@@ -5,7 +5,8 @@ Source: the package sandbox-fusion 0.3.7, and SandboxFusion's `/run_code` and `/
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +22,8 @@ LONGEST_S = 7 * 24 * 3600.0
 """Longer than any policy allows; more is lowered as well."""
 CELLS = 1000
 FILES = 1000
+FETCHED_BYTES = 64 * MiB
+"""What an answer carries of files, all together."""
 RunStatus = Literal["Finished", "Error", "TimeLimitExceeded"]
 Files = dict[str, str | None]
 
@@ -117,7 +120,7 @@ class Overloaded(RunnerError):
 
 
 class BadFiles(RunnerError):
-    """A file of a request is no Base64."""
+    """A file of a request is no Base64, or those that it asks for are too large."""
 
 
 class Allowed(NamedTuple):
@@ -162,11 +165,37 @@ def decoded(files: Files) -> dict[str, bytes]:
 
 
 async def fetched(session: AsyncSession, paths: Sequence[str]) -> dict[str, str]:
-    """The files that are there; a client sees which ones are missing."""
-    files = {}
-    for path in paths:
+    """The files that are there; a client sees which ones are missing. Raises BadFiles."""
+    files: dict[str, str] = {}
+    left_bytes = FETCHED_BYTES
+    for path in dict.fromkeys(paths):
         try:
-            files[path] = base64.b64encode(await session.get(path)).decode()
+            data = await read_within(session, path, left_bytes)
         except FileRefused:
             continue
+        if data is None:
+            raise BadFiles(f"fetch_files: they have more than {FETCHED_BYTES // MiB} MB together")
+        left_bytes -= len(data)
+        files[path] = base64.b64encode(data).decode()
     return files
+
+
+async def read_within(session: AsyncSession, path: str, cap_bytes: int) -> bytes | None:
+    """The content of a file; None for one that is larger. Raises FileRefused."""
+    data = bytearray()
+    async with aclosing(_pieces(session, path)) as pieces:
+        async for piece in pieces:
+            data += piece
+            if len(data) > cap_bytes:
+                return None
+    return bytes(data)
+
+
+async def _pieces(session: AsyncSession, path: str) -> AsyncGenerator[bytes, None]:
+    pieces = session.get_stream(path)
+    try:
+        async for piece in pieces:
+            yield piece
+    finally:
+        if isinstance(pieces, AsyncGenerator):
+            await pieces.aclose()

@@ -7,6 +7,7 @@ from runner.evals.run_code_wire import (
     BadFiles,
     CellRunResult,
     CommandRunResult,
+    MiB,
     OnEnd,
     Overloaded,
     RunJupyterRequest,
@@ -29,6 +30,8 @@ from sandbox import (
 
 LEAST_S = 0.01
 SHOWN_CHARS = 2000
+ANSWER_BYTES = 64 * MiB
+"""What the cells of an answer may write and show, all together."""
 
 
 async def run_jupyter(
@@ -40,7 +43,7 @@ async def run_jupyter(
     limits, message = allowed(request.cell_timeout or policy.wall_s, request, policy)
     cells: list[CellRunResult] = []
     began = time.monotonic()
-    is_late = False
+    is_late, shown_bytes = False, 0
     try:
         given = decoded(request.files)
         async with box.session() as session:
@@ -55,6 +58,11 @@ async def run_jupyter(
                 on_end(code, outcome)
                 cells.append(_cell(outcome))
                 if is_late := _is_late(outcome) and time.monotonic() - began >= total_s:
+                    break
+                shown_bytes += _size_of(cells[-1])
+                if shown_bytes > ANSWER_BYTES:
+                    words = "The cells gave more than an answer may have; the rest were not run."
+                    message = f"{message} {words}".strip()
                     break
                 if outcome.state == "lost":
                     words = "The session ended with a cell; those after it were not run."
@@ -98,6 +106,11 @@ def _cell(outcome: Outcome) -> CellRunResult:
     return CellRunResult(
         stdout=outcome.stdout, stderr=outcome.stderr, display=display, error=_errors(outcome)
     )
+
+
+def _size_of(cell: CellRunResult) -> int:
+    shown = sum(len(str(value)) for bundle in cell.display for value in bundle.values())
+    return len(cell.stdout) + len(cell.stderr) + shown
 
 
 def _errors(outcome: Outcome) -> list[dict[str, object]]:

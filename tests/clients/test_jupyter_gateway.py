@@ -170,6 +170,20 @@ def test_the_newer_protocol_carries_parts(gateway, kernel):
     assert json.loads(found[4])["data"] == {"text/plain": "42"}
 
 
+@pytest.mark.parametrize("by", ["rest", "message"])
+def test_a_kernel_that_ends_lets_its_sockets_go(gateway, http, kernel, talk, by):
+    if by == "rest":
+        http.delete(f"/api/kernels/{kernel['id']}")
+    else:
+        talk.send("shutdown_request", {"restart": False}, "control")
+    talk.until(lambda one: one["content"].get("execution_state") == "dead")
+    with pytest.raises(ConnectionClosed) as ended:
+        talk.socket.recv(timeout=WAIT_S)
+    assert ended.value.rcvd.code == 1001
+    assert http.get("/api/kernels").json() == []
+    assert gateway.services.slots.of("default") == 0
+
+
 def test_a_session_names_a_notebook_and_its_kernel(http):
     wanted = {"path": "a.ipynb", "name": "", "type": "notebook", "kernel": {"name": "python3"}}
     made = http.post("/api/sessions", json=wanted)

@@ -103,6 +103,14 @@ def test_what_the_policy_lowers_is_said(server):
     assert "needs 16 MB" in ask(server, body | {"memory_limit_MB": 1})["message"]
 
 
+def test_what_is_fetched_is_bounded_and_each_file_is_fetched_once(server):
+    write = "open('a', 'wb').write(bytes({} << 20))"
+    answer = run(server, write.format(40), fetch_files=["a"] * 900)
+    assert len(base64.b64decode(answer.files["a"])) == 40 << 20
+    with pytest.raises(Exception, match="more than 64 MB"):
+        run(server, write.format(65), fetch_files=["a"])
+
+
 @pytest.mark.slow
 def test_tests_run_by_pytest(server):
     # The many plugins that are installed beside this suite take seconds to load.
@@ -158,6 +166,14 @@ def test_a_cell_or_all_cells_may_be_late(server):
     assert all_of_them.status == sandbox_fusion.RunStatus.Failed
     assert all_of_them.driver.status == CommandRunStatus.TimeLimitExceeded
     assert [one.stdout for one in all_of_them.cells] == ["1\n", ""]
+
+
+def test_cells_that_give_more_than_an_answer_has_are_not_run_on(server):
+    codes = ["import sys\nfor out in (sys.stdout, sys.stderr): out.write('x' * (1 << 20))"] * 40
+    answer = cells(server, *codes, total_timeout=120)
+    assert answer.status == sandbox_fusion.RunStatus.Failed
+    assert "more than an answer may have" in answer.message
+    assert len(answer.cells) == 33
 
 
 def test_cells_need_a_key_and_a_ping_does_not(server):

@@ -18,6 +18,7 @@ from runner.server.jupyter.kernels import Kernel
 from runner.server.services import Services
 from runner.server.websockets import refuse
 
+GOING_AWAY = 1001
 POLICY_VIOLATED = 1008
 router = APIRouter()
 
@@ -63,6 +64,8 @@ class SocketClient:
         try:
             with self._scope:
                 await self._read()
+            if self._scope.cancel_called:
+                await self._socket.close(GOING_AWAY, "the kernel or the server has ended")
         except (BadMessage, RequestError) as error:
             await self._socket.close(POLICY_VIOLATED, str(error)[:100])
         finally:
@@ -90,6 +93,10 @@ class SocketClient:
 
     def abort(self, _fault: Fault) -> None:
         """End the connection: the server stops."""
+        self._scope.cancel()
+
+    def end(self) -> None:
+        """End the connection: the kernel has ended."""
         self._scope.cancel()
 
     def _made(self, channel: str, kind: str, content: Content, parent: Content) -> str | bytes:

@@ -48,6 +48,10 @@ class Client(Protocol):
         """Send a message, if the socket is still open."""
         ...
 
+    def end(self) -> None:
+        """Let the socket go."""
+        ...
+
 
 class Kernel:
     """One kernel of a key."""
@@ -76,6 +80,8 @@ class Kernel:
             await asyncio.wait({self._work})
         await self.loop.close()
         await self._tell("dead")
+        for client in list(self._clients.values()):
+            client.end()
 
     async def restart(self) -> None:
         """Go on with a fresh session, which it opens. Raises RequestError, SandboxError."""

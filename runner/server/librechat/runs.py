@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from runner.errors import RequestError
 from runner.evals.run_code import command_result, program_result
-from runner.evals.run_code_wire import CommandRunResult
+from runner.evals.run_code_wire import CommandRunResult, read_within
 from runner.server.accounts import Account
 from runner.server.services import Services
 from runner.server.store.records import ContainerFile, ContainerRow
@@ -153,8 +153,11 @@ async def _files(
     row: ContainerRow | None = None
     changed = kept = 0
     for path in paths:
-        data = await session.get(path)
+        data = await read_within(session, path, services.config.server.file_bytes)
         one = before.get(path)
+        if data is None:
+            changed += 1
+            continue
         if one is not None and hashlib.sha256(data).hexdigest() == one.sha256:
             told.append(one.ref.model_dump() | {"inherited": True})
             continue

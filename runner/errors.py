@@ -148,7 +148,19 @@ class UpstreamError(RunnerError):
         self.retry_after_s = retry_after_s
         self.is_said = is_said
         self.answer = answer
+        self.where = ""
         super().__init__(sentences(UPSTREAM_WORDS[fault], detail))
+
+    def at(self, url: str, model: str) -> None:
+        """Say where it happened, for the owner of this server: a client is not shown it."""
+        self.where = f"It was asked at {url} for the model {model!r}"
+
+    def __str__(self) -> str:
+        """What the owner of this server may read: with the endpoint and what to try."""
+        if not self.where:
+            return sentences(UPSTREAM_WORDS[self.fault], self.detail)
+        advice = UPSTREAM_404 if self.status == 404 else UPSTREAM_ADVICE[self.fault]
+        return sentences(UPSTREAM_WORDS[self.fault], self.detail, self.where, advice)
 
     @property
     def public(self) -> str:
@@ -167,6 +179,22 @@ UPSTREAM_WORDS: dict[UpstreamFault, str] = {
     "refused": "The model's endpoint does not accept this server's credentials",
     "rejected": "The model's endpoint rejected the request",
     "failed": "The model's endpoint failed",
+}
+
+
+UPSTREAM_404 = (
+    "Is that its base URL (most end with /v1), and does it have that model? Its own list is at"
+    " /models below the URL"
+)
+UPSTREAM_ADVICE: dict[UpstreamFault, str] = {
+    "down": "Is it running, and is that its base URL (CELLBLOCK_MODEL_URL, url in the config)?",
+    "slow": "It may be loading the model: ask again",
+    "cut": "Ask again; its own log says why it ended",
+    "garbled": "Is that its base URL for Chat Completions? Most end with /v1",
+    "busy": "Ask again later",
+    "refused": "Set its key in CELLBLOCK_MODEL_KEY, or key_env in the config",
+    "rejected": "",
+    "failed": "Its own log says why",
 }
 
 

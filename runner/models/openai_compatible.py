@@ -61,6 +61,8 @@ class OpenAICompatible:
     def __init__(self, endpoint: Endpoint, *, transport: httpx2.AsyncBaseTransport | None = None):
         self._endpoint = endpoint
         self._url = _url_of(endpoint.url)
+        # Without what may be a secret: names and passwords, and a query.
+        self._place = str(self._url.copy_with(userinfo=b"", query=None)).removesuffix(PATH)
         self._memory = Memory(omit=endpoint.omit, rename=endpoint.rename)
         timeout = httpx2.Timeout(endpoint.read_s, connect=endpoint.connect_s)
         limits = httpx2.Limits(
@@ -92,6 +94,7 @@ class OpenAICompatible:
                         yield event
                 return
             except UpstreamError as error:
+                error.at(self._place, model)
                 field = "" if has_begun else habits.learn(error, sent)
                 if not field:
                     raise
@@ -228,5 +231,7 @@ def _url_of(base: str) -> httpx2.URL:
         url = httpx2.URL(base)
     except httpx2.InvalidURL as error:
         raise ConfigError("url", f"is no URL: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigError("url", f"is {base!r}; it must begin with http:// or https://")
     path = url.path.rstrip("/")
     return url.copy_with(path=path if path.endswith(PATH) else path + PATH)

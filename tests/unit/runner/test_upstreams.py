@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from scripted import CALLED, STOPPED, ScriptedModel, call, say, spent, think
 
-from runner.errors import RecordingError, ReplayMismatch, UpstreamError
+from runner.errors import ConfigError, RecordingError, ReplayMismatch, UpstreamError
 from runner.events import ReasoningDelta, TextDelta
 from runner.models.fenced import CODE_WORDS, Fenced
 from runner.models.openai_compatible import Endpoint, OpenAICompatible
@@ -327,3 +327,41 @@ def test_a_broken_recording_is_named_with_its_line(tmp_path, line):
     with pytest.raises(RecordingError) as caught:
         Replay.load(path)
     assert (caught.value.recording, caught.value.line) == ("exchanges.jsonl", 1)
+
+
+# ---- what its owner is told ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "CELLBLOCK_MODEL_KEY"),
+        (404, "most end with /v1"),
+        (429, "Ask again later"),
+        (500, "Its own log says why"),
+        (None, "Is it running"),
+    ],
+)
+async def test_the_owner_is_told_where_and_what_to_try_and_a_client_is_not(status, words):
+    def answer(request):
+        if status is None:
+            raise httpx2.ConnectError("refused", request=request)
+        return httpx2.Response(status, text="no")
+
+    endpoint = Endpoint(
+        url="http://me:secret@upstream.test:8000/v1?token=secret", model="mine", retries=0
+    )
+    model = OpenAICompatible(endpoint, transport=httpx2.MockTransport(answer))
+    with pytest.raises(UpstreamError) as caught:
+        await everything(model)
+    told = str(caught.value)
+    assert "at http://upstream.test:8000/v1 for the model 'mine'" in told
+    assert words in told
+    assert "secret" not in told
+    assert "upstream.test" not in caught.value.public
+
+
+@pytest.mark.parametrize("url", ["localhost:11434/v1", "ftp://x/v1", "http:///v1", "127.0.0.1"])
+def test_an_address_that_is_none_is_refused_with_what_it_must_begin_with(url):
+    with pytest.raises(ConfigError, match="must begin with http"):
+        OpenAICompatible(Endpoint(url=url))

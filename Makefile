@@ -28,7 +28,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo page page-shots check unit fuzz test test-libraries model pytest test-clients format clean test-faces test-install test-lowest
+.PHONY: help demo page page-shots check unit fuzz test test-libraries model pytest test-clients format clean docs test-faces test-install test-lowest
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -82,6 +82,9 @@ test-clients: $(VENV)/.dev  ## the server with frameworks, which it installs apa
 test-faces: $(VENV)/.dev  ## faces with the frameworks that they are for, each installed apart (an index)
 	$(IN)/python tests/faces/each_framework.py $(ARGUMENTS)
 
+docs: $(VENV)/.dev  ## build the documents into site/, static files; fails for a link that leads nowhere
+	NO_MKDOCS_2_WARNING=1 $(IN)/python -m mkdocs build --strict --clean
+
 test-install:  ## build the package, and try it in clean environments of each Python (uv, an index)
 	$(PYTHON) tests/installing.py install
 
@@ -100,7 +103,7 @@ page-shots: $(VENV)/.dev  ## pictures of every view of the page, light, dark, na
 	PYTHONPATH=tests/page:tests/clients:tests/unit/runner $(IN)/python tests/page/shots.py page-shots
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .venv-libraries .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis cellblock-demo.png page-shots runner/page/node_modules
+	rm -rf $(VENV) .venv-libraries .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis site cellblock-demo.png page-shots runner/page/node_modules
 
 $(IN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,6 +1,7 @@
 """What the documents point at exists, and the threat table leaves no category out."""
 
 import re
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -108,3 +109,12 @@ def test_the_documents_name_every_exit_status_and_every_command() -> None:
 
 def test_readme_leads_to_every_document() -> None:
     assert [name for name in DOCUMENTS if f"({name})" not in README] == ["README.md"]
+
+
+def test_every_extra_is_in_the_table_of_what_to_install() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    machines = (ROOT / "docs" / "machines.md").read_text()
+    table = machines.partition("| extra |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(extras)

@@ -114,7 +114,9 @@ class AsyncSandbox:
                 yield event
 
     def _one_shot(self) -> AsyncSession:
-        return AsyncSession(self._supply, self.policy, survive=False, tools=self._tools)
+        return AsyncSession(
+            self._supply, self.policy, survive=False, tools=self._tools, is_brief=True
+        )
 
     def session(
         self,

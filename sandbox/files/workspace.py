@@ -76,6 +76,8 @@ class Workspace:
         self._bytes_cap = bytes_cap
         self._files_cap = files_cap
         self._bare_since_ns = -1
+        self._bare_count: int | None = None
+        """How many files its file system had then, where that was less than a tick ago."""
         """When its top directory changed last, if nothing to be listed was in it then."""
 
     @property
@@ -244,17 +246,30 @@ class Workspace:
 
     def note_bare(self) -> None:
         """Take it that it has no names but those that are skipped, when it is listed."""
-        changed_ns = os.fstat(self._fd).st_ctime_ns
-        if time.time_ns() - changed_ns > CLOCK_TICK_NS:
-            self._bare_since_ns = changed_ns
+        self._bare_since_ns = os.fstat(self._fd).st_ctime_ns
+        is_old = time.time_ns() - self._bare_since_ns > CLOCK_TICK_NS
+        self._bare_count = None if is_old else self._count()
+
+    def _count(self) -> int:
+        usage = os.fstatvfs(self._fd)
+        return usage.f_files - usage.f_ffree
+
+    def _is_bare(self) -> bool:
+        """Whether no name was added since it had none but those that are skipped."""
+        if self._bare_since_ns != os.fstat(self._fd).st_ctime_ns:
+            return False
+        if self._bare_count is not None:
+            if self._bare_count != self._count():
+                return False
+            if time.time_ns() - self._bare_since_ns > CLOCK_TICK_NS:
+                self._bare_count = None  # From here on the time tells it alone.
+        return True
 
     def _list(self, most: int, skips: Skips) -> Listing | None:
         """The listing; None if there are more than `most` files and directories, unless capped."""
-        if self._bare_since_ns >= 0 and os.fstat(self._fd).st_ctime_ns == self._bare_since_ns:
-            return {}  # No name was added since it had none but those that are skipped.
-        usage = os.fstatvfs(self._fd)
-        used = usage.f_files - usage.f_ffree
-        if used == 1:
+        if self._bare_since_ns >= 0 and self._is_bare():
+            return {}
+        if self._count() == 1:
             return {}  # A file system of its own, with nothing in it but its root.
         changed_ns = os.fstat(self._fd).st_ctime_ns
         is_bare = time.time_ns() - changed_ns > CLOCK_TICK_NS
@@ -267,7 +282,7 @@ class Workspace:
                 if stat.S_ISREG(entry.st_mode):
                     found[path] = Stamp(entry.st_ino, entry.st_size, entry.st_ctime_ns)
         if is_bare:
-            self._bare_since_ns = changed_ns
+            self._bare_since_ns, self._bare_count = changed_ns, None
         return dict(sorted(found.items()))
 
     def shape(self) -> Shape:

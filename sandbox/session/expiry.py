@@ -27,6 +27,7 @@ class Expiry:
         thaw: Callable[[], None],
         expire: Callable[[], None],
         forget: Callable[[], None],
+        freezes: bool = True,
     ) -> None:
         for name, value in (("ttl_s", ttl_s), ("retention_s", retention_s)):
             if value is not None and not 0 <= value < float("inf"):
@@ -36,6 +37,7 @@ class Expiry:
         self._thaw = thaw
         self._expire = expire
         self._forget = forget
+        self._freezes = freezes
         self._ttl_s = ttl_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -77,7 +79,7 @@ class Expiry:
             return
         if self._is_overdue:
             self._on_deadline()
-        elif self._loop is not None:
+        elif self._loop is not None and self._freezes:
             self._idle_since = self._loop.time()
             # One that runs already is put off when it is due: work comes often, and is short.
             if "freeze" not in self._timers:

@@ -84,7 +84,7 @@ class AsyncKeptJails:
     async def session(self) -> AsyncIterator[KeptJailSession]:
         """A session, from its start to its end; it ends in the background. Raises SandboxError."""
         source = await self._source()
-        session = AsyncSession(source, self._policy, survive=False)
+        session = AsyncSession(source, self._policy, survive=False, is_brief=True)
         if isinstance(source, _OneJail):
             self._open.add(source)
         try:

@@ -62,7 +62,9 @@ class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
         ttl_s: float | None = None,
         retention_s: float = RETENTION_S,
         tools: Tools = NO_TOOLS,
+        is_brief: bool = False,
     ) -> None:
+        """One that `is_brief` ends with its only program, and is not frozen in between."""
         self._options = SessionOptions.of(
             policy,
             survive=survive,
@@ -84,6 +86,7 @@ class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
             thaw=lambda: self._pause(stopped=False),
             expire=self._expire,
             forget=self._forget_files,
+            freezes=not is_brief,
         )
         self._turns = Turns(
             self._expiry,

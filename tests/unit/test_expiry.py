@@ -163,3 +163,25 @@ def test_times_that_cannot_be_are_refused(monkeypatch: pytest.MonkeyPatch, secon
         Life(monkeypatch, 1.0, retention_s=seconds)
     with pytest.raises(PolicyError, match="ttl_s"):
         Life(monkeypatch, 1.0).time.extend(seconds)
+
+
+def test_a_brief_session_is_not_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    calls: list[str] = []
+    loop = cast(asyncio.AbstractEventLoop, clock)
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
+    brief = Expiry(
+        ttl_s=None,
+        retention_s=60.0,
+        freeze=lambda: calls.append("freeze"),
+        thaw=lambda: calls.append("thaw"),
+        expire=lambda: None,
+        forget=lambda: None,
+        freezes=False,
+    )
+    brief.begin()
+    brief.work()
+    brief.rest()
+    clock.pass_s(10 * FREEZE_AFTER_S)
+    assert calls == []
+    assert clock.timers == []

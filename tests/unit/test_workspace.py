@@ -234,3 +234,27 @@ def test_a_directory_with_nothing_to_list_is_listed_again_when_it_changes(tmp_pa
     (tmp_path / "a.txt").write_text("ab")
     assert files.listing(lambda name: name == "home")["a.txt"].size_bytes == 2
     files.close()
+
+
+def test_a_name_added_in_the_tick_in_which_it_was_bare_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = Workspace(os.open(tmp_path, os.O_RDONLY), owner=None, bytes_cap=1 << 20, files_cap=100)
+    now = os.stat(tmp_path).st_ctime_ns
+    count = 2
+    monkeypatch.setattr(workspace.time, "time_ns", lambda: now)
+    monkeypatch.setattr(Workspace, "_count", lambda _self: count)
+    files.note_bare()
+    walked: list[int] = []
+
+    def walk(*_arguments: object) -> list[object]:
+        walked.append(1)
+        return []
+
+    monkeypatch.setattr(Workspace, "_walk", walk)
+    assert files.listing() == {}
+    assert walked == []
+    count = 3  # The directory tells the same time as before.
+    assert files.listing() == {}
+    assert walked == [1]
+    files.close()

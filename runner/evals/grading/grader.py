@@ -251,10 +251,9 @@ class Grader:
         code = self._start + ASK_BEFOREHAND.format(
             source=json.dumps(trial.source), place=trial.place, asked=test.asked
         )
-        whole = self._limits()
         # Many a wrong program loops for ever behind its first wrong answer, which is enough.
-        short = self._limits(is_first_look=True)
-        for limits in (short, whole):
+        for is_first_look in (True, False):
+            limits = self._limits(is_first_look=is_first_look)
             async with self._jail() as session:
                 outcome = await session.run(code, limits=limits)
             if isinstance(outcome, Raised) or outcome.truncated.stdout.dropped_bytes:

@@ -43,7 +43,7 @@ from sandbox.trace.collector import OUT_OF_PLACE, Tracing
 
 SILENCE_S = 0.5
 """From the end of the guest channel to the word of init that the process has ended."""
-LISTEN_AFTER_S = 0.002
+LISTEN_AFTER_S = 0.005
 """Most snippets are over by then; what they have written is read at their end, all at once."""
 COPIED_WITHIN_S = 0.003
 """A snippet that has a standby begins so much later, most often."""

@@ -22,6 +22,7 @@ LARGER = {  # what: why
     "sandbox/session/session.py: AsyncSession": "the public face: a call each, with its contract",
     "sandbox/session/commands/command.py: AsyncCommand": "a command from start to last byte",
     "sandbox/processes/worker.py: Worker": "a handle on each process and channel of a session",
+    "runner/faces": "a module for each framework, and each is imported alone",
     "runner/server/services.py: Services": "a table: one field for each thing that routes share",
     "runner/config.py: ServerSettings": "a table: one field for each setting of a server",
     "runner/config.py: ModelSettings": "a table: one field for each setting of a model",

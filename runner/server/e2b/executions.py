@@ -3,8 +3,8 @@
 import asyncio
 import textwrap
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from runner.bundles import json_value
@@ -78,32 +78,33 @@ async def _lines(
 
 async def _patient(session: AsyncSession, code: str) -> AsyncGenerator[Event | None, None]:
     """Events of a snippet, and None after a display that nothing has followed for a while."""
-    queue: asyncio.Queue[Event | None] = asyncio.Queue()
-
-    async def pull() -> None:
-        async for event in session.stream(code):
-            queue.put_nowait(event)
-
-    task = asyncio.create_task(pull())
-    task.add_done_callback(lambda _task: queue.put_nowait(None))
+    events = session.stream(code)
+    coming: asyncio.Task[Event] | None = None
     is_held = False
     try:
         while True:
-            try:
-                async with asyncio.timeout(LAST_S if is_held else None):
-                    event = await queue.get()
-            except TimeoutError:
-                event = None
-            if event is None and task.done() and queue.empty():
-                await task  # It failed: the last event of one that did not is `Finished`.
+            if is_held:
+                coming = asyncio.create_task(_next(events))
+                await asyncio.wait({coming}, timeout=LAST_S)
+                if not coming.done():
+                    yield None
+                event, coming = await coming, None
+            else:
+                event = await _next(events)
             is_held = isinstance(event, Displayed)
             yield event
             if isinstance(event, Finished):
                 return
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        if coming is not None:
+            coming.cancel()
+            await asyncio.wait({coming})
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()
+
+
+async def _next(events: AsyncIterator[Event]) -> Event:
+    return await anext(events)
 
 
 def _ending(held: Displayed | None, outcome: Outcome) -> list[Line]:

@@ -333,3 +333,14 @@ def test_a_connection_that_was_upgraded_stays_counted():
                     time.sleep(0.05)
             else:
                 pytest.fail("the place of an ended socket was not given back")
+
+
+def test_a_server_that_stops_lets_sockets_go():
+    with contextlib.ExitStack() as held:
+        with serving(directory(TalkModel({}))) as server:
+            where = f"{server.origin}/api/kernels?token={KEY}"
+            line = held.enter_context(connect(address(server, httpx2.post(where).json())))
+            assert "42" in str(Talk(line).run("6 * 7"))
+        with pytest.raises(ConnectionClosed) as ended:
+            Talk(line).until(lambda _one: False)
+        assert ended.value.rcvd.code in (1001, 1012)

@@ -233,6 +233,18 @@ def test_the_specification_names_the_policy(installed, tmp_path, monkeypatch):
     assert "cellblock" in installed
 
 
+def test_files_of_the_notebooks_folder_are_no_modules_of_the_kernel(installed, tmp_path):
+    for name in ("runner", "sandbox", "zmq", "json"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(3)\n")
+    manager, client = start_new_kernel(kernel_name="cellblock", cwd=str(tmp_path))
+    try:
+        reply, _ = run(client, "1")
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+    assert reply["status"] == "ok"
+
+
 def test_a_connection_file_that_is_none_is_refused(tmp_path):
     wrong = tmp_path / "kernel.json"
     wrong.write_text(json.dumps({"ip": "127.0.0.1"}))

@@ -39,7 +39,8 @@ def install_command(policy: str | None, name: str, display_name: str, prefix: st
             policy = str(Path(policy).absolute())
     chosen = [] if policy is None else ["--policy", policy]
     specification = {
-        "argv": [sys.executable, "-m", START, *chosen, "{connection_file}"],
+        # -P: it starts in the notebook's folder, whose files must not pass for its modules.
+        "argv": [sys.executable, "-P", "-m", START, *chosen, "{connection_file}"],
         "display_name": display_name,
         "language": "python",
         "interrupt_mode": "message",

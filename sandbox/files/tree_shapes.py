@@ -29,7 +29,10 @@ def shape_of(
 ) -> Shape:
     """The shape of `entries` below `root_fd`; links as long as their targets have that room."""
     shape = Shape({}, {}, {})
+    own_device = os.fstat(root_fd).st_dev
     for path, status in entries:
+        if status.st_dev != own_device:
+            continue  # Where the jail has mounted something: an interpreter below /tmp.
         mode = status.st_mode & MODE_BITS
         if stat.S_ISDIR(status.st_mode):
             shape.directories[path] = mode

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.embedded [--kind KIND] [--every N] [--save a.jsonl]`: its right answers.
+"""`python -m benchmarks.embedded [--kind KIND] [--draw N] [--save a.jsonl]`: its right answers.
 
 Asks the embedded model the questions of `benchmarks/questions.py`, one conversation each, through
 the loop and the jail that `cellblock chat` uses, and counts the answers that state the right value.
@@ -7,6 +7,7 @@ the loop and the jail that `cellblock chat` uses, and counts the answers that st
 import argparse
 import asyncio
 import json
+import random
 import re
 import sys
 import time
@@ -34,14 +35,21 @@ PRELOAD = ("pandas",)
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--kind", choices=sorted({one.kind for one in QUESTIONS}))
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="each Nth question")
+    parser.add_argument(
+        "--draw", type=int, metavar="N", help="N questions, the same ones each time"
+    )
+    parser.add_argument("--wall-s", type=float, default=WALL_S, help="the most one may take")
     parser.add_argument("--save", type=Path, metavar="FILE", help="answers, one JSON object a line")
     options = parser.parse_args(arguments)
-    chosen = [one for one in QUESTIONS if options.kind in (None, one.kind)][:: options.every]
-    return asyncio.run(_measure(chosen, options.save))
+    chosen = [one for one in QUESTIONS if options.kind in (None, one.kind)]
+    if options.draw is not None:
+        # Of all kinds, so that a part of the questions says something of the whole.
+        random.Random(7).shuffle(chosen)
+        chosen = chosen[: options.draw]
+    return asyncio.run(_measure(chosen, options.save, options.wall_s))
 
 
-async def _measure(chosen: Sequence[Asked], save: Path | None) -> int:
+async def _measure(chosen: Sequence[Asked], save: Path | None, wall_s: float) -> int:
     model = embedded()
     right, asked = Counter[str](), Counter[str]()
     if save is not None:
@@ -50,7 +58,7 @@ async def _measure(chosen: Sequence[Asked], save: Path | None) -> int:
         async with AsyncSandbox(Policy(preload=PRELOAD), pool_size=1) as box:
             for one in chosen:
                 began = time.perf_counter()
-                answer, codes = await ask(box, model, one)
+                answer, codes = await ask(box, model, one, wall_s)
                 is_right = states(answer, one)
                 asked[one.kind] += 1
                 right[one.kind] += is_right
@@ -73,7 +81,7 @@ async def _measure(chosen: Sequence[Asked], save: Path | None) -> int:
     return 0
 
 
-async def ask(box: AsyncSandbox, model: Model, one: Asked) -> tuple[str, list[str]]:
+async def ask(box: AsyncSandbox, model: Model, one: Asked, wall_s: float) -> tuple[str, list[str]]:
     """Have one question answered; the answer, empty if there was none, and the code that ran."""
     source = OneSession(box)
     question: tuple[Entry, ...] = (Question(text=one.question),)
@@ -86,7 +94,7 @@ async def ask(box: AsyncSandbox, model: Model, one: Asked) -> tuple[str, list[st
         model,
         ModelRequest(entries=question, model="", thinking=True),
         [tool],
-        budget=Budget(wall_s=WALL_S),
+        budget=Budget(wall_s=wall_s),
         profile=PROFILE,
     )
     codes: list[str] = []

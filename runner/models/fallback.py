@@ -14,7 +14,7 @@ from runner.models.weights import QWEN_CODER, Shelf
 
 LIMITS = (
     "It is small and runs on this machine's processors: good for a first try and for tests. About"
-    " one answer in six is wrong, often with confidence, so check what matters. For work, name a"
+    " one answer in three is wrong, often with confidence, so check what matters. For work, name a"
     " larger model in CELLBLOCK_MODEL_URL or in the config."
 )
 

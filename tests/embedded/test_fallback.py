@@ -66,7 +66,7 @@ def test_without_what_runs_it_there_is_none(weights, monkeypatch):
 
 def test_its_limits_are_told_once(weights):
     assert first_words().startswith(f"{NAME} answers. It is small")
-    assert "About one answer in six is wrong" in fallback.LIMITS
+    assert "About one answer in three is wrong" in fallback.LIMITS
     assert first_words() == ""
     assert Shelf().remove(QWEN_CODER) == QWEN_CODER.size_bytes
 

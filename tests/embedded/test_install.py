@@ -257,7 +257,7 @@ def test_a_model_is_installed_listed_and_removed(known, shelf):
         "small: by someone, https://huggingface.co/someone/small\n"
         "a licence, https://licence.invalid\n"
     )
-    assert "About one answer in six is wrong" in listed.stdout
+    assert "About one answer in three is wrong" in listed.stdout
 
     installed = invoke("install")
     assert installed.exit_code == 0

@@ -11,6 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Annotated, Any, cast
 
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ResourceError
 from mcp_types import (
     CallToolResult,
     ContentBlock,
@@ -275,6 +276,26 @@ def _add_files(server: MCPServer[Sessions]) -> None:
             content=[_text(text)],
             structured_content={"path": path, "encoding": encoding, "size_bytes": len(data)},
         )
+
+    @server.resource(
+        "cellblock://{session}/{+path}",
+        title="A file of a session",
+        mime_type="application/octet-stream",
+    )
+    async def file(session: str, path: str, ctx: Context) -> bytes:
+        """A file below /mnt/data of a session that is open, up to 8 MiB."""
+        sessions = _sessions(ctx)
+        if not sessions.has(session):
+            problem = f"there is no session {session[:64]!r}; a call of run_python opens it"
+            raise ResourceError(problem)
+        try:
+            async with sessions.use(session) as live:
+                found = await live.stat(path)
+                if found.size_bytes > FILE_CAP_BYTES:
+                    raise ResourceError(f"it has over {FILE_CAP_BYTES} bytes")
+                return await live.get(path)
+        except ERRORS as error:
+            raise ResourceError(str(error)) from error
 
     @server.tool(annotations=ToolAnnotations(read_only_hint=False, open_world_hint=False))
     async def write_file(

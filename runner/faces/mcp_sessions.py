@@ -90,6 +90,10 @@ class Sessions:
         self._marks: dict[tuple[str, str], Checkpoint] = {}
         self._lock = asyncio.Lock()
 
+    def has(self, name: str) -> bool:
+        """Whether a session of that name was opened and not ended."""
+        return name in self._open
+
     @asynccontextmanager
     async def use(self, name: str) -> AsyncIterator[AsyncSession]:
         """The session `name`, a fresh one if there is none that lives, kept while in use.

@@ -1,5 +1,6 @@
 """The MCP server through the official client, over stdio."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +9,7 @@ import pytest
 
 pytest.importorskip("mcp", reason="pip install 'mcp>=2.3'")
 
-from mcp import ClientSession, StdioServerParameters
+from mcp import ClientSession, MCPError, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 SERVER = StdioServerParameters(command=sys.executable, args=["-m", "runner", "mcp"])
@@ -82,3 +83,37 @@ async def test_a_session_is_put_back_and_made_fresh():
     assert back.structured_content["text"] == "1"
     assert wrong.is_error
     assert fresh.structured_content["text"] == "False"
+
+
+async def test_a_cancelled_call_ends_its_snippet_and_the_session_goes_on():
+    async with connected() as client:
+        await client.call_tool("run_python", {"code": "x = 1"})
+        code = "open('begun', 'w').close()\nwhile True: pass"
+        calling = asyncio.ensure_future(client.call_tool("run_python", {"code": code}))
+        for _ in range(200):
+            found = await client.call_tool("run_command", {"command": "ls"})
+            if "begun" in found.structured_content["stdout"]:
+                break
+            await asyncio.sleep(0.05)
+        else:
+            pytest.fail("the snippet did not begin")
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        async with asyncio.timeout(30):  # Its own limit is a minute.
+            found = await client.call_tool("run_python", {"code": "x + 1"})
+    assert found.structured_content["text"] == "2"
+
+
+async def test_files_of_a_session_are_resources():
+    async with connected() as client:
+        [template] = (await client.list_resource_templates()).resource_templates
+        assert template.uri_template == "cellblock://{session}/{+path}"
+        await client.call_tool(
+            "write_file", {"path": "d/a.bin", "content": "AP8=", "encoding": "base64"}
+        )
+        [found] = (await client.read_resource("cellblock://default/d/a.bin")).contents
+        assert found.blob == "AP8="
+        for uri in ("default/none", "default//etc/passwd", "default/../x", "other/d/a.bin"):
+            with pytest.raises(MCPError):
+                await client.read_resource(f"cellblock://{uri}")

@@ -80,6 +80,7 @@ def begun(
                 yield awaited
             except asyncio.CancelledError:
                 rest = in_background(_rest(work, awaited.once_more()))
+                rest.add_done_callback(_hear)
                 if on_cancel is not None:
                     on_cancel()
                 yield from wait_for_end(rest, within_s=within_s).__await__()
@@ -90,6 +91,12 @@ def begun(
         return made
     rest_of_it = shielded(_rest(work, awaited), within_s=within_s, on_cancel=on_cancel)
     return (yield from rest_of_it.__await__())
+
+
+def _hear(left: asyncio.Task[Any]) -> None:
+    """Take note of how it ended: an error that comes too late for its caller is told to none."""
+    if not left.cancelled():
+        left.exception()
 
 
 async def apart() -> None:

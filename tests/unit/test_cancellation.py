@@ -1,6 +1,7 @@
 """Work that begins in its caller's task, and goes on without it."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
 
 import pytest
@@ -172,3 +173,21 @@ async def test_an_alarm_that_is_put_off_or_closed_does_not_ring() -> None:
     closed.close()
     await asyncio.sleep(0.02)
     assert rung == []
+
+
+async def test_an_error_that_comes_too_late_for_its_caller_is_not_reported() -> None:
+    reported: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: reported.append(context))
+    work = Work()
+    caller = asyncio.ensure_future(begun(work.failing(), within_s=0.0))
+    await turns(1)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    work.answer.set_result("late")
+    await turns()
+    del work, caller
+    gc.collect()
+    await turns()
+    assert reported == []

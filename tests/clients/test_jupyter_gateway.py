@@ -293,6 +293,7 @@ def test_what_is_no_message_ends_the_socket_alone(gateway, http, kernel, message
         assert "42" in str(Talk(line).run("6 * 7"))
 
 
+@pytest.mark.slow
 def test_requests_over_a_socket_count_against_the_rate():
     keys = (KeySettings(key=KEY, requests_per_minute=6, concurrent_requests=5),)
     with (
@@ -308,6 +309,7 @@ def test_requests_over_a_socket_count_against_the_rate():
     assert server.services.slots.of("default") == 0
 
 
+@pytest.mark.slow
 def test_a_connection_that_was_upgraded_stays_counted():
     settings = ServerSettings(connections_per_address=2, heartbeat_s=0.2, grace_s=1)
     with (
@@ -335,6 +337,7 @@ def test_a_connection_that_was_upgraded_stays_counted():
                 pytest.fail("the place of an ended socket was not given back")
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_lets_sockets_go():
     with contextlib.ExitStack() as held:
         with serving(directory(TalkModel({}))) as server:

@@ -103,6 +103,7 @@ def test_what_the_policy_lowers_is_said(server):
     assert "needs 16 MB" in ask(server, body | {"memory_limit_MB": 1})["message"]
 
 
+@pytest.mark.slow
 def test_what_is_fetched_is_bounded_and_each_file_is_fetched_once(server):
     write = "open('a', 'wb').write(bytes({} << 20))"
     answer = run(server, write.format(40), fetch_files=["a"] * 900)
@@ -168,6 +169,7 @@ def test_a_cell_or_all_cells_may_be_late(server):
     assert [one.stdout for one in all_of_them.cells] == ["1\n", ""]
 
 
+@pytest.mark.slow
 def test_cells_that_give_more_than_an_answer_has_are_not_run_on(server):
     codes = ["import sys\nfor out in (sys.stdout, sys.stderr): out.write('x' * (1 << 20))"] * 40
     answer = cells(server, *codes, total_timeout=120)

@@ -189,6 +189,10 @@ def test_a_list_is_filtered_and_comes_in_pages_the_newest_first(wire):
     second = wire.api("GET", "/v2/sandboxes", params=more)
     assert [one["sandboxID"] for one in second.json()] == [boxes[0].id]
     assert "x-next-token" not in second.headers
+    for box in boxes:
+        started = wire.api("GET", f"/sandboxes/{box.id}").json()["startedAt"]
+        since = wire.api("GET", "/v2/sandboxes", params={"startedAfter": started})
+        assert box.id in [one["sandboxID"] for one in since.json()]
     wire.api("POST", f"/sandboxes/{boxes[1].id}/pause", {})
     paused = wire.api("GET", "/v2/sandboxes", params={"metadata": query, "state": "paused"})
     assert [one["sandboxID"] for one in paused.json()] == [boxes[1].id]

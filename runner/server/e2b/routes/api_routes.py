@@ -340,7 +340,9 @@ def _matches(one: E2bSandbox, metadata: str, state: str, template: str, after: s
     if not after:
         return True
     try:
-        return one.started_at > datetime.fromisoformat(after).timestamp()
+        earliest = datetime.fromisoformat(after)
+        # As it is told, and at that time counts: a client sends what it was told.
+        return datetime.fromtimestamp(one.started_at, UTC) >= earliest.astimezone(UTC)
     except ValueError:
         raise RequestError("invalid", "startedAfter: is no time.") from None
 

@@ -4,6 +4,7 @@ Taken and put on by descriptors beneath the tree's own, as its files are. A link
 leads is looked at by the guest alone.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -45,9 +46,17 @@ def shape_of(
 
 
 def make_skeleton(root_fd: int, shape: Shape) -> None:
-    """Make the directories and links that are not there yet. Raises OSError."""
+    """Make the directories and links that are not there yet. Raises OSError.
+
+    Not where something is mounted: with the processes of the session before, its mounts are gone,
+    and show as the directories that they were on.
+    """
     for path in shape.directories:
-        os.close(open_made(root_fd, path.split("/")))
+        try:
+            os.close(open_made(root_fd, path.split("/")))
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
     for path, target in shape.links.items():
         *above, name = path.split("/")
         parent = open_made(root_fd, above)

@@ -1,7 +1,10 @@
 """The shape of a tree: what of it is taken, and what of it is put on again."""
 
+import errno
 import os
 from pathlib import Path
+
+import pytest
 
 from sandbox.files import tree_shapes
 
@@ -42,6 +45,23 @@ def test_what_is_mounted_in_a_tree_is_no_part_of_it(tmp_path: Path) -> None:
     shape = tree_shapes.shape_of(fd, [("mounted", os.lstat("/proc"))], 1000)
     os.close(fd)
     assert shape == tree_shapes.Shape({}, {}, {})
+
+
+def test_a_directory_is_not_made_where_something_is_mounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tree_shapes.open_made
+
+    def open_made(root_fd: int, parts: list[str]) -> int:
+        if parts == ["mounted"]:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return made(root_fd, parts)
+
+    monkeypatch.setattr(tree_shapes, "open_made", open_made)
+    fd = open_directory(tmp_path)
+    tree_shapes.make_skeleton(fd, tree_shapes.Shape({"mounted": 0o755, "own": 0o755}, {}, {}))
+    os.close(fd)
+    assert os.listdir(tmp_path) == ["own"]
 
 
 def test_targets_of_links_are_bounded(tmp_path: Path) -> None:

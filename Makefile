@@ -103,7 +103,7 @@ page-shots: $(VENV)/.dev  ## pictures of every view of the page, light, dark, na
 	PYTHONPATH=tests/page:tests/clients:tests/unit/runner $(IN)/python tests/page/shots.py page-shots
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .venv-libraries .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis site cellblock-demo.png page-shots runner/page/node_modules
+	rm -rf $(VENV) .venv-* .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis site cellblock-demo.png page-shots runner/page/node_modules
 
 $(IN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -428,3 +428,9 @@ def test_a_module_of_the_workspace_is_imported(real: Session) -> None:
     assert text(real, "open('later.py', 'w').write('X = 5')\nimport later\nlater.X") == "5"
     code = "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import later'])"
     assert "returncode=0" in (text(real, code) or "")
+
+
+def test_a_bar_for_notebooks_is_one_of_text_without_widgets(real: Session) -> None:
+    outcome = real.run("from tqdm.notebook import tqdm, trange\nlen([*tqdm([1, 2]), *trange(3)])")
+    assert (outcome.status, outcome.text) == ("completed", "5")
+    assert "2/2" in outcome.stderr

@@ -22,6 +22,7 @@ def teach(hooks: ImportHooks, show: Show) -> None:
         ("PIL.ImageShow", _teach_pillow),
         ("bokeh.io.showing", _teach_bokeh_show),
         ("bokeh.io.output", _teach_bokeh_output),
+        ("tqdm.notebook", _teach_tqdm_notebook),
     ):
         hooks.when_imported(name, lambda module, change=change: change(module, show))  # type: ignore[misc]
 
@@ -92,3 +93,13 @@ def _teach_bokeh_output(module: ModuleType, _show: Show) -> None:
         """Prepare nothing: each chart brings what it needs."""
 
     _replace(module, "output_notebook", output_notebook)
+
+
+def _teach_tqdm_notebook(module: ModuleType, _show: Show) -> None:
+    """Give bars of text where there are no widgets: it would raise ImportError."""
+    if getattr(module, "IProgress", None) is None:
+        plain = _loaded("tqdm.std")
+        for name in ("tqdm", "tqdm_notebook"):
+            _replace(module, name, plain.tqdm)
+        for name in ("trange", "tnrange"):
+            _replace(module, name, plain.trange)

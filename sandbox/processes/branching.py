@@ -40,6 +40,11 @@ async def branch(origin: Worker, count: int, new_worker: Callable[[], Worker]) -
 
     Not to be cancelled half way, when an answer of the session is on its way.
     """
+    if not origin.plan.asks_for("pid_namespace"):
+        raise CopyRefused(
+            f"a branch is made in namespaces, and the tier {origin.plan.tier} has none",
+            remedy="`checkpoint` and `rollback` work there; for branches use the tier namespaces",
+        )
     return await _Branching(origin, new_worker).make(count)
 
 

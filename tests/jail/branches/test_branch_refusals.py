@@ -83,3 +83,15 @@ def test_a_session_with_too_few_processes_for_its_branches_goes_on(processes: in
         assert text(session.run("x")) == "1"
         with session.fork() as branch:
             assert text(branch.run("x")) == "1"
+
+
+def test_a_tier_without_namespaces_has_no_branches_and_goes_on() -> None:
+    with Sandbox(Policy(tier="landlock"), pool_size=1) as box, box.session() as session:
+        session.run("x = 1")
+        for branch_off in (session.fork, lambda: session.best_of(["x = 2"])):
+            with pytest.raises(CopyRefused, match=r"the tier landlock has none.*checkpoint"):
+                branch_off()
+        mark = session.checkpoint()
+        session.run("x = 3")
+        session.rollback(mark)
+        assert text(session.run("x")) == "1"

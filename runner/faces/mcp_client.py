@@ -246,7 +246,10 @@ def _target(
             headers=dict(headers or {}), follow_redirects=False, timeout=httpx2.Timeout(CONNECT_S)
         )
         return server, streamable_http_client(server, http_client=http)
-    words = shlex.split(server) if isinstance(server, str) else list(server)
+    try:
+        words = shlex.split(server) if isinstance(server, str) else list(server)
+    except ValueError as error:
+        raise McpFailed(repr(server), f"it is no command: {_said(error)}") from None
     if not words:
         raise McpFailed("''", "give a URL or a command")
     given = None if env is None else dict(env)

@@ -59,7 +59,10 @@ def answering(*answers: bytes):
 
     def serve() -> None:
         for answer in answers:
-            connection, _ = listener.accept()
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return  # Closed at the end of the test.
             with connection:
                 heads.append(connection.recv(65536))
                 with contextlib.suppress(OSError):

@@ -22,7 +22,8 @@ from runner.server.http import meters
 from runner.server.http.metrics import Metrics
 from runner.server.http.tracing import Tracing, from_environment
 from runner.server.live.observer import Observer
-from sandbox import AsyncSandbox
+from runner.server.live.run_spans import EndedRun, add_spans
+from sandbox import AsyncSandbox, HostCall, Usage
 
 SECRET = "the words of the question"
 TALKS = {
@@ -220,6 +221,18 @@ async def outcome_with_calls():
     code = "price(article='tea')\ntry:\n    price('none')\nexcept Exception:\n    pass"
     async with AsyncSandbox() as box:
         return await box.run(code, tools={"price": price})
+
+
+def test_a_run_lasts_as_long_as_its_calls_though_its_clock_stood_still():
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    calls = [HostCall(name="price", began_s=0.1 * at, wall_s=0.3) for at in (3, 1)]
+    run = EndedRun("completed", Usage(wall_s=0.2), calls=calls)
+    add_spans(Tracing(provider.get_tracer("test")), "session", run, content=False)
+    first, second, whole = exporter.get_finished_spans()
+    assert first.end_time == whole.end_time
+    assert whole.start_time <= second.start_time
+    assert whole.end_time - whole.start_time == 600_000_000
 
 
 @pytest.mark.parametrize("content", [False, True])

@@ -286,6 +286,7 @@ def answers_what_an_editor_asks(session: Subject) -> None:
     session.run("import math; words = ['a']\ndef f(a, b=2):\n    'Adds.'")
     assert session.complete("math.flo", 8).matches == ("floor",)
     assert session.complete("math.flo  ", 8)[1:] == (5, 8)
+    assert session.complete("absent.flo") == ((), 7, 10)
     found = session.inspect("f")
     assert (found.type, found.signature, found.docstring) == ("function", "(a, b=2)", "Adds.")
     assert [session.is_complete(code) for code in ("x", "for x in y:", "x y")] == [

@@ -111,6 +111,17 @@ def test_names_are_completed_after_a_dot_and_without(session):
     assert session.complete("x = lone + 1", 8).start == 4
 
 
+@pytest.mark.parametrize(
+    "code",
+    ["undefined_name.", "undefined_name.x", "word.nothing.", "f().", "1.", "word..", "odd.x."],
+)
+def test_what_leads_to_nothing_is_completed_with_nothing(session, code):
+    session.run("word = 'a'\nclass Odd:\n    x = property(lambda self: 1 / 0)\nodd = Odd()")
+    found = session.complete(code)
+    assert (found.matches, found.end) == ((), len(code))
+    assert session.complete("word.upp").matches == ("upper",)
+
+
 def test_an_object_is_described(session):
     session.run("import pandas as pd\ndf = pd.DataFrame({'a': [1]})")
     found = session.inspect("df.groupby")

@@ -91,13 +91,21 @@ def _complete(text: str, number: int, namespace: dict[str, Any], _fd: int) -> An
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if dot:
-            names = dir(_value_of(root, namespace))
+            names = _attributes(root, namespace)
         else:
             names = [*namespace, *dir(sys.modules["builtins"]), *keyword.kwlist]
     matches = sorted({name for name in names if isinstance(name, str) and name.startswith(start)})
     if not start.startswith("_"):
         matches = [name for name in matches if not name.startswith("_")]
     return Answer(json.dumps([matches[:MATCHES_CAP], len(before) - len(start), number]))
+
+
+def _attributes(dotted: str, namespace: dict[str, Any]) -> list[str]:
+    """Return what can follow `dotted` and a dot: nothing where it leads to nothing."""
+    # Half of a line names much that is not there; a property may fail in any way.
+    with suppress(Exception):
+        return dir(_value_of(dotted, namespace))
+    return []
 
 
 def _inspect(text: str, _number: int, namespace: dict[str, Any], _fd: int) -> Answer:

@@ -14,6 +14,8 @@ from sandbox.processes import worker_state
 from sandbox.protocol.messages import SPECS
 
 ROOT = Path(__file__).parents[2]
+NO_TESTS_OF_THEIR_OWN = {"sandbox/alias"}
+"""One line, which the tests of the wheel import."""
 ATTACKS = ROOT / "tests" / "jail" / "attacks"
 SECURITY = (ROOT / "SECURITY.md").read_text()
 README = (ROOT / "README.md").read_text()
@@ -88,6 +90,23 @@ def test_every_folder_of_the_engine_is_explained() -> None:
         path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "sandbox").rglob("*.py")
     }
     assert folders - told - {"sandbox/guest"} == set()
+
+
+def test_each_folder_has_its_tests_named_and_each_folder_of_tests_is_explained() -> None:
+    told = (ROOT / "CONTRIBUTING.md").read_text()
+    folders = [
+        f"{path.parent.name}/{path.name}"
+        for top in ("sandbox", "runner")
+        for path in (ROOT / top).iterdir()
+        if path.is_dir()
+    ]
+    kept = [name for name in folders if name not in NO_TESTS_OF_THEIR_OWN and "__" not in name]
+    assert [name for name in kept if f"`{name}/" not in told] == []
+    explained = (ROOT / "tests" / "README.md").read_text()
+    parts = [
+        path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and "__" not in path.name
+    ]
+    assert [name for name in parts if f"| `tests/{name}/` |" not in explained] == []
 
 
 def test_the_newest_version_of_the_changelog_is_the_packages() -> None:

@@ -112,6 +112,32 @@ def test_what_was_saved_to_tmp_is_an_artifact_that_can_be_fetched(real: Session)
     assert real.run("import os\nos.remove('/tmp/chart.png')").artifacts[0].change == "deleted"
 
 
+@pytest.mark.parametrize(
+    "place", ["/tmp", "/home/user", "/tmp/home", "/home/user/sub", "/mnt/data"]
+)
+def test_a_directory_is_called_by_the_name_that_it_was_entered_by(
+    real: Session, place: str
+) -> None:
+    code = (
+        "import os, pathlib, pickle\n"
+        f"os.makedirs({place!r}, exist_ok=True)\n"
+        f"before = os.getcwd(); os.chdir({place!r})\n"
+        "here = pathlib.Path.cwd()\n"
+        "seen = [os.getcwd(), os.getcwdb().decode(), str(here), os.path.abspath('.'),"
+        " os.path.realpath('.'), str((here / 'x').resolve().parent),"
+        " pickle.loads(pickle.dumps(os.getcwd))()]\n"
+        "relative = pathlib.Path('x').resolve().relative_to(here)\n"
+        "os.chdir(before); set(seen), str(relative), os.getcwd()"
+    )
+    assert text(real, code) == str(({place}, "x", "/mnt/data"))
+
+
+def test_a_place_that_is_not_there_is_told_as_python_tells_it(real: Session) -> None:
+    error = raised(real.run("import os\nos.chdir('/tmp/nowhere')")).error
+    assert error.type == "FileNotFoundError"
+    assert "interpreter.py" not in error.traceback
+
+
 def test_scratch_in_tmp_is_no_artifact(real: Session) -> None:
     outcome = real.run(
         "import tempfile, pathlib\nf = tempfile.NamedTemporaryFile()\nf.write(b'x')\nf.flush()\n"

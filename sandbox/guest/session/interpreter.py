@@ -6,10 +6,15 @@ interpreter's flags on (multiprocessing, loky) must not pass those on.
 """
 
 import ctypes
+import functools
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
-from sandbox.protocol.plan import OWN_PACKAGES, WORKSPACE, JailPlan
+from sandbox.protocol.plan import HOME_ALIAS, OWN_PACKAGES, TEMPORARY, WORKSPACE, JailPlan
+
+HOME = f"{TEMPORARY}/home"
 
 RESET = {  # name in sys.flags: what a plainly started interpreter has
     "no_site": 0,
@@ -47,3 +52,56 @@ def find_own_modules(plan: JailPlan) -> None:
     at = next(places, len(sys.path))
     ahead = plan.tier == "namespaces" or not plan.packages
     sys.path[at:at] = [f"{home}/{OWN_PACKAGES}", *([] if ahead else [plan.packages])]
+
+
+class UsualNames:
+    """Has `/tmp` and `/home/user` called that: the kernel calls them by what they lead to.
+
+    They cannot be mounts in place of links: a Landlock rule looks at what is above a mount point,
+    and above `/tmp` is the root. So `os.getcwd` and `os.path.realpath` agree on the usual names;
+    `os.readlink` and programs that are started see the links.
+    """
+
+    def __init__(self) -> None:
+        self._home = "/tmp/home"
+        """What the home directory was called when it was last entered."""
+
+    def install(self) -> None:
+        """Change the functions of `os` for this process and its forks."""
+        os.chdir = _in_place_of(os.chdir, self._entering(os.chdir))
+        for module, name in ((os, "getcwd"), (os, "getcwdb"), (os.path, "realpath")):
+            asked = getattr(module, name)
+            setattr(module, name, _in_place_of(asked, self._naming(asked)))
+
+    def of(self, path: str) -> str:
+        """The usual name of what the kernel calls `path`."""
+        for root, usual in ((HOME, self._home), (TEMPORARY, "/tmp")):
+            if path == root or path.startswith(root + "/"):
+                return usual + path[len(root) :]
+        return path
+
+    def _entering(self, chdir: Callable[[Any], None]) -> Callable[[Any], None]:
+        def enter(path: Any) -> None:
+            chdir(path)
+            if not isinstance(path, int):
+                name = os.path.normpath(os.fsdecode(path))
+                if name.startswith("/"):
+                    is_alias = name == HOME_ALIAS or name.startswith(HOME_ALIAS + "/")
+                    self._home = HOME_ALIAS if is_alias else "/tmp/home"
+
+        return enter
+
+    def _naming(self, ask: Callable[..., Any]) -> Callable[..., Any]:
+        def name(*arguments: Any, **options: Any) -> Any:
+            path = ask(*arguments, **options)
+            usual = self.of(os.fsdecode(path))
+            return os.fsencode(usual) if isinstance(path, bytes) else usual
+
+        return name
+
+
+def _in_place_of(function: Callable[..., Any], other: Callable[..., Any]) -> Callable[..., Any]:
+    """`other`, known by the name of `function` to pickle and to readers."""
+    known = functools.wraps(function)(other)
+    known.__module__ = "os" if function.__module__ == "posix" else function.__module__
+    return known

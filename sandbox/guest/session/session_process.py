@@ -150,6 +150,8 @@ class SessionProcess:
         set_handler(SIGINT, self._on_interrupt)
         interpreter.find_own_modules(self._plan)
         self.snippets.enter(os.getcwd())
+        if self._plan.tier == "namespaces":
+            interpreter.UsualNames().install()
         if self._trace is not None:
             self._trace.enter()
         if self._plan.tier == "landlock" and not self._plan.has_own_ids:

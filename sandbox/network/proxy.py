@@ -47,7 +47,7 @@ from sandbox.network.connections import (
     read_in_chunks,
     server_side,
 )
-from sandbox.network.rules import NetworkRule, NetworkRules, address_of, is_public, normal_host
+from sandbox.network.rules import NAME_CAP, NetworkRules, address_of, is_public, normal_host
 from sandbox.network.secrets import SecretStore
 
 BODY_HELD_BYTES = 1024 * 1024
@@ -58,6 +58,10 @@ CONNECTIONS_CAP = 64
 INTERCEPTED_CAP = 16
 """Tunnels in which TLS ends here: asyncio holds 256 KiB for each end of one."""
 HEAD_WITHIN_S = 30.0
+METHOD_CAP = 20
+"""Characters of a request's method that a refusal tells."""
+HINT_CAP = 600
+NO_RULE = "network"
 HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-connection proxy-authorization proxy-authenticate te trailer"
     b" upgrade expect".split()
@@ -84,12 +88,19 @@ class NetworkUsage:
 class Refusal(NamedTuple):
     """A request that was not let through."""
 
-    tried: str
-    """As in `GET example.org:80`."""
+    method: str
+    host: str
+    port: int
     rule: str
+    """The one that named the host; `network` where none did."""
     hint: str
     allow_with: str
     """The smallest change of the policy that would let it through, as TOML; empty for none."""
+
+    @property
+    def tried(self) -> str:
+        """As in `GET example.org:80`."""
+        return f"{self.method} {bracketed(self.host)}:{self.port}"
 
 
 class Refused(Exception):
@@ -218,25 +229,22 @@ class Proxy:
 
     async def _route(self, method: str, host_text: str, port: int) -> Route:
         """Where a request to `host_text` may go. Raises Refused, Unreachable, ValueError."""
-        host = normal_host(host_text)
+        try:
+            host = normal_host(host_text)
+        except ValueError as error:
+            raise self._refused(method, host_text, port, NO_RULE, str(error), "") from None
         place = f"{bracketed(host)}:{port}"
         rule = self._rules.match(host, port)
         if rule is None:
             private = address_of(host) is not None and not is_public(host)
+            hint = f"{place} is in no rule of the policy's network"
             wanted = f"{place}!" if private else place
-            raise self._refused(
-                method, place, "network", f"{place} is in no rule of the policy's network", wanted
-            )
+            raise self._refused(method, host, port, NO_RULE, hint, wanted)
         addresses = [host] if address_of(host) is not None else await self._lookup(host, port)
         allowed = tuple(one for one in addresses if rule.allows_private or is_public(one))
         if not allowed:
-            raise self._refused(
-                method,
-                place,
-                str(rule),
-                f"{place} leads to {addresses[0]}, which is no public address",
-                f"{_with_private(rule)}",
-            )
+            hint = f"{place} leads to {addresses[0]}, which is no public address"
+            raise self._refused(method, host, port, str(rule), hint, f"{place}!")
         return Route(host, port, allowed)
 
     async def _lookup(self, host: str, port: int) -> list[str]:
@@ -249,8 +257,12 @@ class Proxy:
             raise Unreachable(f"{host} has no address")
         return addresses
 
-    def _refused(self, method: str, place: str, rule: str, hint: str, wanted: str) -> Refused:
-        refusal = Refusal(f"{method} {place}", rule, hint, f'network = ["{wanted}"]')
+    def _refused(
+        self, method: str, host: str, port: int, rule: str, hint: str, wanted: str
+    ) -> Refused:
+        allow_with = f'network = ["{wanted}"]' if wanted else ""
+        method, host, hint = method[:METHOD_CAP], host[:NAME_CAP], hint[:HINT_CAP]
+        refusal = Refusal(method, host, port, rule, hint, allow_with)
         self._on_refused(refusal)
         return Refused(refusal)
 
@@ -445,7 +457,3 @@ async def _resolve(host: str, port: int) -> list[str]:
     """Addresses of `host`, as the host's own resolver gives them."""
     rows = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(row[4][0]) for row in rows))
-
-
-def _with_private(rule: NetworkRule) -> str:
-    return str(rule._replace(allows_private=True))

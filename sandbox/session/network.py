@@ -10,7 +10,7 @@ from sandbox.outcome import Denial
 from sandbox.processes.worker import Worker
 
 REFUSALS_KEPT = 100
-"""Of one snippet; the same refusal again is counted, not kept."""
+"""Different ones of one snippet; those beyond, and the same one again, are counted."""
 
 
 class NetworkBill(NamedTuple):
@@ -31,6 +31,7 @@ class SessionNetwork:
         self._proxy: Proxy | None = None
         self._is_served = False
         self._refusals: dict[Refusal, int] = {}
+        self._left_out = 0
         self._billed = NetworkUsage()
         if access is not None and access.is_open:
             self._proxy = access.proxy(self._on_refused)
@@ -50,13 +51,16 @@ class SessionNetwork:
             return NO_BILL
         now, before = self._proxy.usage.copy(), self._billed
         self._billed = now
-        refusals, self._refusals = self._refusals, {}
+        denials = [_denial(one, count) for one, count in self._refusals.items()]
+        if self._left_out:
+            denials.append(_further(self._left_out))
+        self._refusals, self._left_out = {}, 0
         spent = NetworkUsage(
             requests=now.requests - before.requests,
             sent_bytes=now.sent_bytes - before.sent_bytes,
             received_bytes=now.received_bytes - before.received_bytes,
         )
-        return NetworkBill(tuple(_denial(one, count) for one, count in refusals.items()), spent)
+        return NetworkBill(tuple(denials), spent)
 
     def close(self) -> None:
         """End every connection. Does not wait."""
@@ -66,6 +70,8 @@ class SessionNetwork:
     def _on_refused(self, refusal: Refusal) -> None:
         if refusal in self._refusals or len(self._refusals) < REFUSALS_KEPT:
             self._refusals[refusal] = self._refusals.get(refusal, 0) + 1
+        else:
+            self._left_out += 1
 
 
 def _socket_of(fd: int) -> socket.socket:
@@ -75,15 +81,23 @@ def _socket_of(fd: int) -> socket.socket:
 
 
 def _denial(refusal: Refusal, count: int) -> Denial:
-    method, _, place = refusal.tried.partition(" ")
-    host, _, port = place.rpartition(":")
     return Denial(
         layer="network",
         tried=refusal.tried,
         rule=refusal.rule,
         hint=refusal.hint,
-        arguments={"method": method, "host": host, "port": port},
+        arguments={"method": refusal.method, "host": refusal.host, "port": str(refusal.port)},
         allow_with=refusal.allow_with,
-        sentence=f"{place} was not asked: {refusal.hint}.",
+        sentence=f"The request {refusal.tried} was not sent: {refusal.hint}.",
+        count=count,
+    )
+
+
+def _further(count: int) -> Denial:
+    return Denial(
+        layer="network",
+        tried="further requests, counted and not listed",
+        rule="see the rows before",
+        sentence="Further requests to other hosts were not sent.",
         count=count,
     )

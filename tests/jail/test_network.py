@@ -2,11 +2,12 @@
 
 import http.server
 import threading
+import tomllib
 from collections.abc import Iterator
 
 import pytest
 
-from sandbox import Completed, Policy, Sandbox, Secret
+from sandbox import Attempt, Completed, Outcome, Policy, Sandbox, Secret
 
 FETCH = """
 import urllib.request, urllib.error
@@ -19,6 +20,8 @@ def fetch(url, **headers):
     except urllib.error.URLError as error:
         return 0, str(error.reason)
 """
+FETCHES_LINE = 5
+"""Of `FETCH`: where it asks."""
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
@@ -70,6 +73,77 @@ def test_another_host_is_refused_with_the_rule_that_would_allow_it(server):
         ("network", f"GET other.example:{port}", f'network = ["other.example:{port}"]'),
         ("network", "CONNECT b.example:443", 'network = ["b.example:443"]'),
     ]
+
+
+def attempted(outcome: Outcome) -> list[Attempt]:
+    return [one for one in outcome.attempts if one.layer == "network"]
+
+
+@pytest.mark.parametrize("trace", [False, True])
+def test_each_refusal_of_the_proxy_is_told_and_counted(trace, monkeypatch):
+    monkeypatch.setattr("sandbox.network.proxy._resolve", to_loopback)
+    code = (
+        "for _ in range(3): fetch('http://other.example:81/a')\n"
+        "fetch('http://10.0.0.7/')\n"
+        "fetch('http://bound.example/x')\n"
+        "fetch('https://b.example/')"
+    )
+    policy = Policy(network=["*.example:80"], trace=trace)
+    with Sandbox(policy) as box, box.session() as session:
+        session.run(FETCH)
+        outcome = session.run(code)
+        after = session.run("1")
+    told = {one.arguments["host"]: one for one in outcome.denials}
+    assert {host: (one.arguments["port"], one.count) for host, one in told.items()} == {
+        "other.example": ("81", 3),
+        "10.0.0.7": ("80", 1),
+        "bound.example": ("80", 1),
+        "b.example": ("443", 1),
+    }
+    assert [one.line for one in told.values()] == [FETCHES_LINE if trace else 0] * 4
+    assert [tomllib.loads(one.allow_with)["network"] for one in told.values()] == [
+        ["other.example:81"],
+        ["10.0.0.7:80!"],
+        ["bound.example:80!"],
+        ["b.example:443"],
+    ]
+    assert told["bound.example"].rule == "*.example:80"
+    assert told["b.example"].sentence == (
+        "The request CONNECT b.example:443 was not sent: "
+        "b.example:443 is in no rule of the policy's network."
+    )
+    assert not any(one.is_guests_word for one in outcome.denials)
+    same = [(one.tried, one.count, one.allow_with, one.line) for one in outcome.denials]
+    tried = [(one.tried, one.count, one.allow_with, one.line) for one in attempted(outcome)]
+    assert tried == (same if trace else [])
+    assert not any(one.is_allowed or one.is_guests_word for one in attempted(outcome))
+    assert after.denials == after.attempts == ()
+
+
+def test_what_the_guest_does_not_tell_of_a_refused_request_the_host_does():
+    policy = Policy(network=["example.org:443"], trace=True)
+    code = (
+        "import socket\n"
+        "with socket.create_connection(('127.0.0.1', 3128)) as s:\n"
+        "    s.sendall(b'POST http://other.example/ HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')\n"
+        "    s.recv(100)"
+    )
+    with Sandbox(policy) as box:
+        outcome = box.run(code)
+    [tried] = attempted(outcome)
+    assert (tried.tried, tried.is_allowed, tried.line) == ("POST other.example:80", False, 0)
+    assert [one.tried for one in outcome.denials] == ["POST other.example:80"]
+
+
+def test_a_flood_of_refused_hosts_is_counted_and_not_kept():
+    with Sandbox(Policy(network=["example.org:443"], trace=True)) as box:
+        outcome = box.run(FETCH + "for i in range(130): fetch(f'http://h{i}.example/')")
+    assert isinstance(outcome, Completed)
+    assert len(outcome.denials) == 101
+    assert (outcome.denials[-1].tried, outcome.denials[-1].count) == (
+        "further requests, counted and not listed",
+        30,
+    )
 
 
 def test_without_the_proxy_there_is_still_no_network(server):

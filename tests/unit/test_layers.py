@@ -71,7 +71,12 @@ HOST_ORDER = (
     ("sandbox.session.runs.copies_memory",),
     ("sandbox.processes.branching", "sandbox.processes.zygote", "sandbox.processes.pool"),
     ("sandbox.processes.supply",),
-    ("sandbox.trace.collector", "sandbox.trace.errors", "sandbox.trace.remedies"),
+    (
+        "sandbox.trace.collector",
+        "sandbox.trace.errors",
+        "sandbox.trace.proxy_refusals",
+        "sandbox.trace.remedies",
+    ),
     (
         "sandbox.session.runs.run_output",
         "sandbox.session.runs.limit_watch",

@@ -127,6 +127,29 @@ async def test_a_tunnel_is_refused_with_its_reason_in_the_status_line():
     assert refusals[0].tried == "CONNECT other.example:443"
 
 
+async def test_the_change_that_a_refusal_names_is_the_smallest():
+    async with running("*.example:*", resolve=to_loopback) as (_proxy, address, upstream, refusals):
+        await fetch(address, f"http://a.example:{upstream.port}/")
+        await fetch(address, "http://10.0.0.7/")
+        await fetch(address, "http://[fd00::1]:81/")
+    assert [(one.rule, one.allow_with) for one in refusals] == [
+        ("*.example:*", f'network = ["a.example:{upstream.port}!"]'),
+        ("network", 'network = ["10.0.0.7:80!"]'),
+        ("network", 'network = ["[fd00::1]:81!"]'),
+    ]
+    assert [(one.host, one.tried) for one in refusals][2] == ("fd00::1", "GET [fd00::1]:81")
+
+
+async def test_what_a_refusal_tells_of_a_request_is_bounded():
+    method, host = "M" * 9_000, "x" * 9_000
+    async with running("example.org:80") as (_proxy, address, _upstream, refusals):
+        for one in (f"{method} http://a.example/", f"GET http://{host}/", f"GET http://[{host}]/"):
+            answered = await say(address, f"{one} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert answered.startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 502 "))
+    assert [one.method for one in refusals[:2]] == [method[:20], "GET"]
+    assert all(len(one.tried) < 300 and len(one.hint) <= 600 for one in refusals)
+
+
 async def test_a_public_name_that_leads_to_a_private_address_is_refused():
     async with running("rebound.example:{port}", resolve=to_loopback) as running_proxy:
         _proxy, address, upstream, refusals = running_proxy
@@ -294,9 +317,11 @@ async def test_no_name_leads_to_an_address_that_is_not_public(address: str):
 )
 async def test_an_address_in_another_form_is_no_name_that_a_rule_for_a_domain_allows(host: str):
     request = f"GET http://{host}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-    async with running("*.example:*", "example.org:80") as (_proxy, address, upstream, _refusals):
+    async with running("*.example:*", "example.org:80") as (_proxy, address, upstream, refusals):
         answered = await say(address, request)
     assert not answered or answered.split(b" ")[1] in (b"400", b"403", b"502")
+    if answered.split(b" ")[1:2] == [b"403"]:
+        assert [one.method for one in refusals] == ["GET"]
     assert upstream.heads == []
 
 

@@ -27,6 +27,7 @@ from sandbox.session.network import NetworkBill
 from sandbox.session.runs.limit_watch import Breach
 from sandbox.session.runs.snippet_run import Exit, Ran, signal_name
 from sandbox.trace.errors import denial_of
+from sandbox.trace.proxy_refusals import Joined, joined
 
 COMPLETED = Completed(tier="namespaces", layers=())
 NEARLY_ALL = 0.9
@@ -94,13 +95,16 @@ def _shared(
         usage = usage.model_copy(update={"written_bytes": written})
     if network.usage.requests:
         usage = usage.model_copy(update=vars(network.usage))
+    told = Joined(ran.attempts, network.denials)
+    if worker.plan.trace and network.denials:
+        told = joined(*told)
     shared: dict[str, Any] = {
         "displays": tuple(map(_utf8_bundle, ran.displays)) if ran.displays else (),
         "tool_calls": ran.tool_calls,
         "artifacts": artifacts,
         "usage": usage,
-        "denials": (*ran.denials, *network.denials),
-        "attempts": ran.attempts,
+        "denials": (*ran.denials, *told.denials),
+        "attempts": told.attempts,
         "state": ran.state,
         "survives": ran.survives,
         "tier": worker.plan.tier,

@@ -1,13 +1,18 @@
 """The network by name, from inside real jails to servers on the host's loopback."""
 
+import functools
 import http.server
+import importlib.util
 import threading
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sandbox import Attempt, Completed, Outcome, Policy, Sandbox, Secret
+from sandbox import Attempt, Completed, Outcome, Policy, Raised, Sandbox, Secret
+from tests.wheels import wheel
 
 FETCH = """
 import urllib.request, urllib.error
@@ -37,9 +42,8 @@ class Echo(http.server.BaseHTTPRequestHandler):
         """Keep the test's output clean."""
 
 
-@pytest.fixture
-def server() -> Iterator[http.server.ThreadingHTTPServer]:
-    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+def serving(handler: Callable[..., Any]) -> Iterator[http.server.ThreadingHTTPServer]:
+    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     made.seen = []  # type: ignore[attr-defined]
     thread = threading.Thread(target=made.serve_forever, daemon=True)
     thread.start()
@@ -47,6 +51,11 @@ def server() -> Iterator[http.server.ThreadingHTTPServer]:
     made.shutdown()
     made.server_close()
     thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[http.server.ThreadingHTTPServer]:
+    yield from serving(Echo)
 
 
 def test_a_named_host_is_reached_and_billed(server):
@@ -204,3 +213,41 @@ def test_curl_finds_the_proxy_and_its_refusal():
             " capture_output=True, text=True).stderr"
         )
     assert "403" in outcome.text
+
+
+class Index(http.server.SimpleHTTPRequestHandler):
+    """A package index over the files of a directory."""
+
+    def log_message(self, _form: str, request: str, *_more: object) -> None:
+        self.server.seen.append(request)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[http.server.ThreadingHTTPServer]:
+    project = tmp_path / "simple" / "cbone"
+    project.mkdir(parents=True)
+    wheel(project, "cbone", "1.0")
+    yield from serving(functools.partial(Index, directory=str(tmp_path)))
+
+
+@pytest.mark.slow
+def test_pip_inside_reaches_an_index_that_the_policy_allows(index):
+    if importlib.util.find_spec("pip") is None:
+        pytest.skip("there is no pip: python -m ensurepip")
+    port = index.server_address[1]
+    install = "!python -m pip install -q --no-input --retries 0 --index-url"
+    with Sandbox(Policy(network=[f"127.0.0.1:{port}!"])) as box, box.session() as session:
+        installed = session.run(f"{install} http://127.0.0.1:{port}/simple/ cbone")
+        found = session.run("import cbone\ncbone.VERSION")
+        other = f"--trusted-host other.example http://other.example:{port}/simple/"
+        refused = session.run(f"{install} {other} cbtwo")
+    assert found.text == "'1.0'", installed
+    assert [request.split()[1] for request in index.seen] == [
+        "/simple/cbone/",
+        "/simple/cbone/cbone-1.0-py3-none-any.whl",
+    ]
+    assert installed.usage.requests == 2
+    assert installed.denials == ()
+    assert [one.allow_with for one in refused.denials] == [f'network = ["other.example:{port}"]']
+    assert isinstance(refused, Raised)
+    assert "is in no rule of the policy's network" in refused.error.message

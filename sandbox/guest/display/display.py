@@ -42,6 +42,7 @@ class Displays:
         """Where a form goes that is too long to be sent."""
         builtins.display = self.display  # type: ignore[attr-defined]
         figures.preset_backend()
+        figures.keep_backend(hooks)
         figures.when_shown(hooks, self._show_figure)
         libraries.teach(hooks, self.display)
         # For each text that it draws it says again which font is missing.

@@ -3,9 +3,12 @@
 matplotlib is never imported here; a figure can only come from a snippet that did.
 """
 
+import functools
 import io
 import os
+import re
 import sys
+import warnings
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -22,10 +25,56 @@ CJK_FONTS = (
 )
 """Families with glyphs for Chinese, Japanese or Korean; the first that is installed is used."""
 
+BACKEND = "agg"
+WINDOWS = re.compile(
+    r"(gtk|qt|tk|wx|macosx|osx|webagg|nbagg|notebook|ipympl|widget|module://ipympl)", re.I
+)
+"""How names of backends and of toolkits begin that need a window, or a page that answers."""
+INLINE = re.compile(r"(module://matplotlib_inline\.\w+|inline)", re.I)
+"""Names for what is done here anyway."""
+
 
 def preset_backend() -> None:
     """Make Agg the backend of choice: there is no window to draw in."""
     os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def keep_backend(hooks: ImportHooks) -> None:
+    """Warn of a backend that needs a window, and stay with the one that does not."""
+
+    def teach_use(matplotlib: ModuleType) -> None:
+        use = matplotlib.use
+
+        @functools.wraps(use)
+        def use_drawable(backend: Any, **options: Any) -> None:
+            use(drawable(backend, 3), **options)
+
+        matplotlib.use = use_drawable  # type: ignore[attr-defined]
+
+    def teach_switch(pyplot: ModuleType) -> None:
+        switch = pyplot.switch_backend
+
+        @functools.wraps(switch)
+        def switch_drawable(newbackend: Any) -> None:
+            switch(drawable(newbackend, 3))
+
+        pyplot.switch_backend = switch_drawable  # type: ignore[attr-defined]
+
+    hooks.when_imported("matplotlib", teach_use)
+    hooks.when_imported("matplotlib.pyplot", teach_switch)
+
+
+def drawable(asked: Any, stacklevel: int) -> Any:
+    """The backend to use for the one that was asked for; a warning at that caller if another."""
+    if not isinstance(asked, str):
+        return BACKEND  # To choose itself, it would try the windows one by one.
+    if WINDOWS.match(asked):
+        warnings.warn(
+            f"matplotlib backend {asked!r}: there is no display here; figures are shown as images",
+            stacklevel=stacklevel,
+        )
+        return BACKEND
+    return BACKEND if INLINE.fullmatch(asked) else asked
 
 
 def when_shown(hooks: ImportHooks, show: Callable[[Any], None]) -> None:

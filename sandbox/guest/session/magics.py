@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from sandbox.guest.display import figures
 from sandbox.guest.display.display import Displays
 from sandbox.guest.display.names import type_text
 from sandbox.guest.language import imports
 
 SKIPPED = frozenset(
     (
-        *("matplotlib", "load_ext", "reload_ext", "autoreload", "aimport", "config", "colors"),
+        *("load_ext", "reload_ext", "autoreload", "aimport", "config", "colors"),
         *("xmode", "precision", "autosave", "doctest_mode", "automagic", "pprint", "gui"),
         *("logstart", "logstop"),
     )
@@ -251,6 +252,10 @@ class Magics:
     def _line_reset(self, _arguments: str) -> None:
         for name in self._names():
             del self._namespace[name]
+
+    def _line_matplotlib(self, arguments: str) -> None:
+        for name in arguments.split():
+            figures.drawable(name, 4)  # Figures are shown as they are; a window is warned of.
 
     def _line_pylab(self, _arguments: str) -> None:
         exec("import numpy as np, matplotlib.pyplot as plt", self._namespace)

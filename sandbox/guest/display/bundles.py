@@ -96,6 +96,8 @@ def bundle_of(value: object, text: str, keep: Keep = _keep_nothing) -> Bundle:
         forms.ask(value)
         forms.take_table(value)
     else:
+        if figures.is_image_to_convert(value):
+            forms.take_image(value)
         forms.ask(value)
     return forms.bundle()
 
@@ -184,6 +186,13 @@ class _Forms:
                 self.take(figure_data.MIME, figure_data.data_of(figure))
             except Exception as error:  # noqa: BLE001
                 self._notes.append(failure("data", figure, error))
+
+    def take_image(self, image: object) -> None:
+        """Take an image that does not give a PNG by itself."""
+        try:
+            self.take("image/png", figures.png_of_image(image))
+        except Exception as error:  # noqa: BLE001
+            self._notes.append(failure("image/png", image, error))
 
     def take_chart(self, chart: object) -> None:
         """Take the forms of an interactive chart: a page, and what it was drawn from."""

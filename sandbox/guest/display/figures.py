@@ -1,10 +1,11 @@
-"""matplotlib figures as PNG: those that pyplot holds open, and any other.
+"""matplotlib figures as PNG: those that pyplot holds open, and any other; images of Pillow too.
 
-matplotlib is never imported here; a figure can only come from a snippet that did.
+Neither library is ever imported here; a figure can only come from a snippet that did.
 """
 
 import functools
 import io
+import math
 import os
 import re
 import sys
@@ -24,6 +25,12 @@ CJK_FONTS = (
     *("Microsoft YaHei", "PingFang SC", "Arial Unicode MS", "IPAGothic", "NanumGothic"),
 )
 """Families with glyphs for Chinese, Japanese or Korean; the first that is installed is used."""
+SHOWN_AS = {  # mode of an image that is no PNG: the nearest that is
+    **dict.fromkeys(("CMYK", "YCbCr", "LAB", "HSV", "RGBX"), "RGB"),
+    **dict.fromkeys(("RGBa", "PA"), "RGBA"),
+    **dict.fromkeys(("F", "I", "I;16B", "I;16L", "I;16N"), "L"),
+    "La": "LA",
+}
 
 BACKEND = "agg"
 WINDOWS = re.compile(
@@ -157,6 +164,36 @@ def png_of(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=figure.dpi, bbox_inches=_outline(figure))
     return buffer.getvalue()
+
+
+def is_image_to_convert(value: object) -> bool:
+    """Whether `value` is an image of Pillow's in a mode that no PNG has."""
+    kind = getattr(sys.modules.get("PIL.Image"), "Image", None)
+    is_image = isinstance(kind, type) and issubclass(type(value), kind)
+    return is_image and getattr(value, "mode", None) in SHOWN_AS
+
+
+def png_of_image(image: Any) -> bytes:
+    """`image` in the nearest mode that PNG has. Raises ValueError if it is too large."""
+    pixels = image.width * image.height
+    if pixels > PIXELS_CAP:
+        raise ValueError(f"{pixels} pixels, {PIXELS_CAP} are allowed")
+    wanted = SHOWN_AS[image.mode]
+    buffer = io.BytesIO()
+    (_stretched(image) if wanted == "L" else image).convert(wanted).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _stretched(image: Any) -> Any:
+    """Numbers as shades: of 0 to 1, of 0 to 255, or else from the least, black, to the most."""
+    numbers = image.convert("F")
+    least, most = numbers.getextrema()
+    if least >= 0 and most <= 1:
+        least, most = 0.0, 1.0
+    elif least == most or (least >= 0 and most <= 255) or not math.isfinite(most - least):
+        return numbers
+    scale = 255 / (most - least)
+    return numbers.point(lambda number: number * scale + (0.5 - least * scale))
 
 
 def _outline(figure: Any) -> Any:

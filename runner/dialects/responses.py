@@ -1,5 +1,6 @@
 """Responses: requests in, with earlier output replayed as the clients send it back."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -51,6 +52,8 @@ SERVER_TOOLS: Mapping[str, ServerTool] = {
     "web_search_preview": "web_search",
     "web_extractor": "web_extractor",
 }
+MCP_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""A bare key of TOML."""
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
@@ -258,10 +261,24 @@ def _tools(
                 container = container_of(tool)
             else:
                 refuse(tool, REFUSED_IN_SEARCHES)
+        elif kind == "mcp":
+            raise _mcp_refusal(tool)
         else:
             known = ", ".join((*SERVER_TOOLS, "function"))
             raise tool.wrong("type", f"is {kind!r}; known types: {known}")
     return frozenset(own), tuple(functions), container
+
+
+def _mcp_refusal(tool: Fields) -> RequestError:
+    """The refusal of a server that a request names: it would be this one that calls there."""
+    label = tool.text("server_label") or ""
+    name = label if MCP_NAME.fullmatch(label) else "NAME"
+    return tool.wrong(
+        "type",
+        "is 'mcp'; a request cannot have this server call another, only its owner can:"
+        f" [mcp.{name}] with url = the server_url in the config lets the code of every"
+        " code_interpreter call that server's tools as functions. Leave this tool out of requests",
+    )
 
 
 def _echo(fields: Fields) -> dict[str, JsonValue]:

@@ -1,6 +1,7 @@
 """Functions of the client beside the interpreter: the code goes on where it stood."""
 
 import json
+import socket
 
 import httpx2
 import openai
@@ -111,3 +112,26 @@ def test_on_model_studios_paths_both_are_refused(server, base):
     with pytest.raises(openai.BadRequestError) as caught:
         client(server, base).responses.create(model=MODEL, input="Go.", tools=TOOLS["responses"])
     assert caught.value.param == "tools"
+
+
+@pytest.mark.parametrize("base", ["/v1", *STUDIO])
+def test_a_server_that_a_request_names_is_refused_and_never_called(server, base):
+    with socket.create_server(("127.0.0.1", 0)) as named:
+        url = f"http://127.0.0.1:{named.getsockname()[1]}/mcp"
+        tool = {"type": "mcp", "server_label": "places", "server_url": url}
+        ask = client(server, base)
+        tools = [{"type": "code_interpreter", "container": {"type": "auto"}}, tool]
+        with pytest.raises(openai.BadRequestError) as caught:
+            ask.responses.create(model=MODEL, input="Go.", tools=tools)
+        assert caught.value.param == "tools[1].type"
+        assert "[mcp.places]" in caught.value.message
+        assert url not in caught.value.message  # It may have a key in it.
+        if base != STUDIO[1]:  # There is no chat.
+            with pytest.raises(openai.BadRequestError) as caught:
+                ask.chat.completions.create(
+                    model=MODEL, messages=[{"role": "user", "content": "Go."}], tools=[tool]
+                )
+            assert caught.value.param == "tools[0].type"
+        named.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            named.accept()

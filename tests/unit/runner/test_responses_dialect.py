@@ -265,6 +265,22 @@ def test_a_wrong_responses_request_is_named_by_its_field(changes, param, message
     assert (error.param, error.message, fault_of(error).status) == (param, message, 400)
 
 
+@pytest.mark.parametrize("rules", ["openai", "model_studio"])
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [("places", "[mcp.places]"), ("a]\n[x", "[mcp.NAME]"), ("x" * 65, "[mcp.NAME]"),
+     (None, "[mcp.NAME]")],
+)  # fmt: skip
+def test_a_server_of_a_request_is_refused_with_what_its_owner_would_write(rules, label, told):
+    tool = {"type": "mcp", "server_label": label, "server_url": "http://127.0.0.1:1/?key=secret"}
+    body = {**RESPONSES, "tools": [tool]}
+    error = refusal(responses.parse, body, lookup=lambda _id: None, rules=rules)
+    assert error.param == "tools[0].type"
+    assert told in error.message
+    assert "secret" not in error.message
+    assert fault_of(error).status == 400
+
+
 def test_the_interpreter_turns_thinking_on_when_nothing_is_said():
     assert parse_it()[0].thinking is True
     assert parse_it(reasoning={"effort": "high"}, enable_thinking=False)[0].thinking is True

@@ -89,6 +89,23 @@ def test_a_stack_that_a_snippet_prints_is_its_own(real: Session) -> None:
     assert all("<snippet" in place for place in places)
 
 
+def test_a_stack_that_a_snippet_asks_for_is_its_own(real: Session) -> None:
+    for ask in (
+        "[one.function for one in inspect.stack()]",
+        "[one.name for one in extract()][::-1]",
+    ):
+        code = (
+            "import inspect\nfrom traceback import extract_stack as extract\n"
+            f"def f(): return {ask}\ndef g(): return f()\nseen = g()\n[*seen]"
+        )
+        seen = text(real, code) or ""
+        assert seen.replace("'<listcomp>', ", "") == "['f', 'g', '<module>']"
+    code = (
+        "import inspect\nframe = inspect.currentframe()\nouter = inspect.getouterframes(frame, 3)"
+    )
+    assert text(real, f"{code}\n[(o.lineno, len(o.code_context)) for o in outer]") == "[(3, 3)]"
+
+
 def test_a_debugger_is_refused_with_a_word(real: Session) -> None:
     for code in ("breakpoint()", "import pdb; pdb.set_trace()"):
         assert "print the values instead" in raised(real.run(code)).error.message

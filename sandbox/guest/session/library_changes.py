@@ -3,6 +3,7 @@
 Each is made when the library is imported, and only there.
 """
 
+import functools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ def teach(hooks: ImportHooks, main: MainModule) -> None:
         ("numba.core.caching", _teach_numba),
         ("pdb", _teach_pdb),
         ("traceback", _teach_traceback),
+        ("inspect", _teach_inspect),
         ("multiprocessing.spawn", main.teach),
         ("line_profiler.line_profiler", _teach_line_profiler),
     ):
@@ -49,6 +51,17 @@ def _teach_traceback(module: ModuleType) -> None:
         return ((frame, line) for frame, line in walk(f) if not _is_below_the_snippet(frame))
 
     setattr(module, "walk_stack", walk_stack)  # noqa: B010
+
+
+def _teach_inspect(module: ModuleType) -> None:
+    """Let `inspect.stack()` end with the snippet's own frames."""
+    frames_of: Callable[..., list[Any]] = module.getouterframes
+
+    @functools.wraps(frames_of)
+    def getouterframes(frame: Any, context: int = 1) -> list[Any]:
+        return [one for one in frames_of(frame, context) if not _is_below_the_snippet(one.frame)]
+
+    setattr(module, "getouterframes", getouterframes)  # noqa: B010
 
 
 def _is_below_the_snippet(frame: Any) -> bool:

@@ -139,6 +139,8 @@ def test_a_check_of_the_restricted_level_names_constructs(here: Path) -> None:
     ran = cellblock(here, "check", "-", "--policy", "policy.toml", stdin="x = 1\nexec('x')\n")
     assert ran.returncode == 126
     assert re.search(r"^2 .*[Ee]xec", ran.stdout, re.MULTILINE)
+    said = " ".join(ran.stdout.split())
+    assert "Write instead: the statements themselves, in a function." in said
 
 
 def test_a_check_of_what_is_no_python_exits_as_its_run_would(here: Path) -> None:

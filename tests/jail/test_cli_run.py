@@ -84,7 +84,10 @@ def test_what_the_language_level_refuses_never_runs_and_has_status_126(here: Pat
     (here / "policy.toml").write_text('language = "restricted"\n')
     ran = run(here, "print('ran')\nexec('1')", "--policy", "policy.toml")
     assert (ran.returncode, ran.stdout) == (126, "")
-    assert ran.stderr.startswith("cellblock: refused, nothing ran: line 2: ")
+    assert ran.stderr == (
+        "cellblock: refused, nothing ran: line 2: Exec calls are not allowed. "
+        "Write instead: the statements themselves, in a function.\n"
+    )
 
 
 def test_an_engine_that_cannot_start_has_status_125_and_says_why(here: Path) -> None:

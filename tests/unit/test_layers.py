@@ -140,6 +140,7 @@ GUEST_ORDER = (
         "sandbox.guest.language.safe_builtins",
         "sandbox.guest.language.sources",
     ),
+    ("sandbox.guest.language.rewrites",),
     ("sandbox.guest.language.guards",),
     ("sandbox.guest.language.restricted",),
     ("sandbox.guest.language.review",),

@@ -20,6 +20,7 @@ from typing import NamedTuple, NoReturn
 
 from sandbox.guest.language import imports
 from sandbox.guest.language.imports import ImportHook, ImportPolicy, Verdict
+from sandbox.guest.language.rewrites import CALLS, for_attribute, with_remedy
 from sandbox.guest.language.safe_builtins import (
     format_text,
     format_text_map,
@@ -104,21 +105,23 @@ class Gadget(NamedTuple):
 
     value: object
     reason: str
+    instead: str
 
 
+_MAKES_CLASSES = "makes classes with methods of any name"
 REFUSED = (
-    Gadget(eval, "runs source text past the guards"),
-    Gadget(exec, "runs source text past the guards"),
-    Gadget(compile, "makes code past the guards"),
-    Gadget(globals, "hands out the guards themselves"),
-    Gadget(locals, "hands out the guards themselves"),
-    Gadget(vars, "hands out attributes past the guards"),
-    Gadget(sys.modules, "hands out modules past the import policy"),
-    Gadget(string.Formatter, "walks attributes named in format fields"),
-    Gadget(typing.get_type_hints, "evaluates annotations that are text"),
-    Gadget(dataclasses.make_dataclass, "makes classes with methods of any name"),
-    Gadget(types.new_class, "makes classes with methods of any name"),
-    Gadget(types.CodeType, "makes code past the guards"),
+    Gadget(eval, "runs source text past the guards", CALLS["eval"]),
+    Gadget(exec, "runs source text past the guards", CALLS["exec"]),
+    Gadget(compile, "makes code past the guards", CALLS["compile"]),
+    Gadget(globals, "hands out the guards themselves", CALLS["globals"]),
+    Gadget(locals, "hands out the guards themselves", CALLS["locals"]),
+    Gadget(vars, "hands out attributes past the guards", CALLS["vars"]),
+    Gadget(sys.modules, "hands out modules past the import policy", "import statements"),
+    Gadget(string.Formatter, "walks attributes named in format fields", "f-strings, str.format"),
+    Gadget(typing.get_type_hints, "evaluates annotations that are text", "dataclasses.fields"),
+    Gadget(dataclasses.make_dataclass, _MAKES_CLASSES, "a class with @dataclass"),
+    Gadget(types.new_class, _MAKES_CLASSES, "a class statement"),
+    Gadget(types.CodeType, "makes code past the guards", "a function"),
 )
 
 IN_PLACE: dict[str, Callable[[object, object], object]] = {
@@ -208,7 +211,7 @@ class Guards:
             "delattr": self.delattr,
             "dir": public_names,
             "type": guarded_type,
-            **{name: _absent(name, gadget.reason) for name, gadget in _refused_builtins()},
+            **{name: _absent(name, gadget) for name, gadget in _refused_builtins()},
         }
 
     # ---- attributes ------------------------------------------------------------------------------
@@ -274,19 +277,15 @@ class Guards:
                 return
             if type(item) is super and name in DEFINABLE:
                 return
-            raise AttributeError(
-                f"{name!r} is not to be read at the restricted level: it starts with '_'"
-            )
+            raise _hidden(name, "read at the restricted level: it starts with '_'")
         if name in self._hidden or (name == "obj" and isinstance(item, AttributeError)):
-            raise AttributeError(
-                f"{name!r} is not to be read at the restricted level: it leads past the guards"
-            )
+            raise _hidden(name, "read at the restricted level: it leads past the guards")
 
     def _check_written_name(self, name: str) -> None:
         if type(name) is not str:
             raise TypeError(f"attribute name must be string, not {type(name).__name__!r}")
         if name.startswith("_") or name in self._hidden:
-            raise AttributeError(f"{name!r} is not to be changed at the restricted level")
+            raise _hidden(name, "changed at the restricted level")
 
     def _checked(self, item: object, name: str, value: object) -> object:
         """`value`, which was read as `item.name`, or what stands for it."""
@@ -294,13 +293,11 @@ class Guards:
         if replacement is not None:
             return replacement
         kind = type(value)
-        reason = ""
-        if id(value) in self._refused:
-            reason = self._refused[id(value)].reason
-        elif issubclass(kind, type) and issubclass(typing.cast(type, value), type):
-            reason = "makes classes with methods of any name"
-        if reason:
-            raise AttributeError(f"{name!r} is refused at the restricted level: it {reason}")
+        gadget = self._refused.get(id(value))
+        if gadget is None and issubclass(kind, type) and issubclass(typing.cast(type, value), type):
+            gadget = Gadget(value, _MAKES_CLASSES, "a class statement")
+        if gadget is not None:
+            raise AttributeError(_refusal(name, gadget))
         if issubclass(kind, ModuleType):
             self._admit_module(item, name, typing.cast(ModuleType, value))
         elif name in _FORMATTING and kind is types.BuiltinMethodType:
@@ -362,13 +359,22 @@ def _refused_builtins() -> Iterator[tuple[str, Gadget]]:
             yield gadget.value.__name__, gadget
 
 
-def _absent(name: str, reason: str) -> Callable[..., NoReturn]:
+def _absent(name: str, gadget: Gadget) -> Callable[..., NoReturn]:
     """A builtin that says why it is not there."""
 
     def refuse(*_args: object, **_kwargs: object) -> NoReturn:
-        raise NameError(f"{name!r} is refused at the restricted level: it {reason}")
+        raise NameError(_refusal(name, gadget))
 
     return refuse
+
+
+def _refusal(name: str, gadget: Gadget) -> str:
+    why = f"{name!r} is refused at the restricted level: it {gadget.reason}"
+    return with_remedy(why, gadget.instead)
+
+
+def _hidden(name: str, done: str) -> AttributeError:
+    return AttributeError(with_remedy(f"{name!r} is not to be {done}", for_attribute(name)))
 
 
 def _report(action: str, tried: str, rule: str, hint: str) -> None:

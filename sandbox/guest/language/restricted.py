@@ -14,6 +14,7 @@ It narrows what is tried and gives early, clear errors. It is no wall.
 """
 
 import ast
+import re
 from types import CodeType
 from typing import NamedTuple, TypeVar
 
@@ -29,11 +30,14 @@ from RestrictedPython.transformer import (
     copy_locations,
 )
 
+from sandbox.guest.language import rewrites
 from sandbox.guest.language.guards import DEFINABLE, READABLE, Guards
 
 _Tree = TypeVar("_Tree", bound=ast.AST)
 _Placed = TypeVar("_Placed", bound=ast.stmt | ast.expr)
 _Visited = ast.AST | list[ast.stmt] | None
+_NAMED = re.compile(r'"(\w+)" is ')
+"""How a reason begins that is about a name."""
 _HasName = ast.stmt | ast.expr | ast.excepthandler | ast.arg | ast.keyword | ast.alias | ast.pattern
 
 
@@ -111,7 +115,8 @@ class _Transformer(RestrictingNodeTransformer):
 
     def error(self, node: ast.AST, info: str) -> None:
         super().error(node, info)
-        self.refusals.append(Refusal(getattr(node, "lineno", 0), type(node).__name__, info))
+        reason = rewrites.with_remedy(info, _instead(node, info))
+        self.refusals.append(Refusal(getattr(node, "lineno", 0), type(node).__name__, reason))
 
     def check_name(
         self, node: _HasName, name: str | None, allow_magic_methods: bool = False
@@ -189,6 +194,18 @@ class _Transformer(RestrictingNodeTransformer):
         # RestrictedPython keeps no keyword but its own, and loses the place.
         visited.keywords += [item for item in node.keywords if item.arg != "metaclass"]
         return _at(visited, node)
+
+
+def _instead(node: ast.AST, info: str) -> str:
+    """What to write in place of `node`, which is refused with the words `info`."""
+    named = _NAMED.match(info)
+    if isinstance(node, ast.Attribute):
+        return rewrites.for_attribute(node.attr)
+    if named is not None:
+        return rewrites.for_name(named[1])
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return rewrites.CALLS.get(node.func.id, rewrites.OLDER_SYNTAX)
+    return rewrites.for_construct(type(node).__name__)
 
 
 def _is_super(node: ast.expr) -> bool:

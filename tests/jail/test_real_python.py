@@ -238,6 +238,19 @@ def test_the_machine_is_the_sessions(real: Session) -> None:
     assert text(real, code) == str((memory, True, True, True, True, "0.00", True))
 
 
+def test_the_network_is_the_sessions(real: Session) -> None:
+    code = "import psutil\nlist(psutil.net_io_counters(pernic=True)), psutil.net_connections()"
+    assert text(real, code) == "(['lo'], [])"
+    code = (
+        "import socket\nservers = [socket.create_server(('127.0.0.1', 0)),"
+        " socket.create_server(('::1', 0), family=socket.AF_INET6)]\n"
+        "ports = {server.getsockname()[1] for server in servers}\n"
+        "seen = psutil.net_connections()\n[server.close() for server in servers]\n"
+        "{one.laddr.port for one in seen} == ports, {one.status for one in seen}"
+    )
+    assert text(real, code) == "(True, {'LISTEN'})"
+
+
 def test_programs_that_ask_for_the_machine_run(real: Session) -> None:
     for command in ("free -b", "ps -e", "nproc"):
         code = f"import subprocess\nsubprocess.run({command!r}.split(), capture_output=True)"

@@ -25,6 +25,7 @@ def teach(hooks: ImportHooks, main: MainModule) -> None:
         ("pdb", _teach_pdb),
         ("traceback", _teach_traceback),
         ("inspect", _teach_inspect),
+        ("psutil._pslinux", _teach_psutil),
         ("multiprocessing.spawn", main.teach),
         ("line_profiler.line_profiler", _teach_line_profiler),
     ):
@@ -62,6 +63,32 @@ def _teach_inspect(module: ModuleType) -> None:
         return [one for one in frames_of(frame, context) if not _is_below_the_snippet(one.frame)]
 
     setattr(module, "getouterframes", getouterframes)  # noqa: B010
+
+
+def _teach_psutil(module: ModuleType) -> None:
+    """Let it read of the network where that is shown: /proc/net is missing, a link to self/net."""
+
+    def reading(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def read(path: Any, *arguments: Any, **options: Any) -> Any:
+            if type(path) is str and path.startswith("/proc/net/"):
+                path = "/proc/self/net/" + path.removeprefix("/proc/net/")
+            return function(path, *arguments, **options)
+
+        return read
+
+    for owner, name, kind in (
+        (module, "open_text", reading),
+        # These ask whether the file is there. Before psutil 6 the class has another name.
+        *(
+            (getattr(module, tables, None), name, lambda found: staticmethod(reading(found)))
+            for tables in ("NetConnections", "Connections")
+            for name in ("process_inet", "process_unix")
+        ),
+    ):
+        found = getattr(owner, name, None)
+        if found is not None:
+            setattr(owner, name, kind(found))
 
 
 def _is_below_the_snippet(frame: Any) -> bool:

@@ -41,8 +41,9 @@ from agents.sandbox.types import ExecResult, User
 from agents.sandbox.util.parse_utils import parse_ls_la
 from agents.sandbox.util.tar_utils import UnsafeTarMemberError, validate_tarfile
 
-from runner.faces.shell import is_cut, status_of
+from runner.faces.shell import status_of
 from sandbox import AsyncSandbox, AsyncSession, FileNotThere, SandboxError
+from sandbox import ExecResult as Done
 
 SHOWN_CHARS = 30_000
 WORKSPACES = ("/workspace", "/mnt/data")
@@ -355,8 +356,9 @@ class CellblockSandboxSession(BaseSandboxSession):
             raise ExecTransportError(command=command, cause=error, message=str(error)) from error
         if done.timed_out:
             raise ExecTimeoutError(command=command, timeout_s=timeout)
-        kind = _CutResult if is_cut(done) or done.limit else ExecResult
-        return kind(stdout=done.stdout, stderr=done.stderr, exit_code=status_of(done))
+        notice = _notice(done)
+        kind = _CutResult if notice else ExecResult
+        return kind(stdout=done.stdout, stderr=done.stderr + notice, exit_code=status_of(done))
 
     def _prepare_exec_command(
         self, *command: str | Path, shell: bool | list[str], user: str | User | None
@@ -416,6 +418,19 @@ def _take_archive(data: io.IOBase, archive: Any) -> None:
                 raise _ArchiveRefused(f"it has more than {ARCHIVE_MEMBERS} members")
         validate_tarfile(packed)
     archive.seek(0)
+
+
+def _notice(done: Done) -> bytes:
+    """What is told at the end of stderr where the streams are not whole."""
+    cut = done.truncated
+    told = []
+    if done.limit:
+        told.append(f"[Ended: more than {done.limit} allows.]\n")
+    if left_out := cut.stdout.dropped_bytes + cut.stderr.dropped_bytes:
+        told.append(
+            f"[{left_out} bytes were left out of the middle. Write to a file to have all.]\n"
+        )
+    return "".join(told).encode()
 
 
 def _last_line(stderr: bytes) -> str:

@@ -155,6 +155,25 @@ async def test_commands_and_files_of_a_session(client):
         await session.exec("true")
 
 
+async def test_output_that_is_left_out_is_told():
+    limits = Limits(kept_bytes=1000, output_bytes=100_000)
+    async with (
+        AsyncSandbox(Policy(limits=limits)) as box,
+        await CellblockSandboxClient(box).create() as session,
+    ):
+        done = await session.exec("head -c 50000 /dev/zero; echo why >&2; exit 4")
+        assert done.exit_code == 4
+        assert done.stderr == (
+            b"why\n[49000 bytes were left out of the middle. Write to a file to have all.]\n"
+        )
+        done = await session.exec("head -c 500000 /dev/zero")
+        assert done.exit_code == 137
+        assert b"[Ended: more than output_bytes allows.]\n" in done.stderr
+        await session.exec("mkdir d; cd d; seq 1000 | xargs touch")
+        with pytest.raises(ExecTransportError, match="too many entries"):
+            await session.ls("d")
+
+
 async def test_what_leads_out_of_the_workspace_is_refused(client):
     async with await client.create() as session:
         for path in ("/etc/passwd", "../etc/passwd", "/mnt/data/../../etc/passwd"):

@@ -29,7 +29,10 @@ DOCUMENTS = {
     for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
     if (name := path.relative_to(ROOT).as_posix()) not in TESTED_ELSEWHERE
 }
-NEEDS_A_SERVER = ("from openai import", "Sandbox.connect(", "http://127.0.0.1:8000", 'engine="ray:')
+NEEDS_A_SERVER = (
+    *("from openai import", "client.responses.", "Sandbox.connect(", "http://127.0.0.1:8000"),
+    'engine="ray:',
+)
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMISE = re.compile(r"print\(.*\)\s+# (.*)$")
 ENDS_WITHIN_S = 60.0

@@ -149,6 +149,7 @@ EXPRESSIONS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(code=EXPRESSIONS)
 def test_any_expression_echoes_what_eval_gives(code: str) -> None:
     value = eval(code)

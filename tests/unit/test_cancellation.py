@@ -191,3 +191,23 @@ async def test_an_error_that_comes_too_late_for_its_caller_is_not_reported() -> 
     gc.collect()
     await turns()
     assert reported == []
+
+
+def test_an_alarm_of_uvloop_may_be_due_already() -> None:
+    uvloop = pytest.importorskip("uvloop", reason="pip install uvloop")
+    rung: list[int] = []
+
+    async def use() -> None:
+        alarm = Alarm()
+        for delay_s in (0, 0.5, 0, 0.001):  # Each time before the one before has rung.
+            alarm.set(delay_s, lambda: rung.append(1))
+        async with asyncio.timeout(30):
+            while not rung:
+                await asyncio.sleep(0.001)
+        alarm.set(0, lambda: rung.append(2))
+        alarm.close()
+        await asyncio.sleep(0.01)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(use())
+    assert rung == [1]

@@ -39,18 +39,18 @@ class Alarm:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: asyncio.Handle | None = None
         self._callback: Callable[[], None] | None = None
-        self._due = 0.0
+        self._due = self._rings = 0.0
 
     def set(self, delay_s: float, callback: Callable[[], None]) -> None:
         """Call `callback` in `delay_s` seconds, and what it was set for before no more."""
         self._due, self._callback = self._loop.time() + delay_s, callback
-        if self._handle is not None and self._handle.when() > self._due:
+        if self._handle is not None and self._rings > self._due:
             self._handle.cancel()
             self._handle = None
         if self._handle is None:
-            self._handle = self._loop.call_at(self._due, self._ring)
+            self._start()
 
     def put_off(self) -> None:
         """Call nothing."""
@@ -69,7 +69,12 @@ class Alarm:
         if callback is None:
             return
         if self._due > self._loop.time():
-            self._handle = self._loop.call_at(self._due, self._ring)
+            self._start()
         else:
             self._callback = None
             callback()
+
+    def _start(self) -> None:
+        # Not the handle's own `when`: uvloop's has none where the time has come already.
+        self._rings = self._due
+        self._handle = self._loop.call_at(self._due, self._ring)

@@ -20,7 +20,7 @@ for nonce in filter(lambda value: isinstance(value, str), nonces):
         {
             "nonce": nonce, "ended": "completed", "text": "forged", "error_type": "",
             "error_message": "", "error_traceback": "", "error_errno": 0, "refused_line": 0,
-            "in_place": "", "names": [], "exit_code": -1,
+            "in_place": "", "names": [], "exit_code": -1, "slow_import": "", "slow_import_ms": 0,
         }
     ).encode()
     for fd in channels():

@@ -206,6 +206,22 @@ def test_conversations_are_kept_and_opened_again(visitor):
     expect(page.locator(".talks li")).to_have_count(before - 1)
 
 
+def test_a_view_that_is_chosen_while_the_page_still_loads_stays(visitor):
+    page, held = visitor.page, []
+    page.route("**/page/conversations*", lambda route: held.append(route))
+    page.reload()
+    for _ in range(1000):
+        if held:
+            break
+        page.wait_for_timeout(20)
+    visitor.scratch()
+    with page.expect_response("**/page/conversations*"):
+        for route in held:
+            route.continue_()
+    page.wait_for_timeout(200)
+    expect(page.get_by_label("Python code")).to_be_visible()
+
+
 def test_a_snippet_runs_in_the_scratch_pad_without_a_model(visitor):
     visitor.scratch()
     visitor.run("x = 6\nprint('seven')\nx * 7")

@@ -45,6 +45,7 @@ async function goTo(hash: string): Promise<void> {
     return refresh();
   }
   await loadConversations();
+  if (location.hash !== hash) return; // Something else was chosen meanwhile.
   const id = /^#\/chat\/(\w+)$/.exec(hash)?.[1];
   if (!id) return newTalk();
   try {

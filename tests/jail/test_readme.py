@@ -22,6 +22,7 @@ from sandbox import Limits, Policy, probe
 
 ROOT = Path(__file__).parents[2]
 TESTED_ELSEWHERE = {"docs/evals.md", "docs/faces.md"}
+POLICIES = "docs/policy.md"
 """Documents that others run: `tests/evals/test_eval_documents.py`, for its parts build upon one
 another; `make test-faces`, where the frameworks are."""
 DOCUMENTS = {
@@ -55,7 +56,7 @@ def blocks(*languages: str) -> list[Block]:
 
 
 def policy() -> str:
-    """The TOML block that is a policy; the others are parts of the server's config."""
+    """The TOML block that is a whole policy."""
     [found] = [block.text for block in blocks("toml") if "[limits]" in block.text]
     return found
 
@@ -162,11 +163,19 @@ def test_the_policy_of_readme_is_the_default_but_for_what_it_says() -> None:
 
 
 def test_the_servers_config_in_readme_is_one(tmp_path: Path) -> None:
-    parts = [block.text for block in blocks("toml") if block.text != policy()]
+    parts = [block.text for block in blocks("toml") if block.document != POLICIES]
     for index, part in enumerate(parts):
         path = tmp_path / f"{index}.toml"
         path.write_text(part)
         assert Config.read(path) != Config()
+    assert len(parts) >= 2
+
+
+def test_every_policy_of_the_documents_is_one() -> None:
+    parts = [block.text for block in blocks("toml") if block.document == POLICIES]
+    for part in parts:
+        assert Policy.from_toml_text(part) != Policy()
+    assert policy() in parts
     assert len(parts) >= 2
 
 

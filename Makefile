@@ -83,7 +83,7 @@ test-faces: $(VENV)/.dev  ## faces with the frameworks that they are for, each i
 	$(IN)/python tests/faces/each_framework.py $(ARGUMENTS)
 
 docs: $(VENV)/.dev  ## build the documents into site/, static files; fails for a link that leads nowhere
-	NO_MKDOCS_2_WARNING=1 $(IN)/python -m mkdocs build --strict --clean
+	NO_MKDOCS_2_WARNING=1 $(IN)/python -m mkdocs build -f .mkdocs.yml --strict --clean
 
 test-install:  ## build the package, and try it in clean environments of each Python (uv, an index)
 	$(PYTHON) tests/installing.py install

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from runner.cli import commands
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
 UNIT, CONTAINER = DEPLOY / "cellblock.service", DEPLOY / "Containerfile"
 PROGRAM = "/opt/cellblock/bin/cellblock"
 CLOSES_JAILS = (

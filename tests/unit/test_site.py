@@ -30,7 +30,7 @@ def build(settings: Path, site: Path) -> subprocess.CompletedProcess[str]:
 def test_the_site_is_built_without_a_broken_link_and_loads_nothing_from_elsewhere(
     tmp_path: Path,
 ) -> None:
-    built = build(ROOT / "mkdocs.yml", tmp_path)
+    built = build(ROOT / ".mkdocs.yml", tmp_path)
     assert built.returncode == 0, built.stderr
     pages = sorted(tmp_path.glob("*.html"))
     documents = {path.stem for path in (ROOT / "docs").glob("*.md")}
@@ -45,7 +45,7 @@ def test_the_site_is_built_without_a_broken_link_and_loads_nothing_from_elsewher
 def test_a_link_that_leads_nowhere_ends_the_build(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "index.md").write_text("See [this](nothing.md) and [that](#nowhere).\n")
-    settings = (ROOT / "mkdocs.yml").read_text().partition("nav:\n  - Start")[0]
+    settings = (ROOT / ".mkdocs.yml").read_text().partition("nav:\n  - Start")[0]
     settings = re.sub(r"^hooks:.*$", "", settings, flags=re.MULTILINE)
     (tmp_path / "mkdocs.yml").write_text(settings)
     built = build(tmp_path / "mkdocs.yml", tmp_path / "site")

@@ -17,7 +17,7 @@ PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Serve until the parent goes or closes the pipe."""
-    # First: loading takes seconds, and nobody would end a child whose parent died in them.
+    # First: loading takes seconds, and a child whose parent died in them would never end.
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     asked = json.loads(sys.stdin.readline())
     if os.getppid() != asked["parent"]:

@@ -129,17 +129,17 @@ ROWS: Final = (
     ),
     Row(
         "pid_namespace", "*proc*", REFUSED, inside("docker"),
-        "parts of /proc are masked, and the kernel lets nobody mount one that shows more",
+        "parts of /proc are masked, and the kernel refuses to mount one that shows more",
         DOCKER,
     ),
     Row(
         "pid_namespace", "*proc*", REFUSED, inside("podman"),
-        "parts of /proc are masked, and the kernel lets nobody mount one that shows more",
+        "parts of /proc are masked, and the kernel refuses to mount one that shows more",
         PODMAN,
     ),
     Row(
         "pid_namespace", "*proc*", REFUSED, inside("kubernetes"),
-        "parts of /proc are masked, and the kernel lets nobody mount one that shows more",
+        "parts of /proc are masked, and the kernel refuses to mount one that shows more",
         KUBERNETES,
     ),
     Row(
@@ -170,7 +170,7 @@ ROWS: Final = (
     ),
     Row(
         "pid_namespace", "*proc*", REFUSED, anywhere,
-        "something is mounted over parts of /proc, and the kernel lets nobody mount one that"
+        "something is mounted over parts of /proc, and the kernel refuses to mount one that"
         " shows more",
         "findmnt -R /proc shows what is in the way: sudo umount each",
     ),

@@ -1,7 +1,7 @@
 """Cgroups of sessions: version 2 where delegated, version 1 where writable, else none.
 
 One group per zygote and controller, `cellblock-<pid>-<token>`, with one child per session. The
-names let a later process see which of them belong to nobody any more.
+names let a later process see which of them have no owner any more.
 """
 
 import contextlib

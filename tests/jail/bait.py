@@ -1,9 +1,9 @@
 """What attacks are after: things of the host that a test can see touched.
 
 A bait directory with files that anyone may read, write or run; servers on loopback, on an
-abstract name and on a socket file, which hand their secret to whoever asks; the environment of
-this process; and a victim, a process with the secret in its memory, environment and descriptors
-that counts the signals it gets. The secret is drawn anew for each bait.
+abstract name and on a socket file, which hand their secret to any process that asks; the
+environment of this process; and a victim, a process with the secret in its memory, environment
+and descriptors that counts the signals it gets. The secret is drawn anew for each bait.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Whoever dies, nothing is left: no process, no cgroup, no file, no mount."""
+"""Whichever process dies, nothing is left: no process, no cgroup, no file, no mount."""
 
 import os
 import signal

@@ -1,7 +1,7 @@
 """The seccomp filter on the real kernel, with no other layer on.
 
 A probe is a call whose arguments make an unfiltered kernel fail at once, without effect. The
-errno then tells who answered: the kernel, so the call got through, or the filter.
+errno then tells what answered: the kernel, so the call got through, or the filter.
 """
 
 import array
@@ -113,7 +113,7 @@ IN_EVERY_TIER: list[Probe] = [
     ("splice", (NOWHERE, 0, NOWHERE, 0, 1, 0), errno.EBADF, errno.ENOSYS),
 ]
 IN_NAMESPACES: list[Probe] = [
-    # A question that nobody listens to.
+    # A question without a listener.
     ("setns", (NOWHERE, 0), errno.EBADF, errno.ENOSYS),
     ("socket", (1, 2 | BAD_SOCKET_FLAGS), errno.EINVAL, errno.EINVAL),
     ("socket", (2, 1 | BAD_SOCKET_FLAGS), errno.EINVAL, errno.EINVAL),
@@ -221,7 +221,7 @@ def test_every_other_call_is_refused_with_the_errno_of_its_row(table: str) -> No
         }
 
     errnos = {refuse(number): number for number in errno.errorcode}
-    errnos[NOTIFY] = errno.ENOSYS  # The answer where nobody listens: seccomp_unotify(2).
+    errnos[NOTIFY] = errno.ENOSYS  # The answer without a listener: seccomp_unotify(2).
     assert filtered(table, answers) == {
         **{name: errnos[expected(rules, name, (0,) * 6)] for name in names},
         **{str(number): errno.ENOSYS for number in unassigned},

@@ -101,7 +101,7 @@ def test_version_1_limits_memory_with_swap_and_counts_in_nanoseconds(v1: ZygoteG
     group = session_of(v1)
     assert content(v1, "memory", "memory.limit_in_bytes").startswith(str(GiB))
     assert content(v1, "memory", "memory.memsw.limit_in_bytes").startswith(str(GiB))
-    # The snippet's own ten, init, the standby, and who makes a copy.
+    # The snippet's own ten, init, the standby, and the process that makes a copy.
     assert content(v1, "pids", "pids.max").startswith("13")
     assert group.cpu() == CpuTime(1.5, 0.25)
     assert (group.peak_bytes(), group.oom_kills(), group.forks_refused()) == (4096, 2, 3)

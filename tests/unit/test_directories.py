@@ -1,4 +1,4 @@
-"""Directories of the engine's own: held while they are used, swept when nobody does."""
+"""Directories of the engine's own: held while they are used, swept when none does."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""The architecture, held by tests: who may import whom, and what no module may do.
+"""The architecture, held by tests: which module may import which, and what none may do.
 
 The tables come first and are all there is to change when a module is added. Each rule reads
 sources and never imports them; each is also shown a small tree that breaks it.

@@ -3,7 +3,7 @@
 The session's own process is the judge. It forks the candidate's process before it has got
 any test, closes nothing that it needs itself, and imports from nowhere that the candidate can
 write. `replay` has the other way: answers that a candidate in another jail gave beforehand. See
-runner/evals/grading/grader.py for who trusts whom.
+runner/evals/grading/grader.py for which process trusts which.
 """
 
 import builtins

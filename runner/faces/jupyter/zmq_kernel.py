@@ -185,7 +185,7 @@ class ZmqSockets:
             try:
                 request = self._codec.read(await socket.recv_multipart())
             except BadMessage:
-                # Without the key it is nobody's message, and has no answer.
+                # Without the key the sender is unknown, and gets no answer.
                 continue
             await loop.take(channel, request)
 

@@ -46,7 +46,7 @@ class Origins:
                 return self.is_guest_file(file)
             if file.startswith("<frozen "):
                 return False
-            # Code made by exec is its module's; if it has no module, that of whoever ran it.
+            # Code made by exec is its module's; if it has no module, that of the code that ran it.
             if frame.f_globals.get("__name__") == "__main__":
                 return True
             module_file = frame.f_globals.get("__file__")

@@ -85,7 +85,7 @@ class AsyncCommand:
     """A program beside the interpreter. Made by `AsyncSession.popen`.
 
     It ends with its session, and goes on when a snippet is killed or rolled back. A child that it
-    left behind and that is nobody's descendant any more ends with the next rollback.
+    left behind and that has no parent in the session any more ends with the next rollback.
     """
 
     def __init__(

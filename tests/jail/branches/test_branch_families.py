@@ -49,7 +49,7 @@ async def test_a_line_of_branches_ends_with_an_error_that_says_how_deep_they_nes
             await branch_on()
         assert caught.value.generation == len(line) - 1
         assert len(line) > 20
-        # Nobody is worse off, and nearer to the first session there is room.
+        # No session is worse off, and nearer to the first session there is room.
         for one in (line[0], line[-2], line[-1]):
             assert text(await one.run("x")) == "1"
         async with await line[-3].fork() as branch:

@@ -66,7 +66,7 @@ def touched(known):
 def seen():
     return [pid for pid in range(1, 200) if answer("kill", pid, 0) != "ESRCH"]
 def settled():
-    '''Who is seen once standbys of snippets before have ended, and the own state.'''
+    '''The processes seen once standbys of snippets before have ended, and the own state.'''
     for _ in range(40):
         if len(seen()) <= 3:
             break
@@ -85,7 +85,7 @@ def test_processes_of_an_origin_or_a_branch_are_neither_seen_nor_touched(session
         everyone = (session, one, other, deeper)
         for each in everyone:
             own = text(each.run("os.getpid()"))
-            # Its init, itself and its standby, and nobody else.
+            # Its init, itself and its standby, and no other.
             assert text(each.run("settled()")) == before
             assert text(each.run(PIDS)) == f"[{own}]"
             assert text(each.run("touched(seen())")) == "set()"

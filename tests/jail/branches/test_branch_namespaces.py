@@ -74,7 +74,7 @@ def test_a_process_that_uses_the_gate_in_place_of_a_branch_ends_the_session(box:
             "    while enter(spare[0], 0x10000000) != 'in': pass\n"
             "    os._exit(0)\n"
             "os.wait(); [real(fd) for fd in spare]\n"
-            # The one who may go waits, so that the other is first however they are scheduled.
+            # The entrant that may go waits, so that the other is first however they are scheduled.
             "import sys, time\nsysapi = sys.modules['sandbox.guest.kernel.sysapi']\n"
             "go = sysapi.setns\n"
             "sysapi.setns = lambda *where: (time.sleep(0.3), go(*where))"

@@ -1,5 +1,5 @@
 # namespaces: mount_namespace -> completed, E* | landlock: landlock -> completed, EACCES
-# A .pth file, a sitecustomize or a shadowing module runs in whoever starts Python next.
+# A .pth file, a sitecustomize or a shadowing module runs in the next Python that starts.
 import site
 import sysconfig
 

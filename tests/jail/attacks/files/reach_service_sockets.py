@@ -1,5 +1,5 @@
 # namespaces: mount_namespace -> completed, ENOENT | landlock: seccomp -> completed, EACCES
-# The sockets of Docker, containerd, systemd and D-Bus obey whoever can connect.
+# The sockets of Docker, containerd, systemd and D-Bus obey any process that can connect.
 import socket
 
 paths = """/var/run/docker.sock /run/docker.sock /run/containerd/containerd.sock

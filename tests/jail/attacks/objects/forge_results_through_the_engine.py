@@ -1,6 +1,6 @@
 # any tier: zygote -> completed
 # The engine's own functions, replaced by ones that claim another echo: a session may lie about
-# itself, and about nobody else.
+# itself, and about no other.
 # fresh: 6 * 7 -> 42
 # sibling: 6 * 7 -> 42
 import types

@@ -1,5 +1,5 @@
 # any tier: protocol -> completed
-# Whoever reports on variables asks them for their length, shape and type.
+# The code that reports on variables asks them for their length, shape and type.
 class Sized:
     shape = property(lambda self: (10**5000, "x" * 1_000_000))
     nbytes = property(lambda self: 1 / 0)

@@ -1,5 +1,5 @@
 # any tier: protocol -> completed, forged
-# An end with the right nonce forges this session's own result, and nobody else's: the second
+# An end with the right nonce forges this session's own result, and no other's: the second
 # one is out of place and ends the session.
 # fresh: 6 * 7 -> 42
 # sibling: 6 * 7 -> 42

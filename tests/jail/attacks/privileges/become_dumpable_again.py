@@ -1,5 +1,5 @@
 # any tier: not_dumpable -> completed, own process only
-# A dumpable process may be traced by others of its user; here nobody else has that user.
+# A dumpable process may be traced by others of its user; here no other process has that user.
 PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4
 
 

@@ -1,5 +1,5 @@
 # namespaces: no_new_privs -> completed, ENOENT/own id | landlock: landlock -> completed, EACCES
-# Programs that run as root for whoever starts them.
+# Programs that run as root for any user that starts them.
 # needs: /usr/bin/su
 # bare: escapes
 import subprocess

@@ -1,5 +1,5 @@
 # any tier: rlimits -> completed or limit_exceeded processes, EAGAIN
-# Dead children that nobody waits for keep their numbers.
+# Dead children that no process waits for keep their numbers.
 def flood():
     for _ in range(300):
         if os.fork() == 0:

@@ -1,5 +1,5 @@
 # any tier: rlimits -> completed or limit_exceeded processes or limit_exceeded memory_bytes, EAGAIN
-# Exponential, and nobody waits for the children: their end is the session's end. Seven
+# Exponential, and no process waits for the children: their end is the session's end. Seven
 # generations are 128 processes, if nothing stops them at 48.
 import time
 

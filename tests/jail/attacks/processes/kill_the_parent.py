@@ -1,5 +1,5 @@
 # any tier: landlock -> completed, EPERM
-# What started this process: if that dies, who ends the session?
+# What started this process: if that dies, what ends the session?
 import signal
 
 

@@ -1,5 +1,5 @@
 # any tier: host -> limit_exceeded wall_s
-# Each process forks and exits at once: whoever kills by a list of pids is always late.
+# Each process forks and exits at once: a kill by a list of pids is always late.
 # limits: wall_s=0.3
 import time
 

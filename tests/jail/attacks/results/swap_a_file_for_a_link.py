@@ -1,6 +1,6 @@
 # any tier: file_reader -> completed
-# A child swaps the file and a link to the host's file for as long as it lives: whoever checks
-# first and opens then is caught between.
+# A child swaps the file and a link to the host's file for as long as it lives: a process that
+# checks first and opens then is caught between.
 # get: swapped.txt -> honest or refused
 # get: swapped.txt -> honest or refused
 # get: swapped.txt -> honest or refused

@@ -1,5 +1,5 @@
 # any tier: host -> limit_exceeded cpu_s
-# The time of children that are gone is hard to see for whoever looks at processes.
+# The time of children that are gone is hard to see for a look at processes.
 # limits: cpu_s=0.4
 import signal
 

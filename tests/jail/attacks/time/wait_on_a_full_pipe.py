@@ -1,5 +1,5 @@
 # any tier: host -> limit_exceeded wall_s
-# A write that nobody reads, restarted after each signal.
+# A write without a reader, restarted after each signal.
 # limits: wall_s=0.2
 reader, writer = os.pipe()
 while True:

@@ -152,8 +152,8 @@ def _environment(environment: EnvironmentReport) -> Iterator[str]:
         yield f"{name:<17} {_printable(value)}"
     if environment.remedy:
         yield (
-            f"{'byte code':<17} {environment.uncompiled} packages have none, and every fresh"
-            " session that imports one compiles it:"
+            f"{'byte code':<17} {environment.uncompiled} packages have none: while a"
+            " sandbox is open the engine compiles them for its sessions. For good, and now:"
         )
         yield f"    {_printable(environment.remedy)}"
 

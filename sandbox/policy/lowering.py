@@ -81,6 +81,9 @@ INSTALLATION_PARTS = ("bin", "lib", "lib64", "pyvenv.cfg")
 CHILD_PATH = str(Path(__file__).parents[1] / "guest" / "child_path")
 """Modules for programs that a snippet starts: a pip that says that there is no network."""
 
+BYTE_CODE = "/opt/cellblock/byte-code"
+"""Where sessions find what was compiled for their environment."""
+
 STACK_BYTES = 8 * MiB
 DATA_HEADROOM_BYTES = 512 * MiB
 """RLIMIT_DATA counts what is mapped, not what is used: thread stacks and arenas, measured at
@@ -139,10 +142,12 @@ def lower(
     *,
     has_groups: bool = True,
     access: NetworkAccess | None = None,
+    byte_code: str = "",
 ) -> JailPlan:
     """The plan for `policy` on this host; `has_groups` says whether it has cgroups for us.
 
-    `access` is what the policy's network came to; without it sessions have none.
+    `access` is what the policy's network came to; without it sessions have none. `byte_code` is
+    the directory of what was compiled for the environment.
 
     Raises PolicyError for what cannot be had here: a path that is not there or must not be
     shown, a feature that this version lacks. Raises EnvironmentFailed if the interpreter cannot
@@ -159,8 +164,9 @@ def lower(
     return JailPlan(
         tier=policy.tier,
         layers=tuple(layer for layer in LAYERS if layer in layers),
-        binds=_binds(policy, environment, host.is_root, access),
+        binds=_binds(policy, environment, host.is_root, access, byte_code),
         packages=environment.packages,
+        byte_code=BYTE_CODE if byte_code and policy.tier == "namespaces" else byte_code,
         preload=policy.preload,
         import_rules=imports.rules,
         import_default=imports.default,
@@ -241,10 +247,17 @@ def _python_path(policy: Policy, environment: Environment) -> dict[str, str]:
 
 
 def _binds(
-    policy: Policy, environment: Environment, is_root: bool, access: NetworkAccess | None
+    policy: Policy,
+    environment: Environment,
+    is_root: bool,
+    access: NetworkAccess | None,
+    byte_code: str,
 ) -> tuple[Bind, ...]:
     """Host paths that the jail shows: parents first, nothing twice."""
     own = [] if policy.network != "none" or _is_private(CHILD_PATH) else [_bind(CHILD_PATH)]
+    if byte_code:
+        place = BYTE_CODE if policy.tier == "namespaces" else byte_code
+        own.append(Bind(os.path.realpath(byte_code), place, "ro"))
     system = _without_nested([*_system_binds(), *_environment_binds(environment), *own])
     mounts = _mount_binds(policy, system)
     if policy.tier == "process" and not is_root:

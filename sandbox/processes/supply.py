@@ -9,6 +9,7 @@ from sandbox.cancellation import in_background, wait_out
 from sandbox.doctor import features
 from sandbox.errors import LayerUnavailable, SessionClosed, StaleProcess
 from sandbox.network.access import NetworkAccess
+from sandbox.packages.byte_code import ByteCode
 from sandbox.policy.environment import Environment, discover
 from sandbox.policy.lowering import lower
 from sandbox.policy.policy import Policy
@@ -53,6 +54,7 @@ class WorkerSupply:
         self.access = NetworkAccess(policy.network, policy.secrets)
         """What the policy's network comes to; every session has a proxy of its own."""
         self._environment: Environment | None = None
+        self._byte_code: ByteCode | None = None
         self._hierarchies: cgroup.Hierarchies | None = None
         self._opening: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -137,6 +139,8 @@ class WorkerSupply:
             await self.pool.close()
         if self.zygote is not None:
             await self.zygote.close()
+        if self._byte_code is not None:
+            self._byte_code.stop()
         self.access.close()
 
     async def _open(self) -> Pool:
@@ -171,11 +175,14 @@ class WorkerSupply:
             self._environment = await asyncio.to_thread(discover, self._policy.environment)
             self._hierarchies = await asyncio.to_thread(_find_hierarchies)
             await asyncio.to_thread(directories.sweep)
+            self._byte_code = ByteCode(self._environment)
+            await asyncio.to_thread(self._byte_code.prepare)
         plan = lower(
             self._policy,
             self._environment,
             has_groups=self._hierarchies is not None,
             access=self.access,
+            byte_code=self._byte_code.directory if self._byte_code is not None else "",
         )
         try:
             self.zygote = await Zygote.start(plan, self._environment.interpreter, self._hierarchies)
@@ -185,6 +192,8 @@ class WorkerSupply:
                 raise
             first = missing[0]
             raise LayerUnavailable(first.layer, first.seen, first.remedy) from error
+        if self._byte_code is not None:
+            self._byte_code.start()
 
     async def _make_worker(self) -> Worker:
         assert self.zygote is not None

@@ -98,6 +98,8 @@ class JailPlan:
     binds: tuple[Bind, ...]
     packages: str
     """Directory of packages that come before the interpreter's own; empty for none."""
+    byte_code: str
+    """Directory of byte code that the engine keeps, as sessions see it; empty for none."""
     preload: tuple[str, ...]
     import_rules: tuple[ImportRule, ...]
     import_default: ImportAction

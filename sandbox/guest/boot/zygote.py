@@ -25,6 +25,7 @@ from sandbox.guest.jail.root import is_hidden_by_session
 from sandbox.guest.jail.traced_rules import traced
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
+from sandbox.guest.language import kept_code
 from sandbox.guest.session import atfork, interpreter, session_process
 from sandbox.protocol.messages import TO_GUEST_CAP_BYTES, Failed, Spawn, SpawnHolder, ZygoteReady
 from sandbox.protocol.plan import WORKSPACE, Access, JailPlan
@@ -79,6 +80,8 @@ def _mount_own_proc() -> None:
 def warm(plan: JailPlan, directory: str = "") -> session_process.SessionProcess:
     """Import the preloads, and make what every session starts a copy of."""
     interpreter.look_plainly_started()
+    if plan.byte_code:
+        kept_code.offer(plan.byte_code)
     _preload(plan, directory)
     session = session_process.SessionProcess(plan)
     session.rehearse()

@@ -215,7 +215,9 @@ class McpSettings(Section):
     timeout_s: float = Field(default=60.0, gt=0)
     """How long one call may take."""
     max_calls: int = Field(default=1000, ge=1)
-    """How often one snippet may call each."""
+    """How often one snippet may call each, or one response."""
+    in_snippets: bool = True
+    """Whether snippets call them; without it, only responses that name the server."""
 
 
 class Config(Section):

@@ -16,7 +16,7 @@ that is not run gets a result that says why, and a turn that was cut is not run 
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -44,9 +44,19 @@ from runner.models.port import (
     TurnEnded,
     UsageSeen,
 )
+from runner.models.token_meter import TokenMeter
 from runner.models.upstream.json_end import ends_in_text
 from runner.tools.port import Tool
-from runner.transcript import Entry, Instruction, Question, ToolCall, ToolResult, Turn, Usage
+from runner.transcript import (
+    Entry,
+    Instruction,
+    Question,
+    ToolCall,
+    ToolResult,
+    Turn,
+    Usage,
+    with_result,
+)
 
 ROUNDS, WALL_S = 24, 600.0
 CALLS_A_TURN = 32
@@ -60,69 +70,6 @@ class Budget:
     tool_calls: int | None = None
     wall_s: float = WALL_S
     tokens: int | None = None
-
-
-# ---- accounting ---------------------------------------------------------------------------------
-
-CHARS_A_TOKEN = 5
-"""For an estimate that stays below the truth, until the upstream tells it."""
-
-
-class Meter:
-    """Tokens of all rounds; the one account that every dialect bills from."""
-
-    def __init__(self) -> None:
-        self._past = Usage()
-        self._seen: Usage | None = None
-        self._input = self._thought = self._written = 0
-
-    @property
-    def usage(self) -> Usage:
-        """All rounds so far; the current one is estimated until the upstream counts it."""
-        return self._past + self._round()
-
-    def begin(self, entries: Sequence[Entry]) -> None:
-        """Begin a round with `entries` as its prompt."""
-        self._past += self._round()
-        self._seen = None
-        self._thought = self._written = 0
-        self._input = sum(map(_chars, entries))
-
-    def thought(self, text: str) -> None:
-        self._thought += len(text)
-
-    def wrote(self, text: str) -> None:
-        self._written += len(text)
-
-    def saw(self, usage: Usage) -> None:
-        """Take the upstream's own count of the current round."""
-        self._seen = usage
-
-    def _round(self) -> Usage:
-        if self._seen is None:
-            reasoning = _tokens(self._thought)
-            return Usage(
-                input_tokens=_tokens(self._input),
-                output_tokens=reasoning + _tokens(self._written),
-                reasoning_tokens=reasoning,
-            )
-        if self._thought and not self._seen.reasoning_tokens:
-            # It counts thinking as output without saying how much of it: split by length.
-            share = self._thought / (self._thought + self._written)
-            reasoning = round(self._seen.output_tokens * share)
-            return self._seen.model_copy(update={"reasoning_tokens": reasoning})
-        return self._seen
-
-
-def _chars(entry: Entry) -> int:
-    if isinstance(entry, Turn):
-        calls = sum(len(call.arguments) for call in entry.calls)
-        return len(entry.text) + calls + sum(len(result.shown) for result in entry.results)
-    return len(entry.text)
-
-
-def _tokens(chars: int) -> int:
-    return -(-chars // CHARS_A_TOKEN)
 
 
 # ---- the loop -----------------------------------------------------------------------------------
@@ -170,19 +117,28 @@ class Loop:
         client_tools: Sequence[ToolSpec] = (),
         budget: Budget | None = None,
         profile: Profile | None = None,
-        new_call_id: Callable[[], str] | None = None,
+        new_call_id: Callable[[str], str] | None = None,
+        asking: Collection[str] = (),
+        approved: Collection[str] = (),
     ) -> None:
-        """`new_call_id` names calls for the client, whose own ids may come again another day."""
+        """`new_call_id` names calls for the client, whose own ids may come again another day.
+
+        Calls of the tools `asking` wait for approval as the client's do; the ids `approved` are
+        of such calls in the conversation, which are run before the model is asked.
+        """
         self._model = model
         self._profile = profile or Profile()
         self._request = request
         self._tools = {tool.spec.name: tool for tool in tools}
         self._aliases = {alias: tool.spec.name for tool in tools for alias in tool.aliases}
-        self._client_tools = frozenset(tool.name for tool in client_tools)
+        self._client_tools = frozenset(tool.name for tool in client_tools) | frozenset(asking)
+        self._approved = frozenset(approved)
+        self.approved: list[ToolResult] = []
+        """Results of approved calls, which belong to turns of the conversation."""
         self._specs = (*(tool.spec for tool in tools), *client_tools)
         self._budget = budget or Budget()
         self._new_call_id = new_call_id
-        self._meter = Meter()
+        self._meter = TokenMeter()
         self._counts: Counter[str] = Counter()
         self._turns: list[Turn] = []
         self._ids = {
@@ -214,6 +170,9 @@ class Loop:
         """Events up to `Ended`. Raises UpstreamError, ReplayMismatch, SandboxError."""
         self._deadline = asyncio.get_running_loop().time() + self._budget.wall_s
         rounds = min(self._budget.rounds, self._profile.rounds or self._budget.rounds)
+        async with aclosing(self._run_approved()) as done:
+            async for event in done:
+                yield event
         for number in range(1, rounds + 1):
             yield RoundBegan(number)
             draft = _Draft()
@@ -365,7 +324,7 @@ class Loop:
             name = event.name if is_known else self._aliases.get(event.name, event.name)
             call_id = event.id
             if self._new_call_id is not None and name in self._client_tools:
-                call_id = self._new_call_id()
+                call_id = self._new_call_id(name)
             call = _CallDraft(event.index, self._unique(call_id), name)
             draft.calls.append(call)
             draft.by_index[event.index] = call
@@ -396,6 +355,19 @@ class Loop:
             results.append(result)
             begun = turn.model_copy(update={"results": tuple(results)})
             self._turns[-1] = _with_calls_closed(begun, "Not run: the request ended here.")
+            yield CallDone(call, result)
+
+    async def _run_approved(self) -> AsyncGenerator[LoopEvent, None]:
+        """Run what earlier turns called and was approved since, into those turns."""
+        turns = [one for one in self._request.entries if isinstance(one, Turn)]
+        for call in [one for turn in turns for one in turn.calls if one.id in self._approved]:
+            yield CallBegan(call.id, call.name)
+            yield ArgumentsDelta(call.id, call.arguments)
+            yield CallRunning(call)
+            result = await self._result_of(call)
+            self.approved.append(result)
+            answered = with_result(self._request.entries, result)
+            self._request = replace(self._request, entries=answered)
             yield CallDone(call, result)
 
     async def _result_of(self, call: ToolCall) -> ToolResult:

@@ -5,7 +5,7 @@ stored conversation can be read back after a restart.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
@@ -127,13 +127,22 @@ class Extraction(Record):
     output: str = ""
 
 
+class McpRun(Record):
+    """One call of a tool of an MCP server: all of what it said, or as much as is kept."""
+
+    kind: Literal["mcp"] = "mcp"
+    label: str
+    tool: str
+    output: str = ""
+
+
 class NoDetails(Record):
     """A call that reached no tool: an unknown name, arguments that cannot be read, no budget."""
 
     kind: Literal["none"] = "none"
 
 
-Details = Annotated[CodeRun | Search | Extraction | NoDetails, Field(discriminator="kind")]
+Details = Annotated[CodeRun | Search | Extraction | McpRun | NoDetails, Field(discriminator="kind")]
 
 
 class ToolResult(Record):
@@ -205,6 +214,16 @@ def transcript_to_json(entries: Transcript) -> str:
 def transcript_from_json(text: str | bytes) -> Transcript:
     """The transcript in `text`. Raises ValueError."""
     return _TRANSCRIPT.validate_json(text)
+
+
+def with_result(entries: Sequence[Entry], result: ToolResult) -> tuple[Entry, ...]:
+    """`entries` with the result of a call that stands among them."""
+    return tuple(
+        entry.model_copy(update={"results": (*entry.results, result)})
+        if isinstance(entry, Turn) and any(call.id == result.call_id for call in entry.calls)
+        else entry
+        for entry in entries
+    )
 
 
 # ---- text that JSON and UTF-8 can hold ----------------------------------------------------------

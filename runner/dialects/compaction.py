@@ -7,8 +7,8 @@ from pydantic import JsonValue
 from runner.dialects.content_parts import image_part, text_part
 from runner.dialects.fields import Fields, model_name
 from runner.dialects.parsed_request import ParsedRequest
+from runner.dialects.response_items.item_parts import usage_json
 from runner.dialects.responses import ResponsesOptions
-from runner.dialects.responses_events import usage_json
 from runner.dialects.responses_input import InputReader, Lookup
 from runner.dialects.schema_fields import PASSED_BY_BOTH, Refusal, passed_on, refuse
 from runner.dialects.summaries import seal

@@ -1,8 +1,10 @@
 """ParsedRequest: what a request of any dialect wants of the loop, in neutral terms."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from runner.dialects.response_items.mcp_requests import Approval, McpRequest
 from runner.errors import RequestError
 from runner.models.port import ModelRequest, Sampling, ToolSpec
 from runner.transcript import Entry
@@ -50,6 +52,12 @@ class ParsedRequest:
     effort: str | None = None
     container: ContainerRequest = field(default_factory=ContainerRequest)
     in_background: bool = False
+    mcp: tuple[McpRequest, ...] = ()
+    """Servers of the owner's config whose tools the model may call."""
+    mcp_allowed: frozenset[str] | None = None
+    """The only functions of theirs that the request allows; None for all."""
+    approvals: Mapping[str, Approval] = field(default_factory=dict)
+    """What was said to requests for approval, by their ids."""
     truncates: bool = False
     """Whether the oldest of the conversation may go where the whole does not fit."""
 

@@ -1,6 +1,5 @@
 """Responses: requests in, with earlier output replayed as the clients send it back."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -24,6 +23,7 @@ from runner.dialects.parsed_request import (
     ServerTool,
     check_exclusive,
 )
+from runner.dialects.response_items.mcp_requests import McpRequest, mcp_request
 from runner.dialects.responses_input import InputReader, Lookup
 from runner.dialects.schema_fields import (
     PASSED_BY_BOTH,
@@ -52,8 +52,6 @@ SERVER_TOOLS: Mapping[str, ServerTool] = {
     "web_search_preview": "web_search",
     "web_extractor": "web_extractor",
 }
-MCP_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""A bare key of TOML."""
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
@@ -85,8 +83,8 @@ def parse(
     """The request in `body`; `lookup` finds stored items by id. Raises RequestError."""
     fields = Fields(body)
     model = model_name(fields)
-    tools, functions, container = _tools(fields)
-    chosen = read_choice(fields, dict(SERVER_TOOLS))
+    tools, functions, servers, container = _tools(fields)
+    chosen = read_choice(fields, dict(SERVER_TOOLS), has_mcp=True)
     tools = frozenset(tool for tool in tools if chosen.allows(tool))
     functions = tuple(tool for tool in functions if chosen.allows(tool.name))
     if rules == "model_studio":
@@ -136,6 +134,9 @@ def parse(
         effort=effort,
         container=container,
         in_background=background,
+        mcp=servers,
+        mcp_allowed=chosen.allowed,
+        approvals=reader.approvals,
         truncates=_truncation(fields) == "auto",
     )
     options = ResponsesOptions(
@@ -245,9 +246,10 @@ def _text_format(fields: Fields) -> Mapping[str, JsonValue] | None:
 
 def _tools(
     fields: Fields,
-) -> tuple[frozenset[ServerTool], tuple[ToolSpec, ...], ContainerRequest]:
+) -> tuple[frozenset[ServerTool], tuple[ToolSpec, ...], tuple[McpRequest, ...], ContainerRequest]:
     own: set[ServerTool] = set()
     functions: list[ToolSpec] = []
+    servers: list[McpRequest] = []
     container = ContainerRequest()
     for tool in fields.objects("tools"):
         kind = tool.text("type")
@@ -262,23 +264,11 @@ def _tools(
             else:
                 refuse(tool, REFUSED_IN_SEARCHES)
         elif kind == "mcp":
-            raise _mcp_refusal(tool)
+            servers.append(mcp_request(tool, servers))
         else:
-            known = ", ".join((*SERVER_TOOLS, "function"))
+            known = ", ".join((*SERVER_TOOLS, "mcp", "function"))
             raise tool.wrong("type", f"is {kind!r}; known types: {known}")
-    return frozenset(own), tuple(functions), container
-
-
-def _mcp_refusal(tool: Fields) -> RequestError:
-    """The refusal of a server that a request names: it would be this one that calls there."""
-    label = tool.text("server_label") or ""
-    name = label if MCP_NAME.fullmatch(label) else "NAME"
-    return tool.wrong(
-        "type",
-        "is 'mcp'; a request cannot have this server call another, only its owner can:"
-        f" [mcp.{name}] with url = the server_url in the config lets the code of every"
-        " code_interpreter call that server's tools as functions. Leave this tool out of requests",
-    )
+    return frozenset(own), tuple(functions), tuple(servers), container
 
 
 def _echo(fields: Fields) -> dict[str, JsonValue]:

@@ -1,12 +1,20 @@
 """Responses: loop events into the event stream and the response object."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
 from runner.dialects.citations import spans_of
 from runner.dialects.faults import DEADLINE, Fault, openai_error
+from runner.dialects.response_items.item_parts import (
+    arguments_of,
+    code_of,
+    outputs_json,
+    usage_json,
+)
+from runner.dialects.response_items.item_stream import ItemStream, Json, OpenItem
+from runner.dialects.response_items.mcp_items import McpItems
+from runner.dialects.response_items.mcp_requests import McpOffer
 from runner.events import (
     ArgumentsDelta,
     CallBegan,
@@ -18,7 +26,7 @@ from runner.events import (
     ReasoningDelta,
     TextDelta,
 )
-from runner.tools.arguments import StringStream, read
+from runner.tools.arguments import StringStream
 from runner.transcript import (
     CodeRun,
     Extraction,
@@ -30,7 +38,6 @@ from runner.transcript import (
     compact,
 )
 
-Json = dict[str, object]
 INCOMPLETE: Mapping[Ending, str] = {
     "length": "max_output_tokens",
     "tokens": "max_output_tokens",
@@ -38,16 +45,6 @@ INCOMPLETE: Mapping[Ending, str] = {
     "rounds": "max_messages",
     "calls": "max_tool_calls",
 }
-
-
-@dataclass(slots=True)
-class _Open:
-    """The item that is being written; only calls may be open side by side."""
-
-    index: int
-    item: Json
-    texts: list[str] = field(default_factory=list)
-    code: StringStream | None = None
 
 
 class ResponsesWriter:
@@ -69,6 +66,7 @@ class ResponsesWriter:
         client_tools: frozenset[str] = frozenset(),
         shows_outputs: bool = True,
         shows_more: bool = False,
+        mcp: McpOffer | None = None,
     ) -> None:
         self._id = response_id
         self._created_at = created_at
@@ -79,18 +77,18 @@ class ResponsesWriter:
         self._client_tools = client_tools
         self._shows_outputs = shows_outputs
         self._shows_more = shows_more
-        self._number = 0
-        self._output: list[Json] = []
-        self._reasoning: _Open | None = None
-        self._message: _Open | None = None
-        self._calls: dict[str, _Open] = {}
+        self._stream = ItemStream()
+        self._mcp = McpItems(self._stream, mcp or McpOffer(), new_id)
+        self._reasoning: OpenItem | None = None
+        self._message: OpenItem | None = None
+        self._calls: dict[str, OpenItem] = {}
         self._uncited: list[MadeFile] = []
         self._cited: set[str] = set()
 
     @property
     def items(self) -> tuple[Mapping[str, object], ...]:
         """Output items so far, the last states of all."""
-        return tuple(self._output)
+        return tuple(self._stream.output)
 
     def snapshot(
         self,
@@ -111,7 +109,7 @@ class ResponsesWriter:
             "error": error,
             "incomplete_details": {"reason": incomplete} if incomplete else None,
             "model": self._model,
-            "output": list(self._output),
+            "output": list(self._stream.output),
             "usage": usage,
             **self._echo,
         }
@@ -120,14 +118,15 @@ class ResponsesWriter:
         """The events before anything happened."""
         if is_queued:
             queued = self.snapshot("queued")
-            yield self._event("response.created", response=queued)
-            yield self._event("response.queued", response=queued)
+            yield self._stream.event("response.created", response=queued)
+            yield self._stream.event("response.queued", response=queued)
         else:
-            yield self._event("response.created", response=self.snapshot("in_progress"))
-        yield self._event("response.in_progress", response=self.snapshot("in_progress"))
+            yield self._stream.event("response.created", response=self.snapshot("in_progress"))
+        yield self._stream.event("response.in_progress", response=self.snapshot("in_progress"))
 
     def feed(self, event: LoopEvent) -> Iterator[Json]:
         """Events for `event`; `Ended` goes to `end`."""
+        yield from self._mcp.lists()
         if isinstance(event, ReasoningDelta):
             yield from self._thought(event.text)
         elif isinstance(event, TextDelta):
@@ -144,18 +143,19 @@ class ResponsesWriter:
 
     def end(self, event: Ended, *, completed_at: int) -> Iterator[Json]:
         """The last events, the whole response in the very last."""
+        yield from self._mcp.lists()
         yield from self._close_texts(is_last=True)
         yield from self._close_calls("incomplete", event)
         usage = usage_json(event.usage, event.counts)
         if event.ending in INCOMPLETE:
             reason = INCOMPLETE[event.ending]
             found = self.snapshot("incomplete", usage=usage, incomplete=reason)
-            yield self._event("response.incomplete", response=found)
+            yield self._stream.event("response.incomplete", response=found)
         elif event.ending == "deadline":
             yield from self._failed(DEADLINE, usage)
         else:
             found = self.snapshot("completed", usage=usage, completed_at=completed_at)
-            yield self._event("response.completed", response=found)
+            yield self._stream.event("response.completed", response=found)
 
     def fail(self, fault: Fault, usage: Usage, counts: Mapping[str, int]) -> Iterator[Json]:
         """The last events of a response that broke."""
@@ -168,7 +168,7 @@ class ResponsesWriter:
         yield from self._close_texts(status="incomplete")
         yield from self._close_calls("incomplete", None)
         body = self.snapshot("cancelled", usage=usage_json(usage, counts))
-        yield self._event("response.cancelled", response=body)
+        yield self._stream.event("response.cancelled", response=body)
 
     def _failed(self, fault: Fault, usage: Json) -> Iterator[Json]:
         error = openai_error(fault)
@@ -176,31 +176,8 @@ class ResponsesWriter:
         if fault.status < 500 and fault.status != 429:
             code = "invalid_prompt"
         said: Json = {"code": code or "server_error", "message": fault.message}
-        yield self._event(
+        yield self._stream.event(
             "response.failed", response=self.snapshot("failed", usage=usage, error=said)
-        )
-
-    def _event(self, kind: str, **fields: object) -> Json:
-        number = self._number
-        self._number += 1
-        return {"type": kind, "sequence_number": number, **fields}
-
-    # ---- items ----------------------------------------------------------------------------------
-
-    def _add(self, item: Json) -> tuple[_Open, Json]:
-        opened = _Open(len(self._output), item)
-        self._output.append(item)
-        event = self._event(
-            "response.output_item.added", output_index=opened.index, item=dict(item)
-        )
-        return opened, event
-
-    def _of(self, opened: _Open) -> Json:
-        return {"item_id": opened.item["id"], "output_index": opened.index}
-
-    def _done(self, opened: _Open) -> Json:
-        return self._event(
-            "response.output_item.done", output_index=opened.index, item=dict(opened.item)
         )
 
     # ---- thinking and text ----------------------------------------------------------------------
@@ -208,7 +185,7 @@ class ResponsesWriter:
     def _thought(self, text: str) -> Iterator[Json]:
         if self._reasoning is None:
             yield from self._close_texts()
-            self._reasoning, added = self._add(
+            self._reasoning, added = self._stream.add(
                 {
                     "id": self._new_id("rs"),
                     "type": "reasoning",
@@ -223,13 +200,15 @@ class ResponsesWriter:
 
     def _summary(self, kind: str, **fields: object) -> Json:
         assert self._reasoning is not None
-        place = self._of(self._reasoning)
-        return self._event(f"response.reasoning_summary_{kind}", **place, summary_index=0, **fields)
+        place = self._stream.of(self._reasoning)
+        return self._stream.event(
+            f"response.reasoning_summary_{kind}", **place, summary_index=0, **fields
+        )
 
     def _said(self, text: str) -> Iterator[Json]:
         if self._message is None:
             yield from self._close_texts()
-            self._message, added = self._add(
+            self._message, added = self._stream.add(
                 {
                     "id": self._new_id("msg"),
                     "type": "message",
@@ -245,7 +224,9 @@ class ResponsesWriter:
 
     def _content(self, kind: str, **fields: object) -> Json:
         assert self._message is not None
-        return self._event(f"response.{kind}", **self._of(self._message), content_index=0, **fields)
+        return self._stream.event(
+            f"response.{kind}", **self._stream.of(self._message), content_index=0, **fields
+        )
 
     def _close_texts(self, *, status: str = "completed", is_last: bool = False) -> Iterator[Json]:
         if self._reasoning is not None:
@@ -255,7 +236,7 @@ class ResponsesWriter:
             self._reasoning.item["status"] = status
             yield self._summary("text.done", text=text)
             yield self._summary("part.done", part=part)
-            yield self._done(self._reasoning)
+            yield self._stream.done(self._reasoning)
             self._reasoning = None
         if self._message is not None:
             text = "".join(self._message.texts)
@@ -269,7 +250,7 @@ class ResponsesWriter:
             self._message.item["status"] = status
             yield self._content("output_text.done", text=text, logprobs=[])
             yield self._content("content_part.done", part=part)
-            yield self._done(self._message)
+            yield self._stream.done(self._message)
             self._message = None
 
     def _citations(self, text: str, *, is_last: bool) -> Iterator[Json]:
@@ -301,12 +282,14 @@ class ResponsesWriter:
                 "container_id": self._container_id(),
                 "outputs": [] if self._shows_outputs else None,
             }
-            opened, added = self._add(item)
+            opened, added = self._stream.add(item)
             opened.code = StringStream("code")
             yield added
-            yield self._event("response.code_interpreter_call.in_progress", **self._of(opened))
+            yield self._stream.event(
+                "response.code_interpreter_call.in_progress", **self._stream.of(opened)
+            )
         elif event.tool in self._client_tools:
-            opened, added = self._add(
+            opened, added = self._stream.add(
                 {
                     "id": self._new_id("fc"),
                     "type": "function_call",
@@ -317,8 +300,11 @@ class ResponsesWriter:
                 }
             )
             yield added
+        elif self._mcp.has(event.tool):
+            opened, begun = self._mcp.begin(event.tool, event.call_id)
+            yield from begun
         elif event.tool == "web_search":
-            opened, added = self._add(
+            opened, added = self._stream.add(
                 {
                     "id": self._new_id("ws"),
                     "type": "web_search_call",
@@ -327,7 +313,9 @@ class ResponsesWriter:
                 }
             )
             yield added
-            yield self._event("response.web_search_call.in_progress", **self._of(opened))
+            yield self._stream.event(
+                "response.web_search_call.in_progress", **self._stream.of(opened)
+            )
         else:
             # Shown once its arguments are known, or never: an unknown tool has no item.
             return
@@ -342,26 +330,36 @@ class ResponsesWriter:
                 yield self._code_delta(opened, piece)
         elif opened.item["type"] == "function_call":
             opened.texts.append(event.piece)
-            yield self._event(
-                "response.function_call_arguments.delta", **self._of(opened), delta=event.piece
+            yield self._stream.event(
+                "response.function_call_arguments.delta",
+                **self._stream.of(opened),
+                delta=event.piece,
             )
+        elif _is_mcp(opened):
+            yield from self._mcp.written(opened, event.piece)
 
-    def _code_delta(self, opened: _Open, piece: str) -> Json:
+    def _code_delta(self, opened: OpenItem, piece: str) -> Json:
         opened.texts.append(piece)
-        return self._event(
-            "response.code_interpreter_call_code.delta", **self._of(opened), delta=piece
+        return self._stream.event(
+            "response.code_interpreter_call_code.delta", **self._stream.of(opened), delta=piece
         )
 
     def _call_running(self, call: ToolCall) -> Iterator[Json]:
         opened = self._calls.get(call.id)
         if opened is not None and opened.code is not None:
             yield from self._code_complete(opened, code_of(call))
-            yield self._event("response.code_interpreter_call.interpreting", **self._of(opened))
+            yield self._stream.event(
+                "response.code_interpreter_call.interpreting", **self._stream.of(opened)
+            )
         elif opened is not None and opened.item["type"] == "web_search_call":
-            yield self._event("response.web_search_call.searching", **self._of(opened))
+            yield self._stream.event(
+                "response.web_search_call.searching", **self._stream.of(opened)
+            )
+        elif opened is not None and _is_mcp(opened):
+            yield from self._mcp.running(opened, call)
         elif call.name == "web_extractor":
             urls = arguments_of(call, "urls").get("urls")
-            opened, added = self._add(
+            opened, added = self._stream.add(
                 {
                     "id": self._new_id("we"),
                     "type": "web_extractor_call",
@@ -373,14 +371,16 @@ class ResponsesWriter:
             self._calls[call.id] = opened
             yield added
 
-    def _code_complete(self, opened: _Open, code: str) -> Iterator[Json]:
+    def _code_complete(self, opened: OpenItem, code: str) -> Iterator[Json]:
         written = "".join(opened.texts)
         if not code.startswith(written):
             code = written
         if rest := code[len(written) :]:
             yield self._code_delta(opened, rest)
         opened.item["code"] = code
-        yield self._event("response.code_interpreter_call_code.done", **self._of(opened), code=code)
+        yield self._stream.event(
+            "response.code_interpreter_call_code.done", **self._stream.of(opened), code=code
+        )
 
     def _call_done(self, call: ToolCall, result: ToolResult) -> Iterator[Json]:
         opened = self._calls.pop(call.id, None)
@@ -390,7 +390,9 @@ class ResponsesWriter:
         opened.item["status"] = "completed"
         if opened.code is not None:
             self._code_result(opened, result)
-            yield self._event("response.code_interpreter_call.completed", **self._of(opened))
+            yield self._stream.event(
+                "response.code_interpreter_call.completed", **self._stream.of(opened)
+            )
         elif isinstance(details, Search):
             action: Json = {
                 "type": "search",
@@ -399,18 +401,22 @@ class ResponsesWriter:
                 "sources": [{"type": "url", "url": source.url} for source in details.sources],
             }
             opened.item["action"] = action
-            yield self._event("response.web_search_call.completed", **self._of(opened))
+            yield self._stream.event(
+                "response.web_search_call.completed", **self._stream.of(opened)
+            )
         elif isinstance(details, Extraction):
             opened.item |= {
                 "goal": details.goal,
                 "urls": list(details.urls),
                 "output": details.output,
             }
-        if result.is_error and opened.code is None:
+        if _is_mcp(opened):
+            yield from self._mcp.ended(opened, result)
+        elif result.is_error and opened.code is None:
             opened.item["status"] = "failed"
-        yield self._done(opened)
+        yield self._stream.done(opened)
 
-    def _code_result(self, opened: _Open, result: ToolResult) -> None:
+    def _code_result(self, opened: OpenItem, result: ToolResult) -> None:
         details = result.details
         run = details if isinstance(details, CodeRun) else CodeRun(code="", notice=result.shown)
         is_failed = run.could_not_run or not isinstance(details, CodeRun)
@@ -434,55 +440,30 @@ class ResponsesWriter:
                 text = whole[call_id].arguments if call_id in whole else "".join(opened.texts)
                 opened.item["arguments"] = text
                 opened.item["status"] = "completed" if call_id in whole else status
-                yield self._event(
-                    "response.function_call_arguments.done", **self._of(opened), arguments=text
+                yield self._stream.event(
+                    "response.function_call_arguments.done",
+                    **self._stream.of(opened),
+                    arguments=text,
                 )
+            elif _is_mcp(opened):
+                text = whole[call_id].arguments if call_id in whole else "".join(opened.texts)
+                yield from self._mcp.closed(opened, text, status)
             else:
                 opened.item["status"] = status
                 if opened.code is not None:
                     if not opened.item["code"]:
                         yield from self._code_complete(opened, "".join(opened.texts))
-                    yield self._event(
-                        "response.code_interpreter_call.completed", **self._of(opened)
+                    yield self._stream.event(
+                        "response.code_interpreter_call.completed", **self._stream.of(opened)
                     )
-            yield self._done(opened)
+            yield self._stream.done(opened)
 
 
 # ---- parts --------------------------------------------------------------------------------------
 
 
-def code_of(call: ToolCall) -> str:
-    """The code of a call of the interpreter; empty when there is none to be read."""
-    code = arguments_of(call, "code").get("code", "")
-    if isinstance(code, list):
-        return "\n".join(map(str, code))
-    return code if isinstance(code, str) else ""
-
-
-def arguments_of(call: ToolCall, main: str) -> Mapping[str, JsonValue]:
-    """What can be read of a call's arguments."""
-    return read(call.arguments, main=main).values
-
-
-def outputs_json(run: CodeRun) -> list[Json]:
-    """Logs first, then images: clients read the logs of the first output."""
-    outputs: list[Json] = []
-    if run.logs or run.images:
-        outputs.append({"type": "logs", "logs": run.logs})
-    return outputs + [{"type": "image", "url": url} for url in run.images]
-
-
-def usage_json(usage: Usage, counts: Mapping[str, int]) -> Json:
-    """The usage object. `x_tools` is always there: clients read it without asking."""
-    tools = {name: {"count": count} for name, count in counts.items()}
-    return {
-        "input_tokens": usage.input_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
-        "output_tokens": usage.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-        "total_tokens": usage.total_tokens,
-        "x_tools": {"code_interpreter": {"count": 0}, **tools},
-    }
+def _is_mcp(opened: OpenItem) -> bool:
+    return str(opened.item["type"]).startswith("mcp_")
 
 
 def _text_part(text: str, annotations: list[Json]) -> Json:

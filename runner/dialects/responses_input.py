@@ -15,6 +15,12 @@ from runner.dialects.content_parts import (
 )
 from runner.dialects.fields import Fields, text_of
 from runner.dialects.parsed_request import InlineFile
+from runner.dialects.response_items.mcp_requests import (
+    Approval,
+    approval_of,
+    function_name,
+    waiting,
+)
 from runner.dialects.schema_fields import (
     REFUSED_IN_CALLS,
     REFUSED_IN_FILES,
@@ -29,6 +35,7 @@ from runner.transcript import (
     Extraction,
     FunctionResult,
     Instruction,
+    McpRun,
     Question,
     Search,
     Source,
@@ -36,8 +43,10 @@ from runner.transcript import (
     ToolResult,
     Turn,
     compact,
+    with_result,
 )
 
+MCP_ITEMS = ("mcp_list_tools", "mcp_call", "mcp_approval_request", "mcp_approval_response")
 Lookup = Callable[[str], Mapping[str, JsonValue] | None]
 
 
@@ -79,6 +88,7 @@ class InputReader:
         self._reasoning = ""
         self.items: list[Mapping[str, JsonValue]] = []
         self.container_id = ""
+        self.approvals: dict[str, Approval] = {}
         self.file_ids: list[str] = []
         self.inline_files: list[InlineFile] = []
 
@@ -99,6 +109,37 @@ class InputReader:
         for item in fields.objects(key):
             self._item(item)
         return tuple(self._entries)
+
+    def _mcp(self, kind: str, item: Fields) -> None:
+        """An item of an MCP server, as it was given out, or an answer to one."""
+        label, tool = item.text("server_label") or "", item.text("name") or ""
+        name, arguments = function_name(label, tool), item.text("arguments") or ""
+        item_id = item.text("id") or f"call_{len(self._entries)}"
+        if kind == "mcp_approval_request":
+            self._add_call(ToolCall(id=item_id, name=name, arguments=arguments))
+        elif kind == "mcp_approval_response":
+            asked, approval = approval_of(item)
+            if asked in self.approvals:
+                raise item.wrong("approval_request_id", "is answered twice")
+            self.approvals[asked] = approval
+        elif kind == "mcp_call":
+            error = item.data.get("error")
+            output = text_of(item.data.get("output")) if error is None else compact(error)
+            asked = item.text("approval_request_id") or ""
+            self.approvals.pop(asked, None)
+            is_waiting = asked in waiting(self._entries)
+            result = ToolResult(
+                call_id=asked if is_waiting else item_id,
+                tool=name,
+                shown=output or "[the tool gave nothing]",
+                is_error=error is not None,
+                details=McpRun(label=label, tool=tool, output=output),
+            )
+            if is_waiting:
+                self._entries[:] = with_result(self._entries, result)
+            else:
+                self._replayed(name, item, arguments, result)
+        # A list of tools is for the client: the model is told of them in each response.
 
     def _item(self, item: Fields) -> None:
         kind = item.text("type") or "message"
@@ -121,6 +162,8 @@ class InputReader:
             self._reasoning += "".join(map(text_of, parts))
         elif kind == "code_interpreter_call":
             self._code(item)
+        elif kind in MCP_ITEMS:
+            self._mcp(kind, item)
         elif kind == "compaction":
             summary, container_id = summary_of(item)
             self._entries.append(summary)

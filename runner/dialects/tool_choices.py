@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from runner.dialects.fields import Fields
+from runner.dialects.response_items.mcp_requests import function_name
 
 WORDS = ("auto", "none", "required")
 
@@ -18,8 +19,12 @@ class ToolChoice(NamedTuple):
         return self.allowed is None or name in self.allowed
 
 
-def read_choice(fields: Fields, server_tools: dict[str, str]) -> ToolChoice:
+def read_choice(
+    fields: Fields, server_tools: dict[str, str], *, has_mcp: bool = False
+) -> ToolChoice:
     """The field `tool_choice`; `server_tools` names those of this server by their types.
+
+    With `has_mcp` a tool of a server may be named too.
 
     Both OpenAI dialects, which nest the names of functions differently. Raises RequestError.
     """
@@ -32,21 +37,27 @@ def read_choice(fields: Fields, server_tools: dict[str, str]) -> ToolChoice:
         return ToolChoice(value)
     chosen = Fields(value, fields.name("tool_choice"))
     if chosen.text("type") != "allowed_tools":
-        return ToolChoice(_name(chosen, server_tools))
+        return ToolChoice(_name(chosen, server_tools, has_mcp))
     allowed = chosen.object("allowed_tools") or chosen
     mode = allowed.text("mode") or "auto"
     if mode not in ("auto", "required"):
         raise allowed.wrong("mode", "must be auto or required")
-    names = frozenset(_name(tool, server_tools) for tool in allowed.objects("tools"))
+    names = frozenset(_name(tool, server_tools, has_mcp) for tool in allowed.objects("tools"))
     if not names:
         raise allowed.wrong("tools", "must be a non-empty array")
     return ToolChoice(mode, names)
 
 
-def _name(chosen: Fields, server_tools: dict[str, str]) -> str:
+def _name(chosen: Fields, server_tools: dict[str, str], has_mcp: bool) -> str:
     kind = chosen.text("type") or "function"
     if kind in server_tools:
         return server_tools[kind]
+    if kind == "mcp" and has_mcp:
+        label, tool = chosen.text("server_label"), chosen.text("name")
+        if not label or not tool:
+            missing = "name" if label else "server_label"
+            raise chosen.wrong(missing, "is missing: a choice names one tool of a server")
+        return function_name(label, tool)
     if kind != "function":
         known = ", ".join(("function", *server_tools))
         raise chosen.wrong("type", f"is {kind!r}; known types: {known}")

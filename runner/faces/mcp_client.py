@@ -23,6 +23,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, TextContent, Tool
 
 from runner.errors import RunnerError
+from runner.tools.mcp_call import McpAnswer, McpToolFacts
+from runner.transcript import compact
 from sandbox import HostTool, RelayedTool, ToolError
 
 CONNECT_S = 30.0
@@ -76,6 +78,7 @@ class McpTools(Mapping[str, HostTool]):
         self._connection = connection
         self._tools = dict(tools)
         self.signatures: dict[str, Signature] = {}
+        self.found: tuple[Tool, ...] = ()
 
     def __getitem__(self, name: str) -> HostTool:
         return self._tools[name]
@@ -101,6 +104,34 @@ class McpTools(Mapping[str, HostTool]):
     def described(self) -> str:
         """The functions, a line each, for a model."""
         return "\n".join(signature.line for signature in self.signatures.values())
+
+    @property
+    def listed(self) -> tuple[McpToolFacts, ...]:
+        """The tools as the server lists them, for a model that calls them itself."""
+        return tuple(
+            McpToolFacts(
+                tool.name,
+                tool.description or tool.title or "",
+                tool.input_schema,
+                None
+                if tool.annotations is None
+                else tool.annotations.model_dump(mode="json", by_alias=True, exclude_none=True),
+            )
+            for tool in self.found
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection holds."""
+        return self._connection.is_open
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> McpAnswer:
+        """Call a tool by the server's own name for it; an error is an answer."""
+        try:
+            found = await _there(_asked(self._connection, name, dict(arguments)))
+        except ToolError as error:
+            return McpAnswer(str(error), is_error=True)
+        return McpAnswer(_whole_text(found), is_error=bool(found.is_error))
 
     async def close(self) -> None:
         """End the connection, and a server that was started for it. May be called again."""
@@ -229,6 +260,7 @@ async def _opened(
             )
             made.signatures[signature.name] = signature
         made._tools = tools
+        made.found = tuple(found)
         return made
     except BaseException:
         await connection.close()
@@ -301,18 +333,34 @@ def _bound(
 
 
 async def _called(connection: _Connection, tool: Tool, arguments: dict[str, Any]) -> Any:
+    found = await _asked(connection, tool.name, arguments)
+    if found.is_error:
+        raise ToolError(FAILED, _text_of(found) or "the tool failed and said nothing")
+    return _value_of(found, tool)
+
+
+async def _asked(connection: _Connection, name: str, arguments: dict[str, Any]) -> CallToolResult:
+    """What the server answers. Raises ToolError where it answers nothing."""
     if not connection.is_open:
         raise ToolError(FAILED, f"the connection to {connection.name} is closed")
     try:
         client = await connection.client()
-        found = await client.call_tool(tool.name, arguments)
+        return await client.call_tool(name, arguments)
     except asyncio.CancelledError:
         raise
     except Exception as error:
         raise ToolError(FAILED, _said(error)) from error
-    if found.is_error:
-        raise ToolError(FAILED, _text_of(found) or "the tool failed and said nothing")
-    return _value_of(found, tool)
+
+
+def _whole_text(found: CallToolResult) -> str:
+    """A result as text: its texts, a line for what is none, or its structure."""
+    parts = [
+        part.text if isinstance(part, TextContent) else f"[{part.type}, not shown]"
+        for part in found.content
+    ]
+    if not parts and found.structured_content is not None:
+        return compact(found.structured_content)
+    return "\n".join(parts)
 
 
 def _value_of(found: CallToolResult, tool: Tool) -> Any:

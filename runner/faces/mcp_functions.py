@@ -8,6 +8,7 @@ from typing import Any
 from runner.config import McpSettings
 from runner.errors import ConfigError, RunnerError
 from runner.extras import install_command
+from runner.tools.mcp_call import McpServer
 from sandbox import HostTool
 
 
@@ -17,7 +18,10 @@ class McpFunctions:
     def __init__(self, settings: Mapping[str, McpSettings]) -> None:
         """Connect to each. Raises ConfigError that names the server."""
         self._open: list[Any] = []
+        self._in_snippets: list[Any] = []
         self.functions: dict[str, HostTool] = {}
+        self.servers: dict[str, tuple[McpServer, McpSettings]] = {}
+        """Each by its name in the config, for responses that name it."""
         try:
             for name, one in settings.items():
                 self._add(f"mcp.{name}", one)
@@ -28,7 +32,7 @@ class McpFunctions:
     @property
     def described(self) -> str:
         """What a model is told of them; empty where there are none."""
-        lines = "\n".join(tools.described for tools in self._open)
+        lines = "\n".join(tools.described for tools in self._in_snippets)
         return f" These functions are there too, without an import:\n{lines}" if lines else ""
 
     def close(self) -> None:
@@ -63,8 +67,12 @@ class McpFunctions:
         except RunnerError as error:
             raise ConfigError(field, str(error).removesuffix(".")) from error
         self._open.append(tools)
+        self.servers[field.removeprefix("mcp.")] = (tools, settings)
+        if not settings.in_snippets:
+            return
         if twice := sorted(tools.keys() & self.functions.keys()):
             raise ConfigError(
                 field, f"has {', '.join(twice)} as another server does", "Set a prefix"
             )
+        self._in_snippets.append(tools)
         self.functions |= tools

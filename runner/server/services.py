@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from runner.config import Config
 from runner.dialects.parsed_request import ParsedRequest
+from runner.dialects.response_items.mcp_requests import McpOffer
 from runner.events import CallDone, CallRunning, Ended, LoopEvent
 from runner.faces.mcp_functions import McpFunctions
 from runner.loop import Budget, Loop
@@ -19,6 +20,7 @@ from runner.server.http.streaming import Streams
 from runner.server.live.background import BackgroundRuns
 from runner.server.live.containers import Containers, Lease
 from runner.server.live.job_trace import JobTrace
+from runner.server.live.mcp_offers import Offered
 from runner.server.live.observer import Observer
 from runner.server.live.open_calls import OpenCalls
 from runner.server.live.session_slots import SessionSlots
@@ -33,7 +35,7 @@ from runner.server.store.storage import Storage
 from runner.tools.code_interpreter import CodeInterpreter
 from runner.tools.port import Tool
 from runner.tools.web import WebTools
-from runner.transcript import CodeRun, Entry
+from runner.transcript import CodeRun, Entry, McpRun
 from sandbox import AsyncSandbox, Outcome
 
 DAY_S = 24 * 3600
@@ -81,6 +83,10 @@ class Services:
         """Count and write down a snippet that a client ran in a session of its own."""
         self.observer.ran(outcome, owner=account.owner, via="session", where=where, code=code)
 
+    def shown_chars(self, model: str) -> int:
+        """How much of a result the model is shown. Raises RequestError."""
+        return self.directory.find(model).profile.shown(self.config.server.shown_chars)
+
     async def sweep(self) -> None:
         """End and forget what was idle for too long. Raises StorageError."""
         retention_s = self.config.server.retention_days * DAY_S
@@ -98,6 +104,7 @@ class Services:
         entries: Sequence[Entry] | None = None,
         lease: Lease | None,
         rounds: int | None = None,
+        mcp: Offered | None = None,
     ) -> "Job":
         """The loop for `parsed`, of the configured number of rounds. Raises RequestError."""
         served = self.directory.find(parsed.model)
@@ -108,12 +115,21 @@ class Services:
                     lease,
                     limits=lease.limits,
                     paths=lease.paths,
-                    shown_chars=served.profile.shown(self.config.server.shown_chars),
+                    shown_chars=self.shown_chars(parsed.model),
                     retry_words=served.profile.retry_words,
                     functions=self.mcp_functions.described,
                 )
             )
         tools += self.web_tools.make(parsed.tools)
+        offer = McpOffer()
+        if mcp is not None:
+            tools += mcp.tools
+            offer = mcp.offer
+
+        def call_id(name: str) -> str:
+            return new_id("mcpr" if name in offer.asking else "call")
+
+        names_calls = bool(offer.asking) or (lease is not None and bool(parsed.client_tools))
         loop = Loop(
             served.model,
             parsed.model_request(tuple(entries) if entries is not None else None),
@@ -126,7 +142,9 @@ class Services:
                 tokens=parsed.max_tokens,
             ),
             profile=served.profile,
-            new_call_id=(lambda: new_id("call")) if lease and parsed.client_tools else None,
+            new_call_id=call_id if names_calls else None,
+            asking=offer.asking,
+            approved=offer.approved,
         )
         known = parsed.model in self.directory.names
         trace = JobTrace(
@@ -136,7 +154,7 @@ class Services:
             model=parsed.model if known else "other",
             content=self.config.server.log_content,
         )
-        return Job(self, loop, tools, lease, account, trace)
+        return Job(self, loop, tools, lease, account, trace, offer)
 
 
 class Job:
@@ -150,8 +168,10 @@ class Job:
         lease: Lease | None,
         account: Account,
         trace: JobTrace,
+        mcp: McpOffer,
     ) -> None:
         self._services = services
+        self.mcp = mcp
         self._trace = trace
         self._tools = tools
         self.loop = loop
@@ -196,6 +216,7 @@ class Job:
                         if not isinstance(run, CodeRun) and event.result.is_error:
                             status = "failed"
                         name = event.call.name if event.call.name in KNOWN_TOOLS else "unknown"
+                        name = "mcp" if isinstance(run, McpRun) else name
                         metrics.called(name, status, time.perf_counter() - began)
                     elif isinstance(event, Ended):
                         self.ended = event

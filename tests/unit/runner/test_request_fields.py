@@ -194,7 +194,7 @@ def test_only_allowed_tools_are_offered():
     choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": nested[:1]}}
     parsed, _ = chat.parse(chat_body(tools=nested, tool_choice=choice))
     assert [tool.name for tool in parsed.client_tools] == ["look"]
-    for kind in ("mcp", "custom"):
+    for kind, field in (("mcp", "server_label"), ("custom", "type")):
         with pytest.raises(RequestError) as caught:
             parse_responses(responses_body(tool_choice={"type": kind, "name": "x"}))
-        assert caught.value.param == "tool_choice.type"
+        assert caught.value.param == f"tool_choice.{field}"

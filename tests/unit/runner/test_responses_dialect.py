@@ -244,7 +244,7 @@ def test_frames_have_an_event_line_and_no_id():
          "The code interpreter is only supported in thinking mode."),
         ({"tools": [{"type": "browser"}]}, "tools[0].type",
          "tools[0].type is 'browser'; known types: code_interpreter, web_search,"
-         " web_search_preview, web_extractor, function."),
+         " web_search_preview, web_extractor, mcp, function."),
         ({"tools": [{"type": "code_interpreter", "container": {"type": "auto",
                                                                "memory_limit": "3g"}}]},
          "tools[0].container.memory_limit",
@@ -263,22 +263,6 @@ def test_frames_have_an_event_line_and_no_id():
 def test_a_wrong_responses_request_is_named_by_its_field(changes, param, message):
     error = refusal(responses.parse, {**RESPONSES, **changes}, lookup=lambda _id: None)
     assert (error.param, error.message, fault_of(error).status) == (param, message, 400)
-
-
-@pytest.mark.parametrize("rules", ["openai", "model_studio"])
-@pytest.mark.parametrize(
-    ("label", "told"),
-    [("places", "[mcp.places]"), ("a]\n[x", "[mcp.NAME]"), ("x" * 65, "[mcp.NAME]"),
-     (None, "[mcp.NAME]")],
-)  # fmt: skip
-def test_a_server_of_a_request_is_refused_with_what_its_owner_would_write(rules, label, told):
-    tool = {"type": "mcp", "server_label": label, "server_url": "http://127.0.0.1:1/?key=secret"}
-    body = {**RESPONSES, "tools": [tool]}
-    error = refusal(responses.parse, body, lookup=lambda _id: None, rules=rules)
-    assert error.param == "tools[0].type"
-    assert told in error.message
-    assert "secret" not in error.message
-    assert fault_of(error).status == 400
 
 
 def test_the_interpreter_turns_thinking_on_when_nothing_is_said():

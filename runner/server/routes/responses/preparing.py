@@ -1,6 +1,6 @@
 """Preparing: a checked request of the Responses API, with what it goes on from."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import JsonValue
@@ -8,9 +8,11 @@ from starlette.requests import HTTPConnection
 
 from runner.dialects import responses
 from runner.dialects.parsed_request import ParsedRequest, Rules
+from runner.dialects.response_items.mcp_requests import McpOffer, settled
 from runner.dialects.responses import ResponsesOptions
 from runner.errors import RequestError
 from runner.server.accounts import Account
+from runner.server.live.mcp_offers import offered
 from runner.server.routes.responses.response_run import Earlier, ResponseRun
 from runner.server.services import Services
 from runner.server.store.response_store import FINAL, StoredResponse
@@ -37,9 +39,17 @@ async def prepared(
     rules: Rules = "openai" if connection.url.path.startswith("/v1/") else "model_studio"
     parsed, options = responses.parse(body, lookup=referred.get, rules=rules)
     if counting:
-        parsed, options = replace(parsed, max_tokens=1), replace(options, store=False)
+        parsed = replace(parsed, max_tokens=1, approvals={})
+        options = replace(options, store=False)
     services.directory.find(parsed.model)
     earlier = await earlier_of(services, account, options, recent)
+    mcp = offered(
+        services.mcp_functions.servers,
+        parsed,
+        shown_chars=services.shown_chars(parsed.model),
+        listed_before=earlier.listed | listed_in(options.input_items),
+    )
+    earlier, parsed = settled_in(earlier, parsed, mcp.offer)
     entries, new_entries = entries_of(parsed, options, earlier)
     if options.store or (earlier.conversation is not None and not counting):
         await services.storage.check_room(account.owner, account.settings.stored_bytes)
@@ -54,7 +64,7 @@ async def prepared(
             inline_files=options.inline_files,
         )
     job = services.job(
-        parsed, account, entries=entries, lease=lease, rounds=2 if counting else None
+        parsed, account, entries=entries, lease=lease, rounds=2 if counting else None, mcp=mcp
     )
     return ResponseRun(connection, services, account, parsed, options, job, earlier, new_entries)
 
@@ -78,12 +88,37 @@ async def earlier_of(
     """What the request goes on from. Raises RequestError."""
     if options.previous_response_id:
         previous = await _previous(services, account, options.previous_response_id, recent)
-        return Earlier(previous.transcript, previous.container_id)
+        tools = previous.body.get("tools")
+        labels = {
+            str(one.get("server_label"))
+            for one in (tools if isinstance(tools, list) else [])
+            if isinstance(one, dict) and one.get("type") == "mcp"
+        }
+        return Earlier(previous.transcript, previous.container_id, listed=frozenset(labels))
     if not options.conversation:
         return Earlier()
     row = await services.conversations.find(account.owner, options.conversation)
-    found = responses.replay(await services.conversations.items(row))
-    return Earlier(found.entries, found.container_id, row)
+    items = await services.conversations.items(row)
+    found = responses.replay(items)
+    return Earlier(found.entries, found.container_id, row, listed_in(items))
+
+
+def listed_in(items: Sequence[Mapping[str, JsonValue]]) -> frozenset[str]:
+    """Servers whose tools are listed among `items`."""
+    return frozenset(
+        str(item.get("server_label")) for item in items if item.get("type") == "mcp_list_tools"
+    )
+
+
+def settled_in(
+    earlier: Earlier, parsed: ParsedRequest, offer: McpOffer
+) -> tuple[Earlier, ParsedRequest]:
+    """Both with a result for each call that is not approved. Raises RequestError."""
+    before = len(earlier.transcript)
+    whole = settled((*earlier.transcript, *parsed.entries), parsed.approvals, offer.names)
+    if whole == (*earlier.transcript, *parsed.entries):
+        return earlier, parsed
+    return replace(earlier, transcript=whole[:before]), replace(parsed, entries=whole[before:])
 
 
 async def _previous(

@@ -10,8 +10,9 @@ from starlette.requests import HTTPConnection
 
 from runner.dialects.faults import Fault, fault_of
 from runner.dialects.parsed_request import ParsedRequest
+from runner.dialects.response_items.item_stream import Json
 from runner.dialects.responses import ResponsesOptions, stored_item
-from runner.dialects.responses_events import Json, ResponsesWriter
+from runner.dialects.responses_events import ResponsesWriter
 from runner.errors import StorageError
 from runner.events import Ended, RoundBegan
 from runner.server.accounts import Account
@@ -21,7 +22,7 @@ from runner.server.services import Job, Services
 from runner.server.store.ids import new_id
 from runner.server.store.records import ConversationRow
 from runner.server.store.response_store import StoredResponse
-from runner.transcript import Transcript, Usage
+from runner.transcript import Transcript, Usage, with_result
 
 OUTPUTS = "code_interpreter_call.outputs"
 MORE = "code_interpreter_call.x_outcome"
@@ -36,6 +37,8 @@ class Earlier:
     container_id: str = ""
     conversation: ConversationRow | None = None
     """Where the response is added in the end."""
+    listed: frozenset[str] = frozenset()
+    """MCP servers whose tools were listed already."""
 
 
 class ResponseRun:
@@ -81,6 +84,7 @@ class ResponseRun:
             client_tools=frozenset(tool.name for tool in parsed.client_tools),
             shows_outputs=not strict,
             shows_more=MORE in options.include,
+            mcp=job.mcp,
         )
 
     async def events(
@@ -174,11 +178,18 @@ class ResponseRun:
             created_at=self._created_at,
             body=body,
             input_items=self._input_items,
-            transcript=(*self._before, *self.job.loop.turns),
+            transcript=(*self._answered(), *self.job.loop.turns),
             container_id=self.job.kept_id or self._earlier.container_id,
         )
         if self.options.store:
             await self._services.responses.save(self.kept)
+
+    def _answered(self) -> Transcript:
+        """The conversation before the answer, with the results of calls approved since."""
+        found = self._before
+        for result in self.job.loop.approved:
+            found = with_result(found, result)
+        return found
 
     async def _extend(self, wire_event: Json) -> None:
         """Add a finished response to its conversation."""

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from runner.dialects.faults import Fault, fault_of, openai_error
 from runner.dialects.fields import Fields
-from runner.dialects.responses_events import Json
+from runner.dialects.response_items.item_stream import Json
 from runner.errors import RequestError, ServerStopping
 from runner.server.accounts import Account
 from runner.server.http.bodies import check_structure, parsed

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from runner.dialects import compaction
+from runner.dialects.response_items.mcp_requests import settled
 from runner.dialects.responses_events import frame
 from runner.errors import RequestError, RunnerError
 from runner.events import CallRunning
@@ -204,6 +205,7 @@ async def compact_response(
     parsed, options = compaction.parse(body, lookup=referred.get)
     earlier = await earlier_of(services, account, options)
     entries, _ = entries_of(parsed, options, earlier)
+    entries = settled(entries, {}, {})
     asked = compaction.asked(entries)
     job = services.job(parsed, account, entries=asked, lease=None, rounds=1)
 

@@ -1,0 +1,1 @@
+"""Output items of the Responses API: their stream, and those of MCP servers."""

@@ -16,8 +16,9 @@ from runner.evals.suites.base import (
     Trial,
     answer_of,
 )
+from runner.evals.suites.stdio import number_in
 
-ANSWER = re.compile(r"@([\w.-]+)\[([^\]]*)\]")
+ANSWER = re.compile(r"@([\w.-]+)\[")
 TOLERANCE = 1e-6
 
 
@@ -94,15 +95,26 @@ class DaBench(Suite):
 
 def holds_answers(text: str, expected: str) -> bool:
     """Whether `text` gives every name of the pairs in `expected` its value."""
-    given = dict(ANSWER.findall(text))
+    given = _given(text)
     pairs = json.loads(expected)
     return all(str(name) in given and _same(given[str(name)], str(value)) for name, value in pairs)
+
+
+def _given(text: str) -> dict[str, str]:
+    """What `text` says as @name[value], the last where a name comes again; in one pass."""
+    found: dict[str, str] = {}
+    at = 0
+    while (begun := ANSWER.search(text, at)) is not None:
+        end = text.find("]", begun.end())
+        if end < 0:
+            break  # No other one ends either.
+        found[begun[1]] = text[begun.end() : end]
+        at = end + 1
+    return found
 
 
 def _same(given: str, wanted: str) -> bool:
     if given == wanted:
         return True
-    try:
-        return abs(float(given) - float(wanted)) < TOLERANCE
-    except ValueError:
-        return False
+    got, right = number_in(given.strip()), number_in(wanted.strip())
+    return got is not None and right is not None and abs(got - right) < TOLERANCE

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 from runner.evals.samples.answers import script_in
 from runner.evals.samples.records import Json, Row, Sample, Task
@@ -10,7 +11,11 @@ from runner.evals.suites.base import IN_ONE_BLOCK, Case, Program, Suite, answer_
 STATEMENTS = ("question", "description", "content", "prompt")
 """Fields that may hold a problem's words."""
 RELATIVE = 1e-4
-"""How far two numbers of a line may be apart, as part of the larger one or absolute below 1."""
+"""How far a number may be from a wanted one that is no whole one, as part of it or absolute."""
+NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf|infinity)")
+"""What a program prints for a number; Python itself reads `1_0.0` and digits of any script too."""
+NUMBER_CAP = 5000
+"""Characters of one that is read."""
 
 
 class Stdio(Suite):
@@ -87,17 +92,24 @@ def _joined(value: Json) -> str:
 
 
 def same_lines(stdout: str, expected: str) -> bool:
-    """Equal line by line, blanks at the ends aside; numbers may differ by a little."""
-    ours, theirs = (text.strip().split("\n") for text in (stdout, expected))
-    return len(ours) == len(theirs) and all(
-        _same_line(one.rstrip(), other.rstrip()) for one, other in zip(ours, theirs, strict=True)
+    """Equal line by line, blanks at the ends aside; numbers may differ by a little.
+
+    Costs no more than a look at what was printed, and memory as what was expected.
+    """
+    ours, theirs = stdout.strip(), expected.strip()
+    if ours.count("\n") != theirs.count("\n"):
+        return False
+    return all(
+        _same_line(one.rstrip(), other.rstrip())
+        for one, other in zip(ours.split("\n"), theirs.split("\n"), strict=True)
     )
 
 
 def _same_line(one: str, other: str) -> bool:
     if one == other:
         return True
-    ours, theirs = one.split(), other.split()
+    theirs = other.split()
+    ours = one.split(None, len(theirs))
     return len(ours) == len(theirs) and all(
         _same_word(word, wanted) for word, wanted in zip(ours, theirs, strict=True)
     )
@@ -106,12 +118,24 @@ def _same_line(one: str, other: str) -> bool:
 def _same_word(one: str, other: str) -> bool:
     if one == other:
         return True
-    if "." not in one + other and "e" not in (one + other).lower():
+    if _is_whole(one) and _is_whole(other):
         return False  # Whole numbers and words are exact.
-    try:
-        got, wanted = float(one), float(other)
-    except ValueError:
+    got, wanted = number_in(one), number_in(other)
+    if got is None or wanted is None:
         return False
     if not (math.isfinite(got) and math.isfinite(wanted)):
         return got == wanted
-    return abs(got - wanted) <= RELATIVE * max(1.0, abs(wanted))
+    # A whole number that is wanted is not met by one a few ones beside it.
+    scale = 1.0 if _is_whole(other) else max(1.0, abs(wanted))
+    return abs(got - wanted) <= RELATIVE * scale
+
+
+def _is_whole(word: str) -> bool:
+    return "." not in word and "e" not in word.lower()
+
+
+def number_in(word: str) -> float | None:
+    """The number that `word` is; None if it is none."""
+    if len(word) > NUMBER_CAP or NUMBER.fullmatch(word) is None:
+        return None
+    return float(word)

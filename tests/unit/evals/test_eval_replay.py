@@ -3,6 +3,10 @@
 import json
 import linecache
 import os
+import resource
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -193,3 +197,28 @@ def test_practice_leaves_nothing_behind() -> None:
     practise()
     assert os.listdir("/proc/self/fd") == before
     assert FILE not in linecache.cache
+
+
+COLLIDING = """
+import json
+from runner.evals.guest import replay
+check = {"kind": "calls", "helpers": "", "test": "assert f(1) == 2", "entry": "f", "call": False}
+same_hash = {"set": [{"int": hex(number * ((1 << 61) - 1))} for number in range(1, 40_000)]}
+opening = [None, ["f"], {"object": [0, "function"]}]
+def lines(last):
+    return "".join(json.dumps(["value", one]) + "\\n" for one in (*opening, last))
+asked = {"names": ["f"], "calls": [["f", [1], {"dict": []}, True]]}
+first = {"test": 1, "check": check, "asked": asked, "answers": lines(2)}
+replay.work([first, {"test": 1, "answers": lines(same_hash)}, {"test": 1, "answers": lines(2)}])
+"""
+
+
+def test_answers_that_cost_much_end_the_judge_soon_and_cost_those_before_nothing() -> None:
+    began = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    ended = subprocess.run(
+        [sys.executable, "-c", COLLIDING], capture_output=True, text=True, timeout=60, check=False
+    )
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began
+    assert ended.returncode == -signal.SIGPROF, ended
+    assert [json.loads(line)["outcome"] for line in ended.stdout.splitlines()] == ["passed"]
+    assert spent < 4

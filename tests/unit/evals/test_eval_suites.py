@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -101,6 +102,11 @@ def test_a_value_counts_by_the_rule_of_its_task(
         ("nan", "1.0", False),
         ("0.5", "inf", False),
         ("1e999", "inf", True),
+        ("123450.0", "123456", False),
+        ("3.00001", "3", True),
+        ("1_0.5", "10.5", False),
+        ("\u0661\u0660.5", "10.5", False),
+        ("1.5 2.5 3.5", "1.5 2.5", False),
         ("", "", True),
         ("x", "", False),
     ],
@@ -120,10 +126,20 @@ def test_the_lines_of_a_contest_are_compared(said: str, wanted: str, same: bool)
         ("@mean[2.5]", False),
         ("mean 2.5, Bob", False),
         ("@mean[1] @mean[2.5] @name[Bob]", True),
+        ("@mean[2_0.5e-1] @name[Bob]", False),
+        ("@mean[2_.5] @name[Bob]", False),
+        ("@mean [2.5] @name[Bob]", False),
     ],
 )
 def test_an_answer_gives_every_name_its_value(text: str, right: bool) -> None:
     assert holds_answers(text, '[["mean", "2.5"], ["name", "Bob"]]') is right
+
+
+def test_answers_without_an_end_are_looked_through_once() -> None:
+    began = time.process_time()
+    assert not holds_answers("@mean[" * 200_000, '[["mean", "2.5"]]')
+    assert not same_lines("1 " * 2_000_000, "1")
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize(

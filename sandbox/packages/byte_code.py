@@ -13,6 +13,7 @@ import logging
 import os
 import stat
 import subprocess
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -108,6 +109,9 @@ class ByteCode:
             )
         except OSError as error:
             log.info("packages are not compiled ahead: %s", error)
+            return
+        # Reaped as soon as it is done, or a host that looks at its children finds a zombie.
+        threading.Thread(target=self._process.wait, name="byte code", daemon=True).start()
 
     def wait(self, within_s: float) -> bool:
         """Wait until all is compiled; False if it is not. Raises TimeoutExpired."""

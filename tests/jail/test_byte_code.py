@@ -183,3 +183,22 @@ def test_what_was_used_longest_ago_is_removed(made: Made, cache: Path) -> None:
     assert len(left) == 8
     assert left[-1] == "old11"
     assert "old04" not in left
+
+
+def test_the_process_that_compiles_is_reaped_when_it_is_done(made: Made, cache: Path) -> None:
+    byte_code = ByteCode(discover(made.interpreter))
+    byte_code.prepare()
+    before = children()
+    byte_code.start()
+    [started] = set(children()) - set(before)
+    deadline = time.monotonic() + MADE_WITHIN_S
+    while started in children() and time.monotonic() < deadline:
+        time.sleep(LOOKS_EVERY_S)
+    assert started not in children()
+    assert byte_code.is_whole
+    byte_code.stop()
+
+
+def children() -> list[str]:
+    with open(f"/proc/self/task/{os.getpid()}/children") as stream:
+        return stream.read().split()

@@ -181,6 +181,7 @@ GUEST_ORDER = (
     ("sandbox.guest.jail.machine",),
     ("sandbox.guest.jail.root", "sandbox.guest.jail.path_access", "sandbox.guest.boot.memory"),
     ("sandbox.guest.jail.jail",),
+    ("sandbox.guest.branching.event_objects",),
     ("sandbox.guest.branching.own_objects",),
     ("sandbox.guest.branching.branch", "sandbox.guest.branching.refused_calls"),
     ("sandbox.guest.branching.seccomp_notifier",),

@@ -4,7 +4,8 @@ A fork shares what its origin had open: a read in one would move the place in th
 write to a file of the workspace would go to the origin's. So files are opened and mapped anew in
 the branch, whose directories are copies, at the same place. Semaphores of `multiprocessing` lie in
 shared memory that has no name any more; the session has no other process, so a copy of them is as
-good. What cannot be had anew keeps a session from being branched, and is named.
+good. Eventfds and epoll instances are in `event_objects`. What cannot be had anew keeps a session
+from being branched, and is named.
 """
 
 import ctypes
@@ -15,6 +16,7 @@ import re
 import stat
 from typing import NamedTuple
 
+from sandbox.guest.branching import event_objects
 from sandbox.protocol.plan import SHARED_MEMORY, TEMPORARY, WORKSPACE
 
 OWN_FILESYSTEMS = (WORKSPACE, TEMPORARY, SHARED_MEMORY)
@@ -23,8 +25,19 @@ STANDARD_DESCRIPTORS = 3
 SEMAPHORE = re.compile(rb"/dev/shm/sem\.\w+ \(deleted\)")
 """What a semaphore of multiprocessing is mapped from: sem_open(3), and sem_unlink(3) at once."""
 GONE = " (deleted)"
+ANEW = (event_objects.EVENTFD, event_objects.EPOLL)
 KEPT_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_NONBLOCK | os.O_DIRECTORY | os.O_PATH
 MAP_FIXED = 0x10
+REFUSED_KINDS = (  # beginning of what /proc/self/fd says    what it is, and what to do
+    ("socket:", "socket", "close it"),
+    ("pipe:", "pipe", "close both ends"),
+    ("/memfd:", "memory file", "close it"),
+    ("anon_inode:[timerfd]", "timer (timerfd)", "close it"),
+    ("anon_inode:[signalfd]", "signal descriptor (signalfd)", "close it"),
+    ("anon_inode:inotify", "watch of files (inotify)", "close it"),
+    ("anon_inode:[pidfd]", "descriptor of a process (pidfd)", "close it"),
+    ("anon_inode:[io_uring]", "ring of operations (io_uring)", "close it"),
+)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _mmap = _libc.mmap
@@ -61,6 +74,8 @@ class Shared(NamedTuple):
 
     files: list[_File]
     memory: list[_Memory]
+    counters: list[event_objects.Counter]
+    watchers: list[event_objects.Watcher]
 
     def make_own(self) -> None:
         """Have it anew, in the branch. Raises OSError."""
@@ -83,6 +98,10 @@ class Shared(NamedTuple):
                 os.dup2(fresh, file.fd, inheritable=file.is_inheritable)
             finally:
                 os.close(fresh)
+        for counter in self.counters:
+            counter.make_own()
+        for watcher in self.watchers:
+            watcher.make_own()
 
 
 def _map_anew(memory: _Memory, flags: int, fd: int) -> None:
@@ -99,7 +118,42 @@ class CannotBeShared(Exception):
 
 def find(except_fds: set[int]) -> Shared:
     """What this process has open but for its own descriptors. Raises CannotBeShared."""
-    return Shared(_files(except_fds), _memory())
+    opened = _opened(except_fds)
+    counters = [event_objects.counter(fd) for fd, told in opened if told == event_objects.EVENTFD]
+    watchers = [_watcher(fd) for fd, told in opened if told == event_objects.EPOLL]
+    files = [_file(fd, told) for fd, told in opened if not told.startswith(ANEW)]
+    known = {file.fd for file in files} | {counter.fd for counter in counters}
+    known |= {watcher.fd for watcher in watchers}
+    for watcher in watchers:
+        for watch in watcher.watches:
+            if watch.fd not in known:
+                raise CannotBeShared(
+                    f"the session has a selector (epoll, descriptor {watcher.fd}) that watches"
+                    f" what is closed, or was opened by another name (descriptor {watch.fd}):"
+                    " close the selector"
+                )
+    return Shared(files, _memory(), counters, _inner_first(watchers))
+
+
+def _watcher(fd: int) -> event_objects.Watcher:
+    try:
+        return event_objects.watcher(fd)
+    except ValueError as error:
+        raise CannotBeShared(
+            f"the session has a selector (epoll, descriptor {fd}): {error}"
+        ) from None
+
+
+def _inner_first(watchers: list[event_objects.Watcher]) -> list[event_objects.Watcher]:
+    """Those that are watched by others before those: the kernel knows no circles of them."""
+    found: list[event_objects.Watcher] = []
+    waiting = list(watchers)
+    while waiting:
+        open_fds = {each.fd for each in waiting}
+        ready = [each for each in waiting if not open_fds & {watch.fd for watch in each.watches}]
+        found += ready
+        waiting = [each for each in waiting if each not in ready]
+    return found
 
 
 def _memory() -> list[_Memory]:
@@ -132,7 +186,8 @@ def _is_of_a_copied_file(path: bytes, inode: int) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_ino == inode
 
 
-def _files(except_fds: set[int]) -> list[_File]:
+def _opened(except_fds: set[int]) -> list[tuple[int, str]]:
+    """Descriptors of the session's own, each with what /proc/self/fd says that it is."""
     found = []
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
@@ -145,17 +200,18 @@ def _files(except_fds: set[int]) -> list[_File]:
             continue  # The listing's own descriptor.
         if stat.S_ISCHR(status.st_mode):
             continue  # Such as /dev/null, which has nothing to share.
-        found.append(_file(fd, target, status))
+        found.append((fd, target))
     return found
 
 
-def _file(fd: int, target: str, status: os.stat_result) -> _File:
-    if target.startswith("/memfd:"):
-        raise CannotBeShared(f"the session has an open memory file (descriptor {fd})")
+def _file(fd: int, target: str) -> _File:
+    for beginning, kind, remedy in REFUSED_KINDS:
+        if target.startswith(beginning):
+            raise CannotBeShared(f"the session has an open {kind} (descriptor {fd}): {remedy}")
     if not target.startswith("/"):
         kind = target.removeprefix("anon_inode:").strip("[]").partition(":")[0]
-        kind = f"anon_inode, {kind}," if target.startswith("anon_inode") else kind
-        raise CannotBeShared(f"the session has an open {kind} (descriptor {fd})")
+        raise CannotBeShared(f"the session has an open {kind} (descriptor {fd}): close it")
+    status = os.fstat(fd)
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)
     is_directory = stat.S_ISDIR(status.st_mode)
     try:

@@ -5,6 +5,7 @@ when it is needed: a session that awaits nothing has no selector and no descript
 """
 
 import os
+import signal
 import threading
 import warnings
 from collections.abc import Coroutine
@@ -14,6 +15,7 @@ from functools import wraps
 from time import monotonic
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from sandbox.guest.language.hooks import ImportHooks
 
@@ -39,8 +41,10 @@ class EventLoop:
     def __init__(self, hooks: ImportHooks) -> None:
         self._loop: asyncio.SelectorEventLoop | None = None
         self._pid = 0
-        self._watched: list[selectors.SelectorKey] | None = None
-        """What the loop watched, while it holds no descriptor of its own."""
+        self._watched: list[tuple[Any, list[selectors.SelectorKey]]] = []
+        """Loops that hold no descriptor of their own for the moment, with what each watched."""
+        self._made: WeakSet[Any] = WeakSet()
+        """Every loop of asyncio's that is there, also those that a snippet made."""
         hooks.when_imported("asyncio", self._teach)
 
     @property
@@ -66,16 +70,28 @@ class EventLoop:
             loop.run_forever()
 
     def let_go(self) -> None:
-        """Close the descriptors of the loop, which does not run, until `take_up`."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._watched = _take_apart(self._loop)
+        """Close the descriptors of all loops, which do not run, until `take_up`."""
+        self._watched = [(loop, _take_apart(loop)) for loop in self._open_loops()]
 
     def take_up(self) -> None:
-        """Give the loop descriptors again, here or in a copy."""
-        if self._watched is not None:
-            _put_together(self._loop, self._watched)
-            self._watched = None
-            self._pid = os.getpid()
+        """Give the loops descriptors again, here or in a copy."""
+        for loop, watched in self._watched:
+            _put_together(loop, watched)
+        self._watched = []
+        self._pid = os.getpid()
+
+    def renew(self) -> None:
+        """Give loops that a snippet made descriptors of their own, in a copy that is to be used."""
+        for loop in self._open_loops():
+            if loop is not self._loop:  # That one is looked at when it is next used.
+                _put_together(loop, _take_apart(loop))
+
+    def _open_loops(self) -> list[Any]:
+        return [
+            loop
+            for loop in list(self._made)
+            if not (loop.is_closed() or loop.is_running()) and loop._ssock is not None
+        ]
 
     def run(self, coroutine: Coroutine[Any, Any, object], context: Context) -> object:
         """What `coroutine` returns; raises what it raises.
@@ -119,6 +135,7 @@ class EventLoop:
                     self.set_event_loop(session._current())
                 return super().get_event_loop()
 
+        self._follow(asyncio.selector_events.BaseSelectorEventLoop)
         create: Any = asyncio.create_task
 
         @wraps(create)
@@ -132,6 +149,17 @@ class EventLoop:
             asyncio.set_event_loop_policy(Policy())
         for module in (asyncio, asyncio.tasks):
             setattr(module, "create_task", create_task)  # noqa: B010
+
+    def _follow(self, kind: Any) -> None:
+        """Know of each loop of the class `kind` that is made from now on."""
+        begin = kind.__init__
+
+        @wraps(begin)
+        def init(loop: Any, *arguments: Any, **options: Any) -> None:
+            begin(loop, *arguments, **options)
+            self._made.add(loop)
+
+        kind.__init__ = init
 
     def _current(self) -> "asyncio.SelectorEventLoop":
         import asyncio
@@ -200,6 +228,8 @@ def _take_apart(loop: Any) -> "list[selectors.SelectorKey]":
 
     In a copy this leaves the descriptors and registrations of the original as they are.
     """
+    if getattr(loop, "_signal_handlers", None):
+        signal.set_wakeup_fd(-1)
     watched = [key for key in loop._selector.get_map().values() if key.fd != loop._ssock.fileno()]
     loop._ssock.close()
     loop._csock.close()
@@ -217,3 +247,5 @@ def _put_together(loop: Any, watched: "list[selectors.SelectorKey]") -> None:
     for key in watched:
         loop._selector.register(key.fileobj, key.events, key.data)
     loop._make_self_pipe()
+    if getattr(loop, "_signal_handlers", None):
+        signal.set_wakeup_fd(loop._csock.fileno())

@@ -302,6 +302,7 @@ class SessionProcess:
         # `random` reseeds itself in a forked child; this copy is the session as it was.
         chance = random.getstate()
         copies.wake()
+        self.snippets.loop.renew()
         atfork.name_main_thread()
         random.setstate(chance)
 

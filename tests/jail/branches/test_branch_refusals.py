@@ -36,7 +36,17 @@ REFUSALS = {
         "shared.close()",
         "writable shared memory",
     ),
-    "a selector": ("import select; p = select.epoll()", "p.close()", "an open anon_inode"),
+    "a watch of files": (
+        "import ctypes; fd = ctypes.CDLL(None).inotify_init1(0)",
+        "os.close(fd)",
+        r"an open watch of files \(inotify\) \(descriptor \d+\): close it",
+    ),
+    "a selector of what has another name": (
+        "import select; p = select.epoll(); e = os.eventfd(0); p.register(e); d = os.dup(e)"
+        "; os.close(e)",
+        "p.close(); os.close(d)",
+        r"a selector \(epoll, descriptor \d+\) that watches what is closed",
+    ),
 }
 
 

@@ -32,7 +32,19 @@ def get(server, path="/v1/files", **headers):
 @pytest.mark.parametrize("path", ["/v1/files", "/metrics", "/healthz", "/openapi.json", "/none"])
 @pytest.mark.parametrize(
     "host",
-    ["attacker.example", "127.0.0.1.attacker.example", "10.0.0.1", "localhost.example:80", ""],
+    [
+        "attacker.example",
+        "127.0.0.1.attacker.example",
+        "10.0.0.1",
+        "localhost.example:80",
+        "",
+        "[::1",
+        "[::1]attacker.example",
+        "[::1]:attacker",
+        "[127.0.0.1]",
+        "localhost@attacker.example",
+        "localhost:80:80",
+    ],
 )
 def test_a_name_that_is_not_the_servers_is_refused(server, path, host):
     reply = get(server, path, host=host)
@@ -58,7 +70,16 @@ def test_a_host_is_sent_once(server):
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://attacker.example", "null", "https://chat.example.attacker.example", "x", ""]
+    "origin",
+    [
+        "http://attacker.example",
+        "null",
+        "https://chat.example.attacker.example",
+        "x",
+        "",
+        "http://[",
+        "http://[attacker]",
+    ],
 )
 def test_a_page_of_another_site_is_refused(server, origin):
     for auth in (BASIC, None):
@@ -104,7 +125,16 @@ def test_a_named_site_is_told_before_what_it_may_send(server):
     assert httpx2.options(f"{server.origin}/v1/responses", headers=foreign).status_code == 403
 
 
-@pytest.mark.parametrize("more", [{"origin": SITE}, {"sec-fetch-site": "cross-site"}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"origin": SITE},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "CROSS-SITE"},
+        {"referer": "http://attacker.example/page"},
+        {"referer": "http://["},
+    ],
+)
 def test_credentials_that_a_browser_adds_by_itself_are_not_taken_from_pages(server, more):
     reply = httpx2.get(f"{server.origin}/v1/files", headers=more, auth=BASIC)
     assert reply.status_code == 403

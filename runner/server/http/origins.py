@@ -7,6 +7,7 @@ names. Sources: RFC 9110 section 7.2; the Fetch standard, "CORS protocol".
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -23,6 +24,10 @@ EXPOSED = (
     b" x-ratelimit-remaining-requests, x-ratelimit-reset-requests"
 )
 SHOWN_CHARS = 100
+HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]*))(?::[0-9]*)?", re.ASCII)
+"""RFC 9112 section 3.2: a name or a number, and a port; what else there is makes it no name."""
+PAGES_OF_OWN = (None, "same-origin", "none")
+"""What a browser says of a request that no other site's page sent: Sec-Fetch-Site."""
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -72,8 +77,9 @@ class OriginCheck:
                 f"Pages of the origin {str(origin)[:SHOWN_CHARS]!r} may not use this server; its"
                 " owner can name it in [server] cors_origins.",
             )
-        site = _only(headers, b"sec-fetch-site")
-        if is_foreign or site in ("cross-site", "same-site"):
+        referer = _only(headers, b"referer")
+        is_foreign |= referer is not None and not _is_own(referer, host)
+        if is_foreign or _only(headers, b"sec-fetch-site") not in PAGES_OF_OWN:
             kind = (_only(headers, b"authorization") or "").partition(" ")[0]
             if kind.lower() == "basic":
                 # A browser adds them by itself, to a page's requests too.
@@ -127,13 +133,13 @@ class OriginCheck:
 
 def name_of(host: str) -> str:
     """Return the name in `host[:port]`, as names are compared."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    name, colon, port = host.rpartition(":")
-    if colon and ":" not in name and port.isascii() and port.isdigit():
-        host = name
-    return host.removesuffix(".")
+    found = HOST.fullmatch(host.strip().lower())
+    if found is None:
+        # The settings may name an address of version 6 as it is.
+        return host.strip().lower() if _is_address(host.strip()) else ""
+    if found["v6"] is not None:
+        return found["v6"] if _is_address(found["v6"]) and ":" in found["v6"] else ""
+    return found["name"].removesuffix(".")
 
 
 def _only(headers: Headers, name: bytes) -> str | None:
@@ -145,7 +151,10 @@ def _only(headers: Headers, name: bytes) -> str | None:
 
 
 def _is_own(origin: str, host: str) -> bool:
-    parts = urlsplit(origin.lower())
+    try:
+        parts = urlsplit(origin.lower())
+    except ValueError:
+        return False  # Such as a bracket without its other half.
     return parts.scheme in ("http", "https") and bool(host) and parts.netloc == host.lower()
 
 

@@ -165,6 +165,6 @@ def await_children() -> None:
 def drop_privileges() -> None:
     """Give up, in the grandchild, what entering the user namespace gave; go to its own files."""
     os.setsid()
+    os.chdir(WORKSPACE)  # Before: the session may have closed its own directory to itself.
     sysapi.clear_capability_sets()
     sysapi.prctl(sysapi.PR_SET_DUMPABLE, 0)
-    os.chdir(WORKSPACE)

@@ -62,6 +62,15 @@ def test_files_are_copied_and_then_apart(session: Session) -> None:
         assert text(session.run("open('/tmp/t').read() + open('/dev/shm/s').read()")) == "'ts'"
 
 
+def test_a_workspace_that_was_closed_to_its_own_session_is_branched(session: Session) -> None:
+    session.put("a.txt", "a")
+    session.run("x = 1; os.chmod('.', 0)")
+    with session.fork() as branch:
+        assert text(branch.run("x")) == "1"
+        assert text(branch.run("os.chmod('/mnt/data', 0o700); open('a.txt').read()")) == "'a'"
+    assert text(session.run("x")) == "1"
+
+
 def test_artifacts_of_a_branch_are_what_it_changed(session: Session) -> None:
     session.put("old.txt", "o")
     with session.fork() as branch:

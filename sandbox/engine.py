@@ -9,17 +9,19 @@ from typing import Any, Self, cast
 from sandbox import events
 from sandbox.cluster.sandbox import AsyncRaySandbox
 from sandbox.outcome import Outcome
+from sandbox.policy.arguments import check_number, check_text
 from sandbox.policy.limits import Limits
-from sandbox.policy.policy import Policy
+from sandbox.policy.policy import Policy, checked_policy
 from sandbox.policy.sizes import POOL_SIZE, SESSIONS_CAP, WAITING_CAP, check_sizes
 from sandbox.processes.supply import WorkerSupply
 from sandbox.protocol.messages import Checked
 from sandbox.remote.sandbox import AsyncRemoteSandbox
 from sandbox.session.expiry import RETENTION_S
-from sandbox.session.host_tools import HostTools, Tools
+from sandbox.session.host_tools import HostTools
 from sandbox.session.kept_jails import AsyncKeptJails
 from sandbox.session.live_session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT
 from sandbox.session.mapped import mapped
+from sandbox.session.runs.request import NO_TOOLS
 from sandbox.session.session import AsyncSession
 
 LOCAL = "local"
@@ -37,6 +39,7 @@ class AsyncSandbox:
 
     def __new__(cls, *args: Any, engine: str = LOCAL, **more: Any) -> Self:
         """The engine of this machine, or a cluster's. Raises PolicyError."""
+        check_text("engine", engine, 'Give "local" or "ray:ADDRESS"')
         if engine == LOCAL:
             return super().__new__(cls)
         # The same calls, held to be so by tests/cluster/test_ray_engine.py.
@@ -53,8 +56,8 @@ class AsyncSandbox:
         engine: str = LOCAL,
     ) -> None:
         check_sizes(pool_size=pool_size, max_sessions=max_sessions, max_waiting=max_waiting)
-        self.policy = policy or Policy()
-        self._tools = Tools(tools or {})
+        self.policy = checked_policy(policy)
+        self._tools = NO_TOOLS.beside(tools)
         self._supply = WorkerSupply(
             self.policy, pool_size=pool_size, max_sessions=max_sessions, max_waiting=max_waiting
         )
@@ -139,7 +142,7 @@ class AsyncSandbox:
             retention_s=retention_s,
             checkpoints=checkpoints,
             checkpoint_bytes=checkpoint_bytes,
-            tools=self._tools if not tools else Tools({**self._tools.functions, **tools}),
+            tools=self._tools.beside(tools),
         )
 
     def kept_jails(self) -> AsyncKeptJails:
@@ -158,6 +161,7 @@ class AsyncSandbox:
     def expect(self, sessions: int) -> None:
         """Keep so many more workers warm than `pool_size`, for sessions that are likely to be
         opened soon; a negative number takes it back."""
+        check_number("sessions", sessions, "Give a whole number", kinds=(int,))
         self._supply.expect(sessions)
 
     async def check(self, code: str) -> Checked:
@@ -178,6 +182,8 @@ class AsyncSandbox:
         In the order of the snippets, or as they complete with `ordered=False`. Only as many
         snippets are taken from the iterable as are running. The default is one per processor.
         """
+        if concurrency is not None:
+            check_number("concurrency", concurrency, "Give how many run at once", kinds=(int,))
         async for found in mapped(
             lambda code: self.run(code, limits=limits),
             snippets,

@@ -13,13 +13,14 @@ from sandbox.cluster.session import AsyncRaySession, snippet_events
 from sandbox.errors import NotRemote, PoolFull, SessionClosed, SessionLost
 from sandbox.outcome import Outcome
 from sandbox.policy.limits import Limits
-from sandbox.policy.policy import Policy
+from sandbox.policy.policy import Policy, checked_policy
 from sandbox.policy.sizes import POOL_SIZE, SESSIONS_CAP, WAITING_CAP, check_sizes
 from sandbox.protocol.messages import Checked
 from sandbox.session.expiry import RETENTION_S
-from sandbox.session.host_tools import HostTools, Tools
+from sandbox.session.host_tools import HostTools
 from sandbox.session.live_session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT
 from sandbox.session.mapped import mapped
+from sandbox.session.runs.request import NO_TOOLS
 
 RETRY_S = 1.0
 LOST_TRIES = 3
@@ -45,9 +46,9 @@ class AsyncRaySandbox:
     ) -> None:
         """Raises PolicyError for an address that is none, and where ray is not installed."""
         check_sizes(pool_size=pool_size, max_sessions=max_sessions, max_waiting=max_waiting)
-        self.policy = policy or Policy()
+        self.policy = checked_policy(policy)
         self._cluster = Cluster(ClusterAddress.of(engine), self.policy)
-        self._tools = Tools(tools or {})
+        self._tools = NO_TOOLS.beside(tools)
         self._kept = pool_size
         self._most = max_sessions
         self._waiting_cap = max_waiting
@@ -94,7 +95,7 @@ class AsyncRaySandbox:
         tools: HostTools | None = None,
     ) -> AsyncGenerator[events.Event, None]:
         """Events of one snippet in a fresh jail on some node, as they happen."""
-        offered = self._tools if not tools else Tools({**self._tools.functions, **tools})
+        offered = self._tools.beside(tools)
         placed = await self._take()
         try:
             options = {"limits": limits, "stdin": stdin}
@@ -120,7 +121,7 @@ class AsyncRaySandbox:
         return AsyncRaySession(
             self._take,
             self._give_back,
-            tools=self._tools if not tools else Tools({**self._tools.functions, **tools}),
+            tools=self._tools.beside(tools),
             settings={
                 "ttl_s": ttl_s,
                 "retention_s": retention_s,

@@ -133,7 +133,7 @@ class AsyncRaySession(PlacedCalls):
 
         Leaving the loop early interrupts the snippet.
         """
-        offered = self._tools if not tools else Tools({**self._tools.functions, **tools})
+        offered = self._tools.beside(tools)
         options = {"limits": limits, "stdin": stdin, "script": script}
         placed = self._place()
         with self._noting_loss():

@@ -43,8 +43,12 @@ def parts_of(path: str, *, may_be_root: bool = False) -> list[str]:
 
     Raises FileRefused. Without names it is the directory itself, where that `may_be_root`.
     """
-    if not isinstance(path, str) or "\0" in path or not path or not _is_encodable(path):
-        raise FileRefused(str(path), "it is no file name", "Give a text without NUL")
+    if not isinstance(path, str):
+        kind = type(path).__name__
+        raise FileRefused(str(path), f"it is of type {kind}, not str", "Give the path as a str")
+    if not path or "\0" in path or not _is_encodable(path):
+        remedy = "Give a name" if not path else "Give a text without NUL"
+        raise FileRefused(path, "it is empty" if not path else "it is no file name", remedy)
     for root in (WORKSPACE, WORKSPACE_ALIAS):
         if path == root or path.startswith(root + "/"):
             path = path[len(root) + 1 :] or "."

@@ -26,6 +26,7 @@ from sandbox.errors import PolicyError
 from sandbox.network.rules import NetworkRules
 from sandbox.network.secrets import Secret
 from sandbox.policy import profiles
+from sandbox.policy.arguments import check_type
 from sandbox.policy.limits import Limits
 from sandbox.policy.presets import PRESETS, PresetName
 from sandbox.policy.settings import Settings
@@ -442,3 +443,12 @@ class Policy(Settings):
             "examples": list(profiles.PROFILES),
         }
         return schema
+
+
+def checked_policy(policy: Policy | None) -> Policy:
+    """`policy`, or the default one. Raises PolicyError for what is none."""
+    if policy is None:
+        return Policy()
+    remedy = 'Give Policy(...), Policy.from_toml("FILE") or Policy.profile("NAME"), from `sandbox`'
+    check_type("policy", policy, Policy, remedy)
+    return policy

@@ -21,6 +21,8 @@ from sandbox.protocol.long_json import TooMuch, read_long_json
 ValueKind = Literal["json", "bytes", "npy", "frame", "series", "arrow"]
 KINDS = get_args(ValueKind)
 NESTING_CAP = 100
+INTEGER_BITS_CAP = 14_000
+"""Python reads and writes 4300 digits: sys.get_int_max_str_digits."""
 HEADER_CAP_BYTES = 16 * 1024 * 1024
 NPY_HEADER_CAP = 10_000
 COLUMNS_CAP = 100_000
@@ -103,6 +105,8 @@ def _check_plain(value: object, depth: int) -> None:
     """Raise unless `value` is what JSON has, to the same types."""
     if depth > NESTING_CAP:
         raise ValueRefused(f"it is nested deeper than {NESTING_CAP}")
+    if type(value) is int and value.bit_length() > INTEGER_BITS_CAP:
+        raise ValueRefused(f"a number of {value.bit_length()} bits cannot travel; as bytes it can")
     if value is None or type(value) in (bool, int, float, str):
         return
     if type(value) in (list, tuple):

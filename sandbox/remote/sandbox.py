@@ -16,9 +16,10 @@ from sandbox.protocol.messages import Checked
 from sandbox.remote.server import Server
 from sandbox.remote.session import AsyncRemoteSession
 from sandbox.session.expiry import RETENTION_S
-from sandbox.session.host_tools import HostTools, Tools
+from sandbox.session.host_tools import HostTools
 from sandbox.session.live_session import CHECKPOINT_BYTES, CHECKPOINTS_KEPT
 from sandbox.session.mapped import mapped
+from sandbox.session.runs.request import NO_TOOLS
 
 CONCURRENCY = 4
 SETTINGS = "The server's own settings hold for its sessions"
@@ -39,7 +40,7 @@ class AsyncRemoteSandbox:
         tools: HostTools | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._tools = Tools(tools or {})
+        self._tools = NO_TOOLS.beside(tools)
         self._server = Server(url, key=key, tls=tls)
         self._open: set[AsyncRemoteSession] = set()
         self._is_closed = False
@@ -112,7 +113,7 @@ class AsyncRemoteSandbox:
         return AsyncRemoteSession(
             self._server,
             self._open,
-            tools=self._tools if not tools else Tools({**self._tools.functions, **tools}),
+            tools=self._tools.beside(tools),
             settings={name: value for name, value, default in asked if value != default},
         )
 

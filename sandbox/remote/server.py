@@ -10,6 +10,7 @@ from typing import Any
 import h11
 
 from sandbox.errors import PolicyError, RemoteFailed
+from sandbox.policy.arguments import check_text
 from sandbox.remote.connection import Exchange, Origin
 from sandbox.remote.faults import NO_ANSWER, error_of
 
@@ -26,6 +27,8 @@ class Server:
     """Where sessions are, and the key to them."""
 
     def __init__(self, url: str, *, key: str, tls: ssl.SSLContext | None) -> None:
+        check_text("url", url, "Give one such as http://127.0.0.1:8000")
+        check_text("key", key, "Give one of the server's keys")
         self._origin = Origin.of(url, tls)
         if not key.isascii() or not key.isprintable():
             raise PolicyError("key", "has characters that a header cannot carry")

@@ -143,7 +143,7 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
 
         Leaving the loop early interrupts the snippet.
         """
-        offered = self._tools if not tools else Tools({**self._tools.functions, **tools})
+        offered = self._tools.beside(tools)
         body: dict[str, Any] = {"code": code, "stream": True}
         if offered:
             body["tools"] = described(offered)

@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable
 
 from sandbox.errors import PolicyError
+from sandbox.policy.arguments import check_number
 
 FREEZE_AFTER_S = 1.0
 RETENTION_S = 600.0
+SECONDS_RIGHT = "Give seconds"
 
 
 class Expiry:
@@ -30,6 +32,8 @@ class Expiry:
         freezes: bool = True,
     ) -> None:
         for name, value in (("ttl_s", ttl_s), ("retention_s", retention_s)):
+            if value is not None:
+                check_number(name, value, SECONDS_RIGHT)
             if value is not None and not 0 <= value < float("inf"):
                 raise PolicyError(name, f"is {value}", "It must be a number of seconds")
         self._retention_s = retention_s
@@ -58,6 +62,7 @@ class Expiry:
 
     def extend(self, ttl_s: float) -> None:
         """Put the deadline `ttl_s` seconds from now."""
+        check_number("ttl_s", ttl_s, SECONDS_RIGHT)
         if not 0 <= ttl_s < float("inf"):
             raise PolicyError("ttl_s", f"is {ttl_s}", "It must be a number of seconds")
         self._ttl_s = ttl_s

@@ -9,6 +9,7 @@ from sandbox.errors import PolicyError
 from sandbox.files.file_streams import PIECE_BYTES, Source, pieces_of
 from sandbox.files.file_trees import FileStat
 from sandbox.files.session_files import SessionFiles
+from sandbox.policy.arguments import as_bytes
 from sandbox.session.live_session import LiveSession
 
 WRITTEN_HERE_BYTES = 64 * 1024
@@ -48,10 +49,8 @@ class FileCalls:
         written as it comes and put in place at its end. If it breaks, what was there before stays.
         """
         live = self._alive()
-        if isinstance(data, str):
-            data = data.encode()
-        if isinstance(data, bytes | bytearray | memoryview):
-            await live.files.put_apart(path, bytes(data))
+        if isinstance(data, str | bytes | bytearray | memoryview):
+            await live.files.put_apart(path, bytes(as_bytes("data", data)))
         else:
             await _write(live.files, path, data)
         live.forget_listing()

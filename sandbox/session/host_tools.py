@@ -20,6 +20,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from sandbox.errors import PolicyError
 from sandbox.outcome import HostCall, ToolFailure
+from sandbox.policy.arguments import check_text, check_type
 from sandbox.processes.host_channel import HeldMemory
 from sandbox.protocol.long_json import read_long_json
 from sandbox.protocol.messages import ANSWER_CAP, ToolAnswer, ToolCall
@@ -42,6 +43,7 @@ UNREAD_CHECK_S = 0.01
 UNREAD_WITHIN_S = 30.0
 TOO_MANY = "the calls under way have too many arguments; wait for some of them first"
 APPROVAL_WITHIN_S = 3600.0
+TOOLS_RIGHT = 'Give functions by name, as in tools={"search": search}'
 Approve = Callable[[str, Mapping[str, Any]], "Awaitable[bool] | bool"]
 
 
@@ -123,9 +125,11 @@ class Tools:
     """The functions that a session or one snippet may call, by name."""
 
     def __init__(self, tools: HostTools) -> None:
+        check_type("tools", tools, Mapping, TOOLS_RIGHT)
         if len(tools) > TOOLS_CAP:
             raise PolicyError("tools", f"has {len(tools)}", f"Give at most {TOOLS_CAP}")
         for name in tools:
+            check_text("tools", name, TOOLS_RIGHT)
             if not name.isidentifier():
                 raise PolicyError("tools", f"{name!r} is no name of a function")
         self._tools = {
@@ -136,6 +140,13 @@ class Tools:
 
     def __bool__(self) -> bool:
         return bool(self._tools)
+
+    def beside(self, more: HostTools | None) -> "Tools":
+        """These, and `more` that come before those of the same name. Raises PolicyError."""
+        if more is None:
+            return self
+        check_type("tools", more, Mapping, TOOLS_RIGHT)
+        return Tools({**self._tools, **more}) if more else self
 
     @property
     def functions(self) -> Mapping[str, HostTool]:

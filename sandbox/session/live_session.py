@@ -23,6 +23,7 @@ from sandbox.files.session_files import SessionFiles
 from sandbox.files.workspace import Listing, changes, deleted
 from sandbox.network.access import NetworkAccess
 from sandbox.outcome import Artifact, Outcome
+from sandbox.policy.arguments import check_number
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
 from sandbox.processes.worker import Worker
@@ -70,6 +71,11 @@ class SessionOptions:
         access: NetworkAccess | None = None,
     ) -> "SessionOptions":
         """Options under `policy`. Raises PolicyError."""
+        for name, value in (
+            ("checkpoints", checkpoints),
+            ("checkpoint_bytes", checkpoint_bytes),
+        ):
+            check_number(name, value, "Give a whole number", kinds=(int,))
         if not 1 <= checkpoints <= CHECKPOINTS_CAP:
             raise PolicyError(
                 "checkpoints", f"is {checkpoints}", f"Keep from 1 to {CHECKPOINTS_CAP}"

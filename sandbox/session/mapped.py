@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 
+from sandbox.errors import PolicyError
 from sandbox.outcome import Outcome
+from sandbox.policy.arguments import shown
 
 
 async def mapped(
@@ -14,6 +16,11 @@ async def mapped(
     ordered: bool,
 ) -> AsyncIterator[tuple[int, Outcome]]:
     """(index, outcome) of each snippet by `run`, `width` at a time; see `AsyncSandbox.map`."""
+    if isinstance(snippets, str | bytes) or not isinstance(snippets, Iterable):
+        problem = f"is {shown(snippets)}, of type {type(snippets).__name__}"
+        raise PolicyError("snippets", problem, "Give a list of snippets, each a str")
+    if width < 1:
+        raise PolicyError("concurrency", f"is {width}", "It must be at least 1")
     source = enumerate(snippets)
     running: dict[asyncio.Task[Outcome], int] = {}
     finished: dict[int, Outcome] = {}

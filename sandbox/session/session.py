@@ -17,6 +17,7 @@ from sandbox.errors import (
 )
 from sandbox.files.session_files import SessionFiles
 from sandbox.outcome import Outcome
+from sandbox.policy.arguments import check_number, check_text, check_type, texts
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
 from sandbox.processes.supply import WorkerSource
@@ -41,6 +42,7 @@ from sandbox.session.turns import Turns
 from sandbox.session.values import ValueCalls
 
 CLOSED_WITHIN_S = 10.0
+CHECKPOINT_RIGHT = "Give what `checkpoint()` gave"
 
 
 class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
@@ -212,6 +214,8 @@ class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
         live threads or child processes forbid a faithful copy. When the calling task is cancelled
         there is no checkpoint, and the session goes on.
         """
+        if name is not None:
+            check_text("name", name, "Give the checkpoint's name as a str")
         return await self._turns.take(
             lambda live: live.checkpoint(name),
             grace_s=self._grace_s,
@@ -225,10 +229,12 @@ class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
         policy says `files="rollback"`. Raises CheckpointDropped. A call that is cancelled once it
         has begun is carried out all the same.
         """
+        check_type("checkpoint", checkpoint, Checkpoint, CHECKPOINT_RIGHT)
         await self._turns.take(lambda live: live.rollback(checkpoint), grace_s=self._grace_s)
 
     async def drop(self, checkpoint: Checkpoint) -> None:
         """Let go of a checkpoint and the memory that it holds; nothing if that was done before."""
+        check_type("checkpoint", checkpoint, Checkpoint, CHECKPOINT_RIGHT)
         await self._turns.take(_nothing, grace_s=self._grace_s)
         self._drop(checkpoint, "it was let go of")
 
@@ -254,6 +260,7 @@ class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
         if n is None:
             [branch] = await self.fork(1)
             return branch
+        check_number("n", n, "Give how many branches are wanted", kinds=(int,))
         if n < 1:
             raise PolicyError("n", f"is {n}", "Ask for at least one branch")
         places = self._supply.places(n)
@@ -283,6 +290,9 @@ class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
         key, the first that completed. If none did, the session is what it was. Checkpoints of
         the session are dropped when a branch takes its place.
         """
+        snippets = texts("snippets", snippets, "Give a list of snippets, each a str")
+        if not snippets:
+            raise PolicyError("snippets", "has none", "Give one at least")
         branches = await self.fork(len(snippets))
         self._expiry.work()
         try:
@@ -319,6 +329,7 @@ class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
 
     async def check(self, code: str) -> Checked:
         """What `code` would need and what the policy would refuse. Runs nothing of it."""
+        check_text("code", code)
         return await self._turns.take(lambda live: live.check(code), grace_s=self._grace_s)
 
     async def close(self) -> None:
@@ -351,7 +362,7 @@ class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
             limits=limits,
             policy_limits=self._options.limits,
             script=script,
-            tools=self._tools if not tools else Tools({**self._tools.functions, **tools}),
+            tools=self._tools.beside(tools),
         )
 
     async def _run(self, request: SnippetRequest, sink: Sink | None) -> Outcome:

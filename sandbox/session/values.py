@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from sandbox.errors import EngineTimeout, SessionLost, ValueNotCarried
+from sandbox.policy.arguments import check_number, check_text
 from sandbox.protocol.messages import Answered, Query
 from sandbox.protocol.values import KINDS, Packed, ValueRefused, pack_value, unpack_value
 from sandbox.session.live_session import LiveSession, SessionOptions
@@ -16,6 +17,7 @@ from sandbox.session.turns import Turns
 
 ANSWER_WITHIN_S = 30.0
 NONCE = "query"
+NAME_RIGHT = "Give the name of a variable as a str"
 REMEDY = "Give plain values, bytes, arrays, or tables of them"
 T = TypeVar("T")
 
@@ -76,6 +78,7 @@ class ValueCalls:
 
         Raises ValueNotCarried if there is none, or it is of another type.
         """
+        check_text("name", name, NAME_RIGHT)
         return await unpacked(name, await self.carry_out(name))
 
     async def carry_out(self, name: str) -> Packed:
@@ -114,17 +117,22 @@ class ValueCalls:
 
     async def complete(self, code: str, cursor: int | None = None) -> Completion:
         """Return the names that can go on at `cursor`, counted in characters; the end without."""
+        check_text("code", code)
+        if cursor is not None:
+            check_number("cursor", cursor, "Give a place in the code", kinds=(int,))
         at = len(code) if cursor is None else max(0, min(cursor, len(code)))
         found = await self._ask("complete", code, at)
         return _checked(lambda row: Completion(tuple(map(str, row[0])), int(row[1]), at), found)
 
     async def inspect(self, name: str) -> Inspection:
         """Return what is known of the object behind a dotted name. Raises ValueNotCarried."""
+        check_text("name", name, NAME_RIGHT)
         found = await self._ask("inspect", name, 0)
         return _checked(lambda row: Inspection(*map(str, row)), found)
 
     async def is_complete(self, code: str) -> Literal["complete", "incomplete", "invalid"]:
         """Whether `code` can be run as it is, wants more lines, or never will."""
+        check_text("code", code)
         found = await self._ask("is_complete", code, 0)
         if found not in ("complete", "incomplete", "invalid"):
             raise ValueNotCarried("is_complete", "the session answered nonsense")

@@ -21,6 +21,7 @@ PACKAGES = ("sandbox", "runner")
 HOST_ORDER = (
     ("sandbox.errors",),
     ("sandbox.protocol.*",),
+    ("sandbox.policy.arguments",),
     ("sandbox.packages.store",),
     ("sandbox.packages.installer",),
     ("sandbox.policy.settings", "sandbox.policy.presets", "sandbox.doctor.remedies"),

@@ -14,6 +14,7 @@ from sandbox import events
 from sandbox.cancellation import Wait
 from sandbox.errors import PolicyError, SandboxError
 from sandbox.outcome import ExecResult, Truncated, Usage
+from sandbox.policy.arguments import as_bytes, check_number, check_type, texts
 from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import CommandEnded
 from sandbox.session.runs.output import HeadTailBuffer, StreamDecoder
@@ -26,6 +27,7 @@ ARGUMENTS_CAP = 4096
 ARGUMENT_CAP_BYTES = 128 * 1024
 """What the kernel takes in one argument: MAX_ARG_STRLEN of execve(2)."""
 SHELL = ("/bin/sh", "-c")
+COMMAND_RIGHT = "Give a program and its arguments as a list of str, or a line for the shell"
 WRITTEN_HELD_BYTES = 16 * 1024 * 1024
 MICRO = 1_000_000
 
@@ -56,9 +58,15 @@ class CommandRequest(NamedTuple):
         is_streamed: bool,
     ) -> "CommandRequest":
         """The request, a text as one for the shell. Raises PolicyError."""
-        argv = (*SHELL, command) if isinstance(command, str) else tuple(command)
+        words = [*SHELL, command] if isinstance(command, str) else command
+        argv = tuple(texts("command", words, COMMAND_RIGHT))
         if not argv or not argv[0] or len(argv) > ARGUMENTS_CAP:
             raise PolicyError("command", f"has {len(argv)} words", "Name a program first")
+        if env is not None:
+            check_type("env", env, Mapping, 'Give texts by name, as in env={"A": "1"}')
+        if cwd is not None:
+            check_type("cwd", cwd, str, "Give a path as a str")
+        check_number("timeout_s", timeout_s, "Give seconds")
         variables = dict(env or {})
         for where, text in (
             *(("command", word) for word in argv),
@@ -137,7 +145,7 @@ class AsyncCommand:
         """Write to its standard input; waits while much of it has not been read yet."""
         if self._stdin < 0 or self._closes_stdin:
             raise BrokenPipeError("the command's standard input is closed")
-        self._unwritten += data.encode() if isinstance(data, str) else data
+        self._unwritten += as_bytes("stdin", data)
         self._flush()
         while len(self._unwritten) > WRITTEN_HELD_BYTES and self._stdin >= 0:
             self._drained.clear()

@@ -4,10 +4,11 @@ import json
 from typing import NamedTuple
 
 from sandbox.errors import PolicyError
+from sandbox.policy.arguments import check_text, check_type
 from sandbox.policy.limits import Limits, merged
 from sandbox.protocol.bounds import NAME_CAP
 from sandbox.protocol.messages import CODE_CAP_BYTES, TO_GUEST_CAP_BYTES
-from sandbox.session.host_tools import Tools
+from sandbox.session.host_tools import TOOLS_RIGHT, Tools
 
 NO_TOOLS = Tools({})
 
@@ -36,6 +37,12 @@ class SnippetRequest(NamedTuple):
     ) -> "SnippetRequest":
         """A request within the limits of a policy. Raises PolicyError."""
         allowed = merged(policy_limits, limits)
+        check_text("code", code, 'Give the code as a str, such as "print(1)"')
+        if stdin is not None:
+            check_text("stdin", stdin, "Give what the snippet reads as a str")
+        if script is not None:
+            check_text("script", script, "Give the path of a program")
+        check_type("tools", tools, Tools, TOOLS_RIGHT)
         if script and (len(script) > NAME_CAP or "\0" in script):
             raise PolicyError("script", f"is {script[:80]!r}", "Give the path of a program")
         _check_length("code", code)

@@ -1,0 +1,71 @@
+"""Checks the types of a caller's arguments, before anything is done with them."""
+
+import reprlib
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from sandbox.errors import PolicyError
+
+T = TypeVar("T")
+
+
+def check_type(field: str, value: object, kinds: type | tuple[type, ...], right: str) -> None:
+    """Raise PolicyError unless `value` is one of `kinds`; `right` shows the form that is taken.
+
+    True and False are no numbers here.
+    """
+    if not isinstance(value, kinds) or (isinstance(value, bool) and not _takes_bool(kinds)):
+        raise PolicyError(field, f"is {shown(value)}, of type {type(value).__name__}", right)
+
+
+def check_text(field: str, value: object, right: str = "Give a str") -> None:
+    """Raise PolicyError unless `value` is a text that UTF-8 can hold."""
+    check_type(field, value, str, right)
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            found = f"has half a surrogate pair ({value[error.start]!r}) at {error.start}"
+            raise PolicyError(field, found, "Give text that UTF-8 can hold") from None
+
+
+def check_number(
+    field: str, value: object, right: str, *, kinds: tuple[type, ...] = (int, float)
+) -> None:
+    """Raise PolicyError unless `value` is a number and not a NaN."""
+    check_type(field, value, kinds, right)
+    if value != value:
+        raise PolicyError(field, "is not a number", right)
+
+
+def as_bytes(field: str, data: object) -> bytes | bytearray | memoryview:
+    """Bytes of a text in UTF-8, or what is bytes already. Raises PolicyError."""
+    if isinstance(data, str):
+        check_text(field, data)
+        return data.encode()
+    if isinstance(data, bytes | bytearray | memoryview):
+        return data
+    problem = f"is {shown(data)}, of type {type(data).__name__}"
+    raise PolicyError(field, problem, "Give bytes or a str")
+
+
+def texts(field: str, values: Any, right: str) -> list[str]:
+    """A list of texts; one text by itself is none. Raises PolicyError."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise PolicyError(field, f"is {shown(values)}, of type {type(values).__name__}", right)
+    found = list(values)
+    for value in found:
+        check_type(field, value, str, right)
+    return found
+
+
+def shown(value: object) -> str:
+    """A short form of any value; what its own `__repr__` raises is caught there."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # More digits than Python writes.
+        return "a long number"
+
+
+def _takes_bool(kinds: type | tuple[type, ...]) -> bool:
+    return bool in (kinds if isinstance(kinds, tuple) else (kinds,))

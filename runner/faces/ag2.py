@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from ag2.tools.sandbox import ExecResult, Sandbox, SandboxBase
 
-from runner.faces.shell import TIMED_OUT, status_of
+from runner.faces.shell import ending_of, status_of
 from sandbox import AsyncSession
 
 WORKSPACE = PurePosixPath("/mnt/data")
@@ -45,7 +45,8 @@ class CellblockSandbox(SandboxBase):
         """
         result = await self._session.exec(argv, env=env, timeout_s=timeout)
         output = result.text + result.stderr.decode("utf-8", "replace")
-        return ExecResult(output, TIMED_OUT if result.timed_out else status_of(result))
+        told = f"\n[{ending_of(result)}]\n" if result.limit else ""
+        return ExecResult(output + told, status_of(result))
 
     async def put_file(self, path: PurePosixPath, content: bytes) -> None:
         """Write a file below the working directory. Raises ValueError for another, FileRefused."""

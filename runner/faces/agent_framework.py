@@ -8,7 +8,7 @@ from typing import Annotated
 from agent_framework import FunctionTool
 from pydantic import Field
 
-from runner.faces.shell import TIMED_OUT, status_of
+from runner.faces.shell import ending_of, said_by
 from sandbox import AsyncSession
 
 SHOWN_CHARS = 8_000
@@ -33,9 +33,7 @@ def shell_tool(session: AsyncSession, *, shown_chars: int = SHOWN_CHARS) -> Func
 
     async def shell(command: Annotated[str, Field(description="Shell text.")]) -> str:
         done = await session.exec(command)
-        said = done.text + done.stderr.decode("utf-8", "replace")
-        status = TIMED_OUT if done.timed_out else status_of(done)
-        return f"{said[:shown_chars]}\n[exit {status}]"
+        return f"{said_by(done, shown_chars)}\n[{ending_of(done)}]"
 
     words = "Run a shell command in the directory /mnt/data, beside the interpreter."
     return FunctionTool(name="shell", description=words, func=shell)

@@ -9,7 +9,7 @@ from typing import Any
 from autogen_core import CancellationToken
 from autogen_core.code_executor import CodeBlock, CodeExecutor, CodeResult
 
-from runner.faces.shell import TIMED_OUT, status_of
+from runner.faces.shell import TIMED_OUT, ending_of, status_of
 from sandbox import AsyncSandbox, AsyncSession, LimitExceeded, exit_status
 
 PYTHON = frozenset({"python", "py", "python3"})
@@ -70,7 +70,8 @@ class CellblockExecutor(CodeExecutor):
         if block.language.lower() in SHELL:
             done = await self._session.exec(block.code)
             said = done.text + done.stderr.decode("utf-8", "replace")
-            return TIMED_OUT if done.timed_out else status_of(done), said
+            told = f"\n[{ending_of(done)}]\n" if done.limit else ""
+            return status_of(done), said + told
         outcome = await self._session.run(block.code)
         if outcome.status == "completed":
             text = "" if outcome.text is None else f"{outcome.text}\n"

@@ -8,6 +8,7 @@ from typing import Any
 
 from llama_index.core.tools.tool_spec.base import BaseToolSpec
 
+from runner.faces.shell import ending_of, said_by
 from sandbox import AsyncSession, Raised
 
 SHOWN_CHARS = 8_000
@@ -51,6 +52,4 @@ class CellblockToolSpec(BaseToolSpec):
     async def shell(self, command: str) -> str:
         """Run a shell command beside the interpreter, in the same directory."""
         done = await self._session.exec(command)
-        said = done.text + done.stderr.decode("utf-8", "replace")
-        how = f"ended by {done.signal}" if done.exit_code is None else f"exit {done.exit_code}"
-        return f"{said[: self._shown_chars]}\n[{how}]"
+        return f"{said_by(done, self._shown_chars)}\n[{ending_of(done)}]"

@@ -23,6 +23,7 @@ from pydantic import Field
 
 from runner.errors import RunnerError
 from runner.faces.mcp_sessions import BoxSource, Sessions, Source
+from runner.faces.shell import ending_of, said_by, shown, status_of
 from sandbox import (
     AsyncSandbox,
     AsyncSession,
@@ -162,19 +163,19 @@ def _add_running(server: MCPServer[Sessions]) -> None:
         except ERRORS as error:
             return _failed(error)
         sessions.source.commanded(live, command, done)
-        ending = f"exit code {done.exit_code}" if done.signal is None else f"ended by {done.signal}"
         stderr = done.stderr.decode("utf-8", "replace")
-        text = "\n".join(part for part in (done.text, stderr, ending) if part)
+        said = said_by(done, SHOWN_CHARS)
         return CallToolResult(
-            content=[_text(text)],
+            content=[_text(f"{said}\n{ending_of(done)}" if said else ending_of(done))],
             structured_content={
                 "exit_code": done.exit_code,
                 "signal": done.signal,
                 "timed_out": done.timed_out,
-                "stdout": done.text[:SHOWN_CHARS],
-                "stderr": stderr[:SHOWN_CHARS],
+                "limit": done.limit,
+                "stdout": shown(done.text, SHOWN_CHARS),
+                "stderr": shown(stderr, SHOWN_CHARS),
             },
-            is_error=done.exit_code != 0,
+            is_error=status_of(done) != 0,
         )
 
 
@@ -230,13 +231,28 @@ def result_of(outcome: Outcome) -> CallToolResult:
             "status": outcome.status,
             "state": outcome.state,
             "text": outcome.text,
-            "stdout": outcome.stdout[:SHOWN_CHARS],
-            "stderr": outcome.stderr[:SHOWN_CHARS],
+            "stdout": shown(outcome.stdout, SHOWN_CHARS),
+            "stderr": shown(outcome.stderr, SHOWN_CHARS),
             "files": [artifact.path for artifact in outcome.artifacts],
             "wall_s": outcome.usage.wall_s,
+            **_ending(outcome),
         },
         is_error=outcome.status != "completed",
     )
+
+
+def _ending(outcome: Outcome) -> dict[str, Any]:
+    """Why an outcome is no `completed` one."""
+    if outcome.status == "raised":
+        told = outcome.error
+        error = {"type": told.type, "message": told.message, "traceback": told.traceback}
+        return {"error": {name: shown(text, SHOWN_CHARS) for name, text in error.items()}}
+    names = {
+        "limit_exceeded": ("limit", "allowed", "observed"),
+        "died": ("exit_code", "signal"),
+        "refused": ("reason", "line"),
+    }.get(outcome.status, ())
+    return {name: getattr(outcome, name) for name in names}
 
 
 # ---- files --------------------------------------------------------------------------------------

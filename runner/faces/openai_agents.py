@@ -41,7 +41,7 @@ from agents.sandbox.types import ExecResult, User
 from agents.sandbox.util.parse_utils import parse_ls_la
 from agents.sandbox.util.tar_utils import UnsafeTarMemberError, validate_tarfile
 
-from runner.faces.shell import status_of
+from runner.faces.shell import shown, status_of
 from sandbox import AsyncSandbox, AsyncSession, FileNotThere, SandboxError
 from sandbox import ExecResult as Done
 
@@ -104,10 +104,10 @@ def shell_executor(
                 type="timeout" if is_late else "exit",
                 exit_code=None if is_late else status_of(done),
             )
-            stderr = done.stderr.decode("utf-8", "replace")
+            stderr = shown(done.stderr.decode("utf-8", "replace"), most) + _notice(done).decode()
             output.append(
                 ShellCommandOutput(
-                    stdout=done.text[:most], stderr=stderr[:most], outcome=outcome, command=command
+                    stdout=shown(done.text, most), stderr=stderr, outcome=outcome, command=command
                 )
             )
             if is_late:

@@ -117,3 +117,32 @@ async def test_files_of_a_session_are_resources():
         for uri in ("default/none", "default//etc/passwd", "default/../x", "other/d/a.bin"):
             with pytest.raises(MCPError):
                 await client.read_resource(f"cellblock://{uri}")
+
+
+async def test_an_end_is_told_as_data_too():
+    async with connected() as client:
+        raised = await client.call_tool("run_python", {"code": "a = 1\na / 0"})
+        late = await client.call_tool("run_python", {"code": "while True: pass", "timeout_s": 0.3})
+        code = "import os; os.kill(os.getpid(), 9)"
+        died = await client.call_tool("run_python", {"code": code})
+    error = raised.structured_content["error"]
+    assert (error["type"], error["message"]) == ("ZeroDivisionError", "division by zero")
+    assert "line 2" in error["traceback"]
+    told = late.structured_content
+    assert (told["limit"], told["allowed"]) == ("wall_s", 0.3)
+    assert told["observed"] >= 0.3
+    told = died.structured_content
+    assert (told["signal"], told["exit_code"], told["state"]) == ("SIGKILL", None, "rolled_back")
+
+
+async def test_output_that_is_left_out_is_told():
+    code = "print('a' * 20_000 + 'b' * 30_000 + 'end')"
+    async with connected() as client:
+        ran = await client.call_tool("run_python", {"code": code})
+        commanded = await client.call_tool("run_command", {"command": f'python -c "{code}"'})
+    for told in (ran.structured_content, commanded.structured_content):
+        assert len(told["stdout"]) <= 30_000
+        assert told["stdout"].startswith("aaa")
+        assert told["stdout"].endswith("end\n")
+        assert "characters left out ...]" in told["stdout"]
+    assert len(commanded.content[0].text) <= 30_100

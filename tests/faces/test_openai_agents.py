@@ -71,6 +71,18 @@ async def test_commands_of_a_call_run_in_turn_and_one_that_is_late_is_the_last()
         assert [one.status for one in done.output] == ["timeout"]
 
 
+async def test_a_command_of_shell_tool_says_what_is_left_out_of_its_output():
+    async with AsyncSandbox() as box, box.session() as session:
+        execute = shell_executor(session, shown_chars=1000)
+        ran = await execute(request("seq 1 5000; seq 1 5000 >&2"))
+    [output] = ran.output
+    for text in (output.stdout, output.stderr):
+        assert len(text) <= 1000
+        assert text.startswith("1\n2\n")
+        assert text.endswith("4999\n5000\n")
+        assert "characters left out ...]" in text
+
+
 def test_the_example_of_the_document_prints_what_it_says():
     examples.check("OpenAI Agents SDK")
 

@@ -146,7 +146,8 @@ async def _pid_of(command: AsyncCommand) -> int:
 
 def end_json(result: ExecResult) -> Event:
     """How a command ended, in E2B's words."""
-    if result.exit_code is not None:
+    # One that went over a limit and ended before it was killed did not end well either.
+    if result.exit_code is not None and (result.exit_code or not result.limit):
         status = f"exit status {result.exit_code}"
         error = {"error": status} if result.exit_code else {}
         return {"exitCode": result.exit_code, "exited": True, "status": status, **error}

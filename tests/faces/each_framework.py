@@ -5,6 +5,7 @@ another's packages that do not agree. It is made anew when its line in `framewor
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from typing import NamedTuple
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TABLE = HERE / "frameworks.txt"
+OPTION = "-"
+MARKS = (OPTION, "extra:", "npm:")
+"""How words of the table begin that name no package: options of pytest, extras, npm's packages."""
 TESTING = ("hypothesis>=6.120", "pytest>=8.3", "pytest-asyncio>=0.25")
 
 
@@ -23,12 +27,20 @@ class Framework(NamedTuple):
     packages: tuple[str, ...]
     options: tuple[str, ...] = ()
     """Of pytest."""
+    extras: tuple[str, ...] = ()
+    """Of Cellblock."""
+    from_npm: tuple[str, ...] = ()
 
     @property
     def place(self) -> Path:
         """Where its environment is kept: by what it is made from."""
-        digest = hashlib.sha256(" ".join((*self.packages, *TESTING)).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(" ".join((*self.all_packages, *TESTING)).encode()).hexdigest()[:12]
         return Path(sys.prefix) / "faces" / f"{self.name}-{digest}"
+
+    @property
+    def all_packages(self) -> tuple[str, ...]:
+        """What it is tested with."""
+        return (*self.packages, *self.extras, *self.from_npm)
 
     @property
     def python(self) -> str:
@@ -36,16 +48,18 @@ class Framework(NamedTuple):
 
 
 def frameworks(table: str) -> list[Framework]:
-    """The rows of a table: a name, packages, options with a dash; `#` begins a comment."""
+    """The rows of a table; `#` begins a comment."""
     rows = [line.split() for line in table.splitlines() if line and not line.startswith("#")]
-    return [
-        Framework(
-            name,
-            tuple(word for word in words if not word.startswith("-")),
-            tuple(word for word in words if word.startswith("-")),
-        )
-        for name, *words in rows
-    ]
+    return [_framework(name, words) for name, *words in rows]
+
+
+def _framework(name: str, words: Sequence[str]) -> Framework:
+    found: dict[str, list[str]] = {kind: [] for kind in ("", *MARKS)}
+    for word in words:
+        mark = next((mark for mark in MARKS if word.startswith(mark)), "")
+        found[mark].append(word if mark == OPTION else word.removeprefix(mark))
+    options, extras, from_npm = (tuple(found[mark]) for mark in MARKS)
+    return Framework(name, tuple(found[""]), options, extras, from_npm)
 
 
 def install(framework: Framework) -> None:
@@ -55,24 +69,29 @@ def install(framework: Framework) -> None:
         return
     for older in framework.place.parent.glob(f"{framework.name}-*"):
         shutil.rmtree(older)
-    wanted = ["-e", str(ROOT), *framework.packages, *TESTING]
+    extras = f"[{','.join(framework.extras)}]" if framework.extras else ""
+    wanted = ["-e", f"{ROOT}{extras}", *framework.packages, *TESTING]
     if shutil.which("uv"):
         run(["uv", "venv", "--quiet", "--python", sys.executable, str(framework.place)])
         run(["uv", "pip", "install", "--quiet", "--python", framework.python, *wanted])
     else:
         run([sys.executable, "-m", "venv", str(framework.place)])
         run([framework.python, "-m", "pip", "install", "--quiet", *wanted])
+    if framework.from_npm:
+        where = ["--prefix", str(framework.place), "--no-audit", "--no-fund"]
+        # The package `node` downloads its program by a script of its own.
+        run(["npm", "install", "--silent", *where, *framework.from_npm])
     done.touch()
 
 
-def run(command: Sequence[str]) -> None:
+def run(command: Sequence[str], **variables: str) -> None:
     """Run a command in the checkout. Raises CalledProcessError."""
-    subprocess.run(command, cwd=ROOT, check=True)
+    subprocess.run(command, cwd=ROOT, check=True, env=os.environ | variables)
 
 
 def test(framework: Framework, options: Sequence[str]) -> bool:
     """Whether the tests of a face hold with its framework."""
-    print(f"\n=== {' '.join(framework.packages)}", flush=True)
+    print(f"\n=== {' '.join(framework.all_packages)}", flush=True)
     try:
         install(framework)
         run(
@@ -84,7 +103,8 @@ def test(framework: Framework, options: Sequence[str]) -> bool:
                 *framework.options,
                 *options,
                 f"tests/faces/test_{framework.name}.py",
-            ]
+            ],
+            CELLBLOCK_NODE_MODULES=str(framework.place / "node_modules"),
         )
     except subprocess.CalledProcessError as error:
         print(f"{framework.name}: {error}", file=sys.stderr)

@@ -17,6 +17,7 @@ import pytest
 from serving import KEY, TalkModel, directory, serving
 
 from sandbox import AsyncCommand, AsyncRemoteCommand, AsyncSandbox, Sandbox
+from tests.conformance import lacking
 
 Opener = Callable[[], AbstractContextManager[Any]]
 """Opens a `Subject`."""
@@ -79,6 +80,19 @@ def _ray() -> Iterator[Opener]:
             yield box.session
     finally:
         cluster.shutdown()
+
+
+def _of(module: str, function: str) -> Callable[[], AbstractContextManager[Opener]]:
+    """What starts a face whose client is installed apart from the engine."""
+
+    @contextlib.contextmanager
+    def started() -> Iterator[Opener]:
+        remedy = "its client is not installed. Run: pip install -e '.[dev]'"
+        found = pytest.importorskip(f"tests.conformance.{module}", reason=remedy)
+        with getattr(found, function)() as opener:
+            yield opener
+
+    return started
 
 
 @contextlib.contextmanager
@@ -146,5 +160,26 @@ FACES = {
         Face("/v1/sessions by Sandbox.connect", _remote),
         Face("/v1/sessions by AsyncSandbox.connect", _remote_asynchronous),
         Face("the engine on Ray", _ray, is_slow=True),
+        Face("MCP by stdio", _of("mcp_subject", "mcp_by_stdio"), lacking.MCP, is_slow=True),
+        Face("MCP by HTTP", _of("mcp_subject", "mcp_by_http"), lacking.MCP, is_slow=True),
+        Face(
+            "E2B by e2b-code-interpreter",
+            _of("e2b_subject", "e2b_code_interpreter_client"),
+            lacking.E2B,
+            is_slow=True,
+        ),
+        Face("E2B by e2b", _of("e2b_subject", "e2b_client"), lacking.E2B_COMMANDS, is_slow=True),
+        Face(
+            "Jupyter kernel",
+            _of("jupyter_subject", "jupyter_kernel"),
+            lacking.JUPYTER,
+            is_slow=True,
+        ),
+        Face(
+            "Jupyter gateway",
+            _of("jupyter_subject", "jupyter_gateway"),
+            lacking.JUPYTER,
+            is_slow=True,
+        ),
     )
 }

@@ -118,7 +118,18 @@ def test_a_body_that_stops_in_the_middle_is_waited_for_no_longer(server, monkeyp
 
 
 @pytest.mark.parametrize(
-    "header", ["", "Bearer", KEY, f"Basic {KEY}", f"Bearer {KEY}x", "Bearer \xff"]
+    "header",
+    [
+        "",
+        "Bearer",
+        KEY,
+        f"Basic {KEY}",
+        f"Bearer {KEY}x",
+        "Bearer \xff",
+        "Basic \xff\xfe",
+        "Basic /////w==",
+        "token \xff",
+    ],
 )
 def test_a_key_counts_only_whole_and_as_a_bearers(server, header):
     reply = httpx2.get(
@@ -126,6 +137,15 @@ def test_a_key_counts_only_whole_and_as_a_bearers(server, header):
     )
     assert reply.status_code == 401
     assert reply.json()["error"]["code"] == "invalid_api_key"
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/upload/batch"])
+def test_a_form_that_no_parser_takes_is_a_bad_request(server, path):
+    for boundary in ("b" * 50_000, "b" * 300, "\xff", '"'):
+        head = {"content-type": f"multipart/form-data; boundary={boundary}".encode("latin-1")}
+        auth = {"authorization": f"Bearer {KEY}", "x-api-key": KEY}
+        reply = httpx2.post(f"{server.origin}{path}", content=b"--b", headers={**auth, **head})
+        assert 400 <= reply.status_code < 500, reply.text
 
 
 @pytest.mark.parametrize(

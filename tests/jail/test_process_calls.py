@@ -44,6 +44,10 @@ TAKES_A_PROCESS = {
     "process_vm_readv": "(pid, 0, 0, 0, 0, 0)",
     "process_vm_writev": "(pid, 0, 0, 0, 0, 0)",
     "perf_event_open": "(room, pid, -1, -1, 0)",
+    "clock_gettime": "(~pid << 3 | 2, room)",
+    "clock_getres": "(~pid << 3 | 2, room)",
+    "clock_nanosleep": "(~pid << 3 | 2, 0, bytes(16), 0)",
+    "timer_create": "(~pid << 3 | 2, 0, room)",
     "wait4": "(pid, 0, 1, 0)",
     "waitid": "(1, pid, room, 5, 0)",
 }
@@ -161,6 +165,7 @@ def test_calls_go_on_for_the_sessions_own_processes(session: Session) -> None:
     assert session.run(WALK).status == "completed"
     usual = {"kill", "tgkill", "pidfd_open", "setpriority", "getpriority", "getpgid", "getsid"}
     usual |= {"sched_setaffinity", "sched_getaffinity", "sched_getscheduler", "ioprio_get"}
+    usual |= {"clock_gettime", "clock_getres", "timer_create"}
     outcome = session.run(
         "child = subprocess.Popen(['sleep', '30'], start_new_session=True)\n"
         "found = [[name for name, said in walk(pid) if said == 'done']\n"
@@ -169,6 +174,15 @@ def test_calls_go_on_for_the_sessions_own_processes(session: Session) -> None:
     )
     for calls in eval(outcome.text or ""):
         assert usual <= {call.partition("(")[0] for call in calls}, calls
+
+
+def test_clocks_of_own_threads_are_read(session: Session) -> None:
+    outcome = session.run(
+        "import threading, time\n"
+        "clock = time.pthread_getcpuclockid(threading.get_ident())\n"
+        "(clock < 0, time.clock_gettime(clock) > 0, time.clock_gettime(-6) > 0)"
+    )
+    assert outcome.text == "(True, True, True)", outcome
 
 
 def test_init_is_not_ended_or_slowed_by_signals(session: Session) -> None:

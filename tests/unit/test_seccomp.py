@@ -113,9 +113,18 @@ ASKED_OF_INIT = names_in("kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo")
 BY_NUMBER = names_in(
     "sched_setaffinity sched_getaffinity sched_getscheduler sched_getparam sched_getattr "
     "sched_rr_get_interval getpgid getsid get_robust_list setpriority getpriority ioprio_get "
-    "pidfd_open"
+    "pidfd_open clock_gettime clock_getres clock_nanosleep timer_create"
 )
 """Calls that take the number of a process, in every tier."""
+CLOCKS = ("clock_gettime", "clock_getres", "clock_nanosleep", "timer_create")
+OWN_CLOCKS = range(0xFFFFFFF8, 1 << 32)
+
+
+def clock_of(pid: int) -> int:
+    """The clock of a process as its register holds it: clock_getcpuclockid(3)."""
+    return (~pid << 3 | 2) & 0xFFFFFFFF
+
+
 REFUSED_OR_LOOKED_AT = {
     "namespaces": ASKED_OF_INIT,
     "landlock-7 own id": NOT_ON_A_SHARED_HOST,
@@ -221,6 +230,8 @@ ARGUMENTS: list[tuple[str, Arguments, int]] = [
     ("get_robust_list", (0,), ALLOW),
     ("get_robust_list", (1,), refuse(errno.EPERM)),
     ("prlimit64", (1,), refuse(errno.EPERM)),
+    *[(name, (clock,), ALLOW) for name in CLOCKS for clock in (0, 4, 11, *OWN_CLOCKS)],
+    *[(name, (clock_of(7),), NOTIFY) for name in CLOCKS],
     ("fcntl", (3, 1030), ALLOW),  # F_DUPFD_CLOEXEC
     ("fcntl", (3, 1024), refuse(errno.EPERM)),  # F_SETLEASE
     ("fcntl", (3, 1026), refuse(errno.EPERM)),  # F_NOTIFY
@@ -367,6 +378,9 @@ def test_in_a_kept_jail_no_call_waits_for_an_init(arch: str) -> None:
         assert decided(name, 1) == refuse(errno.EPERM)
         assert decided(name, JUNK | 1) == refuse(errno.EPERM)
         assert decided(name, 2) == ALLOW
+    for name in CLOCKS:
+        assert decided(name, clock_of(1)) == refuse(errno.EPERM)
+        assert decided(name, clock_of(2)) == ALLOW
 
 
 @each_table

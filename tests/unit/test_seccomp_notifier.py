@@ -30,6 +30,8 @@ TARGETS = [
     ("sched_setaffinity", (7, 8), Target("processes", (7,))),
     ("sched_getattr", (7, 0, 48), Target("processes", (7,))),
     ("getpgid", (7,), Target("processes", (7,))),
+    ("clock_gettime", (~7 << 3 | 2,), Target("processes", (7,))),
+    ("timer_create", (~7 << 3 | 6,), Target("processes", (7,))),
     ("getsid", (7,), Target("processes", (7,))),
     ("getpriority", (PRIO_PROCESS, 7), Target("processes", (7,))),
     ("getpriority", (PRIO_GROUP, 7), Target("group", (7,))),

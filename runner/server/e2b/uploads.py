@@ -5,7 +5,7 @@ import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Literal
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
@@ -65,10 +65,10 @@ async def take_form(
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise RequestError("body", "The body must be multipart/form-data, or octet-stream.")
     form = _Form()
-    parser = form.parser(options[b"boundary"])
     written: list[str] = []
     place: _Place | None = None
     try:
+        parser = form.parser(options[b"boundary"])
         async for piece in body_of(request):
             parser.write(piece)
             for part in form.taken():
@@ -81,7 +81,7 @@ async def take_form(
                     await place.take(part[1])
         if not form.is_whole:
             raise RequestError("body", ENDED_EARLY)
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise RequestError("body", f"The body is no valid form: {error}") from None
     except ClientDisconnect as error:
         raise RequestError("body", ENDED_EARLY) from error

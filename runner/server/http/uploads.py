@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
@@ -138,12 +138,12 @@ async def upload(request: Request, blobs: Blobs, cap_bytes: int) -> AsyncGenerat
         raise too_large(cap_bytes)
     with await asyncio.to_thread(blobs.writer) as writer:
         found = Upload(writer, cap_bytes)
-        parser = found.parser(options[b"boundary"])
         try:
+            parser = found.parser(options[b"boundary"])
             async for piece in pieces_of(request):
                 parser.write(piece)
                 await found.flush(least_bytes=WRITE_BYTES)
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise RequestError("body", f"The body is no valid form: {error}") from error
         except ClientDisconnect as error:
             raise RequestError("body", ENDED_EARLY) from error

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from fastapi import Request
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from runner.errors import RequestError
@@ -97,7 +97,7 @@ async def read_files(request: Request, cap_bytes: int) -> list[SentFile]:
     form = Form()
     try:
         form.parser(options[b"boundary"]).write(body)
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise RequestError("body", f"The body is no valid form: {error}") from error
     if not form.is_whole or not form.files:
         raise RequestError("body", "The body has no whole file.")

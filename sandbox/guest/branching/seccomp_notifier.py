@@ -80,6 +80,9 @@ def target_of(name: str, arguments: Sequence[int]) -> Target:
         return _processes(first, second)
     if name in ("setpriority", "getpriority"):
         return _of_kind(first - PRIO_PROCESS, second)
+    if name.startswith("clock_") or name == "timer_create":
+        # Below zero a clock is one of a process or thread: clock_getcpuclockid(3).
+        return _processes(~(first >> 3))
     if name == "ioprio_get":
         return _of_kind(first - IOPRIO_PROCESS, second)
     if name == "fcntl":

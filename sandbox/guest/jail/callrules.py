@@ -436,7 +436,13 @@ SHARED: Final = (
     ),
 )
 
+_CLOCKS = "clock_gettime clock_getres clock_nanosleep timer_create"
+_CLOCK_OF: Final = 0xFFFFFFF8
+"""What of a clock's number is the complement of a process or thread: clock_getcpuclockid(3)."""
+
 PROCESSES_BY_NUMBER: Final = (
+    Rule(_CLOCKS, ALLOW, "processor time of the caller", (arg(0).masked(_CLOCK_OF, _CLOCK_OF),)),
+    Rule(_CLOCKS, NOTIFY, "processor time of another process", (arg(0).has(1 << 31),)),
     Rule(
         "sched_setaffinity sched_getaffinity sched_getscheduler sched_getparam sched_getattr "
         "sched_rr_get_interval getpgid getsid get_robust_list",
@@ -485,8 +491,9 @@ _BY_NUMBER = (
 KEPT_JAIL: Final = (
     Rule("setns", refuse(EPERM), "there are no branches below"),
     Rule(_BY_NUMBER, refuse(EPERM), "the first process is not the session's", (arg(0).is_(1),)),
+    Rule(_CLOCKS, refuse(EPERM), "nor its clock", (arg(0).masked(_CLOCK_OF, _CLOCK_OF ^ 8),)),
     Rule(
-        f"{_BY_NUMBER} setpriority getpriority ioprio_get",
+        f"{_BY_NUMBER} {_CLOCKS} setpriority getpriority ioprio_get",
         ALLOW,
         "other numbers are the session's own processes, and all of them",
     ),

@@ -58,9 +58,11 @@ from runner.server.services import DAY_S, Services
 from runner.server.session_api import (
     program_routes,
     question_routes,
+    sandbox_routes,
     tool_result_routes,
     value_routes,
 )
+from runner.server.session_api.expectations import Expectations
 from runner.server.store.container_store import ContainerStore
 from runner.server.store.conversation_store import ConversationStore
 from runner.server.store.file_store import FileStore
@@ -171,6 +173,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.kernels = Kernels(services.sessions, services.box.policy.limits, services.observer)
     app.state.mcp = McpDoors(services.sessions, services.box.policy.limits, services.observer)
     app.state.e2b = Sandboxes(services.sessions)
+    app.state.expectations = Expectations(services.box.expect)
     app.state.e2b_snapshots = Snapshots(services.sessions, app.state.e2b)
     origins = OriginCheck(services.config.server)
     app.add_middleware(
@@ -195,6 +198,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(question_routes.router)
     app.include_router(tool_result_routes.router)
     app.include_router(value_routes.router)
+    app.include_router(sandbox_routes.router)
     app.include_router(admin_routes.router)
     app.include_router(mcp_routes.router)
     app.include_router(jupyter_routes.router)
@@ -258,6 +262,7 @@ async def _life(app: FastAPI) -> AsyncGenerator[None, None]:
         await app.state.kernels.close()
         await app.state.librechat.close()
         await app.state.e2b.close()
+        app.state.expectations.close()
         await services.close()
 
 

@@ -5,15 +5,17 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 from sandbox import events
-from sandbox.errors import NotRemote, SessionClosed
+from sandbox.errors import NotRemote, PolicyError, RemoteFailed, SessionClosed
 from sandbox.outcome import Outcome
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
 from sandbox.protocol.messages import Checked
-from sandbox.remote.server import Server
+from sandbox.remote.expecting import Expecting
+from sandbox.remote.faults import NO_ANSWER
+from sandbox.remote.server import SANDBOX, Server
 from sandbox.remote.session import AsyncRemoteSession
 from sandbox.session.expiry import RETENTION_S
 from sandbox.session.host_tools import HostTools
@@ -22,7 +24,8 @@ from sandbox.session.mapped import mapped
 from sandbox.session.runs.request import NO_TOOLS
 
 CONCURRENCY = 4
-SETTINGS = "The server's own settings hold for its sessions"
+NOT_TOLD = "not-told"
+"""Stands for the value of a secret, which a server keeps for itself."""
 
 
 class AsyncRemoteSandbox:
@@ -44,9 +47,12 @@ class AsyncRemoteSandbox:
         self._server = Server(url, key=key, tls=tls)
         self._open: set[AsyncRemoteSession] = set()
         self._is_closed = False
+        self._expecting = Expecting(self._server)
+        self._policy: Policy | None = None
 
     async def __aenter__(self) -> Self:
-        await self._server.call("GET", "")
+        told = await self._server.call("GET", "", root=SANDBOX)
+        self._policy = _policy_of(self._server.name, told)
         return self
 
     async def __aexit__(
@@ -59,8 +65,13 @@ class AsyncRemoteSandbox:
 
     @property
     def policy(self) -> Policy:
-        """Not known here. Raises NotRemote."""
-        raise NotRemote("policy", SETTINGS)
+        """The server's policy, as it was when this box was entered.
+
+        The values of its secrets stay there. Raises NotRemote before it was entered.
+        """
+        if self._policy is None:
+            raise NotRemote("policy before the box is entered", "Use it as a context manager")
+        return self._policy
 
     async def run(
         self,
@@ -118,13 +129,20 @@ class AsyncRemoteSandbox:
         )
 
     @property
-    def expected(self) -> NoReturn:
-        """Not known here. Raises NotRemote."""
-        raise NotRemote("expected", SETTINGS)
+    def expected(self) -> int:
+        """How many sessions this box expects beyond those that are open."""
+        return self._expecting.sessions
 
     def expect(self, sessions: int) -> None:
+        """Have the server keep so many more workers warm, within what the key may have open; a
+        negative number takes it back. It is told in the background, on the running loop."""
+        if self._is_closed:
+            raise SessionClosed("sandbox")
+        self._expecting.expect(sessions)
+
+    def kept_jails(self) -> NoReturn:
         """Not possible. Raises NotRemote."""
-        raise NotRemote("expect", SETTINGS)
+        raise NotRemote("kept_jails", "Use run or map: the server keeps workers warm")
 
     async def check(self, code: str) -> Checked:
         """What `code` would need and what the policy would refuse. Runs nothing of it."""
@@ -153,6 +171,7 @@ class AsyncRemoteSandbox:
         Raises RemoteFailed where the server could not be told; there they end when idle.
         """
         self._is_closed = True
+        await self._expecting.close()
         sessions = list(self._open)
         closed = await asyncio.gather(
             *(session.close() for session in sessions), return_exceptions=True
@@ -161,3 +180,15 @@ class AsyncRemoteSandbox:
         for one in closed:
             if isinstance(one, BaseException):
                 raise one
+
+
+def _policy_of(name: str, told: Any) -> Policy:
+    """The policy that the server `name` tells. Raises RemoteFailed."""
+    try:
+        found = dict(told["policy"])
+        secrets = dict(found.get("secrets") or {}).items()
+        found["secrets"] = {key: {**one, "value": NOT_TOLD} for key, one in secrets}
+        return Policy.model_validate(found)
+    except (KeyError, TypeError, ValueError, PolicyError) as error:
+        problem = f"its policy is none that this version knows ({type(error).__name__})"
+        raise RemoteFailed(name, problem, NO_ANSWER) from None

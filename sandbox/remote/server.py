@@ -21,6 +21,7 @@ READ_HERE_BYTES = 256 * 1024
 SILENT_S = 120.0
 LONGEST_S = 24 * 3600.0
 SESSIONS = "/v1/sessions"
+SANDBOX = "/v1/sandbox"
 
 
 class Server:
@@ -49,9 +50,11 @@ class Server:
         *,
         subject: str = "",
         silent_s: float = SILENT_S,
+        root: str = SESSIONS,
     ) -> Any:
         """Ask for what is at `path` below the sessions; the JSON object that it answers."""
-        async with self.opened(method, path, body, subject=subject, silent_s=silent_s) as pieces:
+        opened = self.opened(method, path, body, subject=subject, silent_s=silent_s, root=root)
+        async with opened as pieces:
             data = await self._whole(pieces, ANSWER_CAP_BYTES)
         try:
             is_long = len(data) > READ_HERE_BYTES
@@ -83,6 +86,7 @@ class Server:
         subject: str = "",
         silent_s: float = SILENT_S,
         headers: dict[str, str] | None = None,
+        root: str = SESSIONS,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Ask, and read the answer's body as it comes; leaving closes the connection.
 
@@ -99,7 +103,7 @@ class Server:
             own = [*own, ("content-type", "application/json")]
             sent = await _json(sent)
         async with Exchange(self._origin, silent_s=silent_s) as exchange:
-            answer = await exchange.ask(method, SESSIONS + path, own, sent)  # type: ignore[arg-type]
+            answer = await exchange.ask(method, root + path, own, sent)  # type: ignore[arg-type]
             if headers is not None:
                 found = answer.headers
                 headers |= {key.decode("latin-1"): one.decode("latin-1") for key, one in found}
@@ -114,7 +118,7 @@ class Server:
                     said,
                     retry_after,
                     subject=subject,
-                    of_session=bool(path),
+                    of_session=bool(path) and root == SESSIONS,
                 )
             async with contextlib.aclosing(pieces):  # type: ignore[type-var]
                 yield pieces

@@ -13,6 +13,7 @@ import trustme
 from serving import KEY, TalkModel, config, directory, serving
 
 from runner.config import ServerSettings
+from runner.server.session_api import expectations
 from sandbox import (
     AsyncRemoteSandbox,
     AsyncRemoteSession,
@@ -164,12 +165,69 @@ async def test_a_caller_that_is_cancelled_has_its_snippet_ended(server):
 
 def test_what_is_the_servers_own_is_refused_by_name(box):
     with box.session() as session:
-        for call in (lambda: box.expect(1), lambda: box.policy):
-            with pytest.raises(NotRemote):
-                call()
+        with pytest.raises(NotRemote):
+            session.install(["humanize"], index_url="https://example.org/simple")
         with pytest.raises(PolicyError, match="processes"):
             session.run("1", limits=Limits(processes=2))
         assert session.run("1").text == "1"
+
+
+async def test_the_policy_is_told_to_who_enters(server):
+    box = AsyncSandbox.connect(server.origin, key=KEY)
+    with pytest.raises(NotRemote, match="entered"):
+        assert box.policy
+    with pytest.raises(NotRemote, match="kept_jails"):
+        box.kept_jails()
+    async with box:
+        assert box.policy == server.services.box.policy
+
+
+def test_the_policy_is_not_told_before(server):
+    other = Sandbox.connect(server.origin, key=KEY)
+    with pytest.raises(NotRemote, match="entered"):
+        assert other.policy
+    other.close()
+
+
+@pytest.mark.slow
+def test_secrets_of_the_policy_stay_at_the_server():
+    policy = {
+        "network": ["api.example.com:443"],
+        "secrets": {"API": {"value": "very-secret", "hosts": ["api.example.com"]}},
+    }
+    with (
+        serving(directory(TalkModel({})), config(policy=policy)) as running,
+        Sandbox.connect(running.origin, key=KEY) as box,
+    ):
+        found = box.policy
+        assert found.network == ("api.example.com:443",)
+        assert found.secrets["API"].hosts == ("api.example.com",)
+        assert "very-secret" not in repr(found.secrets["API"].value)
+
+
+def test_sessions_that_are_expected_are_warmed_until_it_is_taken_back(server):
+    own = server.services.box
+    assert own.expected == 0
+    with Sandbox.connect(server.origin, key=KEY) as box:
+        box.expect(2)
+        server.wait_until(lambda: own.expected == 2)
+        box.expect(-1)
+        server.wait_until(lambda: own.expected == 1)
+        box.expect(1_000_000)  # Within what the key may have open.
+        most = server.services.config.keys[0].sessions
+        server.wait_until(lambda: own.expected == most)
+    assert own.expected == 0
+
+
+async def test_what_is_expected_lapses_when_it_is_told_no_more(server, monkeypatch):
+    changes = []
+    monkeypatch.setattr(expectations, "LAPSE_S", 0.05)
+    told = expectations.Expectations(changes.append)
+    account = server.services.accounts.find(f"Bearer {KEY}")
+    assert told.tell(account, "one", 3) == 3
+    assert told.tell(account, "one", 2) == 2
+    await asyncio.sleep(0.3)
+    assert changes == [3, -3, 2, -2]
 
 
 def test_functions_of_a_box_and_of_a_session_are_those_of_their_runs_and_branches(server):

@@ -98,7 +98,7 @@ HOST_ORDER = (
     ("sandbox.session.kept_jails", "sandbox.session.mapped"),
     ("sandbox.remote.connection", "sandbox.remote.faults", "sandbox.remote.relayed_tools"),
     ("sandbox.remote.server", "sandbox.remote.event_stream", "sandbox.remote.tool_calls"),
-    ("sandbox.remote.command",),
+    ("sandbox.remote.command", "sandbox.remote.expecting"),
     ("sandbox.remote.remote_files", "sandbox.remote.remote_calls"),
     ("sandbox.remote.session",),
     ("sandbox.remote.sandbox",),

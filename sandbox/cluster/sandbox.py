@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from sandbox import events
 from sandbox.cluster.address import ClusterAddress
 from sandbox.cluster.cluster import Cluster, Lost, Placed, session_lost
 from sandbox.cluster.session import AsyncRaySession, snippet_events
-from sandbox.errors import NotRemote, PoolFull, SessionClosed, SessionLost
+from sandbox.errors import NotRemote, PoolFull, RemoteFailed, SessionClosed, SessionLost
 from sandbox.outcome import Outcome
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy, checked_policy
@@ -55,6 +55,7 @@ class AsyncRaySandbox:
         self._room = asyncio.Semaphore(max_sessions)
         self._waiting = 0
         self._idle: list[Placed] = []
+        self._wanting: list[asyncio.Future[Placed]] = []
         self._places: set[Placed] = set()
         self._is_closed = False
 
@@ -79,12 +80,7 @@ class AsyncRaySandbox:
         tools: HostTools | None = None,
     ) -> Outcome:
         """Run one snippet in a fresh jail on some node."""
-        source = self.stream(code, limits=limits, stdin=stdin, tools=tools)
-        async with aclosing(source):
-            async for event in source:
-                if isinstance(event, events.Finished):
-                    return event.outcome
-        raise AssertionError  # It ends with Finished or an error.
+        return await _outcome(self.stream(code, limits=limits, stdin=stdin, tools=tools))
 
     async def stream(
         self,
@@ -95,8 +91,22 @@ class AsyncRaySandbox:
         tools: HostTools | None = None,
     ) -> AsyncGenerator[events.Event, None]:
         """Events of one snippet in a fresh jail on some node, as they happen."""
+        source = self._stream(code, limits, stdin, tools, is_patient=False)
+        async with aclosing(source):
+            async for event in source:
+                yield event
+
+    async def _stream(
+        self,
+        code: str,
+        limits: Limits | None,
+        stdin: str | None,
+        tools: HostTools | None,
+        *,
+        is_patient: bool,
+    ) -> AsyncGenerator[events.Event, None]:
         offered = self._tools.beside(tools)
-        placed = await self._take()
+        placed = await (self._take_patiently() if is_patient else self._take())
         try:
             options = {"limits": limits, "stdin": stdin}
             source = snippet_events(placed, offered, "once", code, options=options)
@@ -104,6 +114,7 @@ class AsyncRaySandbox:
                 async for event in source:
                     yield event
         except Lost as error:
+            await self._end_idle(placed.node)
             raise session_lost(error) from None
         finally:
             await self._give_back(placed)
@@ -144,6 +155,10 @@ class AsyncRaySandbox:
         """Not possible. Raises NotRemote."""
         raise NotRemote("expect", "Raise pool_size: so many idle places are kept")
 
+    def kept_jails(self) -> NoReturn:
+        """Not possible. Raises NotRemote."""
+        raise NotRemote("kept_jails", "Use map: it runs in jails that are made ahead")
+
     async def check(self, code: str) -> Checked:
         """What `code` would need and what the policy would refuse. Runs nothing of it."""
         async with self.session() as session:
@@ -159,15 +174,15 @@ class AsyncRaySandbox:
     ) -> AsyncIterator[tuple[int, Outcome]]:
         """(index, outcome) of each snippet, each in a fresh jail, spread over the nodes.
 
-        Without `concurrency` as many run at a time as the cluster's processors have room for. A
-        snippet whose node is lost runs again on another.
+        Without `concurrency` as many run at a time as the cluster's processors have room for, or
+        fewer where it shrinks. A snippet whose node is lost runs again on another.
         """
         width = min(concurrency or await self._cluster.width(), self._most)
 
         async def run(code: str) -> Outcome:
             for left in reversed(range(LOST_TRIES)):
                 try:
-                    return await self.run(code, limits=limits)
+                    return await _outcome(self._stream(code, limits, None, None, is_patient=True))
                 except SessionLost:
                     if not left:
                         raise
@@ -202,24 +217,70 @@ class AsyncRaySandbox:
         finally:
             self._waiting -= 1
         try:
-            if self._idle:
-                return self._idle.pop()
-            placed = await self._cluster.place()
+            return self._idle.pop() if self._idle else await self._made_or_given_back()
         except BaseException:
             self._room.release()
             raise
-        self._places.add(placed)
-        return placed
+
+    async def _take_patiently(self) -> Placed:
+        """A place, however long those that work take to give one back."""
+        while True:
+            try:
+                return await self._take()
+            except RemoteFailed:
+                if len(self._places) <= len(self._idle):
+                    raise
+
+    async def _made_or_given_back(self) -> Placed:
+        """A new place, or one that is given back first: a smaller cluster has no other."""
+        given: asyncio.Future[Placed] = asyncio.get_running_loop().create_future()
+        self._wanting.append(given)
+        making = asyncio.ensure_future(self._cluster.place())
+        try:
+            await asyncio.wait({making, given}, return_when=asyncio.FIRST_COMPLETED)
+        except BaseException:
+            if given.done():
+                self._idle.append(given.result())
+            raise
+        finally:
+            self._wanting.remove(given)
+            if not making.done():
+                making.cancel()
+                await asyncio.wait({making})
+            is_made = not making.cancelled() and making.exception() is None
+            if is_made:
+                self._places.add(making.result())
+            if given.done() and is_made:
+                self._idle.append(making.result())
+        return given.result() if given.done() else making.result()
 
     async def _give_back(self, placed: Placed) -> None:
         self._room.release()
         if placed not in self._places:
             return
-        if placed.is_lost or self._is_closed or len(self._idle) >= self._kept:
+        if placed.is_lost or self._is_closed:
+            await self._end(placed)
+        elif wanting := [given for given in self._wanting if not given.done()]:
+            wanting[0].set_result(placed)
+        elif len(self._idle) >= self._kept:
             await self._end(placed)
         else:
             self._idle.append(placed)
 
+    async def _end_idle(self, node: str) -> None:
+        """End idle places of a node that is lost: each would lose a snippet of its own."""
+        gone = [placed for placed in self._idle if placed.node == node]
+        self._idle = [placed for placed in self._idle if placed.node != node]
+        await asyncio.gather(*(self._end(placed) for placed in gone))
+
     async def _end(self, placed: Placed) -> None:
         self._places.discard(placed)
         await placed.end()
+
+
+async def _outcome(source: AsyncGenerator[events.Event, None]) -> Outcome:
+    async with aclosing(source):
+        async for event in source:
+            if isinstance(event, events.Finished):
+                return event.outcome
+    raise AssertionError  # It ends with Finished or an error.

@@ -104,6 +104,22 @@ async def test_a_map_is_spread_and_goes_on_without_a_lost_node(cluster: Any) -> 
 
 
 @pytest.mark.slow
+async def test_a_map_whose_cluster_shrinks_goes_on_in_what_is_left(cluster: Any) -> None:
+    second = add_node(cluster)
+    snippets = [f"import time; time.sleep(0.3); {number}" for number in range(10)]
+    async with AsyncSandbox(SMALL, engine=f"ray:{cluster.address}?cpus=0.5") as box:
+        seen = []
+        async for index, outcome in box.map(snippets, concurrency=2):
+            seen.append((index, outcome.text))
+            if index == 3:
+                # One place is all that there is room for from now on.
+                await asyncio.to_thread(cluster.remove_node, second, allow_graceful=False)
+                began = time.monotonic()
+    assert seen == [(number, str(number)) for number in range(10)]
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.slow
 async def test_a_caller_that_is_cancelled_has_its_snippet_ended(cluster: Any) -> None:
     async with AsyncSandbox(SMALL, engine=f"ray:{cluster.address}") as box:
         async with box.session() as session:

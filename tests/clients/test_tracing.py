@@ -293,6 +293,31 @@ async def test_calls_over_mcp_are_in_the_trace_of_their_own_request(server, span
     server.wait_until(lambda: len(parents("POST /mcp")) == 2)
 
 
+async def test_a_socket_has_a_span_and_each_message_on_it_one_below(server, spans):
+    websockets = pytest.importorskip("websockets.asyncio.client")
+    url = server.origin.replace("http", "ws") + "/v1/responses"
+    headers = {"authorization": f"Bearer {KEY}", **PARENT}
+    async with websockets.connect(url, additional_headers=headers) as socket:
+        for _ in range(2):
+            asked = {"type": "response.create", "model": MODEL, "input": SECRET,
+                     "tools": [{"type": "code_interpreter"}]}  # fmt: skip
+            await socket.send(json.dumps(asked))
+            while json.loads(await socket.recv())["type"] != "response.completed":
+                pass
+
+    def named(name):
+        return [one for one in spans.get_finished_spans() if one.name == name]
+
+    server.wait_until(lambda: named("GET /v1/responses"))
+    (connection,) = named("GET /v1/responses")
+    assert connection.attributes["http.response.status_code"] == 101
+    assert f"{connection.parent.span_id:016x}" in PARENT["traceparent"]
+    messages = named("response.create")
+    assert [one.parent.span_id for one in messages] == [connection.context.span_id] * 2
+    above = {one.parent.span_id for one in named(TOOL)}
+    assert above == {one.context.span_id for one in messages}
+
+
 # ---- times --------------------------------------------------------------------------------------
 
 

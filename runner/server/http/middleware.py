@@ -91,6 +91,8 @@ class RequestMiddleware:
         logs.REQUEST_ID.set(request_id)
         scope["method"] = "SOCKET"
         began, status = time.perf_counter(), SWITCHED
+        # As long as the connection is; what is asked on it has spans of its own below.
+        span = self._tracing.request("GET", scope["headers"])
         self._metrics.open.inc()
         try:
             self._origins.check(scope, scope["headers"])
@@ -99,11 +101,15 @@ class RequestMiddleware:
             status = await refuse(scope, receive, send, error)
         finally:
             self._metrics.open.dec()
-            self._note(scope, state.get("status", status), time.perf_counter() - began)
+            status = state.get("status", status)
+            self._note(scope, status, time.perf_counter() - began)
+            if span is not None:
+                self._end(span, scope, status)
 
     def _end(self, span: "Span", scope: Scope, status: int) -> None:
         path = getattr(scope.get("route"), "path", "unknown")
-        method = method_name(scope["method"])
+        is_socket = scope["type"] == "websocket"
+        method = "GET" if is_socket else method_name(scope["method"])
         span.update_name(f"{method} {path}")
         facts = {
             "http.request.method": method,

@@ -27,6 +27,9 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
 CURRENT: ContextVar[Any] = ContextVar("span", default=None)
 """The span of the request that the current task works for."""
 
+CONNECTION: ContextVar[Any] = ContextVar("connection", default=None)
+"""The span of the connection on which the current task answers one message after the other."""
+
 
 class Tracing:
     """Makes spans with `tracer`; without one it does nothing."""
@@ -70,6 +73,20 @@ class Tracing:
         kind = SpanKind.CLIENT if is_client else SpanKind.INTERNAL
         above = _within(parent or CURRENT.get())
         return self.tracer.start_span(name, above, kind, facts, start_time=began_ns)
+
+    def begin(self, name: str) -> "Span | None":
+        """Begin a span that what the current task does from now on is below.
+
+        For what is asked on a connection: the span above stays that of the connection.
+        """
+        if self.tracer is None:
+            return None
+        connection = CONNECTION.get()
+        if connection is None:
+            CONNECTION.set(connection := CURRENT.get())
+        span = self.child(name, {}, parent=connection)
+        CURRENT.set(span)
+        return span
 
     def close(self) -> None:
         """Send what is left."""

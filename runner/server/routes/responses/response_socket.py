@@ -24,6 +24,7 @@ from runner.server.accounts import Account
 from runner.server.http.bodies import check_structure, parsed
 from runner.server.http.replies import note
 from runner.server.http.streaming import StatusLine
+from runner.server.http.tracing import finish
 from runner.server.routes.responses.preparing import prepared
 from runner.server.routes.responses.response_run import ResponseRun
 from runner.server.services import Services
@@ -162,12 +163,16 @@ class ResponseSocket:
     async def _answer_all(self, lane: str, queue: asyncio.Queue[dict[str, JsonValue]]) -> None:
         while True:
             body = await queue.get()
+            span = self._services.observer.tracing.begin("response.create")
+            failed = ""
             try:
                 await self._answer(body, lane)
             except Exception as error:  # noqa: BLE001
+                failed = type(error).__name__
                 # Told and logged as over HTTP; the connection is good for the next message.
                 await self._fail(error, lane)
             finally:
+                finish(span, {}, error=failed)
                 self._busy -= 1
                 self._end_when_quiet()
 

@@ -79,8 +79,6 @@ class LlamaProcess:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
-            # Ctrl-C at the terminal stops an answer, and is not for this one.
-            process_group=0,
             env=environment,
         )
         child = cls(process, secrets.token_urlsafe(32), log)

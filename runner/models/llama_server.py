@@ -17,6 +17,9 @@ PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Serve until the parent goes or closes the pipe."""
+    # Ctrl-C at the terminal stops an answer, and is not for this one. Not asked of the loop that
+    # starts it: uvloop's knows no process groups.
+    os.setpgid(0, 0)
     # First: loading takes seconds, and a child whose parent died in them would never end.
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     asked = json.loads(sys.stdin.readline())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import uvloop
 from scripted import ScriptedTool
 
 from runner.errors import UpstreamError
@@ -82,6 +83,19 @@ async def test_a_question_goes_through_the_child_and_back(tmp_path):
     await model.close()
     assert [turn.text for turn in ended.turns] == ["", "It is 42."]
     assert paths(tmp_path) == ["completions", "0?action=save", "completions", "completions"]
+
+
+def test_it_is_started_by_the_loop_that_serve_runs_on(tmp_path):
+    async def main():
+        model = Embedded(serving(tmp_path))
+        ended = await answer(model)
+        assert model.pid is not None
+        group = os.getpgid(model.pid)
+        assert group == model.pid, "Ctrl-C at the terminal would reach it"
+        await model.close()
+        return ended
+
+    assert [turn.text for turn in uvloop.run(main()).turns] == ["", "It is 42."]
 
 
 async def test_the_child_hears_the_examples_and_the_words_of_the_owner(tmp_path):

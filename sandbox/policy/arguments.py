@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from sandbox.errors import PolicyError
+from sandbox.protocol.bounds import NAME_CAP
 
 T = TypeVar("T")
 
@@ -27,6 +28,13 @@ def check_text(field: str, value: object, right: str = "Give a str") -> None:
         except UnicodeEncodeError as error:
             found = f"has half a surrogate pair ({value[error.start]!r}) at {error.start}"
             raise PolicyError(field, found, "Give text that UTF-8 can hold") from None
+
+
+def check_name(field: str, value: object, right: str) -> None:
+    """Raise PolicyError unless `value` is a text as long as a name may be."""
+    check_text(field, value, right)
+    if isinstance(value, str) and len(value) > NAME_CAP:
+        raise PolicyError(field, f"has {len(value)} characters, a name has {NAME_CAP}", right)
 
 
 def check_number(

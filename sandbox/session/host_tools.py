@@ -29,6 +29,7 @@ TIMEOUT_S = 60.0
 CALLS_CAP = 1_000
 UNDER_WAY_CAP = 64
 TOOLS_CAP = 100
+SPECS_CAP = 1 << 20
 KEPT_CHARS = 64 * 1024
 """Of a call's arguments or result, in the outcome; a longer one is described instead."""
 KEPT_IN_ALL_CHARS = 2_000_000
@@ -137,6 +138,9 @@ class Tools:
             for name, tool in tools.items()
         }
         self.specs = json.dumps([tool.spec(name) for name, tool in self._tools.items()])
+        if len(self.specs) > SPECS_CAP:
+            problem = f"have signatures and docstrings of {len(self.specs)} characters"
+            raise PolicyError("tools", problem, f"Shorten them to {SPECS_CAP} in all")
 
     def __bool__(self) -> bool:
         return bool(self._tools)
@@ -261,8 +265,11 @@ class ToolRun:
             result = json.dumps(await tool.call(args, kwargs), allow_nan=True)
             if len(result) > ANSWER_CAP:
                 raise ToolError("ValueError", f"the result has more than {ANSWER_CAP} characters")
-        # A host function may raise anything, and the snippet is told of it.
-        except Exception as error:  # noqa: BLE001
+        # A host function may raise anything, and the snippet is told of it. SystemExit and
+        # KeyboardInterrupt would end the loop, and any that is not told leave the snippet waiting.
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and self._is_over:
+                raise
             failure = _failure(message.name, tool, error)
         is_long = len(message.arguments) > KEPT_CHARS
         omitted: dict[str, Any] = {"omitted": len(message.arguments)}
@@ -356,7 +363,7 @@ def _cost(arguments: str) -> int:
     return 3 * sys.getsizeof(arguments) + PART_BYTES * min(_parts(arguments), PARTS_CAP)
 
 
-def _failure(name: str, tool: HostTool, error: Exception) -> ToolFailure:
+def _failure(name: str, tool: HostTool, error: BaseException) -> ToolFailure:
     """What the snippet is told of `error`."""
     if isinstance(error, ToolError):
         return ToolFailure(type=error.type[:200], message=error.message[:KEPT_CHARS])
@@ -373,8 +380,15 @@ def _failure(name: str, tool: HostTool, error: Exception) -> ToolFailure:
         return ToolFailure(type="TimeoutError", message=str(error) or f"{name}() took too long")
     kind = type(error).__name__
     is_known = getattr(builtins, kind, None) is type(error)
-    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return ToolFailure(type=kind if is_known else kind[:200], message=message[:KEPT_CHARS])
+    return ToolFailure(type=kind if is_known else kind[:200], message=_message(error)[:KEPT_CHARS])
+
+
+def _message(error: BaseException) -> str:
+    """What an exception says; its own `__str__` may raise."""
+    try:
+        return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    except Exception as broken:  # noqa: BLE001
+        return f"its text cannot be had: {type(broken).__name__}"
 
 
 def _place(location: Sequence[int | str], parameters: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from sandbox.errors import (
 )
 from sandbox.files.session_files import SessionFiles
 from sandbox.outcome import Outcome
-from sandbox.policy.arguments import check_number, check_text, check_type, texts
+from sandbox.policy.arguments import check_name, check_number, check_type, texts
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
 from sandbox.processes.supply import WorkerSource
@@ -36,7 +36,7 @@ from sandbox.session.live_session import (
     SessionOptions,
 )
 from sandbox.session.renewal import renewed
-from sandbox.session.runs.request import NO_TOOLS, SnippetRequest
+from sandbox.session.runs.request import NO_TOOLS, SnippetRequest, check_code
 from sandbox.session.runs.run_output import Sink
 from sandbox.session.turns import Turns
 from sandbox.session.values import ValueCalls
@@ -215,7 +215,7 @@ class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
         there is no checkpoint, and the session goes on.
         """
         if name is not None:
-            check_text("name", name, "Give the checkpoint's name as a str")
+            check_name("name", name, "Give the checkpoint's name as a str")
         return await self._turns.take(
             lambda live: live.checkpoint(name),
             grace_s=self._grace_s,
@@ -329,7 +329,7 @@ class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
 
     async def check(self, code: str) -> Checked:
         """What `code` would need and what the policy would refuse. Runs nothing of it."""
-        check_text("code", code)
+        check_code(code)
         return await self._turns.take(lambda live: live.check(code), grace_s=self._grace_s)
 
     async def close(self) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from sandbox.errors import EngineTimeout, SessionLost, ValueNotCarried
-from sandbox.policy.arguments import check_number, check_text
+from sandbox.policy.arguments import check_name, check_number
 from sandbox.protocol.messages import Answered, Query
 from sandbox.protocol.values import KINDS, Packed, ValueRefused, pack_value, unpack_value
 from sandbox.session.live_session import LiveSession, SessionOptions
+from sandbox.session.runs.request import check_code
 from sandbox.session.turns import Turns
 
 ANSWER_WITHIN_S = 30.0
@@ -66,6 +67,8 @@ class ValueCalls:
 
         Raises ValueNotCarried that names the variable, SessionClosed, SessionLost.
         """
+        for name in values:
+            check_name("name", name, NAME_RIGHT)
         for name, value in values.items():
             try:
                 packed = await asyncio.to_thread(pack_value, value)
@@ -78,7 +81,7 @@ class ValueCalls:
 
         Raises ValueNotCarried if there is none, or it is of another type.
         """
-        check_text("name", name, NAME_RIGHT)
+        check_name("name", name, NAME_RIGHT)
         return await unpacked(name, await self.carry_out(name))
 
     async def carry_out(self, name: str) -> Packed:
@@ -117,7 +120,7 @@ class ValueCalls:
 
     async def complete(self, code: str, cursor: int | None = None) -> Completion:
         """Return the names that can go on at `cursor`, counted in characters; the end without."""
-        check_text("code", code)
+        check_code(code)
         if cursor is not None:
             check_number("cursor", cursor, "Give a place in the code", kinds=(int,))
         at = len(code) if cursor is None else max(0, min(cursor, len(code)))
@@ -126,13 +129,13 @@ class ValueCalls:
 
     async def inspect(self, name: str) -> Inspection:
         """Return what is known of the object behind a dotted name. Raises ValueNotCarried."""
-        check_text("name", name, NAME_RIGHT)
+        check_name("name", name, NAME_RIGHT)
         found = await self._ask("inspect", name, 0)
         return _checked(lambda row: Inspection(*map(str, row)), found)
 
     async def is_complete(self, code: str) -> Literal["complete", "incomplete", "invalid"]:
         """Whether `code` can be run as it is, wants more lines, or never will."""
-        check_text("code", code)
+        check_code(code)
         found = await self._ask("is_complete", code, 0)
         if found not in ("complete", "incomplete", "invalid"):
             raise ValueNotCarried("is_complete", "the session answered nonsense")

@@ -4,6 +4,12 @@ import pytest
 
 from sandbox import FileRefused, Limits, PolicyError, Sandbox, ValueNotCarried
 
+
+def wordy():
+    """To be made longer."""
+
+
+wordy.__doc__ = "x" * 2_000_000
 CALLS = {  # call: (what is wrong, a part of what is said)
     "code is a number": (lambda s: s.run(5), "code: is 5, of type int"),
     "code is bytes": (lambda s: s.run(b"1"), "code: is b'1', of type bytes"),
@@ -47,6 +53,15 @@ CALLS = {  # call: (what is wrong, a part of what is said)
     "a question of a number": (lambda s: s.is_complete(3), "code: is 3"),
     "a life is a text": (lambda s: s.extend("a"), "ttl_s: is 'a'"),
     "a package is no list": (lambda s: s.install("humanize"), "Give a list of texts"),
+    "code of a completion is long": (lambda s: s.complete("x" * 30_000_000), "code: has 30000000"),
+    "code of a question is long": (lambda s: s.is_complete("(" * 30_000_000), "code: has 3000"),
+    "code of a check is long": (lambda s: s.check("x=" * 15_000_000), "code: has 30000000"),
+    "a long name": (lambda s: s.get_value("x" * 2_000), "name: has 2000 characters"),
+    "a long name that is set": (lambda s: s.set(**{"x" * 2_000: 1}), "name: has 2000"),
+    "a long path of names": (lambda s: s.inspect("a." * 2_000), "name: has 4000"),
+    "a long name of a checkpoint": (lambda s: s.checkpoint("n" * 2_000), "name: has 2000"),
+    "a long name of a program": (lambda s: s.run("1", script="n" * 2_000), "script: has 2000"),
+    "long docstrings": (lambda s: s.run("1", tools={"f": wordy}), "Shorten them to 1048576"),
     "a number without end": (lambda s: s.run(10**5000), "code: is a long number"),
 }
 PATHS = {

@@ -115,6 +115,45 @@ def test_exceptions_cross_by_type_and_never_with_a_traceback_of_the_host(session
     assert "test_host_tools.py" not in outcome.model_dump_json()
 
 
+class Unprintable(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+class Bottom(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SystemExit(3),
+        KeyboardInterrupt(),
+        GeneratorExit(),
+        Bottom(),
+        Unprintable(),
+        asyncio.CancelledError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_what_a_function_raises_never_ends_the_host_nor_leaves_the_snippet_waiting(
+    session, error, is_async
+):
+    def fail():
+        raise error
+
+    async def fail_soon():
+        raise error
+
+    code = "try:\n    fail()\nexcept ToolError as error:\n    print(error.type)\n"
+    outcome = session.run(
+        code, tools={"fail": fail_soon if is_async else fail}, limits=Limits(wall_s=20)
+    )
+    assert outcome.stdout == f"{type(error).__name__}\n"
+    assert session.run("1").text == "1"
+
+
 def test_several_calls_are_under_way_at_once(session):
     began = time.monotonic()
     outcome = session.run(

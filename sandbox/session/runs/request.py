@@ -4,9 +4,8 @@ import json
 from typing import NamedTuple
 
 from sandbox.errors import PolicyError
-from sandbox.policy.arguments import check_text, check_type
+from sandbox.policy.arguments import check_name, check_text, check_type
 from sandbox.policy.limits import Limits, merged
-from sandbox.protocol.bounds import NAME_CAP
 from sandbox.protocol.messages import CODE_CAP_BYTES, TO_GUEST_CAP_BYTES
 from sandbox.session.host_tools import TOOLS_RIGHT, Tools
 
@@ -37,18 +36,24 @@ class SnippetRequest(NamedTuple):
     ) -> "SnippetRequest":
         """A request within the limits of a policy. Raises PolicyError."""
         allowed = merged(policy_limits, limits)
-        check_text("code", code, 'Give the code as a str, such as "print(1)"')
+        check_code(code)
         if stdin is not None:
             check_text("stdin", stdin, "Give what the snippet reads as a str")
         if script is not None:
-            check_text("script", script, "Give the path of a program")
+            check_name("script", script, "Give the path of a program")
         check_type("tools", tools, Tools, TOOLS_RIGHT)
-        if script and (len(script) > NAME_CAP or "\0" in script):
+        if script and "\0" in script:
             raise PolicyError("script", f"is {script[:80]!r}", "Give the path of a program")
-        _check_length("code", code)
         if stdin:
             _check_length("stdin", stdin)
         return cls(code, stdin, allowed, script, tools)
+
+
+def check_code(code: object) -> None:
+    """Raise PolicyError for code that is no text, or longer than a session takes."""
+    check_text("code", code, 'Give the code as a str, such as "print(1)"')
+    if isinstance(code, str):
+        _check_length("code", code)
 
 
 def _check_length(name: str, text: str) -> None:

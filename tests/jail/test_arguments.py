@@ -9,6 +9,7 @@ def wordy():
     """To be made longer."""
 
 
+MANY = {f"A{number}": "" for number in range(600)}
 wordy.__doc__ = "x" * 2_000_000
 CALLS = {  # call: (what is wrong, a part of what is said)
     "code is a number": (lambda s: s.run(5), "code: is 5, of type int"),
@@ -39,6 +40,13 @@ CALLS = {  # call: (what is wrong, a part of what is said)
     "a command is bytes": (lambda s: s.exec(b"true"), "command: is b'true'"),
     "a word is bytes": (lambda s: s.exec([b"true"]), "command: is b'true'"),
     "no command": (lambda s: s.exec([]), "Name a program first"),
+    "many words": (lambda s: s.exec(["true"] * 5_000), "has 5000 words. Give at most 4096"),
+    "many variables": (
+        lambda s: s.exec("true", env=dict.fromkeys(map(str, range(600)), "")),
+        "600",
+    ),
+    "a long directory": (lambda s: s.exec("true", cwd="d/" * 4_000), "cwd: has 8000 characters"),
+    "words without end": (lambda s: s.exec(["true"] + ["y" * 100_000] * 100), "has 10000004 char"),
     "variables are a list": (lambda s: s.exec(["true"], env=["A=1"]), "Give texts by name"),
     "a variable is a number": (lambda s: s.exec(["true"], env={"A": 1}), "Give texts alone"),
     "cwd is a number": (lambda s: s.exec(["true"], cwd=3), "cwd: is 3"),

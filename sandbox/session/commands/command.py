@@ -24,6 +24,9 @@ LISTEN_AFTER_S = 0.008
 EVENTS_HELD = 64
 """Chunks that wait for a reader; then the pipes are left alone, and the program waits."""
 ARGUMENTS_CAP = 4096
+VARIABLES_CAP = 500
+PATH_CAP = 4096
+IN_ALL_CAP = 4 * 1024 * 1024
 ARGUMENT_CAP_BYTES = 128 * 1024
 """What the kernel takes in one argument: MAX_ARG_STRLEN of execve(2)."""
 SHELL = ("/bin/sh", "-c")
@@ -60,8 +63,8 @@ class CommandRequest(NamedTuple):
         """The request, a text as one for the shell. Raises PolicyError."""
         words = [*SHELL, command] if isinstance(command, str) else command
         argv = tuple(texts("command", words, COMMAND_RIGHT))
-        if not argv or not argv[0] or len(argv) > ARGUMENTS_CAP:
-            raise PolicyError("command", f"has {len(argv)} words", "Name a program first")
+        if not argv or not argv[0]:
+            raise PolicyError("command", "names no program", "Name a program first")
         if env is not None:
             check_type("env", env, Mapping, 'Give texts by name, as in env={"A": "1"}')
         if cwd is not None:
@@ -81,12 +84,27 @@ class CommandRequest(NamedTuple):
                     "has a NUL character or a part that is too long",
                     f"At most {ARGUMENT_CAP_BYTES} bytes; put more into a file or stdin",
                 )
+        _check_room(argv, variables, cwd or "")
         for name in variables:
             if not name or "=" in name:
                 raise PolicyError("env", f"{name!r} is no name of a variable")
         if not timeout_s > 0:
             raise PolicyError("timeout_s", f"is {timeout_s}", "It must be more than 0")
         return cls(argv, cwd or "", variables, timeout_s, kept_bytes, output_bytes, is_streamed)
+
+
+def _check_room(argv: Sequence[str], variables: Mapping[str, str], cwd: str) -> None:
+    """Raise PolicyError for more than the message to init holds; the kernel takes less yet."""
+    size = sum(map(len, argv)) + sum(len(name) + len(variables[name]) for name in variables)
+    for where, count, cap, unit in (
+        ("command", len(argv), ARGUMENTS_CAP, "words"),
+        ("env", len(variables), VARIABLES_CAP, "variables"),
+        ("cwd", len(cwd), PATH_CAP, "characters"),
+        ("command", size, IN_ALL_CAP, "characters with its variables"),
+    ):
+        if count > cap:
+            remedy = f"Give at most {cap}; put more into a file or stdin"
+            raise PolicyError(where, f"has {count} {unit}", remedy)
 
 
 class AsyncCommand:

@@ -167,12 +167,22 @@ GUEST_ORDER = (
     (
         "sandbox.guest.display.display",
         "sandbox.guest.session.eventloop",
-        "sandbox.guest.session.main_module",
-        "sandbox.guest.session.library_changes",
-        "sandbox.guest.session.notebook",
+        "sandbox.guest.notebook.history",
+        "sandbox.guest.notebook.results",
+        "sandbox.guest.notebook.words",
         "sandbox.guest.display.streams",
     ),
-    ("sandbox.guest.session.program_end", "sandbox.guest.session.magics"),
+    (
+        "sandbox.guest.notebook.line_magics",
+        "sandbox.guest.notebook.shell",
+        "sandbox.guest.notebook.forms",
+    ),
+    (
+        "sandbox.guest.session.program_end",
+        "sandbox.guest.notebook.magics",
+        "sandbox.guest.session.main_module",
+        "sandbox.guest.session.library_changes",
+    ),
     ("sandbox.guest.exchange.host_tools",),
     (
         "sandbox.guest.session.snippet",

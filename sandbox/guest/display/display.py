@@ -5,7 +5,8 @@ import logging
 import mimetypes
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
@@ -32,6 +33,8 @@ class Displays:
     """Sends bundles of the snippet that runs now; between snippets there is none to send for."""
 
     def __init__(self, screen: Screen, hooks: ImportHooks, warned: Warned) -> None:
+        self._outputs: list[dict[str, str]] | None = None
+        """Where displays go that are not to be shown."""
         self._board = Board(screen, _flush_stdout)
         self._warned = warned
         self._is_open = False
@@ -115,6 +118,9 @@ class Displays:
         if value is None:
             return None
         text = text_of(value)
+        if self._outputs is not None:
+            self._outputs.append({"text/plain": text, **self._bundle_of(value, text).data})
+            return None
         if type(value) not in PLAIN_TYPES:
             is_open_figure = figures.is_figure(value) and any(
                 value is figure for figure in figures.open_figures()
@@ -126,6 +132,15 @@ class Displays:
                 else:
                     self._displays_itself(value)
         return text
+
+    @contextmanager
+    def kept_in(self, outputs: list[dict[str, str]]) -> Iterator[None]:
+        """Put what is shown inside into `outputs`, in place of showing it."""
+        self._outputs = outputs
+        try:
+            yield
+        finally:
+            self._outputs = None
 
     def show_figures(self) -> None:
         """Show and close the figures that pyplot holds."""
@@ -171,7 +186,9 @@ class Displays:
     def _send(self, bundle: Bundle, display_id: str = "", update: bool = False) -> None:
         if not self._is_open or not bundle.data:
             return
-        if os.getpid() != self._pid:
+        if self._outputs is not None:
+            self._outputs.append(dict(bundle.data))
+        elif os.getpid() != self._pid:
             # A child of the snippet's process: the channel is not its own.
             print(bundle.data.get("text/plain", ""))
         # What an earlier snippet has shown is that snippet's; it is shown anew.

@@ -58,6 +58,11 @@ class Sources:
         """The lines of a kept snippet, each with its end."""
         return self._entries[file][2]
 
+    def text_of(self, number: int) -> str:
+        """The text of snippet `number`; empty if it is not kept."""
+        entry = self._entries.get(f"{SNIPPET_FILE}{number}>")
+        return "".join(entry[2]) if entry is not None else ""
+
     def texts(self) -> list[str]:
         """The kept snippets, oldest first."""
         return ["".join(entry[2]) for entry in self._entries.values()]

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from sandbox.guest.language.sources import Sources
-from sandbox.guest.session import notebook
+from sandbox.guest.notebook import forms
 from sandbox.guest.session.compiler import AWAIT
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -86,7 +86,7 @@ def _parsed(texts: Iterable[str]) -> Iterator[ast.stmt]:
     for text in texts:
         tree = _tree(text)
         if tree is None:
-            rewritten = notebook.rewrite(text)
+            rewritten = forms.rewrite(text)
             tree = _tree(rewritten) if rewritten is not None else None
         if tree is not None:  # Else it did not run either.
             yield from tree.body

@@ -20,7 +20,9 @@ from sandbox.guest.display.warned import Warned
 from sandbox.guest.language.hooks import ImportHooks
 from sandbox.guest.language.import_clock import ImportClock
 from sandbox.guest.language.sources import Sources
-from sandbox.guest.session import library_changes, magics, notebook, program_end
+from sandbox.guest.notebook import forms, magics
+from sandbox.guest.notebook.history import History
+from sandbox.guest.session import library_changes, program_end
 from sandbox.guest.session.compiler import Compiled, Compiler, Refused
 from sandbox.guest.session.eventloop import EventLoop
 from sandbox.guest.session.main_module import MainModule
@@ -81,18 +83,22 @@ class SnippetRunner:
         self._passed_over: Exception | None = None
         """The first error that did not end the snippet, where it keeps going."""
         self._has_notebook = notebook and language == "full"
-        self._magics: magics.Magics | None = None
         self.loop = EventLoop(hooks)
         library_changes.teach(hooks, MainModule(self._sources, self.namespace))
         self._context = copy_context()
         self._recursion_limit = self._guest_recursion_limit = sys.getrecursionlimit()
         self._text: str | None = None
+        self._number = 0
         self._rows: list[Row] | None = None
         self._directory = WORKSPACE
         _complete_builtins()
         if language == "restricted":
             self._restrict()
         self._names = Names(self.namespace)
+        self._history = History(self._builtins, self._sources, is_whole=self._has_notebook)
+        self._magics = magics.Magics(self.namespace, self._displays, self._history)
+        if self._has_notebook:
+            magics.offer(self._magics)
 
     def enter(self, directory: str) -> None:
         """Start a session in this process; `directory` is its workspace."""
@@ -118,13 +124,12 @@ class SnippetRunner:
         finally:
             self._displays.end()
             self._text = self._rows = self._passed_over = None
-            if self._magics is not None:
-                self._magics.end()
+            self._magics.end()
 
     def forget(self, number: int) -> None:
         """Leave no trace of snippet `number`, which set no variable."""
         self._sources.forget(number)
-        vars(builtins).pop("_", None)
+        self._history.forget()
 
     def _run(self, code: str, number: int, script: str | None) -> Ending:
         pid = os.getpid()
@@ -133,6 +138,8 @@ class SnippetRunner:
         lines = self._sources.lines(file)
         self._warned.begin(file, len(lines))
         self.loop.begin()
+        self._number = number
+        self._history.begin(number)
         if script is not None:
             sys.argv[:] = [script]
             if script:
@@ -151,12 +158,9 @@ class SnippetRunner:
         try:
             return self._compiler.compile(text, file, lines)
         except SyntaxError:
-            rewritten = notebook.rewrite(text) if self._has_notebook else None
+            rewritten = forms.rewrite(text) if self._has_notebook else None
             if rewritten is None:
                 raise
-        if self._magics is None:
-            self._magics = magics.Magics(self.namespace, self._displays)
-            magics.offer(self._magics)
         return self._compiler.compile(rewritten, file, rewritten.splitlines(keepends=True))
 
     def _conclude(self, error: BaseException | None, pid: int, is_program: bool) -> Ending:
@@ -249,7 +253,7 @@ class SnippetRunner:
             self._text = self._context.run(self._displays.echo, value)
             # A coroutine that is only looked at was meant to be awaited: let Python say so now.
             if type(value) is not CoroutineType:
-                self._builtins["_"] = value
+                self._history.note(self._number, value)
         if self._passed_over is not None:
             raise self._passed_over
 

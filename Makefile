@@ -28,7 +28,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo page page-shots check unit fuzz test test-libraries model pytest test-clients format clean docs test-faces test-install test-lowest
+.PHONY: help demo page page-shots check unit fuzz test test-libraries model pytest test-clients format clean docs test-faces test-arrow test-install test-lowest
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -66,6 +66,14 @@ test-libraries:  ## install thirty big libraries, and try which of them survive 
 $(VENV)/.libraries: $(VENV)/.dev Makefile
 	@$(INSTALL) $(LIBRARIES)
 	@$(if $(TORCH_FROM),$(INSTALL) $(TORCH_FROM) torch,true) || echo 'torch is not tried here' >&2
+	@touch $@
+
+# Apart from .venv: where pandas finds Arrow it uses it, and other tests are about pandas without.
+test-arrow: .venv-arrow/.arrow  ## values of Arrow, which is installed apart (45 MB)
+	PYTHONPATH=.venv-arrow $(IN)/python -m pytest -q tests/unit/test_values.py -k arrow $(ARGUMENTS)
+
+.venv-arrow/.arrow: $(VENV)/.dev
+	@$(INSTALL) --target .venv-arrow 'pyarrow>=17'
 	@touch $@
 
 # 60 s a target, or: make fuzz ARGUMENTS='frames messages --seconds 900'

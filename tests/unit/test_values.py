@@ -159,7 +159,7 @@ def test_a_time_zone_that_is_a_path_is_not_opened(zone):
 
 
 def test_a_stream_of_arrow_with_an_extension_or_a_compressed_body_is_refused():
-    pyarrow = pytest.importorskip("pyarrow", reason="pip install pyarrow")
+    pyarrow = pytest.importorskip("pyarrow", reason="make test-arrow runs this")
     ipc = pytest.importorskip("pyarrow.ipc")
     table = pyarrow.table(
         {"a": list(range(1000)), "b": pyarrow.array(["x"] * 1000).dictionary_encode()}
@@ -182,7 +182,7 @@ def test_a_stream_of_arrow_with_an_extension_or_a_compressed_body_is_refused():
 
 
 def test_offsets_of_arrow_that_lead_out_of_their_bytes_are_refused():
-    pyarrow = pytest.importorskip("pyarrow", reason="pip install pyarrow")
+    pyarrow = pytest.importorskip("pyarrow", reason="make test-arrow runs this")
     data = pack_value(pyarrow.table({"a": ["one", "two"]})).data
     offsets = struct.pack("<3i", 0, 3, 6)
     assert offsets in data

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 
 from sandbox.errors import SessionLost
 from sandbox.processes.host_channel import HostChannel
-from sandbox.protocol.messages import CommandEnded, CommandStarted, Exec, SignalCommand
+from sandbox.protocol.messages import (
+    CommandEnded,
+    CommandStarted,
+    EndSpare,
+    Exec,
+    SignalCommand,
+    SpareEnded,
+)
 
 
 @dataclass(eq=False)
@@ -30,6 +37,10 @@ class CommandTable:
         self._control = control
         self._numbers = itertools.count(1)
         self._running: dict[int, RunningCommand] = {}
+        self._started = 0
+        """How many since the last snippet: from the second on, one more is likely."""
+        self.has_spare = False
+        """Whether a process that init readied for a next command may be in the session's group."""
 
     def __len__(self) -> int:
         return len(self._running)
@@ -45,8 +56,11 @@ class CommandTable:
         """Have init start `argv`; `streams` are its stdin, stdout and stderr, closed here."""
         command = RunningCommand(next(self._numbers))
         self._running[command.number] = command
+        self._started += 1
+        self.has_spare = self._started > 1
+        order = Exec(command.number, list(argv), cwd, dict(env), self.has_spare)
         try:
-            self._control.send(Exec(command.number, list(argv), cwd, dict(env)), streams)
+            self._control.send(order, streams)
         except BaseException:
             del self._running[command.number]
             raise
@@ -57,13 +71,22 @@ class CommandTable:
             self.give_up()
         return command
 
+    def end_spare(self) -> None:
+        """End the process that init readied for a next command: none lives beside a snippet."""
+        if self.has_spare:
+            self._control.send(EndSpare())
+        self._started = 0
+
     def signal(self, command: RunningCommand, number: int, *, tree: bool) -> None:
         """Send a signal to `command`, or to all that descends from it; nothing once it ended."""
         if command.number in self._running:
             self._control.send(SignalCommand(command.number, number, tree))
 
-    def hear(self, message: CommandStarted | CommandEnded) -> None:
+    def hear(self, message: CommandStarted | CommandEnded | SpareEnded) -> None:
         """Take what init says of a command."""
+        if isinstance(message, SpareEnded):
+            self.has_spare = self._started > 1  # One may have been asked for since.
+            return
         command = self._running.get(message.id)
         if command is None:
             return

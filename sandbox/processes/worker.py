@@ -39,6 +39,7 @@ from sandbox.protocol.messages import (
     Ready,
     RefusalCounts,
     SetnsDenied,
+    SpareEnded,
     Spawn,
     Warm,
     Watch,
@@ -387,7 +388,7 @@ class Worker:
             self.gate.hear(message)
         elif isinstance(message, CallRefused | RefusalCounts):
             self.refused_calls.hear(message)
-        elif isinstance(message, CommandStarted | CommandEnded):
+        elif isinstance(message, CommandStarted | CommandEnded | SpareEnded):
             self.commands.hear(message)
         elif isinstance(message, NamespacesReady):
             self.birth.hear(message)

@@ -215,13 +215,15 @@ class Exec(Message):
     """Start the program `argv` in the jail. Descriptors: its stdin, stdout, stderr.
 
     `cwd` is absolute or below the workspace. `env` is set over the session's own. The answer is
-    `CommandStarted` or `CommandEnded`, which comes last in any case.
+    `CommandStarted` or `CommandEnded`, which comes last in any case. With `more_follow` init
+    readies a process for the next one.
     """
 
     id: CommandId
     argv: Annotated[list[str], items(text(ARGUMENTS_CAP_BYTES), 4096)]
     cwd: Annotated[str, text(4096)]
     env: Annotated[dict[str, str], mapping(text(ARGUMENTS_CAP_BYTES), 500)]
+    more_follow: Annotated[bool, flag()]
 
 
 @message(51, "to_init")
@@ -253,3 +255,16 @@ class CommandEnded(Message):
     user_us: Count
     system_us: Count
     peak_kib: Count
+
+
+@message(54, "to_init")
+class EndSpare(Message):
+    """End the process that was readied for the next command: a snippet is to run.
+
+    The answer is `SpareEnded`, at once if there was none.
+    """
+
+
+@message(55, "from_init")
+class SpareEnded(Message):
+    """No process waits for a next command."""

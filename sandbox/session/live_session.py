@@ -188,6 +188,7 @@ class LiveSession:
         before = await self.files.list_apart() if self._listing is None else self._listing
         self.number += 1
         await self._network.serve()
+        worker.commands.end_spare()
         group, taken = worker.group, None
         marks = self.checkpoints.pids
         if group is not None:

@@ -59,6 +59,7 @@ class Children:
             if pid == 0:
                 break
             self._ends[pid] = status
+            self.processes.unnamed.discard(pid)
             if pid in self.commands:
                 self.commands[pid] = spent
             if len(self._ends) > ENDS_KEPT:

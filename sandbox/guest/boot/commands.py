@@ -6,6 +6,13 @@ is init's own child, and what the session process does, or is killed for, does n
 
 Its filter has a listener of its own, which init answers as it answers the session's; entry into
 other namespaces is always refused there.
+
+Where commands follow each other, the host asks for a *spare*: the next one's process, forked while
+the one before runs. It has put the jail on and waits for its program on a socket that init alone
+holds the other end of. Until then it runs our code alone, undumpable, in no group of another
+process; init answers calls that name it as if there were no such process, and where a call to
+all processes has ended it, the next command is forked as the first was. It never lives beside a
+snippet, a rollback, a branch or a session at rest: it is ended first (`end_spare`).
 """
 
 import _socket
@@ -18,15 +25,22 @@ import signal
 from _signal import signal as set_handler  # type: ignore[import-not-found]
 from array import array
 from contextlib import suppress
-from typing import NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 from sandbox.guest.boot.children import Children
 from sandbox.guest.branching.seccomp_notifier import SeccompNotifier
 from sandbox.guest.jail import jail
 from sandbox.guest.jail.jail import JailError
 from sandbox.guest.kernel import sysapi
-from sandbox.guest.kernel.guest_channel import GuestChannel
-from sandbox.protocol.messages import CommandEnded, CommandStarted, Exec, SignalCommand
+from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
+from sandbox.protocol.messages import (
+    TO_GUEST_CAP_BYTES,
+    CommandEnded,
+    CommandStarted,
+    Exec,
+    SignalCommand,
+    pack,
+)
 from sandbox.protocol.plan import OWN_PACKAGES, WORKSPACE
 
 STREAMS = 3
@@ -39,6 +53,17 @@ RESET = tuple(
 SIG_DFL = int(signal.SIG_DFL)
 LISTENER_SPACE = _socket.CMSG_LEN(array("i").itemsize)
 MICRO = 1_000_000
+SPARE_TAKES_BYTES = 64 * 1024
+"""The longest message to a spare: what a socket holds of it without a reader."""
+
+
+class Spare(NamedTuple):
+    """A process that waits in the jail for the program that it will become."""
+
+    pid: int
+    pidfd: int
+    link: _socket.socket
+    """Init's end: the listener comes from there, the program goes there."""
 
 
 class Poller(Protocol):
@@ -70,31 +95,97 @@ class Commands:
         """By the host's number."""
         self._notifiers: dict[int, SeccompNotifier] = {}
         """By the descriptor of each listener."""
+        self._spare: Spare | None = None
 
     def start(self, message: Exec) -> None:
-        """Fork a command; the host is told when it has become its program, or has ended."""
+        """Start a command; the host is told when it is in the jail, or has ended."""
         fds = self._control.take_descriptors(STREAMS)
+        pid = self._start_spare(message, fds) or self._start_fork(message, fds)
+        for fd in fds:
+            os.close(fd)
+        if not pid:
+            self._control.send(CommandEnded(message.id, NOT_STARTED << 8, 0, 0, 0))
+            return
+        self._children.commands[pid] = None
+        self._children.watch(pid)
+        self._pids[message.id] = pid
+        self._control.send(CommandStarted(message.id, pid))
+        # Where init is in the session's user namespace, branches are below it, or it is of one.
+        if message.more_follow and self.user_namespace >= 0:
+            self._make_spare()
+
+    def end_spare(self) -> None:
+        """End the process that waits to become a command, if there is one."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            self._end(spare)
+
+    def _start_spare(self, message: Exec, fds: list[int]) -> int:
+        """Have the spare become the program; its pid, or 0 if there is none that can."""
+        spare, self._spare = self._spare, None
+        if spare is None:
+            return 0
+        frame = pack(message)
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", fds))
+        try:
+            # A signal to all processes may have stopped it.
+            signal.pidfd_send_signal(spare.pidfd, signal.SIGCONT)
+            if len(frame) > SPARE_TAKES_BYTES or not self._take_listener(spare.link):
+                raise BrokenPipeError
+            spare.link.sendmsg([frame], [rights])
+        except OSError:
+            self._end(spare)
+            return 0
+        self._children.processes.unnamed.discard(spare.pid)
+        os.close(spare.pidfd)
+        spare.link.close()
+        return spare.pid
+
+    def _start_fork(self, message: Exec, fds: list[int]) -> int:
+        """Fork a process that becomes the program; its pid, or 0 if there can be no more."""
+        try:
+            pid, link = self._fork(message, fds)
+        except OSError:
+            return 0
+        self._take_listener(link)
+        link.close()
+        return pid
+
+    def _make_spare(self) -> None:
+        """Fork the next command's process; without one it is forked when it comes."""
+        self.end_spare()
+        try:
+            pid, link = self._fork(None, [])
+        except OSError:
+            return
+        self._children.processes.unnamed.add(pid)
+        self._spare = Spare(pid, os.pidfd_open(pid), link)
+
+    def _fork(self, message: Exec | None, fds: list[int]) -> tuple[int, _socket.socket]:
+        """A process that becomes a program, and init's end of its link. Raises OSError."""
         here, there = _socket.socketpair()
         try:
             pid = sysapi.fork()
         except OSError:
             here.close()
+            raise
+        else:
+            if pid == 0:
+                here.close()
+                self._become(message, fds, there)
+            return pid, here
+        finally:
             there.close()
-            for fd in fds:
-                os.close(fd)
-            self._control.send(CommandEnded(message.id, NOT_STARTED << 8, 0, 0, 0))
-            return
-        if pid == 0:
-            here.close()
-            self._become(message, fds, there)
-        for fd in fds:
-            os.close(fd)
-        there.close()
-        self._children.commands[pid] = None
-        self._children.watch(pid)
-        self._pids[message.id] = pid
-        self._take_listener(here)
-        self._control.send(CommandStarted(message.id, pid))
+
+    def _end(self, spare: Spare) -> None:
+        # It may have ended, and its number be another's: the descriptor is its alone.
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(spare.pidfd, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, spare.pidfd, os.WEXITED)
+        self._children.processes.unnamed.discard(spare.pid)
+        os.close(spare.pidfd)
+        spare.link.close()
 
     def signal(self, message: SignalCommand) -> None:
         """Signal a command, or all that descends from it too; nothing if it has ended."""
@@ -144,10 +235,9 @@ class Commands:
             os.close(fd)
         return True
 
-    def _take_listener(self, link: _socket.socket) -> None:
-        """Take over the listener of the filter that the command has put on, if it has one."""
-        _word, ancillary, _flags, _address = link.recvmsg(1, LISTENER_SPACE)
-        link.close()
+    def _take_listener(self, link: _socket.socket) -> bool:
+        """Take over the listener of a process that has put the jail on; whether it has."""
+        word, ancillary, _flags, _address = link.recvmsg(1, LISTENER_SPACE)
         for _level, _kind, content in ancillary:
             [listener] = array("i", content[: array("i").itemsize])
             self._notifiers[listener] = SeccompNotifier(
@@ -157,27 +247,39 @@ class Commands:
                 has_own_numbers=self._context.plan.asks_for("pid_namespace"),
             )
             self._poller.add(listener)
+        return bool(word)
 
     # ---- in the command -------------------------------------------------------------------------
 
-    def _become(self, message: Exec, fds: list[int], link: _socket.socket) -> NoReturn:
-        """Put the jail on and become the program. Nothing may unwind into init's frames."""
+    def _become(self, message: Exec | None, fds: list[int], link: _socket.socket) -> NoReturn:
+        """Put the jail on and become the program, which init names later if `message` is None.
+
+        Nothing may unwind into init's frames.
+        """
         try:
             # Init keeps nothing in the place of the standard streams free.
             link_fd = _above_streams(link.detach())
             self.user_namespace = _above_streams(self.user_namespace)
-            for number, fd in enumerate([_above_streams(fd) for fd in fds]):
-                os.dup2(fd, number)
+            if message is not None:
+                _wire(fds)
             signal.set_wakeup_fd(-1)
             for each in RESET:
                 set_handler(each, SIG_DFL)
             os.setsid()
-            self._confine(link_fd)
+            if message is None:
+                # From here on it has nothing but the jail and its link, for as long as it waits.
+                self._confine(link_fd)
+                sysapi.close_all_but((link_fd,))
+                message, fds = _await_program(link_fd)
+                _wire(fds)
+            else:
+                self._confine(link_fd)
+            sysapi.close_all_but((0, 1, 2))
             _execute(message, self._context)
         except JailError as error:
-            _say(f"cellblock: {error}")
+            _say(f"cellblock: {error}", message)
         except OSError as error:
-            _say(f"cellblock: {error.strerror}")
+            _say(f"cellblock: {error.strerror}", message)
         finally:
             os._exit(NOT_STARTED)
 
@@ -208,12 +310,31 @@ class Commands:
         with suppress(OSError):
             link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, link_fd)
             link.sendmsg([b"l"], [rights] if listener >= 0 else [])
-        sysapi.close_all_but((0, 1, 2))
+            link.detach()
 
 
 def _above_streams(fd: int) -> int:
     """`fd`, or a copy of it if its number is one of a standard stream."""
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, STREAMS) if 0 <= fd < STREAMS else fd
+
+
+def _wire(fds: list[int]) -> None:
+    """Make `fds` the standard streams."""
+    for number, fd in enumerate([_above_streams(fd) for fd in fds]):
+        os.dup2(fd, number)
+
+
+def _await_program(link_fd: int) -> tuple[Exec, list[int]]:
+    """What init has a spare become, with its streams; ends when init closes its end."""
+    link = GuestChannel(link_fd, "to_init", TO_GUEST_CAP_BYTES)
+    try:
+        message = link.receive()
+    except (ChannelClosed, ConnectionError):
+        os._exit(0)
+    assert isinstance(message, Exec)
+    fds = link.take_descriptors(STREAMS)
+    link.close()
+    return message, fds
 
 
 def own_variables(context: jail.JailContext) -> dict[str, str]:
@@ -233,19 +354,25 @@ def _execute(message: Exec, context: jail.JailContext) -> NoReturn:
     try:
         os.chdir(place)
     except OSError as error:
-        _say(f"cellblock: cannot go to {message.cwd}: {error.strerror}")
+        _tell(f"cellblock: cannot go to {message.cwd}: {error.strerror}")
         os._exit(NOT_STARTED)
     name = message.argv[0]
     try:
         os.execvpe(name, message.argv, environment)
     except (FileNotFoundError, NotADirectoryError):
-        _say(f"cellblock: {name}: not found")
+        _tell(f"cellblock: {name}: not found")
         os._exit(NOT_FOUND)
     except OSError as error:
-        _say(f"cellblock: {name}: {error.strerror}")
+        _tell(f"cellblock: {name}: {error.strerror}")
         os._exit(NOT_EXECUTABLE)
 
 
-def _say(text: str) -> None:
+def _say(text: str, message: Exec | None) -> None:
+    """Tell what a command was not started for; a spare has no streams, and init forks another."""
+    if message is not None:
+        _tell(text)
+
+
+def _tell(text: str) -> None:
     with suppress(OSError):
         os.write(2, f"{text}\n".encode(errors="replace"))

@@ -35,6 +35,7 @@ from sandbox.protocol.messages import (
     AllowSetns,
     Branch,
     Confirm,
+    EndSpare,
     EscapedKilled,
     Exec,
     Exited,
@@ -48,6 +49,7 @@ from sandbox.protocol.messages import (
     RefusalCounts,
     SetnsDenied,
     SignalCommand,
+    SpareEnded,
     TakeRefusals,
     Watch,
     ready_frame,
@@ -283,6 +285,7 @@ class Init:
             KillEscaped: self._kill_escaped,
             Exec: self._exec,
             SignalCommand: self._signal_command,
+            EndSpare: self._make_way,
             TakeRefusals: self._take_refusals,
         }
         self._commands: Commands | None = None
@@ -342,6 +345,7 @@ class Init:
         self._children.interrupt(message.pid)
 
     def _kill(self, message: Kill) -> None:
+        self._end_spare()
         keeps = message.keeps_commands
         count = self._children.doom_all_but(message.spare, keeps_commands=keeps)
         spared = self._children.spared(message.spare)
@@ -362,6 +366,8 @@ class Init:
         self._children.watch_named(message.pid)
 
     def _pause(self, message: Pause) -> None:
+        if message.stopped:
+            self._end_spare()
         self._children.pause(stopped=message.stopped)
 
     def _exec(self, message: Exec) -> None:
@@ -374,6 +380,14 @@ class Init:
     def _signal_command(self, message: SignalCommand) -> None:
         if self._commands is not None:
             self._commands.signal(message)
+
+    def _make_way(self, _message: EndSpare) -> None:
+        self._end_spare()
+        self._control.send(SpareEnded())
+
+    def _end_spare(self) -> None:
+        if self._commands is not None:
+            self._commands.end_spare()
 
     def _allow_setns(self, message: AllowSetns) -> None:
         if self._notifier is not None and message.namespaces:
@@ -389,6 +403,7 @@ class Init:
 
     def _branch(self, message: Branch) -> None:
         [channel_fd] = self._control.take_descriptors(1)
+        self._end_spare()
         self._end_builder()
         self._children.has_branches = True
         try:

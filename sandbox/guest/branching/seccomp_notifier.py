@@ -244,6 +244,8 @@ class SeccompNotifier:
             return GO_ON if self._is_below_init(target) else errno.ESRCH
         if INIT in target.numbers:
             return errno.EPERM
+        if not self._processes.unnamed.isdisjoint(target.numbers):
+            return errno.ESRCH
         if not self._has_branches():
             return GO_ON  # Init is the one process that the caller can name and that is not its.
         own = self._processes.row(caller)

@@ -36,6 +36,8 @@ class Processes:
 
     def __init__(self, proc_fd: int) -> None:
         self.proc_fd = proc_fd
+        self.unnamed: set[int] = set()
+        """Children of init that wait to be the session's: no call of the session may name them."""
 
     def pids(self) -> Iterator[int]:
         """Pids of all processes, those of pid namespaces below included, in rising order."""

@@ -145,7 +145,8 @@ class LimitWatch:
         if ended_by_itself and self._counts_copies_apart and peak_bytes > self._limits.memory_bytes:
             await self._weigh_copies()
         self.peak_bytes = max(0, peak_bytes - self.copies_bytes)
-        self.peak_processes = max(1, worker.group.processes() - 1)
+        not_its_own = 1 + worker.commands.has_spare
+        self.peak_processes = max(1, worker.group.processes() - not_its_own)
         if worker.group.oom_kills() == self._ooms_before:
             return None
         if ended_by_itself:

@@ -9,10 +9,12 @@ limits are CPU time, and the order of a batch does not matter.
 """
 
 import asyncio
+import atexit
 import math
 import os
 import threading
 import time
+import weakref
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +32,9 @@ NO_VERDICT = math.nan
 T = TypeVar("T")
 TaskGiven = str | Mapping[str, Json]
 """An id of the suite's data, or the record of a task."""
+Completion = str | Sequence[Mapping[str, Any]]
+"""What a model wrote; or a chat's messages, whose last one counts."""
+LISTS = "Give a list of completions, each a text or a chat's messages, and a task for each"
 
 
 class Graded(NamedTuple):
@@ -46,8 +51,9 @@ class Graded(NamedTuple):
 
 
 class Reward:
-    """A reward function with a warm engine, for many batches. A context manager.
+    """A reward function with a warm engine, for many batches.
 
+    A context manager; or the first call starts it, and `close` or the end of the program ends it.
     It has a thread of its own, and may be called from any, by several at once. `budget_s` is the
     wall time of one batch.
     """
@@ -77,19 +83,14 @@ class Reward:
             recheck=False,
             speed=speed,
         )
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="cellblock-rewards", daemon=True
-        )
         self._grader = Grader(self._suite, self._settings)
+        self._starting = threading.Lock()
+        self._is_closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        try:
-            self._run(self._grader.__aenter__())
-        except BaseException:
-            self._stop()
-            raise
+        self._started()
         return self
 
     def __exit__(
@@ -98,38 +99,72 @@ class Reward:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            self._run(self._grader.__aexit__(kind, error, trace))
-        finally:
-            self._stop()
+        self.close()
 
-    def __call__(self, completions: Sequence[str], tasks: Sequence[TaskGiven]) -> list[float]:
+    def close(self) -> None:
+        """End the engine and its thread; batches under way end first. May be called again."""
+        with self._starting:
+            loop, self._is_closed = self._loop, True
+            if loop is None:
+                return
+            self._loop = None
+            try:
+                _wait_for(self._grader.__aexit__(None, None, None), loop)
+            finally:
+                self._stop(loop)
+        _open.discard(self)
+
+    def __call__(
+        self, completions: Sequence[Completion], tasks: Sequence[TaskGiven]
+    ) -> list[float]:
         """The reward of each completion, for the task at its place. Raises BadInput."""
         return [graded.reward for graded in self.graded(completions, tasks)]
 
-    def graded(self, completions: Sequence[str], tasks: Sequence[TaskGiven]) -> list[Graded]:
+    def graded(self, completions: Sequence[Completion], tasks: Sequence[TaskGiven]) -> list[Graded]:
         """The rewards, with what a trainer needs to leave noise out. Raises BadInput."""
         return [_graded(verdict) for verdict in self.verdicts(completions, tasks)]
 
     def verdicts(
-        self, completions: Sequence[str], tasks: Sequence[TaskGiven]
+        self, completions: Sequence[Completion], tasks: Sequence[TaskGiven]
     ) -> list[Verdict | None]:
-        """The verdicts behind the rewards; None where the budget was spent."""
+        """The verdicts behind the rewards; None where the budget was spent. Raises BadInput."""
+        for name, given in (("completions", completions), ("tasks", tasks)):
+            if isinstance(given, str | Mapping) or not isinstance(given, Sequence):
+                raise BadInput("", f"is of type {type(given).__name__}", field=name, remedy=LISTS)
         if len(completions) != len(tasks):
             raise BadInput("", f"there are {len(completions)} completions and {len(tasks)} tasks")
         work = [
-            self._work(self._task(task, number), completion, number)
+            self._work(self._task(task, number), _text_of(completion, number), number)
             for number, (completion, task) in enumerate(zip(completions, tasks, strict=True))
         ]
-        return self._run(self._grade(work))
+        loop = self._started()
+        return _wait_for(self._grade(work), loop)
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+    def _started(self) -> asyncio.AbstractEventLoop:
+        """The loop with the warm engine. Raises BadInput once it is closed."""
+        with self._starting:
+            if self._is_closed:
+                raise BadInput("", "the Reward is closed", remedy="Make a new one")
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=loop.run_forever, name="cellblock-rewards", daemon=True
+                )
+                self._thread.start()
+                try:
+                    _wait_for(self._grader.__aenter__(), loop)
+                except BaseException:
+                    self._stop(loop)
+                    raise
+                self._loop = loop
+                _open.add(self)
+            return self._loop
 
-    def _stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+    def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_soon_threadsafe(loop.stop)
+        if self._thread is not None:
+            self._thread.join()
+        loop.close()
 
     def _work(self, task: Task, completion: str, number: int) -> tuple[Task, Sample]:
         """A task and its sample. Raises BadInput."""
@@ -139,6 +174,9 @@ class Reward:
         return task, sample
 
     def _task(self, given: TaskGiven, number: int) -> Task:
+        if not isinstance(given, str | Mapping):
+            found = f"is of type {type(given).__name__}"
+            raise BadInput("tasks", found, line=number + 1, remedy=LISTS)
         if isinstance(given, str):
             if given not in self._known:
                 raise BadInput("tasks", f"no task is called {given!r}", line=number + 1)
@@ -168,7 +206,7 @@ class Reward:
 
 
 def reward(
-    completions: Sequence[str],
+    completions: Sequence[Completion],
     tasks: Sequence[TaskGiven],
     *,
     suite: str = "custom",
@@ -180,6 +218,32 @@ def reward(
     """The reward of each completion for the task at its place, with an engine of its own."""
     with Reward(suite, data=data, timeout_s=timeout_s, budget_s=budget_s, jobs=jobs) as function:
         return function(completions, tasks)
+
+
+def _text_of(completion: Completion, number: int) -> str:
+    """What the model wrote last. Raises BadInput."""
+    text: object = completion
+    if isinstance(completion, Sequence) and not isinstance(completion, str) and completion:
+        last = completion[-1]
+        text = last.get("content") if isinstance(last, Mapping) else last
+    if not isinstance(text, str):
+        found = f"is of type {type(completion).__name__}, without a text"
+        raise BadInput("completions", found, line=number + 1, remedy=LISTS)
+    return text
+
+
+def _wait_for(work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
+    return asyncio.run_coroutine_threadsafe(work, loop).result()
+
+
+_open: "weakref.WeakSet[Reward]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Leave nothing behind when the program ends without a close."""
+    for one in list(_open):
+        one.close()
 
 
 def _graded(verdict: Verdict | None) -> Graded:

@@ -4,6 +4,8 @@ import asyncio
 import base64
 import math
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +29,44 @@ GOOD, BAD = "def inc(x): return x + 1", "def inc(x): return x"
 
 def test_rewards_are_ones_and_zeros_by_place() -> None:
     assert reward([GOOD, BAD, "x = (", GOOD], [INC] * 4) == [1.0, 0.0, 0.0, 1.0]
+
+
+def test_the_first_call_starts_a_reward_function_and_close_ends_it() -> None:
+    function = Reward(timeout_s=20)
+    assert function([GOOD, BAD], [INC] * 2) == [1.0, 0.0]
+    function.close()
+    function.close()
+    with pytest.raises(BadInput, match="the Reward is closed"):
+        function([GOOD], [INC])
+    assert "cellblock-rewards" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_the_end_of_a_program_ends_a_reward_function_that_it_did_not_close() -> None:
+    program = (
+        f"from runner.evals import Reward\nprint(Reward(timeout_s=20)([{GOOD!r}], [{INC!r}]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[1.0]\n", "")
+
+
+def test_a_chats_messages_are_a_completion_and_what_is_none_is_told() -> None:
+    chat = [{"role": "user", "content": "Write inc."}, {"role": "assistant", "content": GOOD}]
+    with Reward(timeout_s=20) as function:
+        assert function([chat], [INC]) == [1.0]
+        for completions, tasks, said in (
+            ([None], [INC], "completions:1: is of type NoneType, without a text"),
+            ([[]], [INC], "completions:1: is of type list, without a text"),
+            ([[{"role": "assistant", "content": None}]], [INC], "without a text"),
+            (GOOD, [INC], "completions: is of type str"),
+            ([GOOD], INC, "tasks: is of type dict"),
+            ([GOOD], [3], "tasks:1: is of type int"),
+            ([GOOD], [], "there are 1 completions and 0 tasks"),
+        ):
+            with pytest.raises(BadInput) as error:
+                function(cast(Any, completions), cast(Any, tasks))
+            assert said in str(error.value)
 
 
 def test_a_warm_reward_function_gives_the_known_verdicts_twice() -> None:

@@ -9,6 +9,7 @@ import tempfile
 from typing import NamedTuple
 
 from sandbox.errors import FileRefused
+from sandbox.files.pace import Pace
 from sandbox.files.workspace import Listing, Stamp, Workspace
 
 
@@ -24,7 +25,7 @@ class Snapshot(NamedTuple):
 
 
 class FileSnapshots:
-    """Takes and restores snapshots of one workspace."""
+    """Takes and restores snapshots of one workspace, in a thread."""
 
     def __init__(self, files: Workspace) -> None:
         self._files = files
@@ -36,7 +37,9 @@ class FileSnapshots:
         """The files as they are now; only what changed since the last time is copied."""
         blobs: dict[str, _Blob] = {}
         known: dict[tuple[str, Stamp], _Blob] = {}
-        for path, stamp in self._files.listing().items():
+        pace = Pace()
+        for path, stamp in self._files.listing(pace=pace).items():
+            pace()
             blob = self._known.get((path, stamp)) or self._copy(path)
             if blob is not None:
                 blobs[path] = known[path, stamp] = blob
@@ -45,15 +48,18 @@ class FileSnapshots:
 
     def restore(self, snapshot: Snapshot) -> Listing:
         """Make the files what they were at `snapshot`; gives back the listing that results."""
-        now = self._files.listing()
+        pace = Pace()
+        now = self._files.listing(pace=pace)
         for path in now:
+            pace()
             if path not in snapshot.blobs:
                 self._files.remove(path)
         for path, blob in snapshot.blobs.items():
+            pace()
             stamp = now.get(path)
             if stamp is None or self._known.get((path, stamp)) != blob:
                 self._files.put(path, os.pread(self._fd, blob.size, blob.offset))
-        after = self._files.listing()
+        after = self._files.listing(pace=pace)
         self._known = {
             (path, stamp): snapshot.blobs[path]
             for path, stamp in after.items()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sandbox.files.beneath import DIRECTORY, open_beneath, open_made, open_parts
+from sandbox.files.pace import NO_PACE, Pace, in_order
 from sandbox.protocol import trees
 
 FileKind = Literal["file", "directory", "link", "other"]
@@ -39,9 +40,13 @@ def stat_of(directory_fd: int, parts: list[str], path: str) -> FileStat:
         os.close(fd)
 
 
-def entries(directory_fd: int, most: int, names_bytes: int) -> list[FileStat]:
+def entries(directory_fd: int, most: int, names_bytes: int, pace: Pace = NO_PACE) -> list[FileStat]:
     """What is in a directory, sorted: at most so many, with names of so many bytes together."""
-    return sorted(_entries(directory_fd, most, names_bytes), key=lambda found: found.path)
+    found: dict[str, FileStat] = {}
+    for entry in _entries(directory_fd, most, names_bytes):
+        found[entry.path] = entry
+        pace()
+    return [found[name] for name in in_order(found, pace)]
 
 
 def make(directory_fd: int, parts: list[str], *, exist_ok: bool) -> None:

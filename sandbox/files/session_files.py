@@ -17,6 +17,7 @@ from typing import Self
 from sandbox.errors import FileRefused, NoRoomForFile
 from sandbox.files.file_streams import FileReader, FileWriter
 from sandbox.files.file_trees import FileStat
+from sandbox.files.pace import Pace
 from sandbox.files.workspace import Listing, Workspace
 from sandbox.outcome import Artifact
 from sandbox.processes.worker import Worker
@@ -136,8 +137,7 @@ class SessionFiles:
         """What is in the directory `path`, by name. Raises FileRefused."""
         with _told_as(path):
             files, rest = self._place(path)
-            found = await files.apart(lambda own: own.entries(rest))
-            return [dataclasses.replace(one, path=_joined(path, one.path)) for one in found]
+            return await files.apart(lambda own: _told_entries(own, rest, path))
 
     async def files_below(self, path: str) -> list[str]:
         """Every regular file below the directory `path`, which their paths begin with."""
@@ -145,7 +145,8 @@ class SessionFiles:
             files, rest = self._place(path)
             below = files.below(rest)
             try:
-                return [_joined(path, found) for found in await below.list_apart()]
+                root = _root_of(path)
+                return [root + found for found in await below.list_apart()]
             finally:
                 below.close()
 
@@ -175,6 +176,10 @@ class SessionFiles:
     def outside(self) -> Listing:
         """Every regular file that was left in `/tmp`, by its absolute path."""
         return _with_root(self.temporary.listing(_is_scratch))
+
+    async def outside_apart(self) -> Listing:
+        """As `outside`; in a thread where there are many."""
+        return _with_root(await self.temporary.list_apart(_is_scratch))
 
     @staticmethod
     def outside_of(listing: Listing) -> Listing:
@@ -235,10 +240,20 @@ def _told_as(path: str) -> Iterator[None]:
         raise error.of(path) from error.__cause__
 
 
-def _joined(directory: str, name: str) -> str:
-    """`name` in `directory`, as a caller writes it: the workspace itself is not said."""
+def _root_of(directory: str) -> str:
+    """What names in `directory` begin with as a caller writes them; the workspace is not said."""
     clean = posixpath.normpath(directory)
-    return name if clean == "." else posixpath.join(clean, name)
+    return "" if clean == "." else posixpath.join(clean, "")
+
+
+def _told_entries(files: Workspace, rest: str, path: str) -> list[FileStat]:
+    """What is in the directory `rest`, as in `path`; in a thread."""
+    pace, root = Pace(), _root_of(path)
+    found: list[FileStat] = []
+    for one in files.entries(rest, pace):
+        found.append(dataclasses.replace(one, path=root + one.path))
+        pace()
+    return found
 
 
 def _is_scratch(name: str) -> bool:

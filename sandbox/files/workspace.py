@@ -33,6 +33,7 @@ from sandbox.files.beneath import (
 )
 from sandbox.files.file_streams import FileReader, FileWriter
 from sandbox.files.file_trees import FileStat
+from sandbox.files.pace import NO_PACE, Pace, in_order, paced
 from sandbox.files.tree_shapes import Shape
 from sandbox.outcome import Artifact
 
@@ -161,14 +162,14 @@ class Workspace:
         except OSError as error:
             raise refusal(path, error) from error
 
-    def entries(self, path: str) -> list[FileStat]:
+    def entries(self, path: str, pace: Pace = NO_PACE) -> list[FileStat]:
         """What is in the directory `path`, by name, as many as are listed. Raises FileRefused."""
         parts = parts_of(path, may_be_root=True)
         try:
             with acting_as(self._owner):
                 fd = open_parts(self._fd, parts, DIRECTORY)
                 try:
-                    return file_trees.entries(fd, self._files_cap + 1, NAMES_CAP_BYTES)
+                    return file_trees.entries(fd, self._files_cap + 1, NAMES_CAP_BYTES, pace)
                 finally:
                     os.close(fd)
         except OSError as error:
@@ -195,13 +196,13 @@ class Workspace:
             os.close(self._fd)
             self._fd = -1
 
-    def listing(self, skips: Skips = _skips_none) -> Listing:
+    def listing(self, skips: Skips = _skips_none, pace: Pace = NO_PACE) -> Listing:
         """Every regular file by its path, sorted; links, FIFOs and the like are left out.
 
         So is what lies at the top under a name that `skips` says, and what is left when the names
         together reach `NAMES_CAP_BYTES`.
         """
-        listing = self._list(self._files_cap, skips)
+        listing = self._list(self._files_cap, skips, pace)
         assert listing is not None
         return listing
 
@@ -209,7 +210,7 @@ class Workspace:
         """As `listing`; in a thread where there are many, which would keep the loop for long."""
         listing = self.list_if_few(skips)
         if listing is None:
-            return await self.apart(lambda files: files.listing(skips))
+            return await self.apart(lambda files: files.listing(skips, Pace()))
         return listing
 
     def list_if_few(self, skips: Skips = _skips_none) -> Listing | None:
@@ -265,7 +266,7 @@ class Workspace:
                 self._bare_count = None  # From here on the time tells it alone.
         return True
 
-    def _list(self, most: int, skips: Skips) -> Listing | None:
+    def _list(self, most: int, skips: Skips, pace: Pace = NO_PACE) -> Listing | None:
         """The listing; None if there are more than `most` files and directories, unless capped."""
         if self._bare_since_ns >= 0 and self._is_bare():
             return {}
@@ -277,18 +278,20 @@ class Workspace:
         with acting_as(self._owner):
             for seen, (path, entry) in enumerate(self._walk(skips)):
                 is_bare = False
+                pace()
                 if seen >= most < self._files_cap:
                     return None
                 if stat.S_ISREG(entry.st_mode):
                     found[path] = Stamp(entry.st_ino, entry.st_size, entry.st_ctime_ns)
         if is_bare:
             self._bare_since_ns, self._bare_count = changed_ns, None
-        return dict(sorted(found.items()))
+        return {path: found[path] for path in in_order(found, pace)}
 
     def shape(self) -> Shape:
-        """What is there beside the content of files, as far as it is listed."""
+        """What is there beside the content of files, as far as it is listed. In a thread."""
         with acting_as(self._owner):
-            return tree_shapes.shape_of(self._fd, self._walk(_skips_none), NAMES_CAP_BYTES)
+            entries = paced(self._walk(_skips_none), Pace())
+            return tree_shapes.shape_of(self._fd, entries, NAMES_CAP_BYTES)
 
     def make_skeleton(self, shape: Shape) -> None:
         """Make the directories and links of `shape`. Raises FileRefused."""
@@ -414,17 +417,17 @@ def _open_directory(name: str, parent: int) -> int:
         raise
 
 
-def changes(before: Listing, after: Listing) -> dict[str, str]:
+def changes(before: Listing, after: Listing, pace: Pace = NO_PACE) -> dict[str, str]:
     """What became of each path that differs: made, changed or deleted; sorted."""
     if before == after:
         return {}
-    found = {
-        path: "changed" if path in before else "made"
-        for path, stamp in after.items()
-        if before.get(path) != stamp
-    }
+    found: dict[str, str] = {}
+    for path, stamp in after.items():
+        if before.get(path) != stamp:
+            found[path] = "changed" if path in before else "made"
+        pace()
     found.update({path: "deleted" for path in before if path not in after})
-    return dict(sorted(found.items()))
+    return {path: found[path] for path in in_order(found, pace)}
 
 
 def deleted(path: str) -> Artifact:

@@ -8,7 +8,6 @@ swapped.
 import asyncio
 import contextlib
 import posixpath
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sandbox.errors import (
@@ -19,6 +18,7 @@ from sandbox.errors import (
     SessionLost,
 )
 from sandbox.files.file_snapshots import FileSnapshots, Snapshot
+from sandbox.files.pace import NO_PACE, Pace
 from sandbox.files.session_files import SessionFiles
 from sandbox.files.workspace import Listing, changes, deleted
 from sandbox.network.access import NetworkAccess
@@ -41,6 +41,8 @@ from sandbox.session.runs.timers import Alarm
 HASH_HERE_BYTES = 4 * 1024 * 1024
 """Artifacts up to this size together are hashed on the loop; more goes to a thread."""
 DESCRIBED_HERE = 32
+COMPARED_HERE = 1000
+"""Files before and after; more are compared and described in a thread."""
 CHECKPOINTS_KEPT = 8
 CHECKPOINT_BYTES = 512 * 1024 * 1024
 CHECK_TIMEOUT_S = 30.0
@@ -272,7 +274,7 @@ class LiveSession:
         if self._snapshots is not None:
             files = self._marked_files[checkpoint.id]
             restored = await asyncio.to_thread(self._snapshots.restore, files)
-            self._listing = {**restored, **self.files.outside()}
+            self._listing = {**restored, **await self.files.outside_apart()}
             self.check_alive()
 
     async def list_checkpoints(self) -> list[CheckpointState]:
@@ -285,13 +287,13 @@ class LiveSession:
         self._keep_raw_output(ran)
         after = await self.files.list_apart()
         self._listing = after
+        if len(before) + len(after) > COMPARED_HERE:
+            return await asyncio.to_thread(_told, self.files, before, after, Pace())
         found = changes(before, after)
-        if not found:
-            return ()
         size = sum(after[path].size_bytes for path in found if path in after)
         if size > HASH_HERE_BYTES or len(found) > DESCRIBED_HERE:
-            return await asyncio.to_thread(_describe, self.files, found)
-        return _describe(self.files, found)
+            return await asyncio.to_thread(_describe, self.files, found, Pace())
+        return _describe(self.files, found, NO_PACE)
 
     def _keep_raw_output(self, ran: Ran) -> None:
         """Save the bytes of a stream whose text had to replace some."""
@@ -303,9 +305,15 @@ class LiveSession:
                     self.files.put(path, kept.raw())
 
 
-def _describe(files: SessionFiles, found: dict[str, str]) -> tuple[Artifact, ...]:
-    artifacts: Sequence[Artifact | None] = [
-        deleted(path) if change == "deleted" else files.describe(path, change)
-        for path, change in found.items()
-    ]
-    return tuple(artifact for artifact in artifacts if artifact is not None)
+def _told(files: SessionFiles, before: Listing, after: Listing, pace: Pace) -> tuple[Artifact, ...]:
+    return _describe(files, changes(before, after, pace), pace)
+
+
+def _describe(files: SessionFiles, found: dict[str, str], pace: Pace) -> tuple[Artifact, ...]:
+    artifacts: list[Artifact] = []
+    for path, change in found.items():
+        one = deleted(path) if change == "deleted" else files.describe(path, change)
+        if one is not None:
+            artifacts.append(one)
+        pace()
+    return tuple(artifacts)

@@ -59,7 +59,7 @@ HOST_ORDER = (
         "sandbox.session.expiry",
         "sandbox.session.best_of",
     ),
-    ("sandbox.files.beneath",),
+    ("sandbox.files.beneath", "sandbox.files.pace"),
     ("sandbox.files.file_trees", "sandbox.files.file_streams", "sandbox.files.tree_shapes"),
     ("sandbox.files.workspace",),
     ("sandbox.packages.laying", "sandbox.packages.byte_code"),

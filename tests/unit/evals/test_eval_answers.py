@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.evals.samples.answers import (
-    TEXT_CAP,
     completion_in,
     defined_by,
     names_called,
@@ -16,6 +15,7 @@ from runner.evals.samples.answers import (
     script_in,
     value_in,
 )
+from runner.evals.samples.fences import TEXT_CAP
 
 GOOD = "def add_two(n):\n    return n + 2"
 BODY = "    return n + 2"
@@ -195,6 +195,12 @@ others = st.sampled_from(
         "```python\nassert add_two(2) == 4\n```",
         '```json\n{"n": 2}\n```',
         f"```python\n{DRAFT}\n```",
+        "```python\n>>> add_two(2)\n4\n```",
+        "```python\nimport math\n```",
+        "```python\ndef unused(n):\n    return add_two(n)\n```",
+        "<pre>\n4\n</pre>",
+        "Use `add_two(2)`.",
+        '{"code": "add_two(2)"}',
         "> a quote",
         "1. an item",
         "",
@@ -258,6 +264,14 @@ def test_no_text_is_too_odd(text: str) -> None:
         "> " * 200_000 + "```",
         "- " * 200_000 + "```",
         "<think>" * 100_000,
+        " " * 200_000 + "x",
+        "\u00a0" * 49_000,
+        "<pre><code>" * 4_500,
+        "<|im_end|>" * 4_900 + "x",
+        "`a`" * 16_000,
+        '["a",' * 9_000,
+        "    x\n\n" * 8_000,
+        "```python\n>>> def f(): pass\n```\n" * 1_500,
         "</think>\n" * 100_000,
         "(" * 200_000,
     ],

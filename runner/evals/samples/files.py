@@ -60,6 +60,8 @@ def _list_rows(name: str, data: bytes) -> Iterator[Row]:
 
 def _line_rows(name: str, data: bytes) -> Iterator[Row]:
     for number, line in enumerate(data.split(b"\n"), 1):
+        # Files that were put together have the mark within.
+        line = line.removeprefix(codecs.BOM_UTF8)
         if not line.strip():
             continue
         if len(line) > LINE_CAP_BYTES:

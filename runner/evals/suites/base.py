@@ -12,6 +12,8 @@ from runner.evals.samples.files import index_tasks
 from runner.evals.samples.records import Json, Row, Sample, Task
 
 IN_ONE_BLOCK = "Answer with the whole program in one block of Python code."
+BYTE_ORDER_MARK = "\ufeff"
+"""Python takes it at the beginning of a file; a text that is executed would fail by it."""
 Place = Literal["names", "module"]
 """Run the candidate in bare names, as exec does, or in a module of its own."""
 
@@ -123,13 +125,14 @@ class Suite(ABC):
 def whole_program(task: Task, sample: Sample) -> str:
     """A sample's `solution` as it is, or its `completion` behind the task's prompt."""
     if sample.row.has("solution"):
-        return sample.row.text("solution")
-    return task.row.text("prompt", "") + sample.row.text("completion")
+        return sample.row.text("solution").removeprefix(BYTE_ORDER_MARK)
+    completion = sample.row.text("completion").removeprefix(BYTE_ORDER_MARK)
+    return task.row.text("prompt", "") + completion
 
 
 def answer_of(sample: Sample, *fields: str) -> str:
     """The text of the first of `fields` that the sample has. Raises BadInput."""
     for name in fields:
         if sample.row.has(name):
-            return sample.row.text(name)
+            return sample.row.text(name).removeprefix(BYTE_ORDER_MARK)
     raise sample.row.bad(fields[0], "is missing")

@@ -2,7 +2,7 @@
 
 from runner.evals.samples.answers import completion_in
 from runner.evals.samples.records import Json, Sample, Task
-from runner.evals.suites.base import IN_ONE_BLOCK, Judged, Suite
+from runner.evals.suites.base import IN_ONE_BLOCK, Judged, Suite, answer_of
 
 
 class BigCodeBench(Suite):
@@ -18,11 +18,10 @@ class BigCodeBench(Suite):
             task.row.text(field)
 
     def trial(self, task: Task, sample: Sample) -> Judged:
-        source = (
-            sample.row.text("solution")
-            if sample.row.has("solution")
-            else _prompt(task) + sample.row.text("completion")
-        )
+        is_whole = sample.row.has("solution")
+        source = answer_of(sample, "solution", "completion")
+        if not is_whole:
+            source = _prompt(task) + source
         return Judged(
             source + "\n",
             {"kind": "unittest", "test": task.row.text("test"), "classes": ["TestCases"]},

@@ -154,3 +154,15 @@ def test_a_suite_of_another_hash_is_refused_by_file_and_field(tmp_path: Path) ->
     with pytest.raises(BadInput, match=f"suite.jsonl: sha256: is {right} and must be 00") as caught:
         prepare("humaneval", read(samples), suite, sha256="00")
     assert (caught.value.file, caught.value.field) == (str(suite), "sha256")
+
+
+def test_a_byte_order_mark_is_no_part_of_anything(tmp_path: Path) -> None:
+    mark = "\ufeff".encode()
+    data, samples = tmp_path / "tasks.jsonl", tmp_path / "samples.jsonl"
+    data.write_bytes(mark + lines({"task_id": "inc", "test": "assert inc(1) == 2"}))
+    program = {"task_id": "inc", "solution": "\ufeffdef inc(x): return x + 1"}
+    samples.write_bytes(mark + lines(program) + mark + lines(program))
+    job = prepare("custom", read(samples), data)
+    assert len(job.samples) == 2
+    trial = job.suite.trial(job.tasks["inc"], job.samples[0])
+    assert trial.source.strip() == "def inc(x): return x + 1"  # type: ignore[union-attr]

@@ -143,6 +143,8 @@ class OpenAICompatible:
                     yield event
             for event in reader.finish(decoder.head):
                 yield event
+            if reader.has_only_thought:
+                LOG.warning("the model at %s thought and answered nothing", self._place)
         except (UpstreamError, httpx2.TransportError, httpx2.DecodingError, TooLong) as error:
             # What was written before is not lost with what broke behind it.
             for event in reader.release():

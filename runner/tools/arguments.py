@@ -62,6 +62,9 @@ def _nearly(text: str, main: str) -> Arguments:
         return Arguments({main: stream.value}, was_repaired=True)
     stripped = text.lstrip()
     if fenced := FENCE.match(text):
+        inner = _object(fenced["code"])
+        if main in inner:
+            return Arguments(inner, was_repaired=True)
         return Arguments({main: fenced["code"]}, was_repaired=True)
     if stripped[:1] not in "{[\"'":
         return Arguments({main: text}, was_repaired=True)
@@ -72,6 +75,15 @@ def _nearly(text: str, main: str) -> Arguments:
         {},
         f"The arguments are no JSON object with {main!r}: {_first_fault(text)}. Send them again.",
     )
+
+
+def _object(text: str) -> dict[str, JsonValue]:
+    """The object that `text` is; an empty one otherwise."""
+    try:
+        found: JsonValue = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def repaired(text: str) -> JsonValue:

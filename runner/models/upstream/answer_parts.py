@@ -37,6 +37,13 @@ def pieces_in(delta: Mapping[str, JsonValue]) -> Iterator[AnswerPiece]:
     yield from _parts(delta.get("content"))
     if refusal := all_text(delta.get("refusal")):
         yield AnswerPiece("text", refusal)
+    audio = delta.get("audio")
+    if isinstance(audio, dict) and (spoken := all_text(audio.get("transcript"))):
+        yield AnswerPiece("text", spoken)
+    images = delta.get("images")
+    for image in images if isinstance(images, list) else ():
+        if isinstance(image, dict) and (url := _image_url(image)):
+            yield AnswerPiece("text", f"![image]({url})")
 
 
 def calls_in(message: Mapping[str, JsonValue]) -> JsonValue:

@@ -18,7 +18,8 @@ from runner.models.upstream.json_end import ObjectScanner
 from runner.transcript import encodable
 
 HEAD_CHARS = 12
-DECORATION = re.compile(r"\s*<\|.*|:\d+\Z", re.DOTALL)
+DECORATION = re.compile(r"\s*<\|.*|:\d+\Z|\(\)\Z", re.DOTALL)
+NAME_SPACE = re.compile(r".*(?:[.:/]|__)", re.DOTALL)
 
 
 class UnreadableCall(Exception):
@@ -274,7 +275,7 @@ def offered_name(name: str, tools: Collection[str]) -> str:
     if name in tools:
         return name
     plain = DECORATION.sub("", name)
-    return next((one for one in (plain, plain.rpartition(".")[2]) if one in tools), name)
+    return next((one for one in (plain, NAME_SPACE.sub("", plain)) if one in tools), name)
 
 
 def entries_of(value: JsonValue) -> Iterator[dict[str, JsonValue]]:

@@ -16,7 +16,7 @@ WORD_KEYS = (
     "status_msg", "reason", "title", "description", "error", "errors", "text",
 )  # fmt: skip
 STATUS_KEYS = ("code", "status", "status_code", "statusCode", "http_status", "error_code")
-KIND_KEYS = ("type", "code", "status", "error_code", "reason", "object")
+KIND_KEYS = ("type", "__type", "code", "status", "error_code", "reason", "object")
 KINDS: tuple[tuple[UpstreamFault, int, str], ...] = (
     ("busy", 429, r"rate.?limit|throttl|too.?many|quota|limit_requests|resource.?exhausted"),
     ("refused", 401, r"invalid.?api.?key|authenticat|unauthorized|unauthenticated"),
@@ -25,6 +25,8 @@ KINDS: tuple[tuple[UpstreamFault, int, str], ...] = (
     ("down", 503, r"overload|unavailable|capacity"),
     ("rejected", 400, r"bad.?request|invalid|context|exceed|not.?found|unprocessable|unsupported"),
 )
+RATE_WORDS = re.compile(r"\s*(?:rate.?limit|too many requests|quota exceeded)", re.IGNORECASE)
+"""Words that say by themselves what kind of error it is, where numbers are the endpoint's own."""
 SECRETS = re.compile(
     r"\b(?:sk|pk|rk|gsk|xai|hf|nvapi)[-_][\w*.\-]+|\bAIza[\w\-]+|\b[Bb]earer\s+\S+|\b\w{0,8}\*{4,}\w*"
 )
@@ -90,7 +92,7 @@ def _envelope(data: Mapping[str, JsonValue]) -> JsonValue:
     for key in ("detail", "errors", "error_msg", "error_message", "errorMessage"):
         if data.get(key):
             return dict(data)
-    code = data.get("code", data.get("status"))
+    code = data.get("code", data.get("status", data.get("__type")))
     if data.get("success") is False or data.get("ok") is False:
         code = code or 500
     if code not in (*FINE, None) and isinstance(data.get("message", data.get("msg")), str):
@@ -130,6 +132,9 @@ def _of_words(words: str, status: int | None, kind: str, hidden: str) -> Upstrea
             if re.search(pattern, kind, re.IGNORECASE):
                 fault, status = named, code
                 break
+        else:
+            if RATE_WORDS.match(words):
+                fault, status = "busy", 429
     detail = short(words, hidden)
     is_said = bool(detail) and status != 401
     return UpstreamError(fault, detail or "an error without words", status=status, is_said=is_said)

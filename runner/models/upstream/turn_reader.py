@@ -29,7 +29,7 @@ from runner.models.upstream.answer_parts import (
     usage_of,
 )
 from runner.models.upstream.call_assembly import CallAssembler, UnreadableCall
-from runner.models.upstream.error_envelopes import error_in, short
+from runner.models.upstream.error_envelopes import error_in, short, words_of
 from runner.models.upstream.sse import HEAD_BYTES, UNREADABLE, ServerEvent
 from runner.models.written.thoughts import ThoughtSplitter
 from runner.transcript import Turn
@@ -53,8 +53,17 @@ FINISH: Mapping[str, FinishReason] = {
     "sensitive": "filter",
     "safety": "filter",
     "recitation": "filter",
+    "prohibited_content": "filter",
+    "blocklist": "filter",
+    "spii": "filter",
 }
-FAILED = ("error", "abort", "aborted", "cancelled", "insufficient_system_resource", "network_error")
+"""By the word that a reason begins with: some endpoints put their own behind it."""
+FAILED = (
+    *("error", "abort", "aborted", "cancelled", "insufficient_system_resource", "network_error"),
+    # The model wrote a call that the endpoint could not read, and keeps to itself.
+    *("function_call_filter", "malformed_function_call", "unexpected_tool_call"),
+    *("malformed_response", "too_many_tool_calls"),
+)
 
 
 class TurnReader:
@@ -86,6 +95,12 @@ class TurnReader:
         self.is_over = False
         self.thinks_natively = False
         """Whether thinking came apart from the text."""
+
+    @property
+    def has_only_thought(self) -> bool:
+        """Whether thinking is all that came: the client is given it, and an empty answer."""
+        thought = self.thinks_natively or bool(self._thoughts_said)
+        return thought and not (self._has_text or self._calls.count or self._written)
 
     @property
     def is_holding(self) -> bool:
@@ -153,6 +168,7 @@ class TurnReader:
         finish = self._reason(head)
         if finish == "stop" and not self._has_text and self._opens_thinking:
             # It did not think this time: what came was the answer.
+            self._has_text = bool(self._texts)
             yield TextDelta("".join(self._texts))
         yield TurnEnded(finish)
 
@@ -182,7 +198,7 @@ class TurnReader:
                 raise UpstreamError("cut", f"no end of the turn{more}", is_said=bool(words))
             if not self._calls.is_whole:
                 raise UpstreamError("cut", "a call ended inside its arguments")
-        finish = FINISH.get((self._finish or "stop").lower(), "stop")
+        finish = FINISH.get(_first_word(self._finish or "stop"), "stop")
         if finish == "calls" and not has_calls:
             raise self._garbled("it announced calls and sent none", head)
         if finish == "stop" and not has_calls and not self._has_spoken:
@@ -237,6 +253,10 @@ class TurnReader:
                 raise error
         delta, message = choice.get("delta"), choice.get("message")
         finish = choice.get("finish_reason")
+        words = ""
+        if isinstance(finish, dict):
+            words = words_of(finish.get("message"))
+            finish = finish.get("type")
         if isinstance(delta, dict) and delta:
             yield from self._said(pieces_in(delta))
             yield from self._called(delta, is_whole=False)
@@ -247,10 +267,12 @@ class TurnReader:
         elif isinstance(choice.get("text"), str):
             yield from self._said(iter([AnswerPiece("text", str(choice["text"]))]))
         if isinstance(finish, str) and finish not in ("", "null"):
-            if finish.lower() in FAILED:
-                raise UpstreamError("failed", f"it ended with {finish!r}", is_said=True)
+            word = _first_word(finish)
+            if word in FAILED:
+                detail = short(": ".join(filter(None, (f"it ended with {finish!r}", words))))
+                raise UpstreamError("failed", detail, is_said=True)
             self._finish = finish
-            self._has_spoken = self._has_spoken or finish.lower() in ("length", "content_filter")
+            self._has_spoken = self._has_spoken or FINISH.get(word) in ("length", "filter")
 
     def _news(self, said: Iterator[AnswerPiece]) -> Iterator[AnswerPiece]:
         """What a last message adds: some endpoints repeat in it all that came before."""
@@ -301,6 +323,10 @@ class TurnReader:
         self._chars += chars
         if self._chars > TURN_CHARS:
             raise self._garbled(f"the turn has more than {TURN_CHARS} characters", "")
+
+
+def _first_word(finish: str) -> str:
+    return finish.lower().partition(":")[0].strip()
 
 
 def calls_natively(request: ModelRequest) -> bool:

@@ -24,6 +24,7 @@ from runner.transcript import encodable
         ('"1+1"', "1+1"),
         ("print(1)", "print(1)"),
         ("```python\nprint(1)\n```", "print(1)"),
+        ('```json\n{"code": "print(1)"}\n```', "print(1)"),
         ('{"code": "a"} trailing words', "a"),
         ('{"note": "n", "code": "b"}', "b"),
         ('{"code": "first", "code": "second"}', "first"),

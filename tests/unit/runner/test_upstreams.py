@@ -365,3 +365,14 @@ async def test_the_owner_is_told_where_and_what_to_try_and_a_client_is_not(statu
 def test_an_address_that_is_none_is_refused_with_what_it_must_begin_with(url):
     with pytest.raises(ConfigError, match="must begin with http"):
         OpenAICompatible(Endpoint(url=url))
+
+
+@pytest.mark.parametrize("thought", [{"reasoning_content": "hm"}, {"content": "<think>hm</think>"}])
+async def test_a_turn_of_nothing_but_thinking_is_told_to_the_log(caplog, thought):
+    model, _ = upstream(sse(chunk(thought), chunk({}, "stop")))
+    events = await everything(model)
+    assert "".join(one.text for one in events if isinstance(one, ReasoningDelta)) == "hm"
+    assert events[-1] == TurnEnded("stop")
+    assert [record.getMessage() for record in caplog.records] == [
+        "the model at http://upstream.test/v1 thought and answered nothing"
+    ]

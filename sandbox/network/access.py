@@ -10,13 +10,12 @@ from typing import Literal
 from sandbox.errors import PolicyError
 from sandbox.network.authority import Authority
 from sandbox.network.proxy import Proxy, Refusal
-from sandbox.network.rules import ANY_PORT, NetworkRules
+from sandbox.network.rules import ANY_PORT, LOOPBACK, NetworkRules
 from sandbox.network.secrets import Secret, SecretStore
 
 PROXY_PORTS = (3128, 3129, 3130, 3131, 3132)
 """The first that no rule forwards is the proxy's, on the session's own loopback."""
 FORWARDS_CAP = 4
-LOOPBACK = ("127.0.0.1", "localhost")
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 """What requests, httpx, urllib, pip, git and curl look at."""
 NOT_PROXIED = "localhost,127.0.0.1,::1"

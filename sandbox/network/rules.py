@@ -21,6 +21,8 @@ _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _FORM = "host:port, *.domain:port, [::1]:port; * for any port; ! at the end for private addresses"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+LOOPBACK = ("127.0.0.1", "localhost")
+"""A session finds the ports of these at its own loopback, not by the proxy."""
 
 
 class NetworkRule(NamedTuple):
@@ -41,6 +43,15 @@ class NetworkRule(NamedTuple):
         if self.is_domain:
             return host.endswith(f".{self.host}")
         return host == self.host
+
+    def meets(self, other: "NetworkRule") -> bool:
+        """Whether there is a host that both name."""
+        if not self.is_domain:
+            return other.matches(self.host, other.port)
+        if not other.is_domain:
+            return self.matches(other.host, self.port)
+        below, above = f".{self.host}", f".{other.host}"
+        return below.endswith(above) or above.endswith(below)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

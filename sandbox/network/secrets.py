@@ -6,13 +6,13 @@ what comes back, so that an upstream that repeats its request tells the jail not
 
 import secrets as chance
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StrictStr
 
 from sandbox.errors import PolicyError
-from sandbox.network.rules import NetworkRule, NetworkRules, normal_host
+from sandbox.network.rules import LOOPBACK, NetworkRule, NetworkRules, normal_host
 from sandbox.policy.settings import Settings
 
 VALUE_LEAST = 4
@@ -59,13 +59,28 @@ class Secret(Settings):
 
     def is_for(self, host: str) -> bool:
         """Whether a request to `host` may carry the value."""
-        return (
-            NetworkRules(
-                NetworkRule(name.removeprefix("*."), 0, name.startswith("*."), False)
-                for name in self.hosts
-            ).match(host, 0)
-            is not None
-        )
+        return NetworkRules(self._rules()).match(host, 0) is not None
+
+    def check_ways(self, name: str, rules: NetworkRules) -> None:
+        """Raise PolicyError for a host to which no request of a session takes the value."""
+        for own in self._rules():
+            if own.host in LOOPBACK and not own.is_domain:
+                raise PolicyError(
+                    f"secrets.{name}",
+                    f"is for {own.host}, whose ports are joined byte by byte: no value is put in",
+                    'Call this machine by another name, in hosts and as "NAME:8000!" in network',
+                )
+            if not any(own.meets(rule) for rule in rules.rules):
+                host = f"*.{own.host}" if own.is_domain else own.host
+                raise PolicyError(
+                    f"secrets.{name}",
+                    f"is for {host}, which no rule of network lets a request to",
+                    f'Add "{host}:443" to network, or take it out of hosts',
+                )
+
+    def _rules(self) -> Iterator[NetworkRule]:
+        for name in self.hosts:
+            yield NetworkRule(name.removeprefix("*."), 0, name.startswith("*."), False)
 
 
 class SecretStore:

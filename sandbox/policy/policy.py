@@ -381,6 +381,10 @@ class Policy(Settings):
                 "are of no use without a network",
                 "Name their hosts in network, or leave them out",
             )
+        if self.network != "none":
+            rules = NetworkRules.parse(self.network)
+            for name, secret in self.secrets.items():
+                secret.check_ways(name, rules)
         targets: dict[str, Mount] = {}
         for index, mount in enumerate(self.mounts):
             other = targets.setdefault(mount.target, mount)

@@ -113,12 +113,31 @@ def test_the_value_of_a_secret_is_never_shown():
         assert "the-real-value" not in text
 
 
+TO = {"network": ["example.org:443", "*.wide.org:443", "localhost:8000!", "127.0.0.1:9!"]}
+
+
+def secret(*hosts: str) -> dict[str, Secret]:
+    return {"K": Secret("value", hosts=hosts)}
+
+
+@pytest.mark.parametrize(
+    "host", ["example.org", "EXAMPLE.org.", "a.wide.org", "*.wide.org", "*.b.wide.org", "*.org"]
+)
+def test_a_secret_for_a_host_that_the_network_reaches_is_taken(host):
+    assert Policy(**TO, secrets=secret(host)).secrets["K"].hosts
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
         ({"network": ["example.org"]}, "names no port"),
         ({"network": ["example.org:443"], "tier": "landlock"}, "cannot be allowed by name"),
         ({"secrets": {"K": Secret("value", hosts=["a.b"])}}, "of no use without a network"),
+        ({**TO, "secrets": secret("localhost")}, "joined byte by byte"),
+        ({**TO, "secrets": secret("127.0.0.1")}, "joined byte by byte"),
+        ({**TO, "secrets": secret("other.org")}, "secrets.K: is for other.org, which no rule"),
+        ({**TO, "secrets": secret("example.org", "*.b.c")}, 'Add "\\*.b.c:443" to network'),
+        ({**TO, "secrets": secret("in.example.org")}, "no rule of network"),
     ],
 )
 def test_a_network_that_cannot_be_had_is_refused_when_the_policy_is_made(options, problem):

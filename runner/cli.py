@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import os
 import signal
@@ -33,6 +34,11 @@ EXIT_WRONG_USAGE = 2
 EXIT_ENGINE_FAILED = 125
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_PIPE_CLOSED = 128 + signal.SIGPIPE
+MISNAMED = (
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR),
+    *(errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
+)
+"""What the system says of a file where the name that was given is at fault."""
 
 EXISTING = click.Path(exists=True, dir_okay=False, readable=True)
 EXISTING_PATH = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
@@ -315,25 +321,18 @@ def _server_extra() -> Iterator[None]:
         _fail(error, 1)
 
 
-def _telling_engine_errors(command: click.Command) -> click.Command:
-    """`command` with `engine_errors` around what it does."""
-    return _within(command, engine_errors)
-
-
-def _telling_runner_errors(command: click.Command) -> click.Command:
-    """`command` with `engine_errors` and `_server_extra` around what it does."""
-    return _within(_within(command, _server_extra), engine_errors)
-
-
-def _within(
-    command: click.Command, context: Callable[[], contextlib.AbstractContextManager[None]]
-) -> click.Command:
+def _telling_errors(command: click.Command) -> click.Command:
+    """`command`, and all below it, with `engine_errors` and `_server_extra` around what it does."""
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _telling_errors(below)
+        return command
     body = command.callback
     assert body is not None
 
     @functools.wraps(body)
     def callback(*arguments: object, **options: object) -> object:
-        with context():
+        with engine_errors(), _server_extra():
             return body(*arguments, **options)
 
     command.callback = callback
@@ -396,6 +395,8 @@ def engine_errors() -> Iterator[None]:
     except BrokenPipeError:
         _drop_stdout()
         _leave(EXIT_PIPE_CLOSED)
+    except OSError as error:
+        _fail_at_file(error)
 
 
 def _policy(path: str | None) -> "Policy":
@@ -432,6 +433,15 @@ def _fail(error: Exception, status: int) -> NoReturn:
     _leave(status)
 
 
+def _fail_at_file(error: OSError) -> NoReturn:
+    """Say which file could not be had and why; it is wrong usage where another name would help."""
+    is_misnamed = error.filename is not None and error.errno in MISNAMED
+    named = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    remedy = ". Name a file that is there and that you may use" if is_misnamed else ""
+    problem = f"{named}{error.strerror or error}{remedy}"
+    _fail(OSError(problem), EXIT_WRONG_USAGE if is_misnamed else EXIT_ENGINE_FAILED)
+
+
 def _leave(status: int) -> NoReturn:
     raise click.exceptions.Exit(status)
 
@@ -443,22 +453,8 @@ def _drop_stdout() -> None:
     os.close(nowhere)
 
 
-commands.add_command(_telling_engine_errors(eval_command))
-commands.add_command(_telling_runner_errors(key_command))
-commands.add_command(_telling_runner_errors(top_command))
-commands.add_command(_telling_runner_errors(audit_command))
-for _command in sessions_group.commands.values():
-    _telling_runner_errors(_command)
-commands.add_command(sessions_group)
-for _command in model_group.commands.values():
-    _telling_runner_errors(_command)
-commands.add_command(model_group)
-commands.add_command(policy_group)
-for _command in kernel_group.commands.values():
-    _telling_runner_errors(_command)
-commands.add_command(kernel_group)
-commands.add_command(trace_group)
-for _command in env_group.commands.values():
-    _telling_engine_errors(_command)
-commands.add_command(env_group)
-commands.add_command(completion_command)
+for _command in (
+    *(eval_command, key_command, top_command, audit_command, sessions_group, model_group),
+    *(policy_group, kernel_group, trace_group, env_group, completion_command),
+):
+    commands.add_command(_telling_errors(_command))

@@ -256,7 +256,7 @@ class Config(Section):
             return cls.model_validate(data)
         except OSError as error:
             raise ConfigError(path.name, error.strerror or "cannot be read") from error
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(path.name, f"is no TOML: {error}") from error
         except ValidationError as error:
             raise config_error(error, cls, path.name) from error

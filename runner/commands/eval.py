@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from runner.evals.run import Engine
@@ -142,6 +143,9 @@ def eval_command(
     endpoint failed, 2 bad input, 74 results could not be written, 125 the engine cannot isolate
     here.
     """
+    if against is not None and html is None:
+        raise click.UsageError("--against needs --html: the comparison is on that page.")
+
     from rich.console import Console
 
     from runner.errors import ConfigError, RequestError
@@ -204,12 +208,23 @@ def eval_command(
     except OutputFailed as error:
         click.echo(f"cellblock eval: {error}", err=True)
         sys.exit(EXIT_OUTPUT_FAILED)
+    _tell_left_out(ks, report.score.pass_at)
     if as_json:
         click.echo(json.dumps(summary(report)))
     else:
         width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
         render(report, Console(highlight=False, width=width))
     sys.exit(EXIT_SOME_INFRASTRUCTURE if report.score.excluded else EXIT_EVERY_VERDICT)
+
+
+def _tell_left_out(ks: tuple[int, ...], pass_at: "dict[int, float]") -> None:
+    """Say for which k that the user named there is no figure."""
+    source = click.get_current_context().get_parameter_source("ks")
+    if source is not ParameterSource.COMMANDLINE:
+        return
+    for k in (k for k in ks if k not in pass_at):
+        why = f"it needs {k} samples of each task that have a verdict"
+        click.echo(f"cellblock eval: pass@{k} is left out: {why}", err=True)
 
 
 def _draw(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
@@ -183,9 +184,14 @@ def audit_command(file: Path) -> None:
 
     Lines that were cut off at its end are not noticed. Exit status: 0 whole, 1 broken.
     """
+    from runner.commands.explaining import event_log
     from runner.server.live.audit_log import first_broken
 
     lines, broken = first_broken(file)
+    if broken == 1 and event_log.is_log(file):
+        name = escaped(str(file))
+        verify = f"cellblock trace verify {shlex.quote(name)}"
+        raise ConfigError(name, "is a trace log, and no audit log", f"Check it with: {verify}")
     if broken:
         click.echo(f"Line {broken} of {lines} breaks the chain.", err=True)
         raise click.exceptions.Exit(EXIT_BROKEN)

@@ -1,5 +1,6 @@
 """`cellblock policy`: shows, compares, learns and describes policies. Runs no snippet."""
 
+import difflib
 import json
 import os
 from pathlib import Path
@@ -10,8 +11,9 @@ import click
 from runner.commands.printing.helping import WholeHelp
 
 if TYPE_CHECKING:
-    from sandbox import Policy
+    from sandbox import Policy, PolicyError
 
+DEFAULT = "default"
 PLACE = click.argument("place", metavar="NAME|FILE.toml")
 EXIT_WIDER = 1
 
@@ -71,8 +73,10 @@ def learn_command(files: tuple[str, ...], extends: str | None) -> None:
     """Print the smallest policy under which FILES could import what they import. Runs nothing."""
     import tomli_w
 
-    from sandbox import Policy, Sandbox
+    from sandbox import PROFILES, Policy, Sandbox
 
+    if extends is not None and extends not in PROFILES and not extends.endswith(".toml"):
+        raise _no_policy(extends, list(PROFILES))
     modules: set[str] = set()
     with Sandbox(Policy(survive=False), pool_size=0) as box:
         for file in files:
@@ -93,13 +97,43 @@ def schema_command() -> None:
 
 def load(place: str) -> "Policy":
     """Return the policy that `place`, a name or a path, stands for. Raises PolicyError."""
-    from sandbox import Policy
+    from sandbox import PROFILES, Policy
 
-    if place == "default":
+    if place == DEFAULT:
         return Policy()
+    if place in PROFILES:
+        return Policy.profile(place)
     if place.endswith(".toml") or os.sep in place:
         return Policy.from_toml(place)
-    return Policy.profile(place)
+    raise _no_policy(place, [DEFAULT, *PROFILES])
+
+
+def _no_policy(place: str, names: list[str]) -> "PolicyError":
+    """What to say of a name that no policy has: what it is, or which was meant."""
+    from sandbox import PolicyError
+
+    if _is_preset(place):
+        near = [name for name in names if name.startswith(f"{place}-")]
+        remedy = f'In a FILE.toml, write: imports = "{place}"'
+        remedy += "".join(f". The policy {name} has it" for name in near)
+        return PolicyError("policy", f"{place!r} is a preset of `imports`, and no policy", remedy)
+    if os.path.isfile(place):
+        return PolicyError("policy", f"{place!r} is no name of one", f"For the file: ./{place}")
+    words = {word: name for name in names for word in (*name.split("-"), name)}
+    near = difflib.get_close_matches(place, words, n=1)
+    guess = f"Did you mean {words[near[0]]!r}? " if near else ""
+    remedy = f"{guess}Give {', '.join(names)}, or a FILE.toml"
+    return PolicyError("policy", f"none is named {place!r}", remedy)
+
+
+def _is_preset(name: str) -> bool:
+    from sandbox import Policy, PolicyError
+
+    try:
+        Policy.model_validate({"imports": name})
+    except PolicyError:
+        return False
+    return True
 
 
 def learned(modules: set[str], extends: str | None) -> dict[str, Any]:

@@ -63,6 +63,8 @@ class RunRequest:
 
 def execute(request: RunRequest) -> int:
     """Run the snippet; the exit status."""
+    if not _can_keep_account(request):
+        return EXIT_FILE_MISSING
     policy = request.policy
     if not request.get:
         # Nothing is asked of the session after its only snippet.
@@ -113,6 +115,25 @@ def going_on(policy: Policy) -> Policy:
     return policy.model_copy(update={"imports": softer, "keep_going": True})
 
 
+def _can_keep_account(request: RunRequest) -> bool:
+    """Whether the log that was asked for can be added to; a snippet whose run could not does not
+    run.
+    """
+    if request.log is None:
+        return True
+    from runner.commands.explaining import event_log
+
+    try:
+        event_log.require_whole(request.log)
+    except OSError as error:
+        tell(f"{request.log}: cannot be added to: {error.strerror}. Nothing was run")
+    except ValueError as error:
+        tell(f"{request.log}: {error}. Nothing was run; name a new file, or move this one away")
+    else:
+        return True
+    return False
+
+
 def _keep_account(outcome: Outcome, request: RunRequest) -> bool:
     """Write the report and the log that were asked for; whether both could be written."""
     name = request.script or "snippet"
@@ -134,7 +155,7 @@ def _keep_account(outcome: Outcome, request: RunRequest) -> bool:
         tell(f"{error.filename}: cannot be written: {error.strerror}")
         return False
     except ValueError as error:
-        tell(f"{request.log}: is no whole log, and nothing was added: {error}")
+        tell(f"{request.log}: nothing was added: {error}")
         return False
     return True
 

@@ -148,8 +148,12 @@ def _own_directory() -> str:
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="utf-8") as stream:
-        text = stream.read(store.FACTS_CAP_BYTES)
+    try:
+        with open(path, encoding="utf-8") as stream:
+            text = stream.read(store.FACTS_CAP_BYTES)
+    except (OSError, UnicodeDecodeError) as error:
+        problem = getattr(error, "strerror", None) or "is no UTF-8 text"
+        raise PackagesNotInstalled((), "failed", f"{path} cannot be read: {problem}") from error
     if "--hash=" not in text:
         raise PackagesNotInstalled(
             (), "failed", f"{path} has no hashes", "Make a lock with `cellblock env lock`"

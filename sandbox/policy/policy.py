@@ -21,6 +21,7 @@ from pydantic import (
     StrictStr,
     model_validator,
 )
+from pydantic.json_schema import GenerateJsonSchema
 
 from sandbox.errors import PolicyError
 from sandbox.network.rules import NetworkRules
@@ -439,7 +440,7 @@ class Policy(Settings):
     @classmethod
     def file_schema(cls) -> dict[str, Any]:
         """Return the JSON schema of a policy file: the policy's own, and what it may extend."""
-        schema = cls.model_json_schema(mode="validation")
+        schema = cls.model_json_schema(mode="validation", schema_generator=_FileSchema)
         schema["title"] = "Cellblock policy file"
         schema["properties"][profiles.EXTENDS] = {
             "type": "string",
@@ -447,6 +448,14 @@ class Policy(Settings):
             "examples": list(profiles.PROFILES),
         }
         return schema
+
+
+class _FileSchema(GenerateJsonSchema):
+    """Writes the defaults that pydantic does not know how to."""
+
+    def encode_default(self, dflt: Any) -> Any:
+        """`dflt` as JSON has it."""
+        return dict(dflt) if isinstance(dflt, Frozen) else super().encode_default(dflt)
 
 
 def checked_policy(policy: Policy | None) -> Policy:

@@ -4,6 +4,7 @@ A profile is a table as a policy file has it, so that `extends = "agent"` in a f
 `Policy.profile("agent")` in a program mean the same.
 """
 
+import difflib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -77,10 +78,12 @@ PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 """Every one of them keeps all layers and no network: a profile moves limits and languages."""
 
 
-def profile_table(name: str) -> dict[str, Any]:
-    """The table of the profile `name`. Raises PolicyError that lists the profiles."""
+def profile_table(name: str, *, field: str = "profile") -> dict[str, Any]:
+    """The table of the profile `name`. Raises PolicyError of `field` that lists the profiles."""
     if name not in PROFILES:
-        raise PolicyError(EXTENDS, f"is {name!r}", f"Profiles are {', '.join(PROFILES)}")
+        near = difflib.get_close_matches(str(name), PROFILES, n=1)
+        guess = f"Did you mean {near[0]!r}? " if near else ""
+        raise PolicyError(field, f"is {name!r}", f"{guess}Profiles are {', '.join(PROFILES)}")
     return _copied(PROFILES[name])
 
 
@@ -130,7 +133,7 @@ def _extended(
     if name in PROFILES:
         return _over(profile_table(name), table)
     if directory is None or not name.endswith(".toml"):
-        profile_table(name)  # Raises, and lists the profiles.
+        profile_table(name, field=EXTENDS)  # Raises, and lists the profiles.
     return _over(_read(os.path.join(directory or ".", name), seen), table)
 
 

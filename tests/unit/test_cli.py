@@ -179,6 +179,11 @@ def test_hosts_of_the_command_line_stand_beside_those_of_the_policy() -> None:
             "stopped: out of memory (memory_bytes 1.5 MiB, allowed 1 MiB)",
         ),
         (
+            LimitExceeded(limit="memory_bytes", allowed=100 * MiB, observed=5.25 * MiB, **HELD),
+            "stopped: out of memory (an allocation did not fit beside 5.2 MiB in use, memory_bytes"
+            " allows 100 MiB)",
+        ),
+        (
             LimitExceeded(limit="processes", allowed=8, observed=8, **HELD),
             "stopped: too many processes (processes 8, allowed 8)",
         ),

@@ -6,6 +6,7 @@ hash elsewhere to know that the whole file was not written anew.
 """
 
 import datetime
+import errno
 import fcntl
 import hashlib
 import json
@@ -36,9 +37,7 @@ class Checked(NamedTuple):
 def append(path: Path, events: Iterable[dict[str, Value]]) -> None:
     """Add `events` at the end of the log. Raises OSError, or ValueError for a broken log."""
     with _locked(path) as stream:
-        found = _verify(stream)
-        if found.problem and not found.problem.startswith(CUT_SHORT):
-            raise ValueError(f"line {found.line}: {found.problem}")
+        found = _checked(stream)
         number, previous = found.lines, found.last
         for event in events:
             number += 1
@@ -48,6 +47,25 @@ def append(path: Path, events: Iterable[dict[str, Value]]) -> None:
             stream.write(line.encode())
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def require_whole(path: Path) -> None:
+    """Raise what `append` would: OSError, or ValueError for a broken log. Makes no file."""
+    if not path.exists():
+        folder = path.absolute().parent
+        if not os.access(folder, os.W_OK | os.X_OK):
+            number = errno.EACCES if folder.is_dir() else errno.ENOENT
+            raise OSError(number, os.strerror(number), str(path))
+        return
+    with _locked(path) as stream:
+        _checked(stream)
+
+
+def is_log(path: Path) -> bool:
+    """Whether the first line of the file `path` is an event of such a log. Raises OSError."""
+    with open(path, "rb") as stream:
+        record = _record(stream.readline(LINE_CAP_BYTES))
+    return record is not None and {"seq", "previous", "event", "hash"} <= record.keys()
 
 
 def verify(path: Path) -> Checked:
@@ -69,6 +87,14 @@ def events_of(
     usage = outcome.usage.model_dump(mode="json")
     shown = verdict.model_dump(mode="json")
     yield {"event": LAST, "status": outcome.status, "verdict": shown, "usage": usage}
+
+
+def _checked(stream: IO[bytes]) -> Checked:
+    """What the log holds, if another run can be added to it. Raises ValueError."""
+    found = _verify(stream)
+    if found.problem and not found.problem.startswith(CUT_SHORT):
+        raise ValueError(f"is no whole log: line {found.line}: {found.problem}")
+    return found
 
 
 CUT_SHORT = "the last run has no end"

@@ -32,6 +32,11 @@ def ending(outcome: Outcome) -> str:
             allowed = amount(outcome.limit, outcome.allowed)
             observed = amount(outcome.limit, outcome.observed)
             words = LIMIT_WORDS[outcome.limit]
+            if outcome.limit == "memory_bytes" and outcome.observed < outcome.allowed:
+                return (
+                    f"stopped: {words} (an allocation did not fit beside {observed} in use,"
+                    f" memory_bytes allows {allowed})"
+                )
             return f"stopped: {words} ({outcome.limit} {observed}, allowed {allowed})"
         case Died():
             how = outcome.signal or f"exit status {outcome.exit_code}"

@@ -1,5 +1,6 @@
 """The records of an evaluation: rows of files, tasks, samples, verdicts."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -46,7 +47,7 @@ class Row:
         """The text in field `name`. Raises BadInput."""
         value = self.fields.get(name, default)
         if value is None:
-            raise self.bad(name, "is missing")
+            raise self.missing(name)
         if not isinstance(value, str):
             raise self.bad(name, f"is {_kind(value)} and must be text")
         return value
@@ -62,16 +63,18 @@ class Row:
         """The number in field `name`. Raises BadInput."""
         value = self.fields.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            problem = "is missing" if value is None else f"is {_kind(value)} and must be a number"
-            raise self.bad(name, problem)
+            if value is None:
+                raise self.missing(name)
+            raise self.bad(name, f"is {_kind(value)} and must be a number")
         return value
 
     def items(self, name: str, default: list[Json] | None = None) -> list[Json]:
         """The list in field `name`. Raises BadInput."""
         value = self.fields.get(name, default)
         if not isinstance(value, list):
-            problem = "is missing" if value is None else f"is {_kind(value)} and must be a list"
-            raise self.bad(name, problem)
+            if value is None:
+                raise self.missing(name)
+            raise self.bad(name, f"is {_kind(value)} and must be a list")
         return value
 
     def texts(self, name: str, default: list[Json] | None = None) -> list[str]:
@@ -85,6 +88,15 @@ class Row:
     def has(self, name: str) -> bool:
         """Whether field `name` is there and not null."""
         return self.fields.get(name) is not None
+
+    def missing(self, *names: str) -> BadInput:
+        """The error that none of the fields `names` is there, with the one that was misspelt."""
+        for name in names:
+            for near in difflib.get_close_matches(name, self.fields, n=1):
+                if near not in names:
+                    return self.bad(near, "is no field of a row", f"Did you mean {name!r}?")
+        others = f"Give it, or {' or '.join(names[1:])}" if names[1:] else ""
+        return self.bad(names[0], "is missing", others)
 
     def bad(self, field: str, problem: str, remedy: str = "") -> BadInput:
         """The error that names this row and `field`."""

@@ -126,6 +126,8 @@ def whole_program(task: Task, sample: Sample) -> str:
     """A sample's `solution` as it is, or its `completion` behind the task's prompt."""
     if sample.row.has("solution"):
         return sample.row.text("solution").removeprefix(BYTE_ORDER_MARK)
+    if not sample.row.has("completion"):
+        raise sample.row.missing("completion", "solution")
     completion = sample.row.text("completion").removeprefix(BYTE_ORDER_MARK)
     return task.row.text("prompt", "") + completion
 
@@ -135,4 +137,4 @@ def answer_of(sample: Sample, *fields: str) -> str:
     for name in fields:
         if sample.row.has(name):
             return sample.row.text(name).removeprefix(BYTE_ORDER_MARK)
-    raise sample.row.bad(fields[0], "is missing")
+    raise sample.row.missing(*fields)

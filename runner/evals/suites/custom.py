@@ -125,8 +125,9 @@ class Custom(Suite):
 
 
 def _statements(row: Row) -> list[ast.stmt]:
+    test = row.text("test")
     try:
-        return ast.parse(row.text("test")).body
+        return ast.parse(test).body
     except (SyntaxError, ValueError) as error:
         raise row.bad("test", f"is no Python: {error}") from error
 

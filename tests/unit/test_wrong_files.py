@@ -1,4 +1,4 @@
-"""Every command that takes a file says in one line what is wrong with it; none shows a traceback."""
+"""Every command that takes a file or a name says in one line what is wrong with it."""
 
 import errno
 import json
@@ -88,7 +88,8 @@ def require_told(result: Result) -> None:
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code != 0, result.output
     said = [line for line in result.stderr.strip().splitlines() if line not in PROGRESS]
-    assert said and "Traceback" not in result.stderr
+    assert said
+    assert "Traceback" not in result.stderr
     if said[0].startswith("Usage:"):
         assert said[-1].startswith("Error: ")
     else:

@@ -23,6 +23,7 @@ from runner.models.written.call_forms import (
     WrittenCall,
     json_call,
     json_values,
+    pythonic_calls,
     read_block,
 )
 from runner.models.written.call_types import with_types
@@ -247,7 +248,7 @@ class Splitter:
         )
         self._mode = "text"
         if not calls or _is_spoken_of(rest, form):
-            if calls or not _means_a_call(body, is_closed):
+            if calls or form.is_plain or not _means_a_call(body, is_closed):
                 whole = form.opening + self._held[:end]
                 self._held = rest
                 yield from self._said(whole)
@@ -298,8 +299,9 @@ class Splitter:
     def _is_no_call(self) -> bool:
         """Whether the JSON that a message begins with can be no call."""
         stripped = self._held.lstrip()
-        if stripped[:1] == "[" and stripped[1:].strip()[:1] not in ("", "{"):
-            return True
+        if stripped[:1] == "[" and (inner := stripped[1:].lstrip())[:1] not in ("", "{"):
+            # Llama 3.2 and 4 write a list of Python calls.
+            return not any(f"{tool}(".startswith(inner[: len(tool) + 1]) for tool in self._schemas)
         first = FIRST_KEY.match(self._held)
         return first is not None and first[1] not in CALL_KEYS
 
@@ -372,6 +374,8 @@ def message_calls(
 ) -> list[WrittenCall]:
     """The calls of a message that is JSON as a whole. Each must name an offered tool and bring
     arguments; nothing is repaired."""
+    if text.lstrip()[:1] == "[" and (calls := pythonic_calls(text)):
+        return calls if all(call.name in tools for call in calls) else []
     values = list(json_values(text.strip()))
     if len(values) == 1 and isinstance(values[0], dict) and "tool_calls" in values[0]:
         values = [values[0]["tool_calls"]]

@@ -32,6 +32,10 @@ class Form(NamedTuple):
     families: str
     is_token: bool = False
     """Whether the opening is a token of its own, which no sentence begins with."""
+    prefix: str = ""
+    """What the tags within begin with."""
+    is_plain: bool = False
+    """Whether text that is no call may look like it: then only offered tools are called."""
 
 
 END_TOKENS = ("<|eom_id|>", "<|eot_id|>", "</s>", "<|im_end|>", "<｜end▁of▁sentence｜>")
@@ -57,12 +61,30 @@ FORMS = (
         "<｜DSML｜function_calls>", ("</｜DSML｜function_calls>",), "DeepSeek V3.2", is_token=True
     ),
     Form("<|tool_calls_section_begin|>", ("<|tool_calls_section_end|>",), "Kimi K2", is_token=True),
+    Form("<|tool_call_begin|>", ("<|tool_call_end|>",), "Kimi K2, inner tag", is_token=True),
+    Form("<|START_ACTION|>", ("<|END_ACTION|>",), "Command A, Command R7B", is_token=True),
+    Form("Action: ```json", ("```",), "Command R", is_plain=True),
+    Form("functools[", (), "Phi-4-mini", is_plain=True),
+    Form("✿FUNCTION✿:", (), "Qwen2, Qwen-Agent", is_token=True),
+    Form("<seed:tool_call>", ("</seed:tool_call>",), "Seed-OSS", is_token=True),
+    Form("<function name=", ("</function>",), "models taught with XML"),
+    Form("<start_function_call>", ("<end_function_call>",), "FunctionGemma", is_token=True),
+    Form("<|python_start|>", ("<|python_end|>",), "Llama 4", is_token=True),
+    Form("<|tool_call_start|>", ("<|tool_call_end|>",), "LFM2", is_token=True),
+    Form("<|action_start|>", ("<|action_end|>",), "InternLM", is_token=True),
+    Form("<longcat_tool_call>", ("</longcat_tool_call>",), "LongCat", True, "longcat_"),
+    Form("<|tools_prefix|>", ("<|tools_suffix|>",), "Apertus", is_token=True),
+    Form("<｜tool_calls_begin｜>", ("<｜tool_calls_end｜>",), "Step3", True, "steptml:"),
 )
+WHOLE = ("<function=", "<function name=", "<invoke name=", "<|tool_call_begin|>")
+"""Openings that are a part of the call itself."""
 BY_OPENING = {form.opening: form for form in FORMS}
 NAME_KEYS = ("name", "tool", "tool_name")
 ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
 # No pattern looks at a character again and again: a model may write anything, and at any length.
-FUNCTION = re.compile(r"<function=\s*[\"']?([\w.\-]+)[\"']?\s*>(.*?)(?:</function>|\Z)", re.DOTALL)
+FUNCTION = re.compile(
+    r"<function(?:=| name=)\s*[\"']?([\w.\-]+)[\"']?\s*>(.*?)(?:</function>|\Z)", re.DOTALL
+)
 PARAMETER = re.compile(
     r"<parameter=\s*[\"']?([\w.\-]+)[\"']?\s*>(.*?)"
     r"(?:</parameter>(?=\s{0,80}(?:<parameter=|</function>|</tool_call>|\Z))"
@@ -97,6 +119,8 @@ BLOCK_CHARS = 400_000
 MISTRAL = re.compile(r"\s*([\w.\-]+?)(?:\[CALL_ID\]\w+)?(?:\[ARGS\]|(?=\{))")
 PYTHON_CALL = re.compile(r"\A[A-Za-z_][\w.]*\.call\(.*\)\Z", re.DOTALL)
 NAME = re.compile(r"[\w.\-]{1,256}")
+GEMMA = re.compile(r"\s*call:([\w.\-]{1,256})\{(.*)\}\s*", re.DOTALL)
+GEMMA_VALUE = re.compile(r"\s*,?\s*(\w+):(?:<escape>(.*?)<escape>|([^,<>{}]*))", re.DOTALL)
 
 
 def read_block(
@@ -105,10 +129,28 @@ def read_block(
     """The calls in the block `body` of `form`; none when it cannot be read whole."""
     if len(body) > BLOCK_CHARS:
         return []
+    found = _in_block(form, body, tools, code_tool, is_closed)
+    return [] if form.is_plain and any(call.name not in tools for call in found) else found
+
+
+def _in_block(
+    form: Form, body: str, tools: Collection[str], code_tool: str, is_closed: bool
+) -> list[WrittenCall]:
     if form.opening == "<|python_tag|>":
         return _python_tag(body, tools, code_tool)
-    if form.opening in ("<function=", "<invoke name="):
+    if form.opening in WHOLE:
         body = form.opening + body + (form.closings[0] if is_closed else "")
+    elif form.opening == "functools[":
+        body = f"[{body}"
+    elif form.opening == "<|tools_prefix|>":
+        return _by_name(body)
+    elif form.opening == "<|action_start|>":
+        kind, _, code = body.strip().partition("\n")
+        if kind == "<|interpreter|>" and code_tool in tools:
+            return [WrittenCall(code_tool, compact({"code": code}))]
+        body = body.strip().removeprefix("<|plugin|>")
+    elif form.prefix:
+        body = body.replace(f"<{form.prefix}", "<").replace(f"</{form.prefix}", "</")
     body = body.removesuffix("<|/tool_call|>")
     for read in READERS:
         found = read(body)
@@ -191,6 +233,80 @@ def _mistral(body: str) -> list[WrittenCall]:
     return found
 
 
+def _flowers(body: str) -> list[WrittenCall]:
+    """NAME ✿ARGS✿: {...}, again behind ✿FUNCTION✿: each; a result is no part of them."""
+    if "✿ARGS✿:" not in body:
+        return []
+    pairs = []
+    for block in body.partition("✿RESULT✿")[0].split("✿FUNCTION✿:"):
+        name, _, text = block.partition("✿ARGS✿:")
+        pairs.append((name.strip(), text))
+    return _with_objects(pairs)
+
+
+def _hunyuan(body: str) -> list[WrittenCall]:
+    """NAME<tool_sep> and fenced JSON."""
+    if "<tool_sep>" not in body:
+        return []
+    pairs = []
+    for block in body.replace("</tool_call>", "").split("<tool_call>"):
+        name, _, text = block.partition("<tool_sep>")
+        if name.strip() or text.strip():
+            pairs.append((name.strip(), text))
+    return _with_objects(pairs)
+
+
+def _gemma(body: str) -> list[WrittenCall]:
+    """call:NAME{key:<escape>text<escape>,key:1}"""
+    call = GEMMA.fullmatch(body)
+    if call is None:
+        return []
+    values: dict[str, JsonValue] = {}
+    at = 0
+    while call[2][at:].strip():
+        pair = GEMMA_VALUE.match(call[2], at)
+        if pair is None:
+            return []
+        values[pair[1]] = pair[2] if pair[2] is not None else _json_or_text(pair[3].strip())
+        at = pair.end()
+    return [WrittenCall(call[1], compact(values))]
+
+
+def pythonic_calls(body: str) -> list[WrittenCall]:
+    """`[name(key="value"), ...]`, or such calls line by line."""
+    try:
+        tree = ast.parse(body.strip())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    found: list[WrittenCall] = []
+    for statement in tree.body:
+        value = statement.value if isinstance(statement, ast.Expr) else statement
+        for call in value.elts if isinstance(value, ast.List) else [value]:
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+                return []
+            try:
+                values = {one.arg or "": ast.literal_eval(one.value) for one in call.keywords}
+                found.append(WrittenCall(call.func.id, compact(values)))
+            except (ValueError, TypeError, RecursionError, MemoryError):
+                return []
+    return found
+
+
+def _by_name(body: str) -> list[WrittenCall]:
+    """`[{name: arguments}, ...]`."""
+    values = list(json_values(body.strip()))
+    flat = [one for value in values for one in (value if isinstance(value, list) else [value])]
+    found = []
+    for value in flat:
+        if not isinstance(value, dict) or len(value) != 1:
+            return []
+        [(name, given)] = value.items()
+        if not isinstance(given, dict):
+            return []
+        found.append(WrittenCall(name, compact(given)))
+    return found
+
+
 READERS: tuple[Callable[[str], list[WrittenCall]], ...] = (
     _qwen_xml,
     _invoke_xml,
@@ -198,6 +314,10 @@ READERS: tuple[Callable[[str], list[WrittenCall]], ...] = (
     _deepseek,
     _kimi,
     _mistral,
+    _flowers,
+    _hunyuan,
+    _gemma,
+    pythonic_calls,
 )
 
 

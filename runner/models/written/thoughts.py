@@ -16,6 +16,7 @@ PAIRS: Mapping[str, str] = {
     "<|begin_of_thought|>": "<|end_of_thought|>",
     "<seed:think>": "</seed:think>",
     "[THINK]": "[/THINK]",
+    "<|START_THINKING|>": "<|END_THINKING|>",
     "◁think▷": "◁/think▷",
 }
 PAIRS = {opening.lower(): closing.lower() for opening, closing in PAIRS.items()}

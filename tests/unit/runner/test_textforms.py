@@ -313,3 +313,54 @@ def test_no_text_takes_long_to_read(how):
     began = time.process_time()
     split(text, (40,))
     assert time.process_time() - began < 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Action: ```json\n{"name": "Bob", "arguments": 3}\n```\nThat is it.',
+        'functools[{"name": "Bob"}]',
+        "functools[partial]",
+        "[code_interpreter, web_search]",
+        '[launch(code="1")]',
+        "```\n<seed:tool_call><function=code_interpreter>{}</function></seed:tool_call>\n```",
+        "```\n<|START_ACTION|>[]<|END_ACTION|>\n```",
+        "Qwen writes `✿FUNCTION✿: name` and `✿ARGS✿: {}`.",
+        "```tool_code\nprint(1)\n```",
+    ],
+)
+@pytest.mark.parametrize("sizes", [(1000,), (1,)])
+def test_what_only_looks_like_a_call_is_text(text, sizes):
+    said, _, calls = split(text, sizes)
+    assert (said, calls) == (text, [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[code_interpreter(code="1+1")]',
+        '<function_calls>\ncode_interpreter(code="1+1")\n</function_calls>',
+        '<|tool_call_start|>[code_interpreter(code="1+1")]<|tool_call_end|>',
+        'functools[{"name": "code_interpreter", "arguments": {"code": "1+1"}}]',
+    ],
+)
+@pytest.mark.parametrize("sizes", [(1000,), (1,), (3, 1, 7)])
+def test_a_call_in_the_notation_of_python_is_one(text, sizes):
+    assert split(text, sizes) == ("", "", ONE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<start_function_call>call:f{" + "a:<escape>" * 9_000 + "<end_function_call>",
+        "<start_function_call>call:f{" + "}   " * 20_000 + "<end_function_call>",
+        "✿FUNCTION✿: a\n✿ARGS✿: {}\n" * 5_000,
+        "<|python_start|>" + "[" * 50_000 + "<|python_end|>",
+        "[code_interpreter(" * 5_000,
+        "<tool_call>" + "a<tool_sep>" * 9_000 + "</tool_call>",
+    ],
+)
+def test_no_notation_takes_long_to_read(text):
+    began = time.process_time()
+    split(text, (64,))
+    assert time.process_time() - began < 5

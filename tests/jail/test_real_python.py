@@ -89,6 +89,33 @@ def test_a_stack_that_a_snippet_prints_is_its_own(real: Session) -> None:
     assert all("<snippet" in place for place in places)
 
 
+def test_a_stack_that_a_snippet_dumps_is_its_own(real: Session) -> None:
+    outcome = real.run("import faulthandler\ndef f(): faulthandler.dump_traceback()\nf()")
+    lines = outcome.stderr.splitlines()
+    assert lines[0].startswith("Current thread 0x")
+    assert [line.partition(", ")[2] for line in lines[1:]] == ["line 2 in f", "line 3 in <module>"]
+    code = (
+        "import threading\nstop = threading.Event()\nt = threading.Thread(target=stop.wait)\n"
+        "t.start()\nwith open('dump', 'w+') as file:\n    faulthandler.dump_traceback(file)\n"
+        "    file.seek(0)\n    dumped = file.read()\nstop.set(); t.join()\n"
+        "'in wait' in dumped, dumped.count('hread 0x'), '/guest/' in dumped"
+    )
+    assert text(real, code) == "(True, 2, False)"
+
+
+@pytest.mark.slow
+def test_clusters_are_found_where_proc_is_not_shown() -> None:
+    code = (
+        "import numpy as np\nfrom sklearn.cluster import KMeans\nimport threadpoolctl\n"
+        "found = KMeans(2, n_init=2, random_state=0).fit([[0, 0], [0, 1], [9, 9], [9, 8]])\n"
+        "len(set(found.labels_)), {one['user_api'] for one in threadpoolctl.threadpool_info()}"
+        " >= {'openmp'}"
+    )
+    with Sandbox(Policy(tier="landlock", limits=EASY), pool_size=0) as box:
+        outcome = box.run(code)
+    assert outcome.text == "(2, True)", outcome
+
+
 def test_a_stack_that_a_snippet_asks_for_is_its_own(real: Session) -> None:
     for ask in (
         "[one.function for one in inspect.stack()]",

@@ -5,6 +5,8 @@ Each is made when the library is imported, and only there.
 
 import functools
 import os
+import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -14,7 +16,9 @@ from sandbox.guest.display.tracebacks import is_engine
 from sandbox.guest.language.code_origin import SNIPPET_FILE
 from sandbox.guest.language.hooks import ImportHooks
 from sandbox.guest.session.main_module import MainModule
+from sandbox.guest.survival import pools
 
+DUMPED = re.compile(r'  File "(.*)", line \d+ in (.*)')
 NO_DEBUGGER = "a debugger needs a terminal, and a session has none: print the values instead"
 
 
@@ -26,6 +30,8 @@ def teach(hooks: ImportHooks, main: MainModule) -> None:
         ("traceback", _teach_traceback),
         ("inspect", _teach_inspect),
         ("psutil._pslinux", _teach_psutil),
+        ("faulthandler", _teach_faulthandler),
+        ("threadpoolctl", _teach_threadpoolctl),
         ("multiprocessing.spawn", main.teach),
         ("line_profiler.line_profiler", _teach_line_profiler),
     ):
@@ -63,6 +69,59 @@ def _teach_inspect(module: ModuleType) -> None:
         return [one for one in frames_of(frame, context) if not _is_below_the_snippet(one.frame)]
 
     setattr(module, "getouterframes", getouterframes)  # noqa: B010
+
+
+def _teach_faulthandler(module: ModuleType) -> None:
+    """Let stacks that a snippet dumps end with its own frames. Those of a crash are C code's."""
+    dump: Callable[..., None] = module.dump_traceback
+
+    @functools.wraps(dump)
+    def dump_traceback(file: Any = None, all_threads: bool = True) -> None:
+        target = sys.stderr if file is None else file
+        with tempfile.TemporaryFile("w+", errors="replace") as whole:
+            dump(whole, all_threads)
+            whole.seek(0)
+            lines = whole.read().splitlines(keepends=True)
+        own = "".join(_without_engine(lines)).encode()
+        if not isinstance(target, int):
+            target.flush()
+            target = target.fileno()
+        os.write(target, own)
+
+    setattr(module, "dump_traceback", dump_traceback)  # noqa: B010
+
+
+def _without_engine(lines: list[str]) -> Iterator[str]:
+    """The lines of a dump; of each thread, those before the engine's frames."""
+    is_below = False
+    for line in lines:
+        place = DUMPED.match(line)
+        if place is None:
+            is_below = False
+        elif not is_below:
+            if place[2] == "dump_traceback" and is_engine(place[1]):
+                continue  # The call itself.
+            is_below = is_engine(place[1])
+        if not is_below:
+            yield line
+
+
+def _teach_threadpoolctl(module: ModuleType) -> None:
+    """Let it find libraries where /proc is not shown: scikit-learn asks it."""
+    kind: Any = getattr(module, "ThreadpoolController", None)
+    look = getattr(kind, "_find_libraries_with_linux", None)
+    if look is None:
+        return
+
+    @functools.wraps(look)
+    def find(controller: Any) -> Any:
+        try:
+            return look(controller)
+        except PermissionError:
+            for path in sorted(pools.libraries()):
+                controller._make_controller_from_path(path)
+
+    kind._find_libraries_with_linux = find
 
 
 def _teach_psutil(module: ModuleType) -> None:

@@ -45,7 +45,7 @@ def obstacle() -> str:
     native = _native_threads()
     if native == 0:
         return ""
-    if _end_openmp(_libraries()):
+    if _end_openmp(libraries()):
         native = _await_fewer(native)
     found = _refusal(native)
     if found or native == 0:
@@ -128,7 +128,7 @@ class _Loaded(ctypes.Structure):
 _Visit = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Loaded), ctypes.c_size_t, ctypes.c_void_p)
 
 
-def _libraries() -> set[str]:
+def libraries() -> set[str]:
     """Paths of the shared objects that are loaded."""
     found: set[str] = set()
 
@@ -140,10 +140,10 @@ def _libraries() -> set[str]:
     return found
 
 
-def _end_openmp(libraries: set[str]) -> bool:
+def _end_openmp(loaded: set[str]) -> bool:
     """Have every OpenMP runtime end its idle threads; whether one did."""
     paused = False
-    for path in sorted(libraries):
+    for path in sorted(loaded):
         if os.path.basename(path).startswith(OPENMP):
             runtime = ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
             pause = getattr(runtime, "omp_pause_resource_all", None)

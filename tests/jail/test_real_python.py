@@ -79,30 +79,6 @@ def test_a_path_that_cannot_be_written_is_told_with_one_that_can(real: Session, 
     assert "/mnt/data" in raised(real.run(code)).error.message
 
 
-def test_a_stack_that_a_snippet_prints_is_its_own(real: Session) -> None:
-    outcome = real.run("import traceback\ndef f(): traceback.print_stack()\nf()")
-    places = [line for line in outcome.stderr.splitlines() if line.startswith("  File")]
-    assert [place.partition(", ")[2] for place in places[-2:]] == [
-        "line 3, in <module>",
-        "line 2, in f",
-    ]
-    assert all("<snippet" in place for place in places)
-
-
-def test_a_stack_that_a_snippet_dumps_is_its_own(real: Session) -> None:
-    outcome = real.run("import faulthandler\ndef f(): faulthandler.dump_traceback()\nf()")
-    lines = outcome.stderr.splitlines()
-    assert lines[0].startswith("Current thread 0x")
-    assert [line.partition(", ")[2] for line in lines[1:]] == ["line 2 in f", "line 3 in <module>"]
-    code = (
-        "import threading\nstop = threading.Event()\nt = threading.Thread(target=stop.wait)\n"
-        "t.start()\nwith open('dump', 'w+') as file:\n    faulthandler.dump_traceback(file)\n"
-        "    file.seek(0)\n    dumped = file.read()\nstop.set(); t.join()\n"
-        "'in wait' in dumped, dumped.count('hread 0x'), '/guest/' in dumped"
-    )
-    assert text(real, code) == "(True, 2, False)"
-
-
 @pytest.mark.slow
 def test_clusters_are_found_where_proc_is_not_shown() -> None:
     code = (
@@ -114,23 +90,6 @@ def test_clusters_are_found_where_proc_is_not_shown() -> None:
     with Sandbox(Policy(tier="landlock", limits=EASY), pool_size=0) as box:
         outcome = box.run(code)
     assert outcome.text == "(2, True)", outcome
-
-
-def test_a_stack_that_a_snippet_asks_for_is_its_own(real: Session) -> None:
-    for ask in (
-        "[one.function for one in inspect.stack()]",
-        "[one.name for one in extract()][::-1]",
-    ):
-        code = (
-            "import inspect\nfrom traceback import extract_stack as extract\n"
-            f"def f(): return {ask}\ndef g(): return f()\nseen = g()\n[*seen]"
-        )
-        seen = text(real, code) or ""
-        assert seen.replace("'<listcomp>', ", "") == "['f', 'g', '<module>']"
-    code = (
-        "import inspect\nframe = inspect.currentframe()\nouter = inspect.getouterframes(frame, 3)"
-    )
-    assert text(real, f"{code}\n[(o.lineno, len(o.code_context)) for o in outer]") == "[(3, 3)]"
 
 
 def test_a_debugger_is_refused_with_a_word(real: Session) -> None:

@@ -163,7 +163,11 @@ GUEST_ORDER = (
         "sandbox.guest.display.bundles",
         "sandbox.guest.display.tracebacks",
     ),
-    ("sandbox.guest.display.board", "sandbox.guest.display.warned"),
+    (
+        "sandbox.guest.display.board",
+        "sandbox.guest.display.warned",
+        "sandbox.guest.session.uncaught",
+    ),
     (
         "sandbox.guest.display.display",
         "sandbox.guest.session.eventloop",

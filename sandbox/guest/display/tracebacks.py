@@ -1,12 +1,13 @@
 """An exception of guest code as text: its own frames only, bounded, whatever its `__str__` does."""
 
+import builtins
 import errno
 import linecache
 import opcode
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -24,6 +25,11 @@ HEAD_FRAMES = 40
 TAIL_FRAMES = 60
 CHAIN_CAP = 20
 """Exceptions of one chain (`__cause__`, `__context__`) that are shown, from the last one back."""
+
+MOVE, CASE = 2, 1
+"""What another letter costs, and the same one in another case: as in CPython."""
+CANDIDATES_CAP = 750
+LENGTH_CAP = 40
 
 RAISE = opcode.opmap["RAISE_VARARGS"]
 _MACHINERY = "<frozen importlib._bootstrap"
@@ -111,6 +117,9 @@ def _format(error: BaseException) -> str:
         suppress = end.__suppress_context__
         end.__cause__, end.__context__ = cause, context
         end.__suppress_context__ = suppress
+    meant = _suggestion(error)
+    if meant:
+        setattr(shown, "_str", f"{shown}{meant}")  # noqa: B010
     files = (node.tb_frame.f_code.co_filename for node in _nodes(error.__traceback__))
     depth = sum(not is_engine(file) for file in files)
     for part in _parts(shown):
@@ -223,6 +232,64 @@ def _grouped(frames: list[traceback.FrameSummary]) -> list[tuple[traceback.Frame
         else:
             groups.append((frame, 0))
     return groups
+
+
+# ---- what was meant -----------------------------------------------------------------------------
+
+
+def _suggestion(error: BaseException) -> str:
+    """` Did you mean: 'x'?` for `error`, with what goes before it; empty for no such thing.
+
+    Runs the guest's `__dir__`, and raises what that raises.
+    """
+    if sys.version_info >= (3, 12):
+        return ""  # `traceback` has said it. In 3.11 only C code does.
+    if isinstance(error, AttributeError):
+        wrong = AttributeError.__dict__["name"].__get__(error)
+        known: Iterable[Any] = dir(AttributeError.__dict__["obj"].__get__(error))
+        if type(wrong) is str and not wrong.startswith("_"):
+            known = [name for name in known if type(name) is str and not name.startswith("_")]
+    elif isinstance(error, NameError):
+        wrong = NameError.__dict__["name"].__get__(error)
+        node = error.__traceback__
+        while node is not None and node.tb_next is not None:
+            node = node.tb_next
+        if node is None:
+            return ""
+        frame = node.tb_frame
+        known = [*frame.f_locals, *frame.f_globals, *vars(builtins)]
+    else:
+        return ""
+    names = [name for name in dict.fromkeys(known) if type(name) is str]
+    if type(wrong) is not str or len(wrong) > LENGTH_CAP or len(names) > CANDIDATES_CAP:
+        return ""
+    found = _closest(wrong, names)
+    return f". Did you mean: '{found}'?" if found else ""
+
+
+def _closest(wrong: str, names: list[str]) -> str:
+    best, best_cost = "", sys.maxsize
+    for name in names:
+        if name == wrong or len(name) > LENGTH_CAP:
+            continue
+        cost = _distance(wrong, name)
+        if cost <= (len(name) + len(wrong) + 3) * MOVE // 6 and cost < best_cost:
+            best, best_cost = name, cost
+    return best
+
+
+def _distance(one: str, other: str) -> int:
+    """The least cost of turning one text into the other (Levenshtein)."""
+    row = [column * MOVE for column in range(len(other) + 1)]
+    for letter in one:
+        diagonal, row[0] = row[0], row[0] + MOVE
+        for column, aim in enumerate(other, 1):
+            same = 0 if letter == aim else CASE if letter.lower() == aim.lower() else MOVE
+            diagonal, row[column] = (
+                row[column],
+                min(diagonal + same, row[column] + MOVE, row[column - 1] + MOVE),
+            )
+    return row[-1]
 
 
 # ---- without the formatter ----------------------------------------------------------------------

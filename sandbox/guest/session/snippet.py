@@ -22,7 +22,7 @@ from sandbox.guest.language.import_clock import ImportClock
 from sandbox.guest.language.sources import Sources
 from sandbox.guest.notebook import forms, magics
 from sandbox.guest.notebook.history import History
-from sandbox.guest.session import library_changes, program_end
+from sandbox.guest.session import library_changes, program_end, uncaught
 from sandbox.guest.session.compiler import Compiled, Compiler, Refused
 from sandbox.guest.session.eventloop import EventLoop
 from sandbox.guest.session.main_module import MainModule
@@ -304,6 +304,7 @@ def _complete_builtins() -> None:
     for name, function in (("exit", sys.exit), ("quit", sys.exit), ("help", _Helper())):
         setattr(builtins, name, function)
     sys.breakpointhook = library_changes.refuse_to_debug
+    uncaught.install()
 
 
 def _is_clean_exit(error: BaseException) -> bool:

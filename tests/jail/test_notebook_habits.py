@@ -120,6 +120,18 @@ def test_libraries_find_no_shell(session: Session) -> None:
     assert session.run(code).text == "True"
 
 
+def test_a_library_that_looks_for_a_shell_prints_as_without_one(session: Session) -> None:
+    code = (
+        "from rich.console import Console\nfrom rich.table import Table\n"
+        "table = Table(title='T'); table.add_column('a'); table.add_row('1')\n"
+        "Console(width=40).print(table)"
+    )
+    printed = "  T  \n┏━━━┓\n┃ a ┃\n┡━━━┩\n│ 1 │\n└───┘\n"
+    assert session.run(code).stdout == printed
+    session.run("get_ipython()")
+    assert session.run(code).stdout == printed
+
+
 def test_values_of_few_snippets_are_kept(session: Session) -> None:
     for number in range(20):
         session.run(f"{number}")

@@ -18,10 +18,16 @@ from sandbox.guest.notebook.shell import offer as offer_shell
 from sandbox.guest.notebook.words import COMMANDS, FORMS, LISTINGS, SHELLS, SKIPPED, unknown
 
 PIP = re.compile(r"(?:python3?\s+-m\s+)?pip3?\s+(?=install|download)")
+SHELL_NAME = "get_ipython"
 
 
 class Magics(LineMagics):
     """Runs the magics of a session's snippets; its variables are the snippets'."""
+
+    def begin(self, text: str) -> None:
+        """Begin with the snippet `text`."""
+        if SHELL_NAME in text and not hasattr(builtins, SHELL_NAME):
+            offer_shell(Shell(self, self.namespace))
 
     def end(self) -> None:
         """End what goes around a snippet that is over."""
@@ -114,4 +120,3 @@ class Magics(LineMagics):
 def offer(magics: Magics) -> None:
     """Let rewritten lines find `magics`."""
     builtins.__notebook__ = magics  # type: ignore[attr-defined]
-    offer_shell(Shell(magics, magics.namespace))

@@ -60,12 +60,14 @@ class Shell:
 
 
 def offer(shell: Shell) -> None:
-    """Let snippets, and nothing else, find `shell` by `get_ipython()`."""
+    """Let snippets, and nothing else, find `shell` by `get_ipython()`.
 
-    def get_ipython() -> Shell:
+    Called once a snippet names it: libraries look whether there is such a name, and rich calls it
+    for the name of its class. They get None, which is no shell to any.
+    """
+
+    def get_ipython() -> Shell | None:
         """The shell of this session."""
-        if sys._getframe(1).f_globals is not shell.user_ns:
-            raise NameError("name 'get_ipython' is not defined")
-        return shell
+        return shell if sys._getframe(1).f_globals is shell.user_ns else None
 
     builtins.get_ipython = get_ipython  # type: ignore[attr-defined]

@@ -140,6 +140,8 @@ class SnippetRunner:
         self.loop.begin()
         self._number = number
         self._history.begin(number)
+        if self._has_notebook:
+            self._magics.begin(text)
         if script is not None:
             sys.argv[:] = [script]
             if script:

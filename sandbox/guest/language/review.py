@@ -58,6 +58,7 @@ CALLS = (
         "os.execv os.execve os.execl os.execle os.execlp os.execvp os.execvpe os.fork os.forkpty",
         "copies or replaces the process",
     ),
+    Sign("process", "warning", "__notebook__.shell __notebook__.capture", "starts a program"),
     Sign("process", "warning", "os.kill os.killpg signal.pthread_kill", "signals processes"),
     Sign("process", "note", "multiprocessing.Process multiprocessing.Pool", "starts processes"),
     Sign("native code", "warning", "ctypes.* cffi.* _ctypes.*", "calls native code by address"),
@@ -101,6 +102,7 @@ DECODERS = [  # what undoes a disguise
 ]
 RUNNERS = ("exec", "eval", "compile", "builtins.exec", "builtins.eval", "builtins.compile")
 RUNNING_MODULES = ("runpy.run_path", "runpy.run_module", "code.InteractiveInterpreter")
+BUILT_INS = ("builtins", "__builtins__")
 IMPORTERS = ("__import__", "builtins.__import__", "importlib.import_module")
 INTERNALS = frozenset(
     [
@@ -141,9 +143,18 @@ SHELL = re.compile(
     r"|\bchmod\s+[0-7]*7\d\d\b|\bcrontab\b|\bmkfifo\b.*\bnc\b",
     re.IGNORECASE,
 )
-SYSTEM_PATH = re.compile(r"^(/etc|/proc|/sys|/dev|/root|/boot|/var|/home/(?!user\b)|~)(/|$)")
+SYSTEM_PATH = re.compile(
+    r"^(/etc|/proc|/sys|/dev|/root|/boot|/var|/home/(?!user\b)[^/]+|~\w*)(/|$)"
+)
 HARMLESS_PATH = re.compile(r"^/dev/(null|zero|urandom|random|stdout|stderr|shm(/|$))")
-OPENERS = ("open", "io.open", "os.open", "codecs.open", "pathlib.Path", "builtins.open")
+OUT_OF_HERE = re.compile(r"^(\.\./)+(etc|root|home|usr|var|proc|sys|dev|boot|bin|tmp)(/|$)")
+FIELD = re.compile(r"\{[^{}]*\.(__\w+__)")
+OPENERS = (
+    *("open", "io.open", "os.open", "codecs.open", "pathlib.Path", "builtins.open"),
+    *("os.walk", "os.listdir", "os.scandir", "glob.glob", "glob.iglob"),
+)
+MADE_HERE = ("tempfile.mkdtemp", "tempfile.TemporaryDirectory")
+READ_BACK = ("pickle.load", "dill.load", "cloudpickle.load")
 
 
 def review(tree: ast.AST) -> Rows:
@@ -163,6 +174,12 @@ class _Reader:
         self._decoded: set[str] = set()
         """Names that hold something decoded."""
         self._environment: set[str] = set()
+        self._temporary: set[str] = set()
+        """Names that hold a directory which the snippet made for itself."""
+        self._written: set[str] = set()
+        self._streams: dict[str, str] = {}
+        """What the snippet opens to write, and which name reads which file."""
+        self._has_reducers = False
         for node in ast.walk(tree):
             self._note_names(node)
 
@@ -176,8 +193,66 @@ class _Reader:
                 yield from self._text(node, node.value)
             elif isinstance(node, ast.Import | ast.ImportFrom):
                 yield from self._import(node)
+            elif isinstance(node, ast.Name) and node.id == "__builtins__":
+                reason = "reaches for the built-ins by another way"
+                yield Finding(node.lineno, "obfuscation", "warning", node.id, reason)
+            elif isinstance(node, ast.Subscript):
+                yield from self._subscript(node)
+            elif isinstance(node, ast.BinOp) and (text := _text_of(node)) is not None:
+                yield from self._text(node, text)
+
+    def _note_files(self, node: ast.AST) -> None:
+        """Remember files that the snippet opens, and directories that it makes for itself."""
+        pairs: list[tuple[ast.AST | None, ast.AST]] = []
+        if isinstance(node, ast.With):
+            pairs = [(item.optional_vars, item.context_expr) for item in node.items]
+        elif isinstance(node, ast.Assign) and len(node.targets) == 1:
+            pairs = [(node.targets[0], node.value)]
+        elif isinstance(node, ast.FunctionDef) and node.name.startswith(("__reduce", "__setst")):
+            self._has_reducers = True
+        for target, value in pairs:
+            if not isinstance(target, ast.Name) or not isinstance(value, ast.Call):
+                continue
+            called = self._dotted(value.func)
+            if called in MADE_HERE:
+                self._temporary.add(target.id)
+            elif called == "open" and len(value.args) == 2:
+                path, mode = _text_of(value.args[0]), _text_of(value.args[1]) or ""
+                if path is None or not _is_inside(path):
+                    continue
+                if "w" in mode:
+                    self._written.add(path)
+                else:
+                    self._streams[target.id] = path
+
+    def _is_harmless(self, name: str, node: ast.Call) -> bool:
+        """Whether a call that is mostly dangerous is of the snippet's own files alone."""
+        if not node.args:
+            return False
+        first = node.args[0]
+        if name == "shutil.rmtree":
+            path = _text_of(first)
+            is_made = isinstance(first, ast.Name) and first.id in self._temporary
+            return is_made or (path is not None and _is_inside(path))
+        if name in READ_BACK and isinstance(first, ast.Name) and not self._has_reducers:
+            return self._streams.get(first.id) in self._written
+        return False
+
+    def _subscript(self, node: ast.Subscript) -> Iterator[Finding]:
+        key = _text_of(node.slice)
+        table = node.value
+        is_vars = isinstance(table, ast.Call) and self._dotted(table.func) in ("vars", "dict")
+        inner = table.args[0] if is_vars and table.args else table  # type: ignore[attr-defined]
+        name = self._dotted(inner)
+        if name.removesuffix(".__dict__") in BUILT_INS:
+            what = f"{name}[{key!r}]" if key else f"{name}[...]"
+            reason = "a built-in out of a table"
+            yield Finding(node.lineno, "obfuscation", "warning", what, reason)
+        elif name in ENVIRONMENT and key is not None and SECRET_NAMES.search(key):
+            yield Finding(node.lineno, "credentials", "warning", key, "reads a secret")
 
     def _note_names(self, node: ast.AST) -> None:
+        self._note_files(node)
         if isinstance(node, ast.Import):
             for alias in node.names:
                 top = alias.name.partition(".")[0]
@@ -227,6 +302,8 @@ class _Reader:
     def _call(self, node: ast.Call) -> Iterator[Finding]:
         name = self._dotted(node.func)
         line = node.lineno
+        if name.startswith("__builtins__."):
+            name = name.strip("_").replace("__.", ".")
         if name in RUNNERS and node.args:
             yield from self._running(node, name)
         elif name in RUNNING_MODULES:
@@ -242,9 +319,19 @@ class _Reader:
                 yield Finding(line, "obfuscation", "warning", name, "a built-in by computed name")
         elif name in OPENERS and node.args:
             yield from self._opening(node)
+        elif name == "operator.attrgetter" and "__" in "".join(
+            filter(None, map(_text_of, node.args))
+        ):
+            yield Finding(line, "escape", "danger", name, "reaches into object internals")
+        elif name in ("os.getenv", "os.environ.get", "os.environ.pop") and node.args:
+            key = _text_of(node.args[0])
+            if key is not None and SECRET_NAMES.search(key):
+                yield Finding(line, "credentials", "warning", key, "reads a secret")
         for sign in CALLS:
             if _is_named(name, sign.names):
-                yield Finding(line, sign.kind, sign.severity, name, sign.reason)
+                severity = "note" if self._is_harmless(name, node) else sign.severity
+                what = "!" if name.startswith("__notebook__.") else name
+                yield Finding(line, sign.kind, severity, what, sign.reason)
                 break
         if name in SHOWERS and node.args and self._dotted(node.args[0]) in ENVIRONMENT:
             yield Finding(line, "credentials", "warning", "os.environ", WHOLE_ENVIRONMENT)
@@ -268,10 +355,17 @@ class _Reader:
         if node.attr in INTERNALS:
             what = f".{node.attr}"
             yield Finding(node.lineno, "escape", "danger", what, "reaches into object internals")
+        elif node.attr in ("enable_load_extension", "load_extension"):
+            what, reason = f".{node.attr}", "loads native code into the database"
+            yield Finding(node.lineno, "native code", "warning", what, reason)
         elif node.attr in ENVIRONMENT_WHOLE and self._dotted(node.value) in ENVIRONMENT:
             yield Finding(node.lineno, "credentials", "warning", "os.environ", WHOLE_ENVIRONMENT)
 
-    def _text(self, node: ast.Constant, text: str) -> Iterator[Finding]:
+    def _text(self, node: ast.expr, text: str) -> Iterator[Finding]:
+        if any(found in INTERNALS for found in FIELD.findall(text)) or text == "__builtins__":
+            yield Finding(node.lineno, "escape", "danger", text, "reaches into object internals")
+        if OUT_OF_HERE.match(text):
+            yield Finding(node.lineno, "files", "warning", text, "climbs out of its directory")
         if found := CREDENTIALS.search(text):
             reason = "names a place of credentials"
             yield Finding(node.lineno, "credentials", "danger", found[0], reason)
@@ -297,6 +391,11 @@ class _Reader:
 
 
 WHOLE_ENVIRONMENT = "reads the whole environment"
+
+
+def _is_inside(path: str) -> bool:
+    """Whether a path leads nowhere but below the working directory."""
+    return not path.startswith(("/", "~")) and ".." not in path.split("/") and path not in ("", ".")
 
 
 def _is_named(name: str, names: str) -> bool:

@@ -22,7 +22,7 @@ from sandbox.protocol.messages import ATTEMPTS_CAP
 
 COUNT_CAP = 2**31
 _ENGINE = os.path.dirname(os.path.dirname(__file__)) + "/"
-_MAGICS = _ENGINE + "session/magics.py"
+_MAGICS = _ENGINE + "notebook/magics.py"
 _LOADING = ("<frozen importlib._bootstrap>", "_call_with_frames_removed")
 _OF_ENVIRONMENT = ("<frozen os>", "<frozen _collections_abc>", os.__file__)
 """Files whose functions read the environment for their caller."""

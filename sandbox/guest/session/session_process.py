@@ -27,7 +27,8 @@ from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.guest.language import check, imports
 from sandbox.guest.language.attempts import line_of
 from sandbox.guest.language.audited_events import Tried
-from sandbox.guest.session import atfork, chmod_shim, copies, entrant, interpreter, notebook
+from sandbox.guest.notebook import forms
+from sandbox.guest.session import atfork, chmod_shim, copies, entrant, interpreter
 from sandbox.guest.session.snippet import Ending, SnippetRunner
 from sandbox.guest.survival import child_pools
 from sandbox.protocol.frames import FrameError
@@ -446,7 +447,7 @@ def _checked(plan: JailPlan, message: Check) -> Checked:
     code = message.code
     if plan.notebook and plan.language == "full":
         # As it would be run: `!curl` is a program, and no mistake.
-        code = notebook.rewrite(code) or code
+        code = forms.rewrite(code) or code
     found = check.check(code, plan.import_rules, plan.import_default, plan.language)
     return Checked(message.nonce, found.imports, found.refusals, found.syntax_error, found.findings)
 

@@ -22,7 +22,7 @@ from sandbox.protocol.messages import ATTEMPTS_CAP
 
 COUNT_CAP = 2**31
 _ENGINE = os.path.dirname(os.path.dirname(__file__)) + "/"
-_MAGICS = _ENGINE + "notebook/magics.py"
+_NOTEBOOK = _ENGINE + "notebook/"
 _LOADING = ("<frozen importlib._bootstrap>", "_call_with_frames_removed")
 _OF_ENVIRONMENT = ("<frozen os>", "<frozen _collections_abc>", os.__file__)
 """Files whose functions read the environment for their caller."""
@@ -170,7 +170,7 @@ class Attempts:
         """
         while frame is not None:
             code = frame.f_code
-            if is_program and code.co_filename == _MAGICS:
+            if is_program and code.co_filename.startswith(_NOTEBOOK):
                 frame = frame.f_back
                 continue
             if (code.co_filename, code.co_name) == _LOADING or code.co_filename.startswith(_ENGINE):

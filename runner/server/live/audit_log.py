@@ -112,6 +112,8 @@ def first_broken(path: Path) -> tuple[int, int]:
             try:
                 line = json.loads(data)
                 is_next = line["previous"] == previous and line["hash"] == hash_of(line)
+                # Of a key that is there twice a reader may see the one that no hash is of.
+                is_next = is_next and data == json.dumps(line).encode() + b"\n"
             except (ValueError, KeyError, TypeError):
                 is_next = False
             if not is_next:

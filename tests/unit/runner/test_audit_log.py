@@ -36,13 +36,15 @@ def test_the_chain_goes_on_over_a_restart(tmp_path):
     assert first_broken(path) == (6, 0)
 
 
-@pytest.mark.parametrize("harm", ["changed", "taken out", "put in", "garbled"])
+@pytest.mark.parametrize("harm", ["changed", "shadowed", "taken out", "put in", "garbled"])
 def test_what_was_done_to_a_line_is_noticed(tmp_path, harm):
     path = tmp_path / "a.jsonl"
     written(path)
     lines = path.read_text().splitlines()
     if harm == "changed":
         lines[1] = lines[1].replace('"one"', '"two"')
+    elif harm == "shadowed":
+        lines[1] = '{"owner": "another", ' + lines[1].removeprefix("{")
     elif harm == "taken out":
         del lines[1]
     elif harm == "put in":

@@ -57,6 +57,17 @@ def test_a_change_of_any_line_shows_there(tmp_path: Path, place: int) -> None:
 
 
 @pytest.mark.parametrize(
+    "put", ['{"event": "benign", ', "{ ", '{"event": "attempt", "tried": "nothing", ']
+)
+def test_what_is_put_into_a_line_shows_though_its_meaning_stays(tmp_path: Path, put: str) -> None:
+    path = tmp_path / "a.log"
+    lines = write(path)
+    lines[1] = put.encode() + lines[1].removeprefix(b"{")
+    path.write_bytes(b"".join(lines))
+    assert event_log.verify(path).line == 2
+
+
+@pytest.mark.parametrize(
     ("edit", "line", "problem"),
     [
         (lambda lines: [*lines[:2], *lines[3:]], 3, "does not follow the line before"),

@@ -107,6 +107,7 @@ class KeySettings(Section):
 
     @property
     def secret(self) -> str:
+        """The key itself; empty if the variable is not set."""
         return self.key or os.environ.get(self.key_env, "")
 
 
@@ -261,6 +262,13 @@ class Config(Section):
         except ValidationError as error:
             raise config_error(error, cls, path.name) from error
 
+    def given_keys(self) -> tuple[KeySettings, ...]:
+        """Keys that clients send. Raises ConfigError for an entry whose key is not to be had."""
+        for number, one in enumerate(self.keys):
+            if not one.secret:
+                raise _missing_key(f"keys[{number}]", one.key_env)
+        return self.keys
+
     def with_environment(self, environ: Mapping[str, str]) -> Self:
         """This config with what the environment sets over it."""
         update: dict[str, object] = {}
@@ -274,3 +282,10 @@ class Config(Section):
         if key := environ.get("CELLBLOCK_API_KEY"):
             update["keys"] = (KeySettings(key=key),)
         return self.model_copy(update=update)
+
+
+def _missing_key(place: str, key_env: str) -> ConfigError:
+    if not key_env:
+        return ConfigError(place, "has no key", "Give it key_env, the name of a variable")
+    remedy = "Set it where this is started, or take the entry out"
+    return ConfigError(f"{place}.key_env", f"{key_env} is not set in the environment", remedy)

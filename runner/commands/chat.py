@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from contextlib import aclosing
 
 from runner.commands.options import ChatOptions
@@ -10,6 +11,7 @@ from runner.commands.talk import JsonLines, Talk
 from runner.commands.talking.conversation import Conversation
 from runner.commands.talking.kept_talk import KeptTalk
 from runner.config import ANY, Config
+from runner.errors import ConfigError
 from runner.faces.mcp_functions import McpFunctions
 from runner.models.directory import Directory
 from runner.models.fallback import first_words, or_embedded
@@ -59,6 +61,8 @@ class OpenedChat:
         self._options = options
         self._config = Config.load(options.config)
         self._directory = models or Directory(or_embedded(self._config.models))
+        if models is None and not self._config.models and not self.has_no_model:
+            _check_name(options.model, self._directory.names)
         self._box: AsyncSandbox | None = None
         self._functions: McpFunctions | None = None
         self._conversation: Conversation | None = None
@@ -104,3 +108,14 @@ class OpenedChat:
         if self._functions is not None:
             await asyncio.to_thread(self._functions.close)
         await self._directory.close()
+
+
+def _check_name(name: str, names: Sequence[str]) -> None:
+    """Raise ConfigError for the name of a model that is not the one which would answer."""
+    if name and name not in names:
+        shown = " or ".join(names)
+        raise ConfigError(
+            f"--model {name}",
+            f"no config names a model, and {shown} would answer in its place",
+            f"Name {shown}, or set [models.{name}] in a config: cellblock serve --print-config",
+        )

@@ -23,7 +23,7 @@ def key_command(config: Path | None, new: bool) -> None:
     from runner.kept_key import kept_key, new_key
 
     loaded = Config.load(config)
-    if any(key.secret for key in loaded.keys):
+    if loaded.given_keys():
         raise ConfigError("keys", "are set by the config or CELLBLOCK_API_KEY: those count")
     folder = loaded.server.data_path
     click.echo(new_key(folder) if new else kept_key(folder)[0])

@@ -61,7 +61,7 @@ def configured(config: Config, options: ServeOptions) -> Config:
     if options.port is not None:
         update["port"] = options.port
     config = config.model_copy(update={"server": config.server.model_copy(update=update)})
-    given = [key for key in config.keys if key.secret]
+    given = config.given_keys()
     if not given and not is_loopback(config.server.host):
         raise ConfigError(
             "server.host",

@@ -27,6 +27,9 @@ class Directory:
         *,
         ready: Mapping[str, Served] | None = None,
     ) -> None:
+        """Raises ConfigError for a key that is named and not there."""
+        for name, one in settings.items():
+            _key(one, name)
         self._settings = settings
         self._made: dict[str, Served] = dict(ready or {})
 
@@ -103,6 +106,18 @@ def build(settings: ModelSettings, name: str) -> Served:
     return Served(model, _profile(settings))
 
 
+def _key(settings: ModelSettings, name: str) -> str:
+    """The key for an endpoint, "none" for one that wants none. Raises ConfigError."""
+    if settings.key or not settings.key_env:
+        return settings.key or "none"
+    key = os.environ.get(settings.key_env, "")
+    if not key:
+        problem = f"{settings.key_env} is not set in the environment"
+        remedy = "Set it, or leave key_env out for an endpoint without keys"
+        raise ConfigError(f"models.{name}.key_env", problem, remedy)
+    return key
+
+
 def _profile(settings: ModelSettings) -> Profile:
     own = {
         "system": settings.system or None,
@@ -139,7 +154,7 @@ def _upstream(settings: ModelSettings, name: str) -> Model:
         url=settings.url,
         # A client takes longer to make than a request to answer: one serves every name.
         model=settings.model or ("" if name == ANY else name),
-        key=settings.key or os.environ.get(settings.key_env, "") or "none",
+        key=_key(settings, name),
         read_s=settings.read_s,
         retries=settings.retries,
         thinking_field=settings.thinking_field or preset.thinking_field,

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from runner.commands.options import ServeOptions
+from runner.commands import chat
+from runner.commands.options import ChatOptions, ServeOptions
 from runner.commands.serve import configured, is_loopback
-from runner.config import Config, KeySettings, ServerSettings
+from runner.config import ANY, Config, KeySettings, ModelSettings, ServerSettings
 from runner.errors import ConfigError, RequestError
 from runner.kept_key import kept_key, make_key, new_key
+from runner.models.directory import Directory
 from runner.server.accounts import Account, Accounts
 
+EMBEDDED = ModelSettings(kind="embedded")
 OUTSIDE = ("0.0.0.0", "::", "192.168.1.7", "8.8.8.8", "myhost", "")
 
 
@@ -25,6 +28,42 @@ def test_an_address_that_others_reach_is_refused_without_keys(host):
         configured(config(), ServeOptions(host=host))
     with pytest.raises(ConfigError):
         configured(config(host, keys=(KeySettings(key_env="NOT_SET"),)), ServeOptions())
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ([{"key_env": "NOPE"}], "keys[0].key_env: NOPE is not set in the environment"),
+        ([{"key": "sk-own"}, {"key_env": "NOPE"}], "keys[1].key_env: NOPE is not set"),
+        ([{"tenant": "t"}], "keys[0]: has no key"),
+    ],
+)
+def test_a_key_that_is_named_and_not_there_is_no_key_less(keys, said, tmp_path, monkeypatch):
+    settings = Config(
+        server=ServerSettings(data_dir=f"{tmp_path}"), keys=[KeySettings(**key) for key in keys]
+    )
+    with pytest.raises(ConfigError) as error:
+        configured(settings, ServeOptions())
+    assert said in str(error.value)
+    assert not (tmp_path / "key").exists()
+    monkeypatch.setenv("NOPE", "sk-there")
+    if "key_env" in keys[-1]:
+        assert configured(settings, ServeOptions()).keys[-1].secret == "sk-there"
+
+
+def test_the_key_of_an_endpoint_that_is_named_and_not_there_is_told_at_the_start(monkeypatch):
+    settings = {"m": ModelSettings(url="http://127.0.0.1:9/v1", key_env="NOPE")}
+    with pytest.raises(ConfigError, match=r"models\.m\.key_env: NOPE is not set"):
+        Directory(settings)
+    monkeypatch.setenv("NOPE", "sk-there")
+    assert Directory(settings).names == ("m",)
+
+
+def test_a_model_that_no_config_names_is_not_answered_by_the_small_one(monkeypatch):
+    monkeypatch.setattr(chat, "or_embedded", lambda _: {ANY: EMBEDDED, "small": EMBEDDED})
+    with pytest.raises(ConfigError, match=r"--model nosuch: no config names a model, and small"):
+        chat.OpenedChat(ChatOptions("", model="nosuch"), None)
+    assert not chat.OpenedChat(ChatOptions("", model="small"), None).has_no_model
 
 
 @pytest.mark.parametrize("host", OUTSIDE)

@@ -26,7 +26,7 @@ from sandbox.guest.jail.traced_rules import traced
 from sandbox.guest.kernel import sysapi
 from sandbox.guest.kernel.guest_channel import ChannelClosed, GuestChannel
 from sandbox.guest.language import kept_code
-from sandbox.guest.session import atfork, interpreter, session_process
+from sandbox.guest.session import atfork, interpreter, program_end, session_process
 from sandbox.protocol.messages import TO_GUEST_CAP_BYTES, Failed, Spawn, SpawnHolder, ZygoteReady
 from sandbox.protocol.plan import WORKSPACE, Access, JailPlan
 
@@ -141,6 +141,7 @@ def _prepare(plan: JailPlan) -> jail.JailTemplate:
             for fd in rule_fds:
                 os.close(fd)
             rule_fds = [ready_rules]
+    program_end.leave_logging_out()
     memory.freeze_heap()
     data_bytes = _data_bytes()
     return jail.JailTemplate(

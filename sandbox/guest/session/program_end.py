@@ -1,8 +1,10 @@
 """How a program ends, for code that is one, and what every snippet leaves written out."""
 
+import _thread
 import atexit
 import gc
 import io
+import logging
 import os
 import stat
 import threading
@@ -14,11 +16,32 @@ from sandbox.guest.display import streams
 WRITERS = (io.BufferedWriter, io.BufferedRandom)
 
 
+def leave_logging_out() -> None:
+    """Have the end of a program shut logging down only if there is something to shut down.
+
+    Called in the zygote. For the one handler that `logging` always makes, which holds nothing
+    back, the function that it registered touches thirty pages.
+    """
+    atexit.unregister(logging.shutdown)
+
+
 def end_program(namespace: dict[str, Any]) -> None:
     """Do what the interpreter does at its end: threads, exit functions, variables, files."""
     # Pools of threads are told first, so that their threads end.
     for tell in reversed(getattr(threading, "_threading_atexits", [])):
         tell()
+    if _thread._count():  # Those beside the main one.
+        _await_threads()
+    if atexit._ncallbacks():
+        atexit._run_exitfuncs()
+    if len(logging._handlerList) > 1:  # type: ignore[attr-defined]
+        logging.shutdown()
+    _clear(namespace)
+    write_out_files()
+    streams.flush()
+
+
+def _await_threads() -> None:
     own = threading.current_thread()
     while waited := [
         thread
@@ -26,10 +49,6 @@ def end_program(namespace: dict[str, Any]) -> None:
         if not thread.daemon and thread not in (own, threading.main_thread())
     ]:
         waited[0].join()
-    atexit._run_exitfuncs()
-    _clear(namespace)
-    write_out_files()
-    streams.flush()
 
 
 def write_out_files() -> None:

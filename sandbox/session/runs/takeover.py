@@ -84,7 +84,6 @@ class Takeover:
             await asyncio.sleep(STANDBY_CHECK_S)
             standby_pid = self.pid
         if not standby_pid or not worker.is_live:
-            self.drop()
             return self._lose()
         worker.happen(Event.LOSE)
         if not self._was_killed:
@@ -107,5 +106,6 @@ class Takeover:
         return "rolled_back"
 
     def _lose(self) -> State:
+        self.drop()
         self._worker.kill()
         return "lost"

@@ -1,6 +1,7 @@
 """Commands and values of a session over REST."""
 
 import base64
+import time
 
 import httpx2
 import pytest
@@ -38,6 +39,21 @@ def test_a_command_runs_beside_the_interpreter(http, url):
     assert base64.b64decode(done["stdout_base64"]) == b"hello"
     assert wrong.status_code == 400
     assert late["timed_out"] is True
+
+
+def test_no_program_of_a_client_outlasts_the_policy():
+    settings = config(policy={"limits": {"wall_s": 1}})
+    with serving(directory(TalkModel({})), settings) as running:
+        head = {"authorization": f"Bearer {KEY}"}
+        with httpx2.Client(base_url=running.origin, headers=head, timeout=60) as http:
+            url = f"/v1/sessions/{http.post('/v1/sessions').json()['id']}/exec"
+            for more in ({"interactive": True}, {}):
+                for asked in ({"timeout_s": 600}, {}):
+                    wanted = {"command": ["sleep", "20"], "stream": True, **more, **asked}
+                    began = time.monotonic()
+                    told = http.post(url, json=wanted).text
+                    assert '"limit":"wall_s"' in told.replace(" ", ""), told
+                    assert time.monotonic() - began < 15
 
 
 def test_a_value_goes_in_and_comes_back(http, url):

@@ -89,7 +89,7 @@ async def run_command(
             cwd=wanted.cwd,
             env=wanted.env,
             stdin=None if wanted.interactive else stdin,
-            timeout_s=wanted.timeout_s if wanted.interactive else timeout_s,
+            timeout_s=timeout_s,
             status_line=status_line,
         )
         return EventStream(

@@ -2,7 +2,11 @@
 
 import contextlib
 import json
+import socket as plain_socket
+import threading
+import time
 
+import httpx2
 import openai
 import pytest
 from openai import OpenAI
@@ -12,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatu
 from websockets.sync.client import connect
 
 from runner.config import KeySettings, ServerSettings
-from runner.server.websockets import MESSAGE_BYTES
+from runner.server.websockets import FRAMES_MOST, MESSAGE_BYTES
 
 TOOLS = [{"type": "code_interpreter", "container": {"type": "auto"}}]
 END = ("response.completed", "response.failed", "response.incomplete", "error")
@@ -232,3 +236,53 @@ def test_sockets_count_as_connections_of_their_address():
             return False
 
         running.wait_until(is_let_in)
+
+
+FLOODS = {
+    "fragments without content": b"\x01\x80" + bytes(4) + (b"\x00\x80" + bytes(4)) * 300_000,
+    "small messages": (b"\x81\x82" + bytes(4) + b"{}") * 100_000,
+    "pings": (b"\x89\xfd" + bytes(4) + b"x" * 125) * 50_000,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FLOODS)
+def test_a_flood_of_frames_leaves_the_loop_to_the_others(server, name):
+    port = int(server.origin.rpartition(":")[2])
+    head = (
+        "GET /v1/responses HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n"
+        "connection: upgrade\r\nsec-websocket-version: 13\r\n"
+        f"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nauthorization: Bearer {KEY}\r\n\r\n"
+    )
+    longest = 0.0
+    asked = threading.Event()
+
+    def flood(opened):
+        with contextlib.suppress(OSError):  # It is ended, or nothing more is read of it.
+            opened.sendall(FLOODS[name])
+        asked.wait(30)
+
+    with plain_socket.create_connection(("127.0.0.1", port), timeout=5) as opened:
+        opened.sendall(head.encode())
+        assert b" 101 " in opened.recv(4096)
+        thread = threading.Thread(target=flood, args=(opened,))
+        thread.start()
+        try:
+            for _ in range(20):
+                began = time.monotonic()
+                assert httpx2.get(f"{server.origin}/healthz", timeout=30).status_code == 200
+                longest = max(longest, time.monotonic() - began)
+        finally:
+            asked.set()
+            thread.join()
+    assert longest < 2
+
+
+def test_a_message_in_very_many_frames_is_refused(server):
+    url = server.origin.replace("http", "ws") + "/v1/responses"
+    with connect(url, additional_headers=HEADERS, open_timeout=30) as opened:
+        with contextlib.suppress(ConnectionClosed):
+            opened.send("" for _ in range(FRAMES_MOST * 20))
+        with pytest.raises(ConnectionClosed) as ended:
+            opened.recv(timeout=30)
+        assert ended.value.rcvd is None or ended.value.rcvd.code == 1009

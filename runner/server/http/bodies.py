@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator
 
 from pydantic import JsonValue
@@ -15,6 +16,8 @@ SILENCE_S = 30.0
 """A client that sends nothing of its body for so long holds its connection no longer."""
 SLOWEST_BYTES_S = 4096
 """Of a body that has been coming for longer than `SILENCE_S`, at least so much a second."""
+UNFINISHED_CAP_BYTES = 256 * 1024 * 1024
+"""What the bodies that one key is sending may take together, if there are several."""
 QUOTES_CAP = 400_000
 STRUCTURE_CAP_BYTES = 1024 * 1024
 """What a JSON body may have outside of its strings; `{},` are 3 bytes, and 72 once parsed."""
@@ -22,6 +25,8 @@ UNCOUNTED_BYTES = 64 * 1024
 SLICE_BYTES = 256 * 1024
 """So much is looked at before other requests have their turn."""
 SPACE = b" \t\r\n"
+_unfinished: Counter[str] = Counter()
+"""Bytes of bodies that are still coming, by the owner of the key."""
 
 
 async def pieces_of(request: Request) -> AsyncGenerator[bytes, None]:
@@ -50,12 +55,22 @@ async def read_body(request: Request, cap: int) -> bytes:
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > cap:
         raise too_large
+    owner = str(request.scope.get("state", {}).get("owner", ""))
     body = bytearray()
-    async for piece in pieces_of(request):
-        body += piece
-        if len(body) > cap:
-            raise too_large
-    return bytes(body)
+    try:
+        async for piece in pieces_of(request):
+            body += piece
+            _unfinished[owner] += len(piece)
+            if len(body) > cap:
+                raise too_large
+            if _unfinished[owner] > max(UNFINISHED_CAP_BYTES, len(body)):
+                message = "The bodies that this key is sending take too much together."
+                raise RequestError("rate", f"{message} Send fewer at once.")
+        return bytes(body)
+    finally:
+        _unfinished[owner] -= len(body)
+        if not _unfinished[owner]:
+            del _unfinished[owner]
 
 
 async def read_json_bytes(request: Request, cap: int) -> bytes:

@@ -1,14 +1,21 @@
 """JSON bodies are bounded in structure before they are parsed, whatever their slices cut."""
 
+import asyncio
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
 
 from runner.errors import RequestError
 from runner.server.http import bodies
-from runner.server.http.bodies import QUOTES_CAP, STRUCTURE_CAP_BYTES, check_structure
+from runner.server.http.bodies import (
+    QUOTES_CAP,
+    STRUCTURE_CAP_BYTES,
+    check_structure,
+    read_body,
+)
 
 MiB = 1024 * 1024
 
@@ -86,3 +93,33 @@ async def test_slices_of_any_size_count_the_same(value, size, monkeypatch_module
 def monkeypatch_module():
     with pytest.MonkeyPatch.context() as patch:
         yield patch
+
+
+def sending(owner, *pieces):
+    """A request of which these pieces come, and then nothing for a while."""
+
+    async def receive():
+        if waiting:
+            return {"type": "http.request", "body": waiting.pop(0), "more_body": True}
+        await asyncio.sleep(60)
+
+    waiting = list(pieces)
+    scope = {"type": "http", "headers": [], "method": "POST", "state": {"owner": owner}}
+    return Request(scope, receive)
+
+
+async def test_what_one_key_is_sending_is_bounded_together(monkeypatch):
+    monkeypatch.setattr(bodies, "UNFINISHED_CAP_BYTES", 1000)
+    first = [asyncio.ensure_future(read_body(sending("a", b"x" * 400), MiB)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    with pytest.raises(RequestError) as refused:
+        await read_body(sending("a", b"x" * 400), MiB)
+    assert refused.value.fault == "rate"
+    other = asyncio.ensure_future(read_body(sending("b", b"x" * 5000), MiB))
+    await asyncio.sleep(0.01)
+    assert not other.done()
+    assert bodies._unfinished == {"a": 800, "b": 5000}
+    for task in (*first, other):
+        task.cancel()
+    await asyncio.gather(*first, other, return_exceptions=True)
+    assert bodies._unfinished == {}

@@ -26,7 +26,7 @@ def test_the_table_is_true(boxed, work: Work) -> None:
     if not table.is_installed(work):
         pytest.skip(f"{work.module} is not installed. Run: make test-libraries")
     if work.needs_proc and boxed.policy.tier != "namespaces":
-        pytest.skip("It reads /proc, which needs namespaces.")
+        pytest.skip("It reads /proc or /sys, which needs namespaces.")
     found = table.row_of(boxed, work)
     written, _how = WRITTEN[work.library]
     if boxed.policy.tier != "namespaces":

@@ -18,7 +18,7 @@ class Work(NamedTuple):
     reason: str = ""
     branch_reason: str = ""
     needs_proc: bool = False
-    """Whether it reads files of /proc that are there with namespaces alone."""
+    """Whether it, or what tells of its threads, is in files that namespaces alone show."""
 
 
 def _field(number: int, content: bytes) -> bytes:
@@ -128,6 +128,7 @@ WORKS = (
         " duckdb.sql('select 42').fetchall()",
         "([(44999850000, 7)], [(42,)])",
         "its threads are ended before a copy is made, and started again after it",
+        needs_proc=True,
     ),
     Work(
         "torch",
@@ -146,7 +147,6 @@ WORKS = (
         " round(HistGradientBoostingClassifier(max_iter=5).fit(X, y).score(X, y), 1)",
         "((2000,), 1.0)",
         OPENMP,
-        needs_proc=True,
     ),
     Work(
         "xgboost",
@@ -215,6 +215,7 @@ WORKS = (
         "1999999000000",
         f"its pool cannot be ended or started anew: {IN_A_CHILD}",
         reason="blosc2",
+        needs_proc=True,
     ),
     Work(
         "joblib, threads",
@@ -314,6 +315,7 @@ WORKS = (
         "sm.OLS(2 * np.arange(50.0) + 1, X).fit().params.round(3).tolist()",
         "[1.0, 2.0]",
         BLAS,
+        needs_proc=True,
     ),
     Work(
         "plotly",

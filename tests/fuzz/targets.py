@@ -12,14 +12,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, get_args
 
-from python_multipart.exceptions import MultipartParseError
 from starlette.requests import Request
 
 from runner.dialects import chat, dashscope, responses
 from runner.errors import RequestError
 from runner.models.upstream.sse import EventDecoder, ServerEvent, TooLong
 from runner.server.http import bodies
-from runner.server.http.uploads import Upload
+from runner.server.http.uploads import FormReader, Upload
 from runner.server.store.blobs import BlobWriter
 from sandbox.guest.kernel.procfs import Processes, fields, is_live
 from sandbox.protocol.codec import SPECS, Direction, Message, MessageError, pack, unpack
@@ -186,15 +185,16 @@ def _form_of(pieces: Sequence[bytes]) -> tuple[object, ...] | str:
     written = _Written()
     found = Upload(cast(BlobWriter, written), BODY_CAP)
     try:
-        parser = found.parser(BOUNDARY)
+        reader = FormReader(BOUNDARY, parts_most=100)
         for piece in pieces:
-            parser.write(piece)
-        if not found.is_whole:
+            for part in reader.feed(piece):
+                found.take(part)
+        if not reader.is_whole:
             return "refused"
         _run(found.flush())
         assert len(found.fields) <= 16
         return found.filename, found.fields, bytes(written.data)
-    except (MultipartParseError, RequestError):
+    except RequestError:
         return "refused"
 
 

@@ -264,11 +264,6 @@ HOMES: Mapping[str, tuple[str, ...]] = {  # library -> the modules that may impo
     ),
     "opentelemetry": ("runner.server.*",),
     "httpx2": ("runner.faces.mcp_client", "runner.models.*", "runner.web.fetch"),
-    "python_multipart": (
-        "runner.server.http.uploads",
-        "runner.server.e2b.uploads",
-        "runner.server.librechat.forms",
-    ),
 }
 """Any other library may be imported by one module alone."""
 GUEST_SIDES = ("sandbox.guest.*", "runner.evals.guest.*")

@@ -1,12 +1,14 @@
-"""Uploads: a multipart body, its file straight to the disk, its fields beside it.
+"""Uploads: parts of a multipart body as they come, a file straight to the disk, fields beside it.
 
-Nothing of a body is held in memory but its fields and the piece that has just arrived.
+Nothing of a body is held in memory but its fields, the head of one part and the piece that has
+just arrived.
 """
 
 import asyncio
 import posixpath
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import NamedTuple
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -17,13 +19,27 @@ from runner.server.http.bodies import pieces_of
 from runner.server.store.blobs import Blobs, BlobWriter
 from runner.server.store.free_path import NAME_BYTES
 
-FILE = b"file"
+FILE = "file"
 FIELD_BYTES = 16 * 1024
 FIELDS_CAP = 16
 WRITE_BYTES = 1024 * 1024
-ENDED_EARLY = "The body ended before its file did."
+PARTS_MOST = 100
+HEADERS_BYTES = 16 * 1024
+"""Of the headers of one part."""
+ENDED_EARLY = "The body ended before its last file did."
 ENVELOPE_BYTES = 64 * 1024
 """What a body may have beside the file."""
+
+
+class PartHead(NamedTuple):
+    """What a part begins with."""
+
+    name: str
+    filename: str | None
+
+
+Part = PartHead | bytes | None
+"""A part's beginning, a piece of what it holds, or its end."""
 
 
 class Upload:
@@ -34,18 +50,10 @@ class Upload:
         self.fields: dict[str, str] = {}
         self._cap_bytes = cap_bytes
         self._filename: str | None = None
-        self._header = b""
-        self._is_whole = False
-        self._headers: dict[bytes, bytes] = {}
-        self._part: bytes | None = None
+        self._part = ""
         self._value = bytearray()
         self._pending = bytearray()
         self._size_bytes = 0
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the end of the body was seen."""
-        return self._is_whole
 
     @property
     def filename(self) -> str:
@@ -54,21 +62,22 @@ class Upload:
             raise RequestError("invalid", "The body has no file.", param="file")
         return safe_name(self._filename)
 
-    def parser(self, boundary: bytes) -> MultipartParser:
-        """Return a parser that fills this upload."""
-        return MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._part_begins,
-                "on_header_field": self._on_header_field,
-                "on_header_value": self._on_header_value,
-                "on_header_end": self._header_ends,
-                "on_headers_finished": self._headers_finished,
-                "on_part_data": self._on_data,
-                "on_part_end": self._part_ends,
-                "on_end": self._ends,
-            },
-        )
+    def take(self, part: Part) -> None:
+        """Take what the form has next. Raises RequestError."""
+        if isinstance(part, PartHead):
+            self._begin(part)
+        elif part is None:
+            if self._part != FILE:
+                self.fields[self._part] = text_of(bytes(self._value), "body")
+        elif self._part == FILE:
+            self._size_bytes += len(part)
+            if self._size_bytes > self._cap_bytes:
+                raise too_large(self._cap_bytes)
+            self._pending += part
+        else:
+            self._value += part
+            if len(self._value) > FIELD_BYTES:
+                raise RequestError("too_large", "A field of the body is too long.")
 
     async def flush(self, *, least_bytes: int = 1) -> None:
         """Write to the disk what has arrived. Raises StorageError."""
@@ -76,51 +85,17 @@ class Upload:
             pending, self._pending = self._pending, bytearray()
             await asyncio.to_thread(self.writer.write, pending)
 
-    def _part_begins(self) -> None:
-        self._headers = {}
-        self._header = b""
-        self._part = None
-        self._value = bytearray()
-
-    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end].lower()
-
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._headers[self._header] = self._headers.get(self._header, b"") + data[start:end]
-
-    def _header_ends(self) -> None:
-        self._header = b""
-
-    def _headers_finished(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
-        self._part = options.get(b"name", b"")
-        if self._part != FILE:
+    def _begin(self, head: PartHead) -> None:
+        self._part, self._value = head.name, bytearray()
+        if head.name != FILE:
             if len(self.fields) >= FIELDS_CAP:
                 raise RequestError("invalid", "The body has too many fields.")
             return
         if self._filename is not None:
             raise RequestError("invalid", "The body has more than one file.", param="file")
-        if b"filename" not in options:
+        if head.filename is None:
             raise RequestError("invalid", "file has no filename.", param="file")
-        self._filename = _text(options[b"filename"], "file")
-
-    def _on_data(self, data: bytes, start: int, end: int) -> None:
-        if self._part == FILE:
-            self._size_bytes += end - start
-            if self._size_bytes > self._cap_bytes:
-                raise too_large(self._cap_bytes)
-            self._pending += data[start:end]
-        else:
-            self._value += data[start:end]
-            if len(self._value) > FIELD_BYTES:
-                raise RequestError("too_large", "A field of the body is too long.")
-
-    def _part_ends(self) -> None:
-        if self._part is not None and self._part != FILE:
-            self.fields[_text(self._part, "body")] = _text(bytes(self._value), "body")
-
-    def _ends(self) -> None:
-        self._is_whole = True
+        self._filename = head.filename
 
 
 @asynccontextmanager
@@ -129,26 +104,17 @@ async def upload(request: Request, blobs: Blobs, cap_bytes: int) -> AsyncGenerat
 
     Raises RequestError, StorageError.
     """
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise RequestError("body", "The body must be multipart/form-data with a file.")
+    reader = reader_of(request, "multipart/form-data with a file", parts_most=PARTS_MOST)
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > cap_bytes + ENVELOPE_BYTES:
         await _drain(request, cap_bytes)
         raise too_large(cap_bytes)
     with await asyncio.to_thread(blobs.writer) as writer:
         found = Upload(writer, cap_bytes)
-        try:
-            parser = found.parser(options[b"boundary"])
-            async for piece in pieces_of(request):
-                parser.write(piece)
+        async with aclosing(parts_of(reader, pieces_of(request))) as parts:
+            async for part in parts:
+                found.take(part)
                 await found.flush(least_bytes=WRITE_BYTES)
-        except FormParserError as error:
-            raise RequestError("body", f"The body is no valid form: {error}") from error
-        except ClientDisconnect as error:
-            raise RequestError("body", ENDED_EARLY) from error
-        if not found.is_whole:
-            raise RequestError("body", ENDED_EARLY)
         await found.flush()
         yield found
 
@@ -177,8 +143,118 @@ def safe_name(name: str) -> str:
     return found
 
 
-def _text(data: bytes, param: str) -> str:
+# ---- forms ---------------------------------------------------------------------------------------
+
+
+class FormReader:
+    """Finds the parts of a body that comes in pieces; any split gives the same."""
+
+    def __init__(self, boundary: bytes, *, parts_most: int) -> None:
+        """Begin a form. Raises RequestError for a boundary that is none."""
+        self.is_whole = False
+        """Whether the end of the form was seen."""
+        self._parts_left = parts_most
+        self._parts_most = parts_most
+        self._found: list[Part] = []
+        self._name = self._value = self._disposition = b""
+        self._headers_bytes = 0
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._begin,
+                    "on_header_field": self._on_name,
+                    "on_header_value": self._on_value,
+                    "on_header_end": self._on_header,
+                    "on_headers_finished": self._on_headers,
+                    "on_part_data": self._on_data,
+                    "on_part_end": self._on_end,
+                    "on_end": self._on_whole,
+                },
+            )
+        except FormParserError as error:
+            raise _no_form(error) from error
+
+    def feed(self, piece: bytes) -> list[Part]:
+        """Find what `piece` completes. Raises RequestError."""
+        try:
+            self._parser.write(piece)
+        except FormParserError as error:
+            raise _no_form(error) from error
+        found, self._found = self._found, []
+        return found
+
+    def _begin(self) -> None:
+        self._name = self._value = self._disposition = b""
+        self._headers_bytes = 0
+        self._parts_left -= 1
+        if self._parts_left < 0:
+            raise RequestError("invalid", f"A form may have {self._parts_most} parts.")
+
+    def _on_name(self, data: bytes, start: int, end: int) -> None:
+        self._count(end - start)
+        self._name += data[start:end].lower()
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._count(end - start)
+        self._value += data[start:end]
+
+    def _on_header(self) -> None:
+        if self._name == b"content-disposition":
+            self._disposition = self._value
+        self._name = self._value = b""
+
+    def _on_headers(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        filename = options.get(b"filename")
+        head = PartHead(
+            text_of(options.get(b"name", b""), "body"),
+            None if filename is None else text_of(filename, "file"),
+        )
+        self._found.append(head)
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        self._found.append(bytes(data[start:end]))
+
+    def _on_end(self) -> None:
+        self._found.append(None)
+
+    def _on_whole(self) -> None:
+        self.is_whole = True
+
+    def _count(self, more: int) -> None:
+        self._headers_bytes += more
+        if self._headers_bytes > HEADERS_BYTES:
+            raise RequestError("too_large", "The headers of a part are too long.")
+
+
+def reader_of(request: Request, wanted: str, *, parts_most: int) -> FormReader:
+    """Begin the form in a request's body. Raises RequestError: the body must be `wanted`."""
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        raise RequestError("body", f"The body must be {wanted}.")
+    return FormReader(options[b"boundary"], parts_most=parts_most)
+
+
+async def parts_of(reader: FormReader, body: AsyncIterator[bytes]) -> AsyncGenerator[Part, None]:
+    """Yield the parts of a whole form. Raises RequestError."""
+    try:
+        async for piece in body:
+            for part in reader.feed(piece):
+                yield part
+    except ClientDisconnect as error:
+        raise RequestError("body", ENDED_EARLY) from error
+    if not reader.is_whole:
+        raise RequestError("body", ENDED_EARLY)
+
+
+def text_of(data: bytes, param: str) -> str:
+    """Read a name or a field. Raises RequestError."""
     try:
         return data.decode()
     except UnicodeDecodeError:
         raise RequestError("invalid", "A name or field is no UTF-8.", param=param) from None
+
+
+def _no_form(error: FormParserError) -> RequestError:
+    return RequestError("body", f"The body is no valid form: {error}")

@@ -1,6 +1,7 @@
 """Bodies of uploads: any split is the same file, and a body that is no whole form is refused."""
 
 import itertools
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,9 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from runner.errors import RequestError
+from runner.server.e2b.uploads import take_form
 from runner.server.http.uploads import safe_name, upload
+from runner.server.librechat.forms import read_files
 from runner.server.store.blobs import Blobs
 
 EDGE = "----edge"
@@ -77,6 +80,65 @@ async def test_a_body_that_is_no_whole_form_is_refused_and_leaves_nothing(tmp_pa
     with pytest.raises(RequestError):
         await take(tmp_path, pieces, **options)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+async def taken(tmp_path, pieces, **options):
+    return await take(tmp_path, pieces, **options)
+
+
+async def taken_by_librechat(_tmp_path, pieces, **options):
+    return await read_files(request(pieces, **options), 1_000_000)
+
+
+async def taken_by_e2b(_tmp_path, pieces, **options):
+    session = Written()
+    await take_form(request(pieces, **options), cast(Any, session), lambda path: path, "")
+    return session.files
+
+
+class Written:
+    """In place of a session."""
+
+    def __init__(self):
+        self.files = {}
+
+    async def put(self, path, source):
+        self.files[path] = b"".join([piece async for piece in source])
+
+
+READERS = (taken, taken_by_librechat, taken_by_e2b)
+NO_FORMS = {
+    "a boundary that is too long": (
+        [b""],
+        {"kind": f"multipart/form-data; boundary={'x' * 5000}"},
+    ),
+    "headers without end": (
+        [f"--{EDGE}\r\nContent-Disposition: {'x' * 3000}".encode(), *[b"x" * 3000] * 7],
+        {},
+    ),
+    "many headers": ([f"--{EDGE}\r\n".encode() + b"a: b\r\n" * 6000 + b"\r\n"], {}),
+    "very many parts": ([form(*[part("file", b"", "a")] * 1100)], {}),
+    "a filename that is no UTF-8": (
+        [form(part("file", b"", "name")).replace(b'"name"', b'"\xff"')],
+        {},
+    ),
+    "cut": ([form(part("file", b"1234", "a"))[:-12]], {}),
+    "a client that left": ([part("file", b"1234", "a")], {}),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("wrong", NO_FORMS)
+async def test_every_reader_of_forms_has_the_same_bounds(tmp_path, reader, wrong):
+    pieces, options = NO_FORMS[wrong]
+    with pytest.raises(RequestError):
+        await reader(tmp_path, pieces, **options)
+
+
+async def test_a_form_of_several_files_is_read_by_those_that_take_them(tmp_path):
+    pieces = [form(part("file", b"1", "a"), part("file", b"22", "b%22"))]
+    assert await taken_by_librechat(tmp_path, pieces) == [("a", b"1"), ("b%22", b"22")]
+    assert await taken_by_e2b(tmp_path, pieces) == {"a": b"1", 'b"': b"22"}
 
 
 async def test_a_file_may_have_the_cap_and_not_one_byte_more(tmp_path):

@@ -1,5 +1,7 @@
 """`cellblock mcp`: the Model Context Protocol over standard input and output."""
 
+import asyncio
+
 import click
 
 from sandbox import Policy
@@ -11,8 +13,9 @@ def execute(policy: Policy) -> None:
     """Serve until standard input ends."""
     try:
         from runner.faces.mcp import make_server
+        from runner.faces.mcp_stdio import serve
     except ModuleNotFoundError as error:
         if error.name not in ("mcp", "mcp_types"):
             raise
         raise click.ClickException(f"the package mcp is not installed: {INSTALL}") from None
-    make_server(policy).run("stdio")
+    asyncio.run(serve(make_server(policy)))

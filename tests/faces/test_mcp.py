@@ -1,6 +1,8 @@
 """The MCP server through the official client, over stdio."""
 
 import asyncio
+import json
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +13,8 @@ pytest.importorskip("mcp", reason="pip install 'mcp>=2.3'")
 
 from mcp import ClientSession, MCPError, StdioServerParameters
 from mcp.client.stdio import stdio_client
+
+from runner.faces import mcp_stdio
 
 SERVER = StdioServerParameters(command=sys.executable, args=["-m", "runner", "mcp"])
 pytestmark = pytest.mark.slow
@@ -103,6 +107,81 @@ async def test_a_cancelled_call_ends_its_snippet_and_the_session_goes_on():
         async with asyncio.timeout(30):  # Its own limit is a minute.
             found = await client.call_tool("run_python", {"code": "x + 1"})
     assert found.structured_content["text"] == "2"
+
+
+async def test_a_long_message_goes_both_ways():
+    text = "\u00e9" * 1_000_000
+    async with connected() as client:
+        written = await client.call_tool("write_file", {"path": "a.txt", "content": text})
+        read = await client.call_tool("read_file", {"path": "a.txt"})
+    assert not written.is_error
+    assert read.content[0].text == text
+
+
+def messages() -> bytes:
+    asked = {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    }
+    lines = (
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": asked},
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 2, "method": "ping"},
+    )
+    return "".join(f"{json.dumps(line)}\n" for line in lines).encode()
+
+
+def test_pipes_are_answered_until_their_end():
+    command = [SERVER.command, *SERVER.args]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(messages())
+        process.stdin.flush()
+        answers = [json.loads(process.stdout.readline()) for _ in range(2)]
+        process.stdin.close()
+        assert process.stdout.read() == b""
+        assert process.wait(60) == 0
+    assert [one["id"] for one in answers] == [1, 2]
+
+
+def test_files_are_read_and_written_too(tmp_path):
+    (tmp_path / "in").write_bytes(messages())
+    with (tmp_path / "in").open("rb") as given, (tmp_path / "out").open("wb") as out:
+        command = [SERVER.command, *SERVER.args]
+        subprocess.run(command, stdin=given, stdout=out, timeout=60, check=True)
+    assert json.loads((tmp_path / "out").read_bytes().splitlines()[0])["id"] == 1
+
+
+async def test_the_end_waits_for_answers_but_not_for_what_was_cancelled():
+    waiting = mcp_stdio._Open()
+    await waiting.wait()
+    for line in messages().decode().splitlines():
+        waiting.came(line)
+    waiting.went('{"jsonrpc":"2.0","method":"notifications/message","params":{}}')
+    ending = asyncio.ensure_future(waiting.wait())
+    waiting.went('{"jsonrpc":"2.0","id":1,"result":{}}')
+    await asyncio.sleep(0)
+    assert not ending.done()
+    waiting.came('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}')
+    await ending
+
+
+def test_a_message_that_is_too_long_ends_serving_and_is_told():
+    code = (
+        "from runner.faces import mcp, mcp_stdio; import asyncio; mcp_stdio.LINE_BYTES = 4096;"
+        "asyncio.run(mcp_stdio.serve(mcp.make_server()))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        input=messages() + b"x" * 10_000,
+        capture_output=True,
+        timeout=60,
+    )
+    assert ran.returncode == 0
+    assert ran.stderr == b"A message has over 4096 bytes: serving ends.\n"
+    assert json.loads(ran.stdout.splitlines()[0])["id"] == 1
 
 
 async def test_files_of_a_session_are_resources():

@@ -139,7 +139,13 @@ AFTER = {
     "falls silent": (b"", True, "sent nothing for too long", 504),
     "sends no JSON": (b"data: {oh\n\n", False, "something that is no answer", 502),
     "fails": (b'data: {"error": {"message": "oops"}}\n\n', False, "endpoint failed", 502),
-}
+    "is busy": (b'data: {"error": {"code": 429, "message": "slow"}}\n\n', False, "is busy", 429),
+    "rejects": (b'data: {"error": {"code": 400, "message": "too long"}}\n\n', False, "too long",
+                400),
+    "is overloaded": (b'data: {"error": {"type": "overloaded_error", "message": "full"}}\n\n',
+                      False, "full", 503),
+    "is late": (b'data: {"error": {"code": 504, "message": "no time"}}\n\n', False, "no time", 504),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", BODIES)

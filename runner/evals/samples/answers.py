@@ -25,6 +25,7 @@ from runner.evals.samples.python_source import (
     is_code,
     is_expression,
     is_python,
+    is_sketch,
     missing_from,
     names_called,
     parsed,
@@ -147,7 +148,11 @@ def _other_readings(text: str, readings: list[list[Block]]) -> Iterator[list[Blo
         # Set in that far, fences are no fences outside of a list; some models quote so.
         readings.append(blocks_of(text, is_list=True))
         readings.append([Block("", legible(code)) for code in html_blocks(text)])
-        values = [text, *(block.code for block in readings[0] if block.tag in ("json", ""))]
+        values = [
+            text,
+            text[text.find("{") : text.rfind("}") + 1],
+            *(block.code for block in readings[0] if block.tag in ("json", "")),
+        ]
         carried = (one for value in values for one in texts_in(value))
         readings.append([block for one in carried for block in _carried(one)])
         readings.append(_carried(with_line_ends(text)))
@@ -195,7 +200,9 @@ def _best(blocks: list[Block], wish: Wish) -> Block | None:
     """The last block for `wish`; whole code before cut code, likely places before others."""
     able = [block for block in blocks if block.is_likely and wish(block)]
     if able:
-        return ([block for block in able if is_code(block.code)] or able)[-1]
+        whole = [block for block in able if is_code(block.code)]
+        # A sketch of what was written before is no program.
+        return ([block for block in whole if not is_sketch(block.code)] or whole or able)[-1]
     able = [block for block in blocks if is_python(block.code) and wish(block)]
     return able[-1] if able else None
 

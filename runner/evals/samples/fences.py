@@ -180,6 +180,8 @@ def _content(lines: list[str], first: int, opening: _Opening, fences: list[int])
         # A closing is missing: another block opens, or the marks stand behind the last code.
         another = _opening(lines[number], True)
         line = lines[number].rstrip()
+        if line.strip() == opening.marks and is_code(opening.code(lines[first:number])):
+            return number + 1, opening.code(lines[first:number])  # Set in too far for a closing.
         if another is not None and another.tag:
             return number, plain(opening.code(lines[first:number]))
         if line.endswith(opening.marks) and another is None:

@@ -111,6 +111,21 @@ def _bound_by(node: ast.stmt) -> set[str]:
     return set()
 
 
+def is_sketch(code: str) -> bool:
+    """Whether all functions on top of `code` are empty, and there are some."""
+    tree = parsed(code)
+    if tree is None:
+        return False
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    functions = [node for node in tree.body if isinstance(node, kinds)]
+    lines = [line for node in functions for line in node.body]
+    return bool(lines) and all(
+        isinstance(line, ast.Pass)
+        or (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
+        for line in lines
+    )
+
+
 def defines_any(code: str) -> bool:
     """Whether `code` defines a function or a class on top."""
     tree = parsed(code)

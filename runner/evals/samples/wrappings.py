@@ -31,6 +31,7 @@ ODD_INDENT = re.compile(rf"^[ \t{ODD_BLANKS}{INVISIBLE}]*[{ODD_BLANKS}{INVISIBLE
 PROMPTS = re.compile(r"(?:>>> ?|\.\.\. ?|In \[\d*\]: ?|[ \t]+\.{3,}: ?)")
 MAGIC = re.compile(r"^[%!].*\n?", re.MULTILINE)
 HTML_CODE = re.compile(r"<(pre|code)\b[^<>]*>\s*(?:<code\b[^<>]*>)?", re.IGNORECASE)
+LINE_BREAK = re.compile(r"<br[ /]{0,3}>\n?", re.IGNORECASE)
 INLINE = re.compile(r"(?<!`)(`{1,3})(?!`)(?:(?:python3?|py)[ \t]+)?([^`\n]+?)\1(?!`)")
 TEXTS_CAP = 50
 """Texts in one JSON value that are looked at."""
@@ -66,7 +67,7 @@ def legible(code: str) -> str:
         code = code[tag.end() :]
     if len(code) > PARSED_CAP or is_code(code):
         return code
-    for change in (_with_ascii_blanks, _without_prompts, _without_magic):
+    for change in (_with_ascii_blanks, _without_prompts, _without_magic, _all_ascii_blanks):
         changed = change(code)
         if changed != code and is_code(changed) and changed.strip():
             return changed
@@ -93,6 +94,9 @@ def texts_in(value: str) -> Iterator[str]:
         elif isinstance(one, dict):
             waiting.extend(reversed(one.values()))
         elif isinstance(one, list | tuple):
+            if len(one) > 1 and all(isinstance(line, str) for line in one):
+                # The lines of a program, with their ends or without.
+                yield "\n".join(line.removesuffix("\n") for line in one) + "\n"
             waiting.extend(reversed(one))
 
 
@@ -104,7 +108,7 @@ def html_blocks(text: str) -> Iterator[str]:
         at = folded.find(f"</{found[1].lower()}>", found.end())
         if at < 0:
             return
-        inside = text[found.end() : at].removesuffix("</code>")
+        inside = LINE_BREAK.sub("\n", text[found.end() : at].removesuffix("</code>"))
         yield html.unescape(inside).strip("\r\n") + "\n"
 
 
@@ -170,6 +174,10 @@ def _with_ascii_blanks(code: str) -> str:
         )
 
     return ODD_INDENT.sub(blanks, code)
+
+
+def _all_ascii_blanks(code: str) -> str:
+    return re.sub(f"[{ODD_BLANKS}]", " ", re.sub(f"[{INVISIBLE}]", "", code))
 
 
 def _without_prompts(code: str) -> str:

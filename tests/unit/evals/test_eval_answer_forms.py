@@ -13,6 +13,7 @@ DRAFT = "def add_two(n):\n    return n"
 HELPER = "def plus(a, b):\n    return a + b"
 HELPED = "def add_two(n):\n    return plus(n, 2)"
 FLOORED = "def plus(a, b):\n    return floor(a + b)"
+EMPTY = "def add_two(n):\n    ..."
 TWO = "class Two:\n    value = 2"
 BOTH = f"{HELPER}\n\n{DRAFT}"
 AND_MORE = f"{HELPER}\nprint(plus(1, 2))\nx = 3"
@@ -78,6 +79,13 @@ ANSWERS = {
     "marks around it": f"[BEGIN]\n{GOOD}\n[DONE]",
     "a tag in a line of its own": f"python\n{GOOD}",
     "a tag in the block": fenced(f"Python\n{GOOD}", ""),
+    "JSON among sentences": f"Here:\n{CARRIED}\nDone.",
+    "lines in JSON": '{"code": ["def add_two(n):", "    return n + 2"]}',
+    "a notebook": '{"cells": [{"source": ["def add_two(n):\\n", "    return n + 2"]}]}',
+    "HTML with line breaks": "<pre>def add_two(n):<br/>    return n + 2</pre>",
+    "a blank that is no ASCII within": fenced(GOOD.replace("return ", "return\u00a0")),
+    "a closing that is set in too far": f"```python\n{GOOD}\n    ```\nDone",
+    "a sketch behind it": f"{fenced(GOOD)}\nIts shape:\n{fenced(EMPTY)}",
     "indented code": f"Here it is:\n\n{textwrap.indent(GOOD, '    ')}\n\nDone.",
     "a directive": f"Here::\n\n.. code-block:: python\n\n{textwrap.indent(GOOD, '    ')}\n",
 }

@@ -7,7 +7,6 @@ what the branch has too; its `data`, which may be an address, is the same in a f
 
 import ctypes
 import os
-import platform
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,7 +23,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class _Event(ctypes.Structure):
     """struct epoll_event, which is packed on x86-64 alone. Source: epoll_event(3type)."""
 
-    _pack_ = 1 if platform.machine() == "x86_64" else 8
+    _pack_ = 1 if os.uname().machine == "x86_64" else 8
     _fields_ = (("events", ctypes.c_uint32), ("data", ctypes.c_uint64))
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter
 
+from sandbox.errors import PolicyError
 from sandbox.outcome_text import Part, as_on_a_terminal, fit
 from sandbox.protocol.plan import Tier
 
@@ -242,8 +243,12 @@ class Ended(_Record):
         """Give the outcome as text for a model, in at most `max_chars` characters.
 
         How it ended comes first, then the error with the snippet's own frames, the value, what
-        was printed and what was refused. Each part is cut in its middle, and says so.
+        was printed and what was refused. Each part is cut in its middle, and says so. The least
+        budget is 200.
         """
+        if not isinstance(max_chars, int) or isinstance(max_chars, bool):
+            problem = f"is {str(max_chars)[:100]!r}, of type {type(max_chars).__name__}"
+            raise PolicyError("max_chars", problem, "Give a whole number of characters")
         return fit(_parts(self), max_chars)
 
 

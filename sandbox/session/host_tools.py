@@ -9,6 +9,7 @@ import asyncio
 import builtins
 import inspect
 import json
+import keyword
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -81,7 +82,8 @@ class HostTool:
             hints = inspect.signature(self.function)
             checked = validate_call(config=config)(self.function)
         except (PydanticUserError, ValueError, TypeError, NameError) as error:
-            problem = f"has {self.function!r}, which cannot be looked into: {error}"
+            said = str(error).partition("\n")[0]
+            problem = f"has {self.function!r}, which cannot be looked into: {said}"
             raise PolicyError("tools", problem, "Wrap it in a function of yours") from None
         object.__setattr__(self, "_checked", checked)
         returned = hints.return_annotation
@@ -131,7 +133,7 @@ class Tools:
             raise PolicyError("tools", f"has {len(tools)}", f"Give at most {TOOLS_CAP}")
         for name in tools:
             check_text("tools", name, TOOLS_RIGHT)
-            if not name.isidentifier():
+            if not name.isidentifier() or keyword.iskeyword(name):
                 raise PolicyError("tools", f"{name!r} is no name of a function")
         self._tools = {
             name: tool if isinstance(tool, HostTool) else HostTool(tool)

@@ -75,7 +75,7 @@ def test_a_table_goes_in_is_worked_on_and_comes_back(session):
 
 
 def test_what_cannot_be_carried_is_named_with_its_reason(session):
-    with pytest.raises(ValueNotCarried, match="there is no variable 'nowhere'"):
+    with pytest.raises(ValueNotCarried, match=r"no variable 'nowhere'. `variables\(\)`"):
         session.get_value("nowhere")
     session.run("class Odd: pass\nodd = Odd()\nf = lambda: 0\no = [object()]")
     for name in ("odd", "f", "o"):

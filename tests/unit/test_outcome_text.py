@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox import as_on_a_terminal
+from sandbox import PolicyError, as_on_a_terminal
 from sandbox.outcome import Artifact, Completed, Denial, ErrorInfo, LimitExceeded, Raised
+from sandbox.session.host_tools import Tools
 
 HELD = {"tier": "namespaces", "layers": ("seccomp",)}
 
@@ -77,3 +78,17 @@ def test_a_long_line_takes_no_time(text: str) -> None:
     began = time.process_time()
     assert len(as_on_a_terminal(text)) >= 500_000
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("budget", ["500", 1.5, None, True])
+def test_a_budget_that_is_no_number_is_named(budget):
+    with pytest.raises(PolicyError, match="max_chars"):
+        Completed(**HELD).for_model(max_chars=budget)
+
+
+@pytest.mark.parametrize("tools", [{"for": print}, {"None": print}, {"f": print}])
+def test_what_is_no_function_for_a_snippet_is_named_in_a_line(tools):
+    with pytest.raises(PolicyError) as seen:
+        Tools(tools)
+    assert "\n" not in str(seen.value)
+    assert "errors.pydantic.dev" not in str(seen.value)

@@ -29,6 +29,7 @@ RequestFault = Literal[
     "invalid",
     "body",
     "key",
+    "key_missing",
     "forbidden",
     "model_missing",
     "model_unknown",

@@ -240,9 +240,14 @@ class SessionError(SandboxError):
 class SessionClosed(SessionError):
     """A session or sandbox was used after its close."""
 
-    def __init__(self, what: str = "session") -> None:
+    def __init__(self, what: str = "session", *, was_opened: bool = True) -> None:
         self.what = what
-        super().__init__(f"The {what} is closed. Open a new one.")
+        super().__init__(
+            f"The {what} is closed. Open a new one."
+            if was_opened
+            else f"The {what} was never opened. Write `async with box.session() as session:`, or"
+            " `session = await box.session()`."
+        )
 
 
 class SessionLost(SessionError):

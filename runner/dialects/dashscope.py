@@ -47,6 +47,7 @@ WRITING_STEP_TOKENS = 8
 """An empty frame is sent each time a call that is being written has grown by so much."""
 CODES: dict[str, str] = {  # kind of fault: code
     "key": "InvalidApiKey",
+    "key_missing": "InvalidApiKey",
     "forbidden": "AccessDenied",
     "model_unknown": "ModelNotFound",
     "too_large": "BadRequest.TooLarge",

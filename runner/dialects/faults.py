@@ -38,6 +38,7 @@ REQUEST_STATUS: dict[RequestFault, int] = {
     "invalid": 400,
     "body": 400,
     "key": 401,
+    "key_missing": 401,
     "forbidden": 403,
     "model_missing": 400,
     "model_unknown": 404,
@@ -133,6 +134,7 @@ DEADLINE = Fault(504, "deadline", "The time for this request is over.")
 OPENAI_WORDS: dict[str, tuple[str, str]] = {  # kind: code, type
     "body": ("invalid_parameter_error", "invalid_request_error"),
     "key": ("invalid_api_key", "invalid_request_error"),
+    "key_missing": ("invalid_api_key", "invalid_request_error"),
     "forbidden": ("access_denied", "invalid_request_error"),
     "model_missing": ("invalid_parameter_error", "invalid_request_error"),
     "model_unknown": ("model_not_found", "invalid_request_error"),

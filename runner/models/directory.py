@@ -10,6 +10,11 @@ from runner.config import ANY, Interpreter, ModelSettings
 from runner.errors import ConfigError, RequestError
 from runner.models.port import Model, Profile
 
+NO_MODEL_HERE = (
+    "This server has no model: it runs code alone. Its owner gives it one under [models] in the"
+    " config, or leaves --without-model out."
+)
+
 
 class Served(NamedTuple):
     """A model that answers for a name."""
@@ -68,6 +73,8 @@ class Directory:
             settings = self._settings.get(ANY)
             if settings is None:
                 message = f"The model `{name[:100]}` does not exist."
+                if self.is_empty:
+                    message = f"{message} {NO_MODEL_HERE}"
                 raise RequestError("model_unknown", message, param="model")
             name = ANY
         if settings.kind == "embedded":

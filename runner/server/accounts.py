@@ -12,6 +12,11 @@ from runner.errors import RequestError
 
 MINUTE_S = 60.0
 BAD_KEY = "Incorrect API key provided."
+BEARER = "Authorization: Bearer KEY"
+NO_KEY = (
+    "No API key was provided. Send it as `{header}`: `cellblock key` prints it on the server's"
+    " machine, unless the owner named keys in the config."
+)
 
 
 class Account:
@@ -88,10 +93,11 @@ class Accounts:
         """Each account with what is kept of its key, to sign with."""
         return self._accounts
 
-    def find(self, authorization: str) -> Account:
+    def find(self, authorization: str, *, header: str = BEARER) -> Account:
         """Return the account of a header `Authorization: Bearer <key>`. Raises RequestError.
 
         `Basic` with the key as password counts too: some clients can send it in no other way.
+        `header` is how the client should have sent it.
         """
         scheme, _, key = authorization.strip().partition(" ")
         kind = scheme.lower()
@@ -103,8 +109,13 @@ class Accounts:
             if hmac.compare_digest(digest, sent):
                 found = account
         if found is None:
-            raise RequestError("key", BAD_KEY)
+            raise no_key(header) if not key.strip() else RequestError("key", BAD_KEY)
         return found
+
+
+def no_key(header: str = BEARER) -> RequestError:
+    """The error of a request that came without a key, which goes into `header`."""
+    return RequestError("key_missing", NO_KEY.format(header=header))
 
 
 def _password(credentials: str) -> str:

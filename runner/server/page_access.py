@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runner.errors import RequestError
-from runner.server.accounts import BAD_KEY, Account, Accounts
+from runner.server.accounts import BAD_KEY, Account, Accounts, no_key
 
 TOKEN_BYTES = 24
 TOKEN_S = 3600
@@ -80,7 +80,7 @@ class PageAccess:
         value = request.cookies.get(cookie_name(request), "")
         account = self._of_cookie(value)
         if account is None:
-            raise RequestError("key", BAD_KEY)
+            raise RequestError("key", BAD_KEY) if value else no_key()
         check_own_page(request)
         return account
 

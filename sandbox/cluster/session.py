@@ -215,7 +215,7 @@ class AsyncRaySession(PlacedCalls):
         if self._is_closed:
             raise SessionClosed
         if self._placed is None:
-            raise SessionClosed("session that was never opened")
+            raise SessionClosed(was_opened=False)
         # Of one that expired the files can still be fetched; the place says what cannot.
         if self._loss is not None and not isinstance(self._loss, SessionExpired):
             raise self._loss

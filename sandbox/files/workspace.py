@@ -141,6 +141,9 @@ class Workspace:
                     file_trees.remove(parts[-1], parent, self._files_cap, recursive=recursive)
                 finally:
                     os.close(parent)
+        except IsADirectoryError as error:
+            remedy = "To remove it with all that is in it, give recursive=True"
+            raise FileIsDirectory(path, "it is a directory", remedy) from error
         except OSError as error:
             raise refusal(path, error) from error
 

@@ -55,7 +55,16 @@ class NetworkAccess:
                 f"forwards {len(self.forwards)} ports of the loopback",
                 f"Forward at most {FORWARDS_CAP}",
             )
-        self._port = next(port for port in PROXY_PORTS if port not in self.forwards)
+        named = {rule.port for rule in self._rules.rules if rule.host in LOOPBACK}
+        self.refused = tuple(
+            {
+                rule.port: rule
+                for rule in self._rules.rules
+                if rule.host in LOOPBACK and rule.port not in (ANY_PORT, *self.forwards)
+            }.values()
+        )[: FORWARDS_CAP - len(self.forwards)]
+        """Rules that name such a port without `!`: what connects there is told what is missing."""
+        self._port = next(port for port in PROXY_PORTS if port not in named)
         self._authority = Authority() if secrets else None
         self.trusted_file = ""
         """A file of the host that the jail sees as `TRUSTED_FILE`; empty for none."""
@@ -67,8 +76,11 @@ class NetworkAccess:
 
     @property
     def ports(self) -> tuple[int, ...]:
-        """Ports of the session's loopback that the host serves: the proxy's, then the forwards."""
-        return (self._port, *self.forwards) if self.is_open else ()
+        """Ports of the session's loopback that the host serves: the proxy's, the forwards, then
+        those that it refuses.
+        """
+        refused = (rule.port for rule in self.refused)
+        return (self._port, *self.forwards, *refused) if self.is_open else ()
 
     @property
     def variables(self) -> dict[str, str]:

@@ -47,7 +47,14 @@ from sandbox.network.connections import (
     read_in_chunks,
     server_side,
 )
-from sandbox.network.rules import NAME_CAP, NetworkRules, address_of, is_public, normal_host
+from sandbox.network.rules import (
+    NAME_CAP,
+    NetworkRule,
+    NetworkRules,
+    address_of,
+    is_public,
+    normal_host,
+)
 from sandbox.network.secrets import SecretStore
 
 BODY_HELD_BYTES = 1024 * 1024
@@ -62,6 +69,8 @@ METHOD_CAP = 20
 """Characters of a request's method that a refusal tells."""
 HINT_CAP = 600
 NO_RULE = "network"
+REFUSED_HEAD_WITHIN_S = 2.0
+OF_LOOPBACK = "is of the host's loopback, which is no public address"
 HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-connection proxy-authorization proxy-authenticate te trailer"
     b" upgrade expect".split()
@@ -138,13 +147,7 @@ class Proxy:
 
     async def start(self, listener: socket.socket) -> None:
         """Accept on `listener`, which is the proxy's from now on."""
-        self._servers.append(
-            await asyncio.start_server(
-                lambda reader, writer: self._accept(reader, writer, self._serve),
-                sock=listener,
-                limit=CHUNK_BYTES,
-            )
-        )
+        await self._listen(listener, self._serve)
 
     async def forward(self, listener: socket.socket, port: int) -> None:
         """Join what connects to `listener` to `port` of the host's loopback, byte by byte."""
@@ -157,13 +160,19 @@ class Proxy:
             finally:
                 there[1].close()
 
-        self._servers.append(
-            await asyncio.start_server(
-                lambda reader, writer: self._accept(reader, writer, join),
-                sock=listener,
-                limit=CHUNK_BYTES,
-            )
-        )
+        await self._listen(listener, join)
+
+    async def refuse(self, listener: socket.socket, rule: NetworkRule) -> None:
+        """Tell what connects to `listener`, past the proxy, that `rule` does not let it through."""
+
+        async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            hint = f"{rule} {OF_LOOPBACK}"
+            self._refused("CONNECT", rule.host, rule.port, str(rule), hint, f"{rule}!")
+            peer = Peer(reader, writer, server_side())
+            if isinstance(await peer.next_event(REFUSED_HEAD_WITHIN_S), h11.Request):
+                await answer(peer, 403, hint)
+
+        await self._listen(listener, tell)
 
     def abort(self) -> None:
         """Stop listening and end every connection. Does not wait."""
@@ -176,6 +185,15 @@ class Proxy:
         """Stop listening, end every connection and wait for that."""
         self.abort()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _listen(self, listener: socket.socket, serve: Serve) -> None:
+        self._servers.append(
+            await asyncio.start_server(
+                lambda reader, writer: self._accept(reader, writer, serve),
+                sock=listener,
+                limit=CHUNK_BYTES,
+            )
+        )
 
     async def _accept(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, serve: Serve

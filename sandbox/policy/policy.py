@@ -176,6 +176,20 @@ class ImportPolicy(Settings):
         return None
 
 
+def _over_preset(table: Mapping[str, object]) -> dict[str, object]:
+    """`table` with the rules of its `preset` behind its own, and the preset's default."""
+    found = dict(table)
+    if "preset" not in found:
+        return found
+    name, own = found.pop("preset"), found.get("rules", ())
+    if name not in PRESETS:
+        raise PolicyError("preset", f"is {name!r}", f"Presets are {', '.join(PRESETS)}")
+    preset = PRESETS[name]
+    if isinstance(own, list | tuple):
+        found["rules"] = (*own, *preset.rules)
+    return {"default": preset.default, **found}
+
+
 def _imports(value: object) -> object:
     """One kind of value each, so that a mistake is told once and in its own words."""
     if isinstance(value, str) and value not in PRESETS:
@@ -183,7 +197,7 @@ def _imports(value: object) -> object:
             "", f"is {value!r}", f"Presets are {', '.join(PRESETS)}; or give rules and default"
         )
     if isinstance(value, Mapping):
-        return ImportPolicy(**value)
+        return ImportPolicy.model_validate(_over_preset(value))
     if not isinstance(value, str | ImportPolicy):
         raise PolicyError("", f"is {value!r}", "Give a preset's name, or rules and default")
     return value
@@ -442,6 +456,10 @@ class Policy(Settings):
         """Return the JSON schema of a policy file: the policy's own, and what it may extend."""
         schema = cls.model_json_schema(mode="validation", schema_generator=_FileSchema)
         schema["title"] = "Cellblock policy file"
+        schema["$defs"]["ImportPolicy"]["properties"]["preset"] = {
+            "enum": list(PRESETS),
+            "description": "Its rules follow those that are given here",
+        }
         schema["properties"][profiles.EXTENDS] = {
             "type": "string",
             "description": "A profile, or another policy file that ends in .toml",

@@ -334,7 +334,7 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
         if self._is_closed:
             raise SessionClosed
         if not self._id:
-            raise SessionClosed("session that was never opened")
+            raise SessionClosed(was_opened=False)
         # Of one that expired the files can still be fetched; the server says what cannot.
         if self._loss is not None and not isinstance(self._loss, SessionExpired):
             raise self._loss

@@ -114,6 +114,8 @@ class LiveSession:
         self._running: SnippetRun | None = None
         self._alarm = Alarm()
         self._is_ended = False
+        self._origin: LiveSession | None = None
+        """What it was branched from."""
         self._network = SessionNetwork(options.access, worker)
         self._hearing = worker.heard_by(self)
         self._hearing.__enter__()
@@ -122,17 +124,28 @@ class LiveSession:
         """The session that goes on from here on `worker`, a branch."""
         branch = LiveSession(worker, self._options)
         branch.number = self.number
+        branch._origin = self
         branch.forget_listing()
         return branch
 
     # ---- whether it lives -----------------------------------------------------------------------
+
+    @property
+    def _why_gone(self) -> str:
+        """Why its processes are gone, where the engine did not end them for themselves."""
+        origin = self._origin
+        while origin is not None:
+            if origin._is_ended:
+                return "the session that it was branched from was closed, and its branches with it"
+            origin = origin._origin
+        return "its processes were ended from outside"
 
     def check_alive(self) -> None:
         """Raise why it can be used no more, if so."""
         if self.is_renewable:
             return
         if self.loss is None and not self.worker.is_live:
-            self.loss = SessionLost("its processes were ended from outside")
+            self.loss = SessionLost(self._why_gone)
         if self.loss is not None:
             raise self.loss
 
@@ -224,7 +237,7 @@ class LiveSession:
         if ran.state == "lost":
             self._note_loss(ran, request)
         if isinstance(ran.end, Gone) and ran.breach is None:
-            raise self.loss or SessionLost("its processes were ended from outside")
+            raise self.loss or SessionLost(self._why_gone)
         outcome = outcome_of(worker, ran, artifacts, allowed, self._network.bill())
         if self.is_renewable:
             left = tuple(self._listing or ())[:FILES_LEFT_CAP]
@@ -252,7 +265,7 @@ class LiveSession:
     def _note_loss(self, ran: Ran, request: SnippetRequest) -> None:
         why = "a snippet was ended and no copy of the session was left to go on with"
         if isinstance(ran.end, Gone):
-            why = "its processes were ended from outside"
+            why = self._why_gone
         self.loss = SessionLost(why)
         # A fault is hostile, and a program has its session to itself.
         is_over = isinstance(ran.end, Gone | Fault) and ran.breach is None

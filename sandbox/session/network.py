@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from sandbox.network.access import NetworkAccess
 from sandbox.network.proxy import NetworkUsage, Proxy, Refusal
+from sandbox.network.rules import NetworkRule
 from sandbox.outcome import Denial
 from sandbox.processes.worker import Worker
 
@@ -33,8 +34,10 @@ class SessionNetwork:
         self._refusals: dict[Refusal, int] = {}
         self._left_out = 0
         self._billed = NetworkUsage()
+        self._refused: dict[int, NetworkRule] = {}
         if access is not None and access.is_open:
             self._proxy = access.proxy(self._on_refused)
+            self._refused = {rule.port: rule for rule in access.refused}
 
     async def serve(self) -> None:
         """Begin to accept what the session's processes ask for; once is enough."""
@@ -42,8 +45,12 @@ class SessionNetwork:
             self._is_served = True
             first, *others = map(_socket_of, self._worker.listeners)
             await self._proxy.start(first)
-            for listener, port in zip(others, self._worker.plan.listen_ports[1:], strict=True):
-                await self._proxy.forward(listener, port)
+            ports = self._worker.plan.listen_ports[1:]
+            for listener, port in zip(others, ports, strict=True):
+                if port in self._refused:
+                    await self._proxy.refuse(listener, self._refused[port])
+                else:
+                    await self._proxy.forward(listener, port)
 
     def bill(self) -> NetworkBill:
         """What was asked since the last bill."""

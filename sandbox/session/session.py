@@ -472,7 +472,7 @@ class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
         if self._is_closed:
             raise SessionClosed
         if self._live is None:
-            raise SessionClosed("session that was never opened")
+            raise SessionClosed(was_opened=False)
         self._live.check_alive()
         return self._live
 

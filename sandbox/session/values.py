@@ -19,7 +19,6 @@ from sandbox.session.turns import Turns
 ANSWER_WITHIN_S = 30.0
 NONCE = "query"
 NAME_RIGHT = "Give the name of a variable as a str"
-MISSING = "there is no variable"
 """How the session says so."""
 REMEDY = "Give plain values, bytes, arrays, or tables of them"
 T = TypeVar("T")
@@ -176,9 +175,7 @@ async def _answer_of(live: LiveSession, query: Query, fd: int) -> Any:
         raise AssertionError  # It was lost.
     subject = query.text.rpartition(" ")[2] if query.kind in ("set", "get") else query.kind
     if found.refusal:
-        is_missing = found.refusal.startswith(MISSING)
-        remedy = "`variables()` lists those that there are" if is_missing else REMEDY
-        raise ValueNotCarried(subject, found.refusal, remedy if fd >= 0 else "")
+        raise ValueNotCarried(subject, found.refusal, REMEDY if query.kind == "set" else "")
     with contextlib.suppress(ValueError, RecursionError):
         return json.loads(found.body)
     raise ValueNotCarried(subject, "the session answered no JSON")

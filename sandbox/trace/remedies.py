@@ -3,17 +3,21 @@
 import ipaddress
 import json
 import posixpath
+from collections.abc import Sequence
 
 from sandbox.errors import PolicyError
 from sandbox.network.rules import NetworkRules
 from sandbox.policy.policy import Mount
-from sandbox.protocol.plan import Tier
+from sandbox.policy.presets import PRESETS
+from sandbox.protocol.plan import ImportAction, ImportRule, Tier
 
 READING = ("read", "list")
 WRITING = ("write", "remove", "make", "rename", "mode", "link")
 REACHING = ("connect", "request", "resolve", "send")
 OF_THE_JAIL = ("/tmp/", "/mnt/", "/workspace/", "/dev/", "/proc/")
 """What is there is the session's own: no file of the host has that name."""
+RULES_SHOWN = 20
+"""Import rules of a policy that a change repeats."""
 DONE = {
     "read": "read",
     "list": "listed",
@@ -26,10 +30,36 @@ DONE = {
 }
 
 
+def allow_import(module: str, rules: Sequence[ImportRule], default: ImportAction) -> str:
+    """The key `imports` of a policy with these rules, `module` allowed beside, as TOML.
+
+    It takes the place of the `imports` that was there. More rules than a table can show are left to
+    the reader: the line is then a rule that goes before them.
+    """
+    rule = f'{{ pattern = {_text(module)}, action = "allow" }}'
+    base = f'default = "{default}"'
+    for name, preset in PRESETS.items():
+        own = len(rules) - len(preset.rules)
+        if preset.rules and default == preset.default and tuple(rules[own:]) == preset.rules:
+            base, rules = f'preset = "{name}"', rules[:own]
+            break
+    if len(rules) > RULES_SHOWN:
+        return (
+            f'[[imports.rules]]  # before the others\npattern = {_text(module)}\naction = "allow"'
+        )
+    shown = ", ".join([rule, *map(_rule, rules)])
+    return f"imports = {{ {base}, rules = [{shown}] }}"
+
+
+def _rule(rule: ImportRule) -> str:
+    texts = {"pattern": rule.pattern, "action": rule.action, "reason": rule.reason}
+    if rule.alternative:
+        texts["alternative"] = rule.alternative
+    return f"{{ {', '.join(f'{key} = {_text(text)}' for key, text in texts.items())} }}"
+
+
 def allow_with(action: str, arguments: dict[str, str], tier: Tier) -> str:
     """The smallest change of policy that would allow it, as TOML; empty where there is none."""
-    if action == "import":
-        return f'[[imports.rules]]\npattern = {_text(arguments["module"])}\naction = "allow"'
     if action in READING and "path" in arguments:
         return _mount(arguments["path"], "ro")
     if action in WRITING and "path" in arguments:
@@ -97,5 +127,6 @@ def _is_public(host: str) -> bool:
 
 
 def _text(words: str) -> str:
-    """`words` as a TOML string; JSON's escapes are TOML's."""
-    return json.dumps(words)
+    """`words` as a TOML string; JSON's escapes are TOML's, but for pairs of surrogates and DEL."""
+    text = words.encode("utf-8", "replace").decode()
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

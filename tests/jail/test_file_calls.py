@@ -201,3 +201,11 @@ def test_files_are_put_while_a_snippet_runs(session: Session) -> None:
         outcome = getattr(event, "outcome", None)
     assert outcome is not None
     assert outcome.text == "'there'"
+
+
+def test_a_directory_is_removed_only_on_demand_and_the_refusal_says_how() -> None:
+    with Sandbox(pool_size=0) as box, box.session() as session:
+        session.mkdir("folder")
+        with pytest.raises(FileIsDirectory, match="give recursive=True"):
+            session.remove("folder")
+        session.remove("folder", recursive=True)

@@ -251,3 +251,26 @@ def test_pip_inside_reaches_an_index_that_the_policy_allows(index):
     assert [one.allow_with for one in refused.denials] == [f'network = ["other.example:{port}"]']
     assert isinstance(refused, Raised)
     assert "is in no rule of the policy's network" in refused.error.message
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
+def test_a_loopback_port_without_its_mark_is_refused_with_what_is_missing(server, name):
+    port = server.server_address[1]
+    with Sandbox(Policy(network=[f"{name}:{port}"]), pool_size=0) as box:
+        outcome = box.run(FETCH + f"fetch('http://{name}:{port}/')")
+        plain = box.run(
+            "import socket\n"
+            f"with socket.create_connection(('127.0.0.1', {port})) as there:\n"
+            "    there.sendall(b'\\0' * 8); there.recv(100)"
+        )
+    assert "403" in outcome.text
+    for found in (outcome, plain):
+        [denial] = found.denials
+        assert (denial.layer, denial.rule, denial.is_guests_word) == (
+            "network",
+            f"{name}:{port}",
+            False,
+        )
+        assert denial.allow_with == f'network = ["{name}:{port}!"]'
+    with Sandbox(Policy(**tomllib.loads(denial.allow_with)), pool_size=0) as box:
+        assert box.run(FETCH + f"fetch('http://{name}:{port}/')").text == "(200, '/ None')"

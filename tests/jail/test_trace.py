@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox import Attempt, Outcome, Policy, Sandbox, Session
+from sandbox import Attempt, Outcome, Policy, Sandbox, Session, allowed_beyond
 from tests.jail.corpus import Tier
 
 REFUSED_CALLS = """\
@@ -188,6 +188,35 @@ def test_a_refused_import_names_the_rule_that_would_allow_it(tier: Tier) -> None
     change = tomllib.loads(denial.allow_with)
     assert change["imports"]["rules"] == [{"pattern": "socket", "action": "allow"}]
     assert "socket" in denial.sentence
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "data",
+        "pure",
+        {"default": "refuse", "rules": [{"pattern": "j*", "action": "allow"}]},
+        {
+            "default": "allow",
+            "rules": [{"pattern": "xml*", "action": "refuse", "reason": "\U0001f600"}],
+        },
+    ],
+    ids=["data", "pure", "few", "most"],
+)
+def test_the_change_that_allows_an_import_allows_it_and_no_more(imports: object) -> None:
+    policy = Policy.model_validate({"imports": imports})
+    for module in ("xmlrpc.client", "xml.dom.minidom"):
+        with Sandbox(policy, pool_size=0) as box:
+            refused = box.run(f"import {module}")
+            if not refused.denials:
+                continue
+            changed = Policy.model_validate(
+                {"imports": imports, **tomllib.loads(refused.denials[0].allow_with)}
+            )
+        assert set(allowed_beyond(policy, changed)) <= {f"imports: {module}"}
+        with Sandbox(changed, pool_size=0) as box:
+            assert box.run(f"import {module}").status == "completed"
+        policy, imports = changed, changed.imports
 
 
 def test_a_snippet_that_keeps_going_tries_all_and_ends_with_its_first_error(tier: Tier) -> None:

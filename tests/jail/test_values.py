@@ -75,7 +75,7 @@ def test_a_table_goes_in_is_worked_on_and_comes_back(session):
 
 
 def test_what_cannot_be_carried_is_named_with_its_reason(session):
-    with pytest.raises(ValueNotCarried, match=r"no variable 'nowhere'. `variables\(\)`"):
+    with pytest.raises(ValueNotCarried, match="there is no variable 'nowhere'"):
         session.get_value("nowhere")
     session.run("class Odd: pass\nodd = Odd()\nf = lambda: 0\no = [object()]")
     for name in ("odd", "f", "o"):
@@ -165,3 +165,14 @@ def test_a_text_that_its_reader_could_not_hold_is_refused_before_it_is_read(sess
     with pytest.raises(ValueNotCarried, match="more than 50000 lists and dicts"):
         session.get_value("many")
     assert session.run("len(many)").text == "3000000"
+
+
+def test_a_name_that_is_no_variable_is_told_with_those_that_are() -> None:
+    with Sandbox(pool_size=0) as box, box.session() as session:
+        with pytest.raises(ValueNotCarried) as seen:
+            session.get_value("totl")
+        assert str(seen.value) == "totl: there is no variable 'totl': there are none yet."
+        session.run("import os\nalpha, total, _hidden = 1, 2, 3")
+        with pytest.raises(ValueNotCarried) as seen:
+            session.get_value("totl")
+        assert str(seen.value) == "totl: there is no variable 'totl'. There are total, alpha."

@@ -124,6 +124,12 @@ CASES = [
         "The sandbox is closed. Open a new one.",
     ),
     (
+        errors.SessionClosed(was_opened=False),
+        {"what": "session"},
+        "The session was never opened. Write `async with box.session() as session:`, or"
+        " `session = await box.session()`.",
+    ),
+    (
         errors.SessionLost("it was killed", NOON),
         {"why": "it was killed", "when": NOON},
         "The session was lost at 2030-01-02 12:00:00+00:00: it was killed."

@@ -11,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from runner import __main__ as entry
 from runner.cli import commands
 from runner.commands.printing.completion import SHELLS
 
@@ -125,3 +126,18 @@ def test_bash_completes_commands_by_the_script(tmp_path: Path) -> None:
     ).stdout
     assert "-F _cellblock_completion cellblock" in said
     assert said.split("\n")[-3:-1] == ["serve", "sessions"]
+
+
+def test_an_interrupt_while_the_command_line_loads_ends_it_quietly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, *_more: object) -> None:
+            if name == "runner.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "runner.cli", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 130

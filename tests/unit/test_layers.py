@@ -226,7 +226,8 @@ RUNNER_ORDER = (
     ("runner.loop", "runner.doctor", "runner.page.*"),
     ("runner.server.*", "runner.evals.*", "runner.faces.*"),
     ("runner.commands.*", "runner.demo"),
-    ("runner.cli", "runner.__main__"),
+    ("runner.cli",),
+    ("runner.__main__",),
 )
 ORDERS = (("sandbox.guest.*", GUEST_ORDER), ("sandbox.*", HOST_ORDER), ("runner.*", RUNNER_ORDER))
 UNORDERED = ("sandbox", "runner")

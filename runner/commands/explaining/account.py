@@ -67,7 +67,7 @@ def _refused(denials: Iterable[Denial]) -> Iterator[Line]:
         if one.hint:
             more.append(f"hint: {one.hint}")
         if one.allow_with:
-            more.append(f"allowed with: {'; '.join(one.allow_with.splitlines())}")
+            more += ["allowed with, in the policy:", *one.allow_with.splitlines()]
         text = f"{one.layer}: {one.tried}{_where(one.line)}{_times(one.count)}"
         yield Line(text, True, tuple(more))
 

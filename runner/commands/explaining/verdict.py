@@ -85,14 +85,15 @@ def _all(outcome: Outcome, findings: Findings) -> Iterator[_Seen]:
     secrets = [one for one in attempts if _is_secret(one)]
     environment = any(one.action == "environment" for one in attempts)
     programs = [one for one in attempts if one.action == "program"]
-    yield from _stories(reached, secrets, environment, programs, findings)
+    yield from _stories(attempts, secrets, environment, programs, findings)
     for one in secrets:
         where = one.arguments.get("path") or one.tried
         yield _Seen("danger", f"tried to read credentials in {where}: {_answer(one)}", 60)
     yield from _calls(attempts)
     for one in reached:
         severity: Severity = "danger" if one.arguments.get("host") in METADATA else "warning"
-        yield _Seen(severity, f"tried to reach {_place(one)}: {_answer(one)}", 40)
+        answer = _answer_at(one, attempts)
+        yield _Seen(severity, f"tried to reach {_place(one)}: {answer}", 40)
     for one in attempts:
         if one.action in CHANGING and not one.is_allowed:
             what = f"tried to {_verb(one.action)} {one.tried}: {_answer(one)}"
@@ -112,30 +113,32 @@ def _all(outcome: Outcome, findings: Findings) -> Iterator[_Seen]:
 
 
 def _stories(
-    reached: Sequence[Attempt],
+    attempts: Sequence[Attempt],
     secrets: Sequence[Attempt],
     environment: bool,
     programs: Sequence[Attempt],
     findings: Findings,
 ) -> Iterator[_Seen]:
     """What several attempts come to together."""
+    reached = [one for one in attempts if _is_remote(one)]
     read_kinds = {str(row[1]) for row in findings if row[2] in ("warning", "danger")}
-    names_secrets = any(row[1] == "credentials" and row[2] == "danger" for row in findings)
     reads_all = environment or any(
         row[1] == "credentials" and row[3] == "os.environ" for row in findings
     )
     if reached:
         first = _most_telling(reached)
         what = [
-            *(["credentials"] if secrets or names_secrets else []),
+            *(["credentials"] if secrets else []),
             *(["its environment"] if reads_all else []),
         ]
         if what:
-            reason = f"tried to send {' and '.join(what)} to {_place(first)}: {_answer(first)}"
+            answer = _answer_at(first, attempts)
+            reason = f"tried to send {' and '.join(what)} to {_place(first)}: {answer}"
             yield _Seen("danger", reason, 100)
         url = first.arguments.get("url", "")
         if {"process", "obfuscation"} & read_kinds or SCRIPT.search(url):
-            reason = f"tried to download and run a script from {_place(first)}: {_answer(first)}"
+            answer = _answer_at(first, attempts)
+            reason = f"tried to download and run a script from {_place(first)}: {answer}"
             yield _Seen("danger", reason, 90)
     elif secrets and (where := _address_in(findings)):
         first = secrets[0]
@@ -213,6 +216,16 @@ def _answer(one: Attempt) -> str:
     if one.is_allowed:
         return "allowed" if not one.rule else f"allowed; {one.rule}"
     return f"refused by {LAYER_WORDS.get(one.layer, one.layer)}"
+
+
+def _answer_at(one: Attempt, attempts: Sequence[Attempt]) -> str:
+    """The answer to what was to reach an address, which may have been given up before."""
+    is_begun = not one.is_guests_word or any(
+        other.action in ("resolve", "connect", "send") for other in attempts
+    )
+    if one.action == "request" and not one.is_allowed and not is_begun:
+        return "given up before any connection, and there is no network to make one"
+    return _answer(one)
 
 
 def _verb(action: str) -> str:

@@ -40,7 +40,9 @@ TheSandboxes = Annotated[Sandboxes, Depends(sandboxes_of)]
 
 async def owner_of(request: Request, services: TheServices) -> Account:
     """Whose key came with the request; it counts from now. Raises RequestError, ServerStopping."""
-    account = services.accounts.find(f"Bearer {request.headers.get(API_KEY, '')}")
+    account = services.accounts.find(
+        f"Bearer {request.headers.get(API_KEY, '')}", header=f"{API_KEY}: KEY"
+    )
     _count(request, account, is_stopping=services.streams.is_stopping)
     return account
 

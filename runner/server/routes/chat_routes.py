@@ -114,9 +114,7 @@ async def list_models(services: TheServices, _account: TheAccount) -> Response:
 async def get_model(model: str, services: TheServices, _account: TheAccount) -> Response:
     """One model by name."""
     if not services.directory.knows(model):
-        raise RequestError(
-            "model_unknown", f"The model `{model[:100]}` does not exist.", param="model"
-        )
+        services.directory.find(model)  # Raises, in the words for it.
     return json_reply(_model(model))
 
 

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 from sandbox.guest.exchange.host_tools import is_offered
 from sandbox.protocol.values import KINDS, Packed, ValueRefused, pack_value, unpack_value
 
+NAMED = 10
+NAMES_CHARS = 300
 VARIABLES_CAP = 1_000
 MATCHES_CAP = 500
 PREVIEW_CHARS = 120
@@ -59,7 +61,7 @@ def _set(text: str, _number: int, namespace: dict[str, Any], fd: int) -> Answer:
 
 def _get(text: str, _number: int, namespace: dict[str, Any], fd: int) -> Answer:
     if text not in namespace:
-        return Answer("", f"there is no variable {text!r}")
+        return Answer("", f"there is no variable {text!r}{_others(text, namespace)}")
     try:
         kind, data = pack_value(namespace[text])
     except ValueRefused as error:
@@ -68,6 +70,24 @@ def _get(text: str, _number: int, namespace: dict[str, Any], fd: int) -> Answer:
     while view:
         view = view[os.write(fd, view[:READ_BYTES]) :]
     return Answer(json.dumps(kind))
+
+
+def _others(name: str, namespace: dict[str, Any]) -> str:
+    """Which variables there are, as the rest of a sentence."""
+    names = sorted(
+        one
+        for one, value in list(namespace.items())
+        if isinstance(one, str)
+        and not one.startswith("_")
+        and not isinstance(value, ModuleType)
+        and one not in ("In", "Out")
+        and not is_offered(value)
+    )
+    names.sort(key=lambda one: one[:1].lower() != name[:1].lower())
+    if not names:
+        return ": there are none yet"
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f". There are {', '.join(names[:NAMED])}{more}"[:NAMES_CHARS]
 
 
 def _variables(_text: str, _number: int, namespace: dict[str, Any], _fd: int) -> Answer:

@@ -31,6 +31,7 @@ from sandbox.protocol.messages import (
     Run,
     ToolCall,
 )
+from sandbox.protocol.plan import JailPlan
 from sandbox.session.host_tools import ToolRun
 from sandbox.session.runs.limit_watch import Breach, LimitWatch
 from sandbox.session.runs.output import HeadTailBuffer
@@ -188,7 +189,7 @@ class SnippetRun:
             self._output.clear()
             self._check_output()
         elif isinstance(message, Denied) and message.nonce == self._nonce:
-            self._output.deny(_denial(message))
+            self._output.deny(_denial(message, self._worker.plan))
         elif isinstance(message, Attempted | AttemptCounts) and message.nonce == self._nonce:
             if self._trace is None or not self._trace.hear(message):
                 self._finish(Fault(OUT_OF_PLACE))
@@ -351,7 +352,7 @@ class SnippetRun:
         )
 
 
-def _denial(message: Denied) -> Denial:
+def _denial(message: Denied, plan: JailPlan) -> Denial:
     arguments = {"module": message.tried}
     return Denial(
         layer=message.layer,
@@ -360,7 +361,7 @@ def _denial(message: Denied) -> Denial:
         hint=message.hint,
         line=message.line,
         arguments=arguments,
-        allow_with=remedies.allow_with("import", arguments, "namespaces"),
+        allow_with=remedies.allow_import(message.tried, plan.import_rules, plan.import_default),
         sentence=remedies.sentence("import", message.tried, message.hint or message.rule),
         is_guests_word=True,
     )

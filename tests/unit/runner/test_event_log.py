@@ -159,6 +159,19 @@ def test_the_verdict_names_the_gravest_thing(
     assert "safe" not in found.reason
 
 
+def test_what_was_given_up_before_a_connection_was_refused_by_nothing() -> None:
+    asked = tried("request", "http://a.example/{}", host="a.example", url="http://a.example/{}")
+    asked = asked.model_copy(update={"is_guests_word": True, "layer": "net_namespace"})
+    passwd = [[2, "credentials", "danger", "/etc/passwd", "names a place of credentials"]]
+    found = judge(outcome(ALL_VARIABLES, asked), passwd)
+    assert found.reason == (
+        "tried to send its environment to http://a.example/{}: given up before any connection, and"
+        " there is no network to make one"
+    )
+    found = judge(outcome(ALL_VARIABLES, asked, tried("resolve", "a.example", host="a.example")))
+    assert found.reason.endswith("refused by the network namespace")
+
+
 def test_what_is_read_in_the_source_counts_too() -> None:
     findings = [[2, "obfuscation", "danger", "exec(decoded)", "runs code that was disguised"]]
     found = judge(outcome(), findings)

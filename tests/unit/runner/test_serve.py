@@ -147,10 +147,18 @@ def test_each_key_has_its_owner_and_its_own_allowance():
 
 
 @pytest.mark.parametrize(
-    "header", ["", "sk-a", "Bearer", "Bearer sk-", "Bearer sk-aa", "bearer\x00"]
+    ("header", "said"),
+    [
+        ("", "No API key was provided. Send it as `Authorization: Bearer KEY`: `cellblock key`"),
+        ("sk-a", "No API key was provided"),
+        ("Bearer", "No API key was provided"),
+        ("bearer\x00", "No API key was provided"),
+        ("Bearer sk-", "Incorrect API key provided."),
+        ("Bearer sk-aa", "Incorrect API key provided."),
+    ],
 )
-def test_no_other_text_is_a_key(header):
-    with pytest.raises(RequestError, match="Incorrect API key"):
+def test_no_other_text_is_a_key(header, said):
+    with pytest.raises(RequestError, match=said):
         Accounts((KeySettings(key="sk-a"), KeySettings(key=""))).find(header)
 
 
@@ -193,3 +201,12 @@ def test_made_keys_are_long_and_differ():
     keys = {make_key() for _ in range(50)}
     assert len(keys) == 50
     assert all(key.startswith("sk-") and len(key) >= 35 for key in keys)
+
+
+def test_a_server_without_a_model_says_so_and_how_to_give_it_one():
+    with pytest.raises(RequestError, match="This server has no model: it runs code alone") as seen:
+        Directory({}).find("qwen")
+    assert seen.value.fault == "model_unknown"
+    other = Directory({"one": ModelSettings(kind="openai", url="http://127.0.0.1:1")})
+    with pytest.raises(RequestError, match=r"^The model `qwen` does not exist\.$"):
+        other.find("qwen")

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, WebSocket
 
 from runner.errors import RequestError, ServerStopping
-from runner.server.accounts import BAD_KEY
+from runner.server.accounts import no_key
 from runner.server.routes.paths import BASES
 from runner.server.routes.responses.response_socket import ResponseSocket
 from runner.server.services import Services
@@ -21,7 +21,7 @@ async def open_socket(websocket: WebSocket) -> None:
     try:
         authorization = websocket.headers.get("authorization", "")
         if not authorization:
-            raise RequestError("key", BAD_KEY)
+            raise no_key()
         account = services.accounts.find(authorization)
         websocket.scope["state"]["owner"] = account.owner
         if services.streams.is_stopping:

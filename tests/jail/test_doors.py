@@ -277,7 +277,7 @@ async def test_a_value_larger_than_the_session_may_be_is_not_read(tier: Tier) ->
     code = ANSWERS.replace("DATA", "os.ftruncate(fd, 1 << 40)").replace("BODY", "'\"bytes\"'")
     async with AsyncSandbox(policy, pool_size=0) as box, box.session() as session:
         await session.run(code)
-        with pytest.raises(ValueNotCarried, match="bytes"):
+        with pytest.raises(ValueNotCarried, match=r"File too large|has \d+ bytes"):
             await session.get_value("a")
 
 

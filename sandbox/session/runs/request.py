@@ -4,7 +4,7 @@ import json
 from typing import NamedTuple
 
 from sandbox.errors import PolicyError
-from sandbox.policy.arguments import check_name, check_text, check_type
+from sandbox.policy.arguments import check_name, check_type
 from sandbox.policy.limits import Limits, merged
 from sandbox.protocol.messages import CODE_CAP_BYTES, TO_GUEST_CAP_BYTES
 from sandbox.session.host_tools import TOOLS_RIGHT, Tools
@@ -38,7 +38,7 @@ class SnippetRequest(NamedTuple):
         allowed = merged(policy_limits, limits)
         check_code(code)
         if stdin is not None:
-            check_text("stdin", stdin, "Give what the snippet reads as a str")
+            check_type("stdin", stdin, str, "Give what the snippet reads as a str")
         if script is not None:
             check_name("script", script, "Give the path of a program")
         check_type("tools", tools, Tools, TOOLS_RIGHT)
@@ -51,7 +51,8 @@ class SnippetRequest(NamedTuple):
 
 def check_code(code: object) -> None:
     """Raise PolicyError for code that is no text, or longer than a session takes."""
-    check_text("code", code, 'Give the code as a str, such as "print(1)"')
+    # Half a surrogate pair is the compiler's to refuse, with its place.
+    check_type("code", code, str, 'Give the code as a str, such as "print(1)"')
     if isinstance(code, str):
         _check_length("code", code)
 

@@ -35,7 +35,7 @@ SHOWN = 0o755
 """Sessions may run under other ids; what is above is closed to them, and mounted by name."""
 PRIVATE = 0o700
 ENVIRONMENTS_KEPT = 8
-ENDS_WITHIN_S = 5.0
+ENDS_WITHIN_S = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +97,9 @@ class ByteCode:
         try:
             self._process = subprocess.Popen(
                 [
-                    *(self._environment.interpreter, *FLAGS, PACKAGE_PARENT, self.directory),
-                    *(os.path.join(self._own, DONE), *self._environment.sys_path),
+                    *(self._environment.interpreter, *FLAGS, PACKAGE_PARENT, str(os.getpid())),
+                    *(self.directory, os.path.join(self._own, DONE)),
+                    *self._environment.sys_path,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -123,7 +124,10 @@ class ByteCode:
         """End the process that compiles; what it has compiled stays."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(ENDS_WITHIN_S)
+            try:
+                self._process.wait(ENDS_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                log.warning("the process that compiles has not ended in %g s", ENDS_WITHIN_S)
             self._process = None
 
 

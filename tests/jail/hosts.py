@@ -1,5 +1,6 @@
 """Programs that use the engine from processes of their own: started, watched, killed."""
 
+import contextlib
 import json
 import os
 import signal
@@ -68,6 +69,16 @@ def live_host(
 def descendants(pid: int) -> list[psutil.Process]:
     """Every process below `pid`, children of children too."""
     return psutil.Process(pid).children(recursive=True)
+
+
+def below_zygotes(pid: int) -> list[psutil.Process]:
+    """Every process below `pid` but the one that compiles packages ahead, which is the host's."""
+    found = []
+    for process in descendants(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "compile_ahead" not in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def wait_until(holds: Callable[[], bool], what: str, within_s: float = GONE_WITHIN_S) -> None:

@@ -12,7 +12,14 @@ import pytest
 from sandbox import LayerUnavailable, Policy, Sandbox, Session, SessionLost
 from sandbox.processes import cgroup, supply
 from tests.jail.corpus import Tier
-from tests.jail.hosts import descendants, kill, live_host, wait_until, wait_until_gone
+from tests.jail.hosts import (
+    below_zygotes,
+    descendants,
+    kill,
+    live_host,
+    wait_until,
+    wait_until_gone,
+)
 
 BUSY_HOST = """
 import json, sys
@@ -52,7 +59,7 @@ def test_a_killed_host_leaves_nothing(tier: Tier, then: str, own_temporary_direc
     environment = {**os.environ, "TMPDIR": str(folder)}
     with live_host(BUSY_HOST.format(tier=tier, then=then), environment) as (host, _launcher):
         # Launcher, zygote, two sessions of two processes each, and what one of them left behind.
-        wait_until(lambda: len(descendants(host.pid)) >= 7, "the host's processes are not there")
+        wait_until(lambda: len(below_zygotes(host.pid)) >= 7, "the host's processes are not there")
         below = descendants(host.pid)
         host.kill()
         host.wait()
@@ -124,7 +131,7 @@ def test_a_dead_zygote_is_replaced_and_its_sessions_say_that_they_are_lost(
 ) -> None:
     with Sandbox(Policy(tier=tier), pool_size=1) as box, box.session() as session:
         session.run("x = 1")
-        below = descendants(os.getpid())
+        below = below_zygotes(os.getpid())
         kill(whom(box))
         wait_until(
             lambda: box._box._supply.zygote is not None and not box._box._supply.zygote.is_alive,

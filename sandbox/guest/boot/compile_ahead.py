@@ -1,9 +1,9 @@
 """Compiles the packages of an environment into a directory of the engine's, while there is time.
 
 The host starts it (`packages/byte_code.py`) with the environment's own interpreter, as
-`python -I -S -B -c BOOTSTRAP DIRECTORY DONE PATH...`. It reads sources and runs nothing of them:
-no `site`, no path file, no import from the environment. It takes only time that no other process
-wants, and ends with the host. What it has compiled stays, each file whole or not at all.
+`python -I -S -B -c BOOTSTRAP HOST DIRECTORY DONE PATH...`. It reads sources and runs nothing of
+them: no `site`, no path file, no import from the environment. It takes time that hardly any other
+process wants, and ends with the host. What it has compiled stays, each file whole or not at all.
 """
 
 import ctypes
@@ -35,12 +35,13 @@ LEFT_OUT = frozenset(
 """Directories that hardly any session imports from."""
 DISTRIBUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 PR_SET_PDEATHSIG = 1
+NICENESS = 19
 
 
 def main(arguments: Sequence[str]) -> None:
     """Compile what has no byte code; then say so in the file DONE."""
-    kept, done, *paths = arguments
-    _give_way()
+    host, kept, done, *paths = arguments
+    _give_way(int(host))
     lock = os.open(f"{done}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,11 +54,16 @@ def main(arguments: Sequence[str]) -> None:
     os.replace(f"{done}.new", done)
 
 
-def _give_way() -> None:
-    """Run when nothing else wants to, and end when the host does."""
-    with suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+def _give_way(host: int) -> None:
+    """Run when hardly anything else wants to, and end when the process `host` does."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != host:
+        os._exit(1)  # It ended before it could be told of.
+    # Not SCHED_IDLE: on a busy machine that has no time to end in, either.
+    os.nice(NICENESS)
+    # Niceness counts within a group only, where each session of processes is one: sched(7).
+    with suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as stream:
+        stream.write(str(NICENESS))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     resource.setrlimit(resource.RLIMIT_DATA, (DATA_CAP_BYTES, DATA_CAP_BYTES))
     warnings.simplefilter("ignore")  # Sources that warn warn again when they are imported.

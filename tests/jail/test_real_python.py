@@ -9,6 +9,7 @@ import pytest
 
 from sandbox import Limits, Policy, Sandbox, Session
 from sandbox.outcome import Outcome, Raised
+from tests.jail.echoes import text
 
 EASY = Limits(wall_s=120, cpu_s=100)
 
@@ -19,13 +20,6 @@ def real() -> Iterator[Session]:
     with Sandbox(Policy(limits=EASY), pool_size=0) as box, box.session() as session:
         session.run("1")  # From now on what the host holds for it stays the same.
         yield session
-
-
-def text(session: Session, code: str) -> str | None:
-    """The echo of `code`, which must complete."""
-    outcome = session.run(code)
-    assert outcome.status == "completed", outcome
-    return outcome.text
 
 
 def raised(outcome: Outcome) -> Raised:

@@ -6,6 +6,7 @@ import pytest
 
 from sandbox import Policy, Sandbox, Session
 from sandbox.outcome import Raised
+from tests.jail.echoes import text
 
 
 @pytest.fixture(scope="module")
@@ -14,13 +15,6 @@ def real() -> Iterator[Session]:
     with Sandbox(Policy(), pool_size=0) as box, box.session() as session:
         session.run("1")  # From now on what the host holds for it stays the same.
         yield session
-
-
-def text(session: Session, code: str) -> str | None:
-    """The echo of `code`, which must complete."""
-    outcome = session.run(code)
-    assert outcome.status == "completed", outcome
-    return outcome.text
 
 
 def test_a_stack_that_a_snippet_prints_is_its_own(real: Session) -> None:

@@ -55,7 +55,6 @@ class NetworkAccess:
                 f"forwards {len(self.forwards)} ports of the loopback",
                 f"Forward at most {FORWARDS_CAP}",
             )
-        named = {rule.port for rule in self._rules.rules if rule.host in LOOPBACK}
         self.refused = tuple(
             {
                 rule.port: rule
@@ -64,7 +63,8 @@ class NetworkAccess:
             }.values()
         )[: FORWARDS_CAP - len(self.forwards)]
         """Rules that name such a port without `!`: what connects there is told what is missing."""
-        self._port = next(port for port in PROXY_PORTS if port not in named)
+        served = {*self.forwards, *(rule.port for rule in self.refused)}
+        self._port = next(port for port in PROXY_PORTS if port not in served)
         self._authority = Authority() if secrets else None
         self.trusted_file = ""
         """A file of the host that the jail sees as `TRUSTED_FILE`; empty for none."""

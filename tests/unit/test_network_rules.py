@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox import PolicyError
+from sandbox.network.access import FORWARDS_CAP, NetworkAccess
 from sandbox.network.rules import NetworkRules, is_public, normal_host
 
 
@@ -76,3 +77,14 @@ def test_any_text_is_a_host_or_refused(text):
     assert host == host.lower()
     assert host.isascii()
     assert normal_host(host) == host
+
+
+def test_the_proxy_has_a_port_whatever_ports_of_the_loopback_are_named():
+    named = range(3128, 3133)
+    for mark in ("", "!"):
+        rules = [f"localhost:{port}{mark if port < 3132 else ''}" for port in named]
+        access = NetworkAccess(rules, {})
+        proxy, *others = access.ports
+        assert proxy not in others
+        assert len(others) == len(set(others)) == FORWARDS_CAP
+        access.close()

@@ -236,23 +236,36 @@ class AsyncRaySandbox:
         given: asyncio.Future[Placed] = asyncio.get_running_loop().create_future()
         self._wanting.append(given)
         making = asyncio.ensure_future(self._cluster.place())
+        found: list[Placed] = []
         try:
             await asyncio.wait({making, given}, return_when=asyncio.FIRST_COMPLETED)
         except BaseException:
-            if given.done():
-                self._idle.append(given.result())
+            await self._end_wanting(given, making, found)
+            self._idle += found
             raise
-        finally:
-            self._wanting.remove(given)
-            if not making.done():
-                making.cancel()
-                await asyncio.wait({making})
-            is_made = not making.cancelled() and making.exception() is None
-            if is_made:
-                self._places.add(making.result())
-            if given.done() and is_made:
-                self._idle.append(making.result())
-        return given.result() if given.done() else making.result()
+        await self._end_wanting(given, making, found)
+        if not found:
+            return making.result()  # Raises what it failed for.
+        first, *others = found
+        self._idle += others
+        return first
+
+    async def _end_wanting(
+        self,
+        given: asyncio.Future[Placed],
+        making: asyncio.Future[Placed],
+        found: list[Placed],
+    ) -> None:
+        """Wait for neither any more; places that there are by now are added to `found`."""
+        self._wanting.remove(given)
+        if given.done():
+            found.append(given.result())
+        if not making.done():
+            making.cancel()
+            await asyncio.wait({making})
+        if not making.cancelled() and making.exception() is None:
+            self._places.add(making.result())
+            found.append(making.result())
 
     async def _give_back(self, placed: Placed) -> None:
         self._room.release()

@@ -39,8 +39,10 @@ class CommandTable:
         self._running: dict[int, RunningCommand] = {}
         self._started = 0
         """How many since the last snippet: from the second on, one more is likely."""
-        self.has_spare = False
-        """Whether a process that init readied for a next command may be in the session's group."""
+        self._is_beside_snippet = False
+        self._may_have_spare = False
+        """Whether init may have readied a process for a next command."""
+        self._spare_ended: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
         return len(self._running)
@@ -57,8 +59,9 @@ class CommandTable:
         command = RunningCommand(next(self._numbers))
         self._running[command.number] = command
         self._started += 1
-        self.has_spare = self._started > 1
-        order = Exec(command.number, list(argv), cwd, dict(env), self.has_spare)
+        more_follow = self._started > 1 and not self._is_beside_snippet
+        self._may_have_spare |= more_follow
+        order = Exec(command.number, list(argv), cwd, dict(env), more_follow)
         try:
             self._control.send(order, streams)
         except BaseException:
@@ -71,10 +74,19 @@ class CommandTable:
             self.give_up()
         return command
 
-    def end_spare(self) -> None:
-        """End the process that init readied for a next command: none lives beside a snippet."""
-        if self.has_spare:
+    async def begin_snippet(self) -> None:
+        """Have no process readied for a next command, until `end_snippet`."""
+        self._is_beside_snippet = True
+        self._started = 0
+        if self._may_have_spare and self._control.is_open:
+            self._spare_ended = asyncio.get_running_loop().create_future()
             self._control.send(EndSpare())
+            if self._control.is_open:  # Else init is gone, and its processes with it.
+                await self._spare_ended
+
+    def end_snippet(self) -> None:
+        """Have processes readied again, where commands follow each other from now on."""
+        self._is_beside_snippet = False
         self._started = 0
 
     def signal(self, command: RunningCommand, number: int, *, tree: bool) -> None:
@@ -85,7 +97,7 @@ class CommandTable:
     def hear(self, message: CommandStarted | CommandEnded | SpareEnded) -> None:
         """Take what init says of a command."""
         if isinstance(message, SpareEnded):
-            self.has_spare = self._started > 1  # One may have been asked for since.
+            self._note_spare_ended()
             return
         command = self._running.get(message.id)
         if command is None:
@@ -99,8 +111,14 @@ class CommandTable:
 
     def give_up(self) -> None:
         """End every command: init is gone."""
+        self._note_spare_ended()
         running, self._running = self._running, {}
         for command in running.values():
             if not command.ended.done():
                 command.ended.set_exception(SessionLost("its processes ended"))
                 command.ended.exception()  # A command that is not waited for is no error.
+
+    def _note_spare_ended(self) -> None:
+        self._may_have_spare = False
+        if self._spare_ended is not None and not self._spare_ended.done():
+            self._spare_ended.set_result(None)

@@ -203,16 +203,15 @@ class LiveSession:
         before = await self.files.list_apart() if self._listing is None else self._listing
         self.number += 1
         await self._network.serve()
-        worker.commands.end_spare()
         group, taken = worker.group, None
         marks = self.checkpoints.pids
-        if group is not None:
-            copies = marks if marks or self._options.survive else None
-            held = await make_room(worker, group, allowed.memory_bytes, copies)
-            if held:
-                group.limit_memory(self._options.limits.memory_bytes)
-                return too_much_held(worker, allowed, held)
         try:
+            await worker.commands.begin_snippet()
+            if group is not None:
+                copies = marks if marks or self._options.survive else None
+                held = await make_room(worker, group, allowed.memory_bytes, copies)
+                if held:
+                    return too_much_held(worker, allowed, held)
             if self._snapshots is not None:
                 taken = await asyncio.to_thread(self._snapshots.take)
                 self.check_alive()
@@ -228,6 +227,7 @@ class LiveSession:
             ran = await self._running.run()
         finally:
             self._running = None
+            worker.commands.end_snippet()
             if group is not None:
                 group.limit_memory(self._options.limits.memory_bytes)
         if taken is not None and self._snapshots is not None and ran.state == "rolled_back":

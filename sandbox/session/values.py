@@ -19,7 +19,6 @@ from sandbox.session.turns import Turns
 ANSWER_WITHIN_S = 30.0
 NONCE = "query"
 NAME_RIGHT = "Give the name of a variable as a str"
-"""How the session says so."""
 REMEDY = "Give plain values, bytes, arrays, or tables of them"
 T = TypeVar("T")
 

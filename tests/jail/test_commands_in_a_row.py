@@ -1,11 +1,14 @@
 """Commands that follow each other, whose processes init readies ahead of them."""
 
 import json
+import threading
+from contextlib import contextmanager
 
 import pytest
 
 from sandbox import Policy, Sandbox
 from sandbox.protocol.messages import TO_GUEST_CAP_BYTES
+from tests.jail.hosts import descendants, init_of, wait_until
 
 MANY = 400
 """Numbers of processes that a short-lived session may have given out."""
@@ -93,6 +96,34 @@ def test_snippets_rollbacks_and_rests_between_them_leave_no_process(session):
         assert texts(session, 2) == [b"0\n", b"1\n"]
         session.rollback(mark)
         assert session.run("'x' in globals()").text == "False"
+
+
+@contextmanager
+def running(session):
+    """While a snippet runs."""
+    code = "open('began', 'w').close()\nimport time\nwhile True: time.sleep(0.01)"
+    snippet = threading.Thread(target=session.run, args=(code,))
+    snippet.start()
+    try:
+        wait_until(lambda: "began" in session.files(), "the snippet did not begin")
+        yield
+    finally:
+        session.interrupt()
+        snippet.join()
+
+
+def test_none_waits_beside_a_snippet_and_none_is_readied(own_numbers):
+    init = init_of(own_numbers)
+    own_numbers.run("1")
+    [interpreter] = descendants(init)
+    texts(own_numbers, 3)
+    assert len(descendants(init)) == 2
+    with running(own_numbers):
+        assert descendants(init) == [interpreter]
+        texts(own_numbers, 3)
+        assert descendants(init) == [interpreter]
+    texts(own_numbers, 3)
+    assert len(descendants(init)) == 2
 
 
 def test_a_branch_can_be_made_and_has_commands_after_commands():

@@ -145,8 +145,7 @@ class LimitWatch:
         if ended_by_itself and self._counts_copies_apart and peak_bytes > self._limits.memory_bytes:
             await self._weigh_copies()
         self.peak_bytes = max(0, peak_bytes - self.copies_bytes)
-        not_its_own = 1 + worker.commands.has_spare
-        self.peak_processes = max(1, worker.group.processes() - not_its_own)
+        self.peak_processes = max(1, worker.group.processes() - 1)
         if worker.group.oom_kills() == self._ooms_before:
             return None
         if ended_by_itself:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -20,6 +21,7 @@ MANAGERS = ("concurrent.futures.process", ".loky.process_executor", "loky.proces
 """How the names of modules end whose executors are known."""
 TRACKERS = ("multiprocessing.resource_tracker", "joblib.externals.loky.backend.resource_tracker")
 FORK_SERVER = "multiprocessing.forkserver"
+BECOMES_S = 0.001
 NAMED = 3
 
 
@@ -211,9 +213,14 @@ def _children() -> set[int] | None:
 
 
 def _name(pid: int) -> str:
-    """What the program of a process is called; empty for one that is hidden, as forks are."""
-    try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
-            return stream.read(15).strip()
-    except OSError:
-        return ""
+    """What the program of a process is called; empty for one that is hidden, as forks are.
+
+    One that has just become its program is hidden for a moment too.
+    """
+    for wait_s in (BECOMES_S, 0.0):
+        try:
+            with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
+                return stream.read(15).strip()
+        except OSError:
+            time.sleep(wait_s)
+    return ""

@@ -12,6 +12,7 @@ from sandbox.cluster.cluster import Lost, session_lost
 from sandbox.errors import PolicyError, SandboxError, ValueNotCarried
 from sandbox.files.file_streams import PIECE_BYTES, pieces_of
 from sandbox.outcome import ExecResult
+from sandbox.policy.arguments import signal_number
 from sandbox.protocol.values import ValueRefused, pack_value
 from sandbox.session.commands.command import AsyncCommand, CommandEvent
 from sandbox.session.file_calls import Data, Writable
@@ -199,7 +200,7 @@ class AsyncPlacedCommand:
 
     def kill(self, signal: str | int = "SIGKILL", *, tree: bool = True) -> None:
         """Send it a signal, and with `tree` all that descends from it. Returns at once."""
-        in_background(quietly(self._call("kill", signal, tree=tree)))
+        in_background(quietly(self._call("kill", signal_number(signal), tree=tree)))
 
     async def wait(self) -> ExecResult:
         """Wait for its end. A caller that is cancelled leaves it running."""

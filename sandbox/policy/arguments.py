@@ -1,6 +1,7 @@
 """Checks the types of a caller's arguments, before anything is done with them."""
 
 import reprlib
+import signal as signals
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -8,6 +9,7 @@ from sandbox.errors import PolicyError
 from sandbox.protocol.bounds import NAME_CAP
 
 T = TypeVar("T")
+SIGNAL_RIGHT = 'Give a name such as "SIGTERM", or a number from 1 to 64'
 
 
 def check_type(field: str, value: object, kinds: type | tuple[type, ...], right: str) -> None:
@@ -55,6 +57,29 @@ def as_bytes(field: str, data: object) -> bytes | bytearray | memoryview:
         return data
     problem = f"is {shown(data)}, of type {type(data).__name__}"
     raise PolicyError(field, problem, "Give bytes or a str")
+
+
+def signal_number(signal: object) -> int:
+    """The number of a signal that is given by its name or number. Raises PolicyError."""
+    check_type("signal", signal, (str, int), SIGNAL_RIGHT)
+    if isinstance(signal, int) and 0 < signal <= signals.SIGRTMAX:
+        return int(signal)
+    if isinstance(signal, str):
+        if signal in signals.Signals.__members__:
+            return int(signals.Signals[signal])
+        later = signal.removeprefix("SIGRTMIN+")
+        number = signals.SIGRTMIN + int(later) if later.isdecimal() and len(later) < 3 else 0
+        if later != signal and number < signals.SIGRTMAX:
+            return number
+    raise PolicyError("signal", f"is {shown(signal)}, which is none", SIGNAL_RIGHT)
+
+
+def signal_name(number: int) -> str:
+    """Name of a signal, as `kill -l` has it; many real-time ones have none in Python."""
+    try:
+        return signals.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signals.SIGRTMIN}"
 
 
 def texts(field: str, values: Any, right: str) -> list[str]:

@@ -49,9 +49,11 @@ def pack_value(value: object) -> Packed:
     if isinstance(value, bytes | bytearray | memoryview):
         return Packed("bytes", bytes(value))
     numpy, pandas, pyarrow = map(sys.modules.get, ("numpy", "pandas", "pyarrow"))
-    if numpy is not None and isinstance(value, numpy.generic):
+    if numpy is not None and isinstance(value, numpy.generic) and value.dtype.kind not in "mM":
         value = value.item()
     if numpy is not None and isinstance(value, numpy.ndarray):
+        if isinstance(value, numpy.ma.MaskedArray):
+            raise ValueRefused("an array with a mask cannot travel; its data and its mask can")
         return Packed("npy", _npy(value, "the array"))
     if pandas is not None and isinstance(value, pandas.DataFrame):
         names = [_plain_name(name) for name in value.columns]

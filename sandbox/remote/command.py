@@ -4,7 +4,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import signal as signals
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -13,6 +12,7 @@ from sandbox import events
 from sandbox.cancellation import in_background
 from sandbox.errors import PolicyError, RemoteFailed, SandboxError
 from sandbox.outcome import ExecResult
+from sandbox.policy.arguments import as_bytes, signal_name, signal_number
 from sandbox.remote.event_stream import Frames, error_event
 from sandbox.remote.server import Server
 from sandbox.session.commands.command import EVENTS_HELD, CommandEvent
@@ -63,7 +63,7 @@ class AsyncRemoteCommand:
         """Write to its standard input; waits while much of it has not been read yet."""
         if self._is_stdin_closed or self._result.done():
             raise BrokenPipeError("the command's standard input is closed")
-        await self._write(data.encode() if isinstance(data, str) else data, close=False)
+        await self._write(bytes(as_bytes("stdin", data)), close=False)
 
     def close_stdin(self) -> None:
         """Let it read the end of its standard input, after what was written."""
@@ -81,14 +81,19 @@ class AsyncRemoteCommand:
 
     def kill(self, signal: str | int = "SIGKILL", *, tree: bool = True) -> None:
         """Send it a signal, and with `tree` all that descends from it. Returns at once."""
-        found = signals.Signals[signal] if isinstance(signal, str) else signals.Signals(signal)
+        found = signal_name(signal_number(signal))
         if self.is_running:
-            body = {"signal": found.name, "tree": tree}
+            body = {"signal": found, "tree": tree}
             in_background(self._quietly(self._tell("signal", body)))
 
     async def wait(self) -> ExecResult:
         """Wait for its end. A caller that is cancelled leaves it running."""
         return await asyncio.shield(self._result)
+
+    def leave(self, error: SandboxError) -> None:
+        """Read no more of it: its session is gone, and `error` says how."""
+        self._fail(error)
+        self.reading.cancel()
 
     async def kill_and_wait(self) -> None:
         """End it, and wait until it has ended."""

@@ -13,13 +13,14 @@ from pydantic import TypeAdapter
 
 from sandbox.errors import RemoteFailed, ValueNotCarried
 from sandbox.outcome import ExecResult
+from sandbox.policy.arguments import as_bytes, check_name
 from sandbox.protocol.messages import Checked
 from sandbox.protocol.values import KINDS, Packed, ValueRefused, pack_value
 from sandbox.remote.command import AsyncRemoteCommand, exec_result
 from sandbox.remote.server import LONGEST_S, Server
-from sandbox.session.commands.command import AsyncCommand, CommandEvent
+from sandbox.session.commands.command import AsyncCommand, CommandEvent, CommandRequest
 from sandbox.session.description import SessionDescription
-from sandbox.session.values import REMEDY, Completion, Inspection, Variable, unpacked
+from sandbox.session.values import NAME_RIGHT, REMEDY, Completion, Inspection, Variable, unpacked
 
 
 class RemoteCalls:
@@ -80,12 +81,14 @@ class RemoteCalls:
 
     async def carry_in(self, name: str, packed: Packed) -> None:
         """Set the variable `name` to what was packed."""
+        check_name("name", name, NAME_RIGHT)
         path = f"{self._path}/values/{_name(name)}?kind={packed.kind}"
         with self._noting_loss():
             await self._server.upload(path, packed.data, subject=name)
 
     async def carry_out(self, name: str) -> Packed:
         """The variable `name` as it travels."""
+        check_name("name", name, NAME_RIGHT)
         path = f"{self._path}/values/{_name(name)}?packed=true"
         with self._noting_loss():
             found, headers = await self._server.download(path, subject=name)
@@ -220,18 +223,28 @@ def _command(
     env: Mapping[str, str] | None,
     timeout_s: float | None,
 ) -> dict[str, Any]:
+    # Refused here as it would be on this machine: what JSON makes of it may be something else.
+    CommandRequest.of(
+        command,
+        cwd=cwd,
+        env=env,
+        timeout_s=1.0 if timeout_s is None else timeout_s,
+        kept_bytes=0,
+        output_bytes=0,
+        is_streamed=False,
+    )
     return {
         "command": command if isinstance(command, str) else list(command),
         "cwd": cwd,
         "env": None if env is None else dict(env),
-        "timeout_s": timeout_s,
+        "timeout_s": None if timeout_s is None else min(timeout_s, LONGEST_S),
     }
 
 
 def _stdin(stdin: bytes | str | None) -> dict[str, Any]:
     if stdin is None:
         return {}
-    data = stdin.encode() if isinstance(stdin, str) else stdin
+    data = as_bytes("stdin", stdin)
     return {"stdin": base64.b64encode(data).decode(), "stdin_base64": True}
 
 

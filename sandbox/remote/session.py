@@ -261,7 +261,7 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
         self._is_closed = True
         self._open_ones.discard(self)
         for command in list(self._commands):
-            command.reading.cancel()
+            command.leave(SessionClosed())
         if self._id and (self._loss is None or isinstance(self._loss, SessionExpired)):
             with contextlib.suppress(SessionError):
                 await self._server.call("DELETE", f"/{self._id}", silent_s=CLOSE_WITHIN_S)

@@ -16,6 +16,8 @@ from sandbox.session.host_tools import APPROVAL_WITHIN_S, ToolRun, Tools
 
 Answer = Callable[[str, ToolAnswer], Awaitable[None]]
 """Takes the id of a call, as its server numbers it, and the answer."""
+LONGEST_WAIT_S = 3 * 3600.0
+"""What a server waits for at most."""
 MARGIN_S = 30.0
 """A call is waited for there a little longer than it may take here."""
 
@@ -26,7 +28,7 @@ def described(tools: Tools) -> list[dict[str, Any]]:
     for spec in specs_of(tools.specs):
         tool = tools.functions[spec["name"]]
         approval_s = 0.0 if tool.approve is None else APPROVAL_WITHIN_S
-        wait_s = tool.timeout_s + approval_s + MARGIN_S
+        wait_s = min(tool.timeout_s + approval_s + MARGIN_S, LONGEST_WAIT_S)
         rows.append({**spec, "timeout_s": wait_s, "max_calls": tool.max_calls})
     return rows
 

@@ -10,25 +10,27 @@ import builtins
 import inspect
 import json
 import keyword
+import math
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError, validate_call
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from sandbox.errors import PolicyError
 from sandbox.outcome import HostCall, ToolFailure
-from sandbox.policy.arguments import check_text, check_type
+from sandbox.policy.arguments import check_number, check_text, check_type, shown
 from sandbox.processes.host_channel import HeldMemory
 from sandbox.protocol.long_json import read_long_json
 from sandbox.protocol.messages import ANSWER_CAP, ToolAnswer, ToolCall
 
 TIMEOUT_S = 60.0
 CALLS_CAP = 1_000
-UNDER_WAY_CAP = 64
+UNDER_WAY_CAP = 256
+"""A guest of ours waits before: with 64 from an event loop, one from each thread."""
 TOOLS_CAP = 100
 SPECS_CAP = 1 << 20
 KEPT_CHARS = 64 * 1024
@@ -45,6 +47,9 @@ UNREAD_CHECK_S = 0.01
 UNREAD_WITHIN_S = 30.0
 TOO_MANY = "the calls under way have too many arguments; wait for some of them first"
 APPROVAL_WITHIN_S = 3600.0
+ENDED_BEFORE = "the snippet ended before the answer"
+APPROVE_RIGHT = "Give a function of the call's name and arguments that says True or False"
+PLAIN_DEFAULTS = (bool, int, float, str, type(None))
 TOOLS_RIGHT = 'Give functions by name, as in tools={"search": search}'
 Approve = Callable[[str, Mapping[str, Any]], "Awaitable[bool] | bool"]
 
@@ -75,20 +80,23 @@ class HostTool:
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise PolicyError("tools", f"has {self.function!r}", "Give functions")
+        check_number("timeout_s", self.timeout_s, "Give seconds")
+        check_number("max_calls", self.max_calls, "Give a whole number", kinds=(int,))
+        if self.approve is not None and not callable(self.approve):
+            raise PolicyError("approve", f"is {shown(self.approve)}", APPROVE_RIGHT)
         if not (self.timeout_s > 0 and self.max_calls > 0):
             raise PolicyError("tools", "has a limit that is not above 0", "Give numbers above 0")
         config = ConfigDict(arbitrary_types_allowed=True)
         try:
-            hints = inspect.signature(self.function)
+            returned = _returned(self.function)
             checked = validate_call(config=config)(self.function)
         except (PydanticUserError, ValueError, TypeError, NameError) as error:
             said = str(error).partition("\n")[0]
             problem = f"has {self.function!r}, which cannot be looked into: {said}"
             raise PolicyError("tools", problem, "Wrap it in a function of yours") from None
         object.__setattr__(self, "_checked", checked)
-        returned = hints.return_annotation
-        known = returned is not inspect.Signature.empty and not isinstance(returned, str)
-        object.__setattr__(self, "_result", TypeAdapter(returned) if known else None)
+        known = returned is not inspect.Signature.empty
+        object.__setattr__(self, "_result", TypeAdapter(returned, config=config) if known else None)
 
     def spec(self, name: str) -> dict[str, Any]:
         """What the guest makes its function of."""
@@ -96,7 +104,8 @@ class HostTool:
         for parameter in inspect.signature(self.function).parameters.values():
             has_default = parameter.default is not inspect.Parameter.empty
             default = parameter.default if has_default else None
-            if type(default) not in (bool, int, float, str, type(None)):
+            is_odd = type(default) is float and not math.isfinite(default)
+            if type(default) not in PLAIN_DEFAULTS or is_odd:
                 default = str(default)[:200]
             rows.append([parameter.name, int(parameter.kind), has_default, default])
         return {
@@ -112,12 +121,48 @@ class HostTool:
             if inspect.iscoroutinefunction(self.function):
                 result = await self._checked(*args, **kwargs)
             else:
-                result = await asyncio.to_thread(self._checked, *args, **kwargs)
+                result, error = await asyncio.to_thread(_called, self._checked, args, kwargs)
+                if error is not None:
+                    raise error
                 if inspect.isawaitable(result):
                     result = await result
-        if self._result is not None:
-            return self._result.dump_python(self._result.validate_python(result), mode="json")
-        return to_jsonable_python(result)
+        try:
+            if self._result is not None:
+                return self._result.dump_python(self._result.validate_python(result), mode="json")
+            return to_jsonable_python(result)
+        except ValidationError as error:
+            said = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            place = "".join(f"{part}: " for part in said["loc"])
+            raise ResultRefused(f"what its hint is not: {place}{said['msg']}") from None
+        except (PydanticSerializationError, UnicodeError, RecursionError):
+            raise ResultRefused("what JSON has not") from None
+
+
+class ResultRefused(Exception):
+    """A function's result cannot be handed to the snippet."""
+
+
+def _called(
+    function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
+) -> tuple[Any, BaseException | None]:
+    """What `function` returns, or raises: no future takes StopIteration or GeneratorExit."""
+    try:
+        return function(*args, **kwargs), None
+    except StopIteration as error:
+        return None, ToolError("StopIteration", _message(error))
+    except BaseException as error:  # noqa: BLE001 - it is raised again, on the loop
+        return None, error
+
+
+def _returned(function: Callable[..., Any]) -> Any:
+    """The hint of the result, read where it is written as a text; else `Signature.empty`."""
+    found = inspect.signature(function).return_annotation
+    if isinstance(found, str):
+        try:
+            return get_type_hints(function, include_extras=True).get("return", found)
+        except (NameError, TypeError, AttributeError, SyntaxError):
+            return inspect.Signature.empty
+    return found
 
 
 HostTools = Mapping[str, Callable[..., Any] | HostTool]
@@ -177,6 +222,17 @@ class Caller(Protocol):
         ...
 
 
+@dataclass(eq=False)
+class _Begun:
+    """A call under way; its arguments are known once they were read."""
+
+    tool: HostTool
+    message: ToolCall
+    began: float
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
 class ToolRun:
     """The calls of one snippet."""
 
@@ -203,6 +259,7 @@ class ToolRun:
         self._on_clock = on_clock
         self._counts: dict[str, int] = {}
         self._under_way: set[asyncio.Task[None]] = set()
+        self._begun: set[_Begun] = set()
         self._since = 0.0
         self._left_chars = KEPT_IN_ALL_CHARS
         self._is_over = False
@@ -223,6 +280,9 @@ class ToolRun:
     def end(self) -> None:
         """Cancel what is under way: the snippet is over, and may call nothing more."""
         self._is_over = True
+        for begun in self._begun:
+            self._note(begun, None, ToolFailure(type="CancelledError", message=ENDED_BEFORE))
+        self._begun.clear()
         for task in self._under_way:
             task.cancel()
 
@@ -256,15 +316,14 @@ class ToolRun:
             await asyncio.sleep(UNREAD_CHECK_S)
 
     async def _call(self, tool: HostTool, message: ToolCall) -> None:
-        began = time.monotonic()
-        args: list[Any] = []
-        kwargs: dict[str, Any] = {}
+        begun = _Begun(tool, message, time.monotonic())
+        self._begun.add(begun)
         result = ""
         failure: ToolFailure | None = None
         try:
-            args, kwargs = await _arguments(message.arguments)
-            await self._allow(tool, message.name, args, kwargs)
-            result = json.dumps(await tool.call(args, kwargs), allow_nan=True)
+            begun.args, begun.kwargs = await _arguments(message.arguments)
+            await self._allow(tool, message.name, begun.args, begun.kwargs)
+            result = json.dumps(await tool.call(begun.args, begun.kwargs), allow_nan=True)
             if len(result) > ANSWER_CAP:
                 raise ToolError("ValueError", f"the result has more than {ANSWER_CAP} characters")
         # A host function may raise anything, and the snippet is told of it. SystemExit and
@@ -273,19 +332,9 @@ class ToolRun:
             if isinstance(error, asyncio.CancelledError) and self._is_over:
                 raise
             failure = _failure(message.name, tool, error)
-        is_long = len(message.arguments) > KEPT_CHARS
-        omitted: dict[str, Any] = {"omitted": len(message.arguments)}
-        shown = None if is_long else inspect_arguments(tool, args, kwargs)
-        self.calls.append(
-            HostCall(
-                name=message.name,
-                arguments=omitted if shown is None else self._kept(shown, omitted),
-                result=await self._kept_result(result),
-                error=failure,
-                began_s=began - self._began,
-                wall_s=time.monotonic() - began,
-            )
-        )
+        if begun in self._begun:
+            self._begun.discard(begun)
+            self._note(begun, self._kept_result(result), failure)
         await self._all_read()
         kind, text = (failure.type, failure.message) if failure is not None else ("", "")
         self._process.send(ToolAnswer(message.id, "" if failure else result, kind, text))
@@ -301,11 +350,32 @@ class ToolRun:
             return
         async with asyncio.timeout(APPROVAL_WITHIN_S):
             answer = tool.approve(name, inspect_arguments(tool, args, kwargs))
-            is_approved = await answer if inspect.isawaitable(answer) else answer
-        if not is_approved:
+            approved = await answer if inspect.isawaitable(answer) else answer
+        # A text such as "no" is none: what is not said in so many words is refused.
+        if not isinstance(approved, bool):
+            found = type(approved).__name__
+            raise PermissionError(f"{name} was not approved: the approval gave a {found}, no bool")
+        if not approved:
             raise PermissionError(f"{name} was not approved")
 
-    async def _kept_result(self, result: str) -> Any:
+    def _note(self, begun: _Begun, result: Any, failure: ToolFailure | None) -> None:
+        """Put a call on the list that the outcome has."""
+        text = begun.message.arguments
+        omitted: dict[str, Any] = {"omitted": len(text)}
+        is_long = len(text) > KEPT_CHARS
+        named = None if is_long else inspect_arguments(begun.tool, begun.args, begun.kwargs)
+        self.calls.append(
+            HostCall(
+                name=begun.message.name,
+                arguments=omitted if named is None else self._kept(named, omitted),
+                result=result,
+                error=failure,
+                began_s=begun.began - self._began,
+                wall_s=time.monotonic() - begun.began,
+            )
+        )
+
+    def _kept_result(self, result: str) -> Any:
         if not result or len(result) > KEPT_CHARS:
             return f"{len(result)} characters" if result else None
         return self._kept(json.loads(result), f"{len(result)} characters")
@@ -376,8 +446,8 @@ def _failure(name: str, tool: HostTool, error: BaseException) -> ToolFailure:
             for row in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         return ToolFailure(type="TypeError", message=f"{name}(): {'; '.join(lines)}"[:KEPT_CHARS])
-    if isinstance(error, PydanticSerializationError):
-        return ToolFailure(type="TypeError", message=f"{name}() returned what JSON has not")
+    if isinstance(error, ResultRefused):
+        return ToolFailure(type="TypeError", message=f"{name}() returned {error}"[:KEPT_CHARS])
     if isinstance(error, TimeoutError):
         return ToolFailure(type="TimeoutError", message=str(error) or f"{name}() took too long")
     kind = type(error).__name__
@@ -395,7 +465,7 @@ def _message(error: BaseException) -> str:
 
 def _place(location: Sequence[int | str], parameters: Sequence[str]) -> str:
     """Where an argument is wrong; the first step of a positional one is its number."""
-    first, *rest = location
+    first, *rest = location or ("",)
     if isinstance(first, int) and first < len(parameters):
         first = parameters[first]
     return ".".join(map(str, (first, *rest)))

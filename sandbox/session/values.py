@@ -89,6 +89,7 @@ class ValueCalls:
 
         Raises ValueNotCarried, SessionClosed, SessionLost.
         """
+        check_name("name", name, NAME_RIGHT)
         fd = os.memfd_create("value", os.MFD_CLOEXEC)
         try:
             kind = await self._ask("get", name, 0, fd)
@@ -106,6 +107,11 @@ class ValueCalls:
 
         Raises ValueNotCarried, SessionClosed, SessionLost.
         """
+        check_name("name", name, NAME_RIGHT)
+        size, most = len(packed.data), self._options.limits.memory_bytes
+        if size > most:
+            problem = f"it has {size} bytes, and the session has {most} in all"
+            raise ValueNotCarried(name, problem, "Raise memory_bytes, or put a file")
         fd = os.memfd_create("value", os.MFD_CLOEXEC)
         try:
             await asyncio.to_thread(_write_all, fd, packed.data)
@@ -172,7 +178,8 @@ async def _answer_of(live: LiveSession, query: Query, fd: int) -> Any:
         live.lose(SessionLost(f"{type(found).__name__} in answer to {query.kind}"))
         live.check_alive()
         raise AssertionError  # It was lost.
-    subject = query.text.rpartition(" ")[2] if query.kind in ("set", "get") else query.kind
+    named = {"set": query.text.partition(" ")[2], "get": query.text, "inspect": query.text}
+    subject = named.get(query.kind, query.kind)
     if found.refusal:
         raise ValueNotCarried(subject, found.refusal, REMEDY if query.kind == "set" else "")
     with contextlib.suppress(ValueError, RecursionError):

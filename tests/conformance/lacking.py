@@ -10,8 +10,21 @@ TOOLS = (
     "tells_what_a_function_of_the_host_raises",
     "bounds_the_calls_of_a_function",
     "stands_its_clock_still_while_its_host_works",
+    "tells_a_snippet_of_a_result_that_is_none",
+    "lets_exceptions_of_its_host_be_caught_by_their_types",
+    "gathers_more_calls_than_are_carried_out_at_once",
+    "refuses_a_function_that_an_earlier_snippet_was_given",
+    "asks_for_approval_in_so_many_words",
+    "lists_calls_that_its_end_cut_off",
+    "shows_defaults_that_json_has_not",
 )
-VALUES = ("carries_values_in_and_out", "carries_arrays_and_tables")
+VALUES = (
+    "carries_values_in_and_out",
+    "carries_arrays_and_tables",
+    "refuses_values_and_names_that_cannot_travel",
+    "carries_plain_values_exactly",
+    "carries_odd_arrays_and_tables_or_says_why_not",
+)
 BRANCHES = (
     "refuses_a_checkpoint_of_another_session",
     "tries_code_and_takes_it_back",
@@ -23,6 +36,12 @@ PROGRAMS = (
     "refuses_a_program_that_is_none",
     "streams_what_a_command_writes",
     "runs_commands_beside_the_interpreter",
+    "names_any_signal_that_ends_a_command",
+    "tells_how_a_command_ends_as_a_shell_does",
+    "refuses_wrong_arguments_of_a_command",
+    "passes_a_command_on_as_it_is",
+    "keeps_programs_over_rollbacks_and_kills",
+    "ends_programs_with_their_session",
 )
 KNOWLEDGE = (
     "says_what_code_would_need_and_what_it_is_itself",
@@ -146,7 +165,7 @@ E2B_COMMANDS = reasons(
         "the package e2b runs commands, and no snippets",
         [
             name
-            for name in dict.fromkeys((*CHECKS, *TOOLS))
+            for name in dict.fromkeys((*CHECKS, *TOOLS, *PROGRAMS, *VALUES))
             if name
             not in (
                 "lists_looks_and_removes",

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from tests.conformance import tool_checks
+from tests.conformance import edge_checks, tool_checks
 from tests.conformance.checks import CHECKS
 from tests.conformance.subjects import FACES
 
-assert tool_checks.__doc__  # Its checks are on the list by being loaded.
+LOADED = (edge_checks, tool_checks)
+"""Their checks are on the list by being loaded."""
 DOCUMENT = Path(__file__).parents[2] / "docs" / "conformance.md"
 COMMAND = "PYTHONPATH=.:tests/clients:tests/unit/runner .venv/bin/python -m tests.conformance.table"
 HEAD = f"""# What each way to a session can do

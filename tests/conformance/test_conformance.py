@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance import table, tool_checks
+from tests.conformance import edge_checks, table, tool_checks
 from tests.conformance.checks import CHECKS
 from tests.conformance.lacking import Lacking
 from tests.conformance.subjects import FACES, Opener
 
-assert tool_checks.__doc__  # Its checks are on the list by being loaded.
+LOADED = (edge_checks, tool_checks)
+"""Their checks are on the list by being loaded."""
 
 
 CANNOT = (Lacking, AssertionError, TypeError, pytest.fail.Exception)

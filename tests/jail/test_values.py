@@ -4,10 +4,11 @@ import math
 
 import pytest
 
-from sandbox import Policy, Sandbox, ValueNotCarried
+from sandbox import Limits, Policy, Sandbox, ValueNotCarried
 
 numpy = pytest.importorskip("numpy")
 pandas = pytest.importorskip("pandas")
+MiB = 1024 * 1024
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +177,12 @@ def test_a_name_that_is_no_variable_is_told_with_those_that_are() -> None:
         with pytest.raises(ValueNotCarried) as seen:
             session.get_value("totl")
         assert str(seen.value) == "totl: there is no variable 'totl'. There are total, alpha."
+
+
+def test_a_value_that_no_session_could_hold_leaves_it_as_it_was():
+    limits = Limits(memory_bytes=64 * MiB)
+    with Sandbox(Policy(limits=limits), pool_size=0) as box, box.session() as session:
+        session.run("kept = 1")
+        with pytest.raises(ValueNotCarried, match="in all"):
+            session.set(huge=bytes(65 * MiB))
+        assert session.run("kept").text == "1"

@@ -38,8 +38,7 @@ class ExecRequest(BaseModel):
     stream: bool = False
     """Answer with events as it writes."""
     interactive: bool = False
-    """With `stream`: its input stays open for what is written to `commands/ID/stdin`, and it
-    may run for as long as the stream is read."""
+    """With `stream`: its input stays open for what is written to `commands/ID/stdin`."""
 
 
 INSTALL_BODY: OpenApi = {

@@ -2,7 +2,6 @@
 
 import base64
 import shlex
-import signal as signals
 from collections.abc import AsyncGenerator, Mapping
 
 from fastapi import APIRouter, Request
@@ -24,10 +23,9 @@ from runner.server.session_api.checked import body_of, checked
 from runner.server.session_api.using import REFUSALS, in_use, refused
 from runner.server.store.ids import new_id
 from runner.transcript import compact
-from sandbox import AsyncCommand, ExecFinished, ExecResult, SessionError, Stdout
+from sandbox import AsyncCommand, ExecFinished, ExecResult, PolicyError, SessionError, Stdout
 
 SIGNAL_BYTES = 4096
-NAMES = tuple(sorted(one.name for one in signals.Signals))
 router = APIRouter(prefix="/v1/sessions", responses=errors_of("openai"))
 INPUT_BODY: OpenApi = {
     "requestBody": {
@@ -82,9 +80,10 @@ async def send_signal(
     held = services.sessions.find(account.owner, session_id)
     program = _program(services, held, account, command_id)
     wanted = checked(SignalRequest, await read_json(request, SIGNAL_BYTES))
-    if wanted.signal not in NAMES:
-        raise RequestError("invalid", "signal must be a name such as SIGINT.", param="signal")
-    program.kill(wanted.signal, tree=wanted.tree)
+    try:
+        program.kill(wanted.signal, tree=wanted.tree)
+    except PolicyError as error:
+        raise RequestError("invalid", str(error), param="signal") from error
     return json_reply({"id": command_id, "object": "session.command"})
 
 

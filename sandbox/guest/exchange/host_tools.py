@@ -19,11 +19,16 @@ from typing import Any, Protocol
 from sandbox.guest.kernel.guest_channel import GuestChannel
 from sandbox.protocol.messages import ARGUMENTS_CAP, ToolAnswer, ToolCall
 
-BUILTIN_ERRORS = (
-    "ValueError TypeError KeyError IndexError LookupError RuntimeError OSError FileNotFoundError"
-    " PermissionError TimeoutError ConnectionError NotImplementedError ArithmeticError"
-    " ZeroDivisionError OverflowError AttributeError StopIteration AssertionError UnicodeError"
+NO_SAME_TYPE = frozenset(
+    (
+        "MemoryError",  # It would read as a limit of the snippet.
+        *("UnicodeDecodeError", "UnicodeEncodeError", "UnicodeTranslateError"),  # Five arguments.
+        "ExceptionGroup",  # Its parts do not travel.
+    )
 )
+"""Built-in exceptions that arrive as ToolError, as all that are no `Exception` do."""
+UNDER_WAY_CAP = 64
+"""Calls of one event loop that wait for an answer; more wait until one of them has come."""
 
 
 class ToolError(Exception):
@@ -65,6 +70,7 @@ class HostTools:
         self._futures: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Future[ToolAnswer]]] = {}
         self._reading = threading.Lock()
         self._offered: set[str] = set()
+        self._rooms: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 
     def offer(self, specs_text: str, namespace: dict[str, Any]) -> None:
         """Put functions for `specs_text` into `namespace`, and take out those offered before."""
@@ -76,6 +82,7 @@ class HostTools:
         self._offered.clear()
         self._answers.clear()
         self._futures.clear()
+        self._rooms.clear()
         if not specs_text:
             return
         namespace.setdefault("ToolError", ToolError)
@@ -91,6 +98,8 @@ class HostTools:
         name = str(spec["name"])
 
         def call(*args: Any, **kwargs: Any) -> Any:
+            if name not in self._offered:
+                raise RuntimeError(f"{name}() was given to an earlier snippet, and not to this one")
             body = _packed(name, args, kwargs)
             loop = _running_loop()
             if loop is not None and (is_async or _is_awaited(sys._getframe(1))):
@@ -113,6 +122,12 @@ class HostTools:
         return _value_of(self._answers.pop(number))
 
     async def _call_async(self, name: str, body: str, loop: asyncio.AbstractEventLoop) -> Any:
+        if loop not in self._rooms:
+            self._rooms[loop] = asyncio.Semaphore(UNDER_WAY_CAP)
+        async with self._rooms[loop]:
+            return await self._call_at_once(name, body, loop)
+
+    async def _call_at_once(self, name: str, body: str, loop: asyncio.AbstractEventLoop) -> Any:
         number = next(self._ids)
         future: asyncio.Future[ToolAnswer] = loop.create_future()
         self._futures[number] = loop, future
@@ -184,8 +199,12 @@ def _packed(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
 def _value_of(answer: ToolAnswer) -> Any:
     if not answer.error_type:
         return json.loads(answer.result)
-    if answer.error_type in BUILTIN_ERRORS.split():
-        kind = vars(sys.modules["builtins"])[answer.error_type]
+    kind = vars(sys.modules["builtins"]).get(answer.error_type)
+    if (
+        isinstance(kind, type)
+        and issubclass(kind, Exception)
+        and answer.error_type not in NO_SAME_TYPE
+    ):
         raise kind(answer.error_message)
     raise ToolError(answer.error_type, answer.error_message)
 

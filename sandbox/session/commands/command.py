@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import select
-import signal as signals
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,14 @@ from sandbox import events
 from sandbox.cancellation import Wait
 from sandbox.errors import PolicyError, SandboxError
 from sandbox.outcome import ExecResult, Truncated, Usage
-from sandbox.policy.arguments import as_bytes, check_number, check_type, texts
+from sandbox.policy.arguments import (
+    as_bytes,
+    check_number,
+    check_type,
+    signal_name,
+    signal_number,
+    texts,
+)
 from sandbox.processes.worker import Worker
 from sandbox.protocol.messages import CommandEnded
 from sandbox.session.runs.output import HeadTailBuffer, StreamDecoder
@@ -78,7 +84,12 @@ class CommandRequest(NamedTuple):
         ):
             if not isinstance(text, str):
                 raise PolicyError(where, f"has {text!r}", "Give texts alone")
-            if "\0" in text or len(text.encode("utf-8", "replace")) > ARGUMENT_CAP_BYTES:
+            try:
+                size = len(os.fsencode(text))
+            except UnicodeEncodeError:
+                remedy = "Give text that UTF-8 can hold"
+                raise PolicyError(where, "has half a surrogate pair", remedy) from None
+            if "\0" in text or size > ARGUMENT_CAP_BYTES:
                 raise PolicyError(
                     where,
                     "has a NUL character or a part that is too long",
@@ -115,11 +126,17 @@ class AsyncCommand:
     """
 
     def __init__(
-        self, worker: Worker, request: CommandRequest, *, on_end: Callable[[], None]
+        self,
+        worker: Worker,
+        request: CommandRequest,
+        *,
+        on_end: Callable[[], None],
+        loss: Callable[[], SandboxError | None],
     ) -> None:
-        """`on_end` is called once when it has ended."""
+        """`on_end` is called once when it has ended; `loss` says what became of its session."""
         self._worker = worker
         self._on_end = on_end
+        self._loss = loss
         self._request = request
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
@@ -190,8 +207,8 @@ class AsyncCommand:
 
     def kill(self, signal: str | int = "SIGKILL", *, tree: bool = True) -> None:
         """Send it a signal, and with `tree` all that descends from it. Returns at once."""
-        number = signals.Signals[signal] if isinstance(signal, str) else signals.Signals(signal)
-        self._worker.commands.signal(self._command, int(number), tree=tree)
+        number = signal_number(signal)
+        self._worker.commands.signal(self._command, number, tree=tree)
 
     async def wait(self) -> ExecResult:
         """Wait for its end. A caller that is cancelled leaves it running."""
@@ -275,7 +292,7 @@ class AsyncCommand:
         error = told.exception()
         if error is not None:
             self._close()
-            self._result.set_exception(error)
+            self._result.set_exception(self._loss() or error)
             self._result.exception()  # A command that is not waited for is no error.
             self._is_told = True
             self._changed.set()
@@ -313,7 +330,7 @@ class AsyncCommand:
         stdout, stderr = self._kept
         return ExecResult(
             exit_code=None if was_killed else os.WEXITSTATUS(status),
-            signal=signals.Signals(os.WTERMSIG(status)).name if was_killed else None,
+            signal=signal_name(os.WTERMSIG(status)) if was_killed else None,
             timed_out=self._limit == "wall_s",
             limit=self._limit or None,
             stdout=stdout.raw(),

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from sandbox.errors import SandboxError
 from sandbox.outcome import ExecResult
 from sandbox.session.commands.command import AsyncCommand, CommandEvent, CommandRequest
 from sandbox.session.expiry import Expiry
@@ -90,7 +91,11 @@ class CommandCalls:
         """
         await self._settle()
         return self._start(
-            command, cwd=cwd, env=env, timeout_s=timeout_s or float(LONGEST_S), is_streamed=True
+            command,
+            cwd=cwd,
+            env=env,
+            timeout_s=float(LONGEST_S) if timeout_s is None else timeout_s,
+            is_streamed=True,
         )
 
     def _start(
@@ -116,10 +121,20 @@ class CommandCalls:
         # What runs is work: a session at rest is stopped until its next call.
         self._expiry.work()
         try:
-            return AsyncCommand(live.worker, request, on_end=self._expiry.rest)
+            return AsyncCommand(
+                live.worker, request, on_end=self._expiry.rest, loss=self._loss_of_session
+            )
         except BaseException:
             self._expiry.rest()
             raise
+
+    def _loss_of_session(self) -> SandboxError | None:
+        """Why the session cannot be used any more; None where it can."""
+        try:
+            self._alive()
+        except SandboxError as error:
+            return error
+        return None
 
 
 LONGEST_S = 7 * 24 * 3600

@@ -8,7 +8,6 @@ traceback, flush.
 
 import asyncio
 import os
-import signal
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from typing import NamedTuple
 from sandbox import events
 from sandbox.cancellation import Wait, apart
 from sandbox.outcome import Attempt, Denial, HostCall, State, Usage, filled
+from sandbox.policy import arguments
 from sandbox.processes.guest_process import LEAST_ROOM_BYTES
 from sandbox.processes.worker import Worker
 from sandbox.processes.worker_state import Event
@@ -369,4 +369,4 @@ def _denial(message: Denied, plan: JailPlan) -> Denial:
 
 def signal_name(status: int) -> str | None:
     """Name of the signal in a wait status; None for an exit."""
-    return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else None
+    return arguments.signal_name(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else None

@@ -60,6 +60,7 @@ branches: each call that names another process by number is a question to init. 
 
 import contextlib
 import os
+import posix
 import shutil
 import stat
 from collections.abc import Iterable, Sequence
@@ -165,6 +166,6 @@ def await_children() -> None:
 def drop_privileges() -> None:
     """Give up, in the grandchild, what entering the user namespace gave; go to its own files."""
     os.setsid()
-    os.chdir(WORKSPACE)  # Before: the session may have closed its own directory to itself.
+    posix.chdir(WORKSPACE)  # Before: the session may have closed its own directory to itself.
     sysapi.clear_capability_sets()
     sysapi.prctl(sysapi.PR_SET_DUMPABLE, 0)

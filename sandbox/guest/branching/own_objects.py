@@ -2,18 +2,20 @@
 
 A fork shares what its origin had open: a read in one would move the place in the other, and a
 write to a file of the workspace would go to the origin's. So files are opened and mapped anew in
-the branch, whose directories are copies, at the same place. Semaphores of `multiprocessing` lie in
-shared memory that has no name any more; the session has no other process, so a copy of them is as
-good. Eventfds and epoll instances are in `event_objects`. What cannot be had anew keeps a session
-from being branched, and is named.
+the branch, whose directories are copies, at the same place. A file that was removed while it was
+open, as `tempfile.TemporaryFile` makes them, is copied; so is shared memory that has no name, which
+`multiprocessing` keeps its semaphores and values in: the session has no other process, so a copy is
+as good. Eventfds and epoll instances are in `event_objects`. What cannot be had anew keeps a
+session from being branched, and is named.
 """
 
 import ctypes
 import fcntl
 import mmap
 import os
-import re
+import posix
 import stat
+from contextlib import suppress
 from typing import NamedTuple
 
 from sandbox.guest.branching import event_objects
@@ -22,12 +24,11 @@ from sandbox.protocol.plan import SHARED_MEMORY, TEMPORARY, WORKSPACE
 OWN_FILESYSTEMS = (WORKSPACE, TEMPORARY, SHARED_MEMORY)
 """Directories that a branch gets a copy of."""
 STANDARD_DESCRIPTORS = 3
-SEMAPHORE = re.compile(rb"/dev/shm/sem\.\w+ \(deleted\)")
-"""What a semaphore of multiprocessing is mapped from: sem_open(3), and sem_unlink(3) at once."""
 GONE = " (deleted)"
 ANEW = (event_objects.EVENTFD, event_objects.EPOLL)
 KEPT_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_NONBLOCK | os.O_DIRECTORY | os.O_PATH
 MAP_FIXED = 0x10
+CHUNK_BYTES = 1 << 20
 REFUSED_KINDS = (  # beginning of what /proc/self/fd says    what it is, and what to do
     ("socket:", "socket", "close it"),
     ("pipe:", "pipe", "close both ends"),
@@ -60,18 +61,26 @@ class _File(NamedTuple):
     offset: int
     is_inheritable: bool
 
+    inode: tuple[int, int]
+    is_nameless: bool = False
+    """Whether it was removed while it was open: `path` is none that leads to it."""
+
 
 class _Memory(NamedTuple):
     address: int
     size: int
+    inode: tuple[int, int]
+    """Of what is mapped; of two mappings that are the same memory it is the same."""
     path: str = ""
-    """Of the file that is mapped; empty for a semaphore, whose file has no name."""
+    """Of the file that is mapped; empty where it has no name."""
     offset: int = 0
 
 
 class Shared(NamedTuple):
     """What a session has that a branch can have anew."""
 
+    directory: str
+    """The working directory, as the kernel calls it; empty if it is gone."""
     files: list[_File]
     memory: list[_Memory]
     counters: list[event_objects.Counter]
@@ -79,29 +88,64 @@ class Shared(NamedTuple):
 
     def make_own(self) -> None:
         """Have it anew, in the branch. Raises OSError."""
-        for memory in self.memory:
-            if memory.path:
-                fd = os.open(memory.path, os.O_RDWR | os.O_CLOEXEC)
-                try:
-                    _map_anew(memory, mmap.MAP_SHARED, fd)
-                finally:
-                    os.close(fd)
-            else:
-                content = ctypes.string_at(memory.address, memory.size)
-                _map_anew(memory, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS, -1)
-                ctypes.memmove(memory.address, content, memory.size)
-        for file in self.files:
-            fresh = os.open(file.path, file.flags | os.O_CLOEXEC)
-            try:
-                if file.offset:
-                    os.lseek(fresh, file.offset, os.SEEK_SET)
-                os.dup2(fresh, file.fd, inheritable=file.is_inheritable)
-            finally:
-                os.close(fresh)
+        if self.directory:
+            # One that the session has closed to itself is left for the workspace.
+            with suppress(OSError):
+                posix.chdir(self.directory)
+        copies = {file.inode: file for file in self.files if file.is_nameless}
+        paths = {inode: _copy(file.fd) for inode, file in copies.items()}
+        try:
+            for memory in self.memory:
+                _remap(memory, memory.path or paths.get(memory.inode, ""))
+            for file in self.files:
+                _reopen(file, paths.get(file.inode, file.path))
+        finally:
+            for path in paths.values():
+                os.unlink(path)
         for counter in self.counters:
             counter.make_own()
         for watcher in self.watchers:
             watcher.make_own()
+
+
+def _copy(fd: int) -> str:
+    """A file of the branch's own with what the file behind `fd` holds."""
+    path = f"{TEMPORARY}/.{os.urandom(8).hex()}"
+    copy = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.ftruncate(copy, os.fstat(fd).st_size)
+        at = 0
+        while chunk := os.pread(fd, CHUNK_BYTES, at):
+            at += os.pwrite(copy, chunk, at)
+    except OSError:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(copy)
+    return path
+
+
+def _reopen(file: _File, path: str) -> None:
+    fresh = os.open(path, file.flags | os.O_CLOEXEC)
+    try:
+        if file.offset:
+            os.lseek(fresh, file.offset, os.SEEK_SET)
+        os.dup2(fresh, file.fd, inheritable=file.is_inheritable)
+    finally:
+        os.close(fresh)
+
+
+def _remap(memory: _Memory, path: str) -> None:
+    if path:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            _map_anew(memory, mmap.MAP_SHARED, fd)
+        finally:
+            os.close(fd)
+    else:
+        content = ctypes.string_at(memory.address, memory.size)
+        _map_anew(memory, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS, -1)
+        ctypes.memmove(memory.address, content, memory.size)
 
 
 def _map_anew(memory: _Memory, flags: int, fd: int) -> None:
@@ -132,7 +176,15 @@ def find(except_fds: set[int]) -> Shared:
                     f" what is closed, or was opened by another name (descriptor {watch.fd}):"
                     " close the selector"
                 )
-    return Shared(files, _memory(), counters, _inner_first(watchers))
+    nameless = {file.inode for file in files if file.is_nameless}
+    return Shared(_directory(), files, _memory(nameless), counters, _inner_first(watchers))
+
+
+def _directory() -> str:
+    try:
+        return posix.getcwd()
+    except OSError:
+        return ""
 
 
 def _watcher(fd: int) -> event_objects.Watcher:
@@ -156,23 +208,26 @@ def _inner_first(watchers: list[event_objects.Watcher]) -> list[event_objects.Wa
     return found
 
 
-def _memory() -> list[_Memory]:
-    found = []
+def _memory(nameless: set[tuple[int, int]]) -> list[_Memory]:
+    """Memory that is mapped shared and writable; `nameless` are files that were removed."""
+    found: list[_Memory] = []
     with open("/proc/self/maps", "rb") as stream:
         for line in stream:
-            place, rights, offset, _device, inode, *rest = line.split(None, 5)
+            place, rights, offset, device, inode, *rest = line.split(None, 5)
             if not (rights.startswith(b"rw") and rights.endswith(b"s")):
                 continue
             begin, end = (int(part, 16) for part in place.split(b"-"))
             path = rest[0].rstrip(b"\n") if rest else b""
-            if SEMAPHORE.fullmatch(path):
-                found.append(_Memory(begin, end - begin))
-            elif _is_of_a_copied_file(path, int(inode)):
-                found.append(_Memory(begin, end - begin, os.fsdecode(path), int(offset, 16)))
-            else:
-                name = path.decode(errors="replace").removesuffix(GONE)
-                of = "" if name in ("", "/dev/zero") else f" ({name})"
-                raise CannotBeShared(f"the session has writable shared memory{of}")
+            major, minor = (int(part, 16) for part in device.split(b":"))
+            of = (os.makedev(major, minor), int(inode))
+            if _is_of_a_copied_file(path, of[1]):
+                found.append(_Memory(begin, end - begin, of, os.fsdecode(path), int(offset, 16)))
+                continue
+            if of not in nameless and any(memory.inode == of for memory in found):
+                raise CannotBeShared(
+                    "the session has memory mapped twice, and shared by both: unmap one of them"
+                )
+            found.append(_Memory(begin, end - begin, of, "", int(offset, 16)))
     return found
 
 
@@ -214,13 +269,21 @@ def _file(fd: int, target: str) -> _File:
     status = os.fstat(fd)
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)
     is_directory = stat.S_ISDIR(status.st_mode)
+    inode = (status.st_dev, status.st_ino)
+    offset = 0 if flags & os.O_PATH or is_directory else os.lseek(fd, 0, os.SEEK_CUR)
+    kept = (offset, os.get_inheritable(fd), inode)
     try:
         now = os.stat(target)
     except OSError:
-        raise CannotBeShared(f"the session has the file {target} open, which is gone") from None
-    if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
-        raise CannotBeShared(f"the session has the file {target} open, which was replaced")
+        if stat.S_ISREG(status.st_mode) and flags & os.O_ACCMODE != os.O_WRONLY:
+            return _File(fd, target, flags & KEPT_FLAGS, *kept, is_nameless=True)
+        raise CannotBeShared(
+            f"the session has the file {target.removesuffix(GONE)} open, which is gone: close it"
+        ) from None
+    if (now.st_dev, now.st_ino) != inode:
+        raise CannotBeShared(
+            f"the session has the file {target} open, which is another one now: close it"
+        )
     if not (is_directory or stat.S_ISREG(status.st_mode)):
         raise CannotBeShared(f"the session has {target} open, which is no regular file")
-    offset = 0 if flags & os.O_PATH or is_directory else os.lseek(fd, 0, os.SEEK_CUR)
-    return _File(fd, target, flags & KEPT_FLAGS, offset, os.get_inheritable(fd))
+    return _File(fd, target, flags & KEPT_FLAGS, *kept)

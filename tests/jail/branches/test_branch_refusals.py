@@ -26,16 +26,11 @@ REFUSALS = {
     "a socket": ("s = socket.socket()", "s.close()", "an open socket"),
     "a pipe": ("ends = os.pipe()", "[os.close(end) for end in ends]", "an open pipe"),
     "a deleted file": (
-        "f = open('/tmp/notes', 'w+'); os.remove('/tmp/notes')",
+        "f = open('/tmp/notes', 'w'); os.remove('/tmp/notes')",
         "f.close()",
-        "the file /.*tmp/notes",
+        "the file /.*tmp/notes open, which is gone: close it",
     ),
     "a memory file": ("fd = os.memfd_create('m')", "os.close(fd)", "an open memory file"),
-    "shared memory": (
-        "import mmap; shared = mmap.mmap(-1, 4096)",
-        "shared.close()",
-        "writable shared memory",
-    ),
     "a watch of files": (
         "import ctypes; fd = ctypes.CDLL(None).inotify_init1(0)",
         "os.close(fd)",

@@ -79,12 +79,23 @@ def test_artifacts_of_a_branch_are_what_it_changed(session: Session) -> None:
         assert (made.path, made.change) == ("made.txt", "made")
 
 
-def test_a_branch_starts_in_the_workspace_and_changes_its_own_directory(session: Session) -> None:
-    workspace = text(session.run("os.getcwd()"))
+@pytest.mark.parametrize("place", ["/mnt/data", "/mnt/data/below", "/home/user", "/usr"])
+def test_a_branch_goes_on_in_the_directory_of_its_origin_and_changes_its_own(
+    session: Session, place: str
+) -> None:
+    session.run(f"os.makedirs({place!r}, exist_ok=True); os.chdir({place!r})")
     with session.fork() as branch:
-        assert text(branch.run("os.getcwd()")) == workspace
+        assert text(branch.run("os.getcwd()")) == repr(place)
         branch.run("os.chdir('/tmp')")
-        assert text(session.run("os.getcwd()")) == workspace
+        assert text(session.run("os.getcwd()")) == repr(place)
+
+
+def test_a_branch_of_a_session_whose_directory_is_gone_starts_in_the_workspace(
+    session: Session,
+) -> None:
+    session.run("os.mkdir('gone'); os.chdir('gone'); os.rmdir('/mnt/data/gone')")
+    with session.fork() as branch:
+        assert text(branch.run("os.getcwd()")) == "'/mnt/data'"
 
 
 def test_chance_goes_on_alike_and_then_apart(session: Session) -> None:
@@ -154,6 +165,51 @@ def test_locks_of_multiprocessing_are_a_branch_s_own(session: Session) -> None:
         branch.run("lock.release()")
         assert text(branch.run("lock.acquire(block=False)")) == "True"
         assert text(session.run("lock.acquire(block=False)")) == "False"
+
+
+NAMELESS = {  # name: what makes it, what changes it, what it holds then, and without the change
+    "a temporary file": (
+        "import tempfile; f = tempfile.TemporaryFile(); f.write(b'abc'); f.flush(); f.seek(1)",
+        "f.write(b'X'); f.flush()",
+        "f.tell(), f.seek(0), f.read()",
+        ("(2, 0, b'aXc')", "(1, 0, b'abc')"),
+    ),
+    "a file to read that was removed": (
+        "open('q', 'w').write('hello'); f = open('q'); f.read(1); os.remove('q')",
+        "f.read(2)",
+        "f.read()",
+        ("'lo'", "'ello'"),
+    ),
+    "values of multiprocessing": (
+        "import multiprocessing as mp; v = mp.Value('i', 3); a = mp.Array('d', [1, 2])",
+        "v.value = 9; a[0] = 5",
+        "v.value, a[:]",
+        ("(9, [5.0, 2.0])", "(3, [1.0, 2.0])"),
+    ),
+    "memory": (
+        "import mmap; m = mmap.mmap(-1, 8192); m[4095:4097] = b'AB'",
+        "m[4095:4096] = b'Z'",
+        "m[4095:4097]",
+        ("b'ZB'", "b'AB'"),
+    ),
+    "a file that is open and mapped": (
+        "import mmap, tempfile; f = tempfile.TemporaryFile(); f.write(bytes(9)); f.flush()\n"
+        "m = mmap.mmap(f.fileno(), 9)",
+        "m[0:2] = b'hi'; m.flush()",
+        "f.seek(0), f.read(3), m[:3]",
+        (r"(0, b'hi\x00', b'hi\x00')", r"(0, b'\x00\x00\x00', b'\x00\x00\x00')"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMELESS)
+def test_what_has_no_name_is_a_branch_s_own(session: Session, name: str) -> None:
+    make, change, look, (changed, kept) = NAMELESS[name]
+    session.run(make)
+    with session.fork() as branch:
+        branch.run(change)
+        assert (text(branch.run(look)), text(session.run(look))) == (changed, kept)
+        assert text(branch.run("[n for n in os.listdir('/tmp') if n.startswith('.')]")) == "[]"
 
 
 def test_an_event_loop_is_no_hindrance(session: Session) -> None:

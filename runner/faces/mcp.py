@@ -7,7 +7,7 @@ revision has no connections that last. Source: the package mcp, version 2, `MCPS
 import base64
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Annotated, Any, cast
 
 from mcp.server.mcpserver import Context, MCPServer
@@ -24,6 +24,7 @@ from pydantic import Field
 from runner.errors import RunnerError
 from runner.faces.mcp_sessions import BoxSource, Sessions, Source
 from runner.faces.shell import ending_of, said_by, shown, status_of
+from runner.transcript import encodable
 from sandbox import (
     AsyncSandbox,
     AsyncSession,
@@ -45,6 +46,7 @@ INSTRUCTIONS = (
 )
 SHOWN_CHARS = 30_000
 FILE_CAP_BYTES = 8 * 1024 * 1024
+CONTROLS = bytes(set(range(32)) - set(b"\b\t\n\f\r"))
 PROGRESS_S = 1.0
 PYTHON_S = 60.0
 PYTHON_INSTRUCTIONS = (
@@ -264,7 +266,8 @@ def _add_files(server: MCPServer[Sessions]) -> None:
         """List the files of a session's workspace, /mnt/data."""
         try:
             async with _sessions(ctx).use(session) as live:
-                names = await live.files()
+                # What of a name is no UTF-8 is escaped: no message could carry it.
+                names = [encodable(name) for name in await live.files()]
         except ERRORS as error:
             return _failed(error)
         text = "\n".join(names) or "There are no files."
@@ -279,15 +282,13 @@ def _add_files(server: MCPServer[Sessions]) -> None:
         """Read a file of a session's workspace: text as it is, other bytes as Base64."""
         try:
             async with _sessions(ctx).use(session) as live:
+                size = (await live.stat(path)).size_bytes
+                if size > FILE_CAP_BYTES:
+                    return _wrong(f"{path} has {size} bytes, at most {FILE_CAP_BYTES} are sent")
                 data = await live.get(path)
         except ERRORS as error:
             return _failed(error)
-        if len(data) > FILE_CAP_BYTES:
-            return _wrong(f"{path} has {len(data)} bytes, at most {FILE_CAP_BYTES} are sent")
-        try:
-            text, encoding = data.decode(), "utf-8"
-        except UnicodeDecodeError:
-            text, encoding = base64.b64encode(data).decode(), "base64"
+        text, encoding = _shown_file(data)
         return CallToolResult(
             content=[_text(text)],
             structured_content={"path": path, "encoding": encoding, "size_bytes": len(data)},
@@ -334,6 +335,18 @@ def _add_files(server: MCPServer[Sessions]) -> None:
         return CallToolResult(content=[_text(f"Wrote {path}.")], structured_content={"path": path})
 
 
+def _shown_file(data: bytes) -> tuple[str, str]:
+    """The content of a file as a message carries it, and in which encoding.
+
+    Control characters take six characters each: what has many of them is no text.
+    """
+    controls = len(data) - len(data.translate(None, CONTROLS))
+    if controls * 8 <= len(data):
+        with suppress(UnicodeDecodeError):
+            return data.decode(), "utf-8"
+    return base64.b64encode(data).decode(), "base64"
+
+
 # ---- state --------------------------------------------------------------------------------------
 
 
@@ -375,7 +388,7 @@ def _add_state(server: MCPServer[Sessions]) -> None:
 
 
 def _text(text: str) -> TextContent:
-    return TextContent(type="text", text=text)
+    return TextContent(type="text", text=encodable(text))
 
 
 def _failed(error: Exception) -> CallToolResult:

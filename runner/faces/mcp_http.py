@@ -12,7 +12,7 @@ from typing import Any
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 
-from runner.faces.mcp import make_python_server, make_server_over
+from runner.faces.mcp import make_python_server, make_server, make_server_over
 from runner.faces.mcp_sessions import Source
 
 MESSAGES_PATH = "/messages/"
@@ -46,6 +46,11 @@ class Door:
         self._is_open = asyncio.Event()
         self._stop = asyncio.Event()
         self._life: asyncio.Task[None] | None = None
+
+    @staticmethod
+    def prepare() -> None:
+        """Have the package's own imports and first schemas made."""
+        make_server()
 
     async def open(self) -> None:
         """Start serving; a task of its own holds what has to end where it began."""

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from runner.config import Config
 from runner.errors import RequestError, RequestFault, RunnerError, StorageError
@@ -38,6 +39,7 @@ from runner.server.live.session_slots import SessionSlots
 from runner.server.live.session_table import SessionTable
 from runner.server.mcp import routes as mcp_routes
 from runner.server.mcp.doors import McpDoors
+from runner.server.mcp.doors import load as load_mcp
 from runner.server.opensandbox import routes as opensandbox
 from runner.server.page_access import PageAccess
 from runner.server.routes import (
@@ -165,7 +167,7 @@ def create_app(services: Services) -> FastAPI:
         lifespan=_life,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json",
+        openapi_url=None,
     )
     app.state.services = services
     app.state.librechat = Programs()
@@ -206,6 +208,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(librechat.router)
     app.include_router(opensandbox.router)
     app.include_router(e2b_routes.router)
+    app.get("/openapi.json", include_in_schema=False)(openapi)
     app.get("/healthz")(healthz)
     app.get("/readyz", responses={503: {"description": "Not ready."}})(readyz)
     app.get("/metrics", response_class=PlainTextResponse)(metrics)
@@ -214,6 +217,13 @@ def create_app(services: Services) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     return app
+
+
+def openapi(request: Request) -> Response:
+    """Describe all routes; made once, in a thread, for it takes a second."""
+    app = request.app
+    assert isinstance(app, FastAPI)
+    return JSONResponse(app.openapi())
 
 
 async def healthz() -> Response:
@@ -250,7 +260,9 @@ async def metrics(request: Request) -> Response:
 async def _life(app: FastAPI) -> AsyncGenerator[None, None]:
     services: Services = app.state.services
     await services.responses.recover()
-    works = (_warm(services), _warm_models(services), _sweep(services))
+    # Beside the start of the engine, which is another process.
+    loading = asyncio.create_task(run_in_threadpool(load_mcp))
+    works = (_warm(services, loading), _warm_models(services), _sweep(services))
     tasks = [asyncio.create_task(work) for work in works]
     try:
         yield
@@ -266,11 +278,12 @@ async def _life(app: FastAPI) -> AsyncGenerator[None, None]:
         await services.close()
 
 
-async def _warm(services: Services) -> None:
+async def _warm(services: Services, loading: asyncio.Task[None]) -> None:
     """Start the engine; try again while it cannot, so that a mended machine needs no restart."""
     while True:
         try:
             async with services.box.session() as session:
+                await loading
                 services.is_ready = True
                 services.observer.problems.pop("engine", None)
                 logs.write("ready", tier=services.box.policy.tier, layers=session.enforcement)

@@ -6,6 +6,7 @@ look up the name again.
 """
 
 import asyncio
+import importlib
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Mapping
@@ -31,6 +32,8 @@ HEADERS = {
     # What is understood below; a bomb in another coding would be unpacked by the client.
     "accept-encoding": "gzip, deflate",
 }
+BACKEND = "anyio._backends._asyncio"
+"""What the HTTP client waits by; it would import it on the loop."""
 GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 
@@ -46,7 +49,8 @@ class Body(NamedTuple):
 
 @cache
 def _tls() -> ssl.SSLContext:
-    # Reads hundreds of certificates: once a process.
+    # Reads hundreds of certificates: once a process. So is what the client imports when it is used.
+    importlib.import_module(BACKEND)
     return httpx2.create_ssl_context(trust_env=False)
 
 

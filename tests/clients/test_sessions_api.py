@@ -156,7 +156,7 @@ def test_a_wrong_order_is_400(http, session, body):
 def test_health_metrics_and_the_document_need_no_key(server):
     assert httpx2.get(f"{server.origin}/healthz").json() == {"status": "ok"}
     assert "cellblock_requests_total" in httpx2.get(f"{server.origin}/metrics").text
-    paths = httpx2.get(f"{server.origin}/openapi.json").json()["paths"]
+    paths = httpx2.get(f"{server.origin}/openapi.json", timeout=60).json()["paths"]
     assert {"/v1/responses", "/v1/chat/completions", "/v1/sessions/{session_id}/run"} <= set(paths)
 
 

@@ -208,3 +208,25 @@ async def test_a_stop_of_the_server_ends_its_listeners():
             )
             await asyncio.wrap_future(drained)
             assert loop.time() - began < 15
+
+
+async def test_names_that_are_no_utf_8_are_listed_and_bytes_are_no_text(server):
+    code = "open(b'\\xff', 'w').close(); open('zeros', 'wb').write(bytes(100_000)); print('made')"
+    async with connected(server) as client:
+        made = await client.call_tool("run_python", {"code": code, "session": "odd"})
+        listed = await client.call_tool("list_files", {"session": "odd"})
+        zeros = await client.call_tool("read_file", {"path": "zeros", "session": "odd"})
+        await client.call_tool("reset", {"session": "odd"})
+    assert made.structured_content["stdout"] == "made\n"
+    assert listed.structured_content["files"] == ["zeros", r"\udcff"]
+    assert zeros.structured_content["encoding"] == "base64"
+
+
+async def test_a_file_that_is_too_large_is_not_read(server):
+    code = "open('sparse', 'wb').truncate(100 << 20)"
+    async with connected(server) as client:
+        await client.call_tool("run_python", {"code": code, "session": "large"})
+        refused = await client.call_tool("read_file", {"path": "sparse", "session": "large"})
+        await client.call_tool("reset", {"session": "large"})
+    assert refused.is_error
+    assert "at most 8388608 are sent" in refused.content[0].text

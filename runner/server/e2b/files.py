@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from runner.errors import RequestError
 from runner.server.e2b.contexts import HOME
 from runner.server.e2b.forms import NotDone
+from runner.transcript import encodable
 from sandbox import AsyncSession, FileNotDirectory, FileNotThere, FileRefused, FileStat
 
 PATH_CHARS = 4096
@@ -24,6 +25,8 @@ NO_USER = (
     " nothing runs as root."
 )
 METADATA_MOST = 1000
+EARLIEST_S = datetime(1, 1, 1, tzinfo=UTC).timestamp()
+LATEST_S = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 Entry = dict[str, object]
 
 
@@ -187,17 +190,22 @@ async def _entry(
     if path in told.metadata:
         more["metadata"] = dict(told.metadata[path])
     return {
-        "name": posixpath.basename(path),
+        "name": encodable(posixpath.basename(path)),
         "type": TYPES.get(kind, "FILE_TYPE_UNSPECIFIED"),
-        "path": path,
+        "path": encodable(path),
         "size": str(size),
         "mode": mode,
         "permissions": stat.filemode(KINDS[found.kind] | mode),
         "owner": OWNER,
         "group": OWNER,
-        "modifiedTime": datetime.fromtimestamp(found.modified_at, UTC).isoformat(),
+        "modifiedTime": _time_of(found.modified_at),
         **more,
     }
+
+
+def _time_of(seconds: float) -> str:
+    """A time in ISO's form, which a program can set to one that has no year of four digits."""
+    return datetime.fromtimestamp(min(max(seconds, EARLIEST_S), LATEST_S), UTC).isoformat()
 
 
 async def exists(session: AsyncSession, path: str) -> bool:

@@ -1,11 +1,13 @@
 """Replies: JSON and errors on the wire, in the words of the dialect that the path belongs to."""
 
+import asyncio
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from runner.dialects import chat, dashscope
 from runner.dialects.faults import Fault, fault_of
@@ -16,6 +18,7 @@ from sandbox import FileRefused, SandboxError
 
 DASHSCOPE_PREFIX = "/api/v1/services/"
 CLIENT_WAIT_CAP_S = 100.0
+SLICE_BYTES = 256 * 1024
 
 
 def request_id_of(request: HTTPConnection) -> str:
@@ -30,6 +33,31 @@ def json_reply(
     return Response(
         compact(data).encode("utf-8", "replace"), status, headers, media_type="application/json"
     )
+
+
+class LongReply(Response):
+    """JSON in parts, sent in slices: to join and to encode them at once takes long.
+
+    A part that is text is ASCII.
+    """
+
+    media_type = "application/json"
+
+    def __init__(self, parts: Sequence[bytes | str]) -> None:
+        super().__init__()
+        self._parts = parts
+        self.headers["content-length"] = str(sum(map(len, parts)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **start})
+        for part in self._parts:
+            for begin in range(0, len(part), SLICE_BYTES):
+                piece = part[begin : begin + SLICE_BYTES]
+                data = piece.encode("ascii") if isinstance(piece, str) else piece
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+                await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def error_reply(request: HTTPConnection, error: Exception, *, ran_code: bool = False) -> Response:

@@ -13,7 +13,8 @@ from runner.evals.run_code_wire import CommandRunResult, read_within
 from runner.server.accounts import Account
 from runner.server.services import Services
 from runner.server.store.records import ContainerFile, ContainerRow
-from sandbox import AsyncSession, Limits, Outcome, SandboxError
+from runner.transcript import encodable
+from sandbox import AsyncSession, FileRefused, Limits, Outcome, SandboxError
 
 CODE_CHARS = 1_000_000
 FILES_MOST = 100
@@ -153,8 +154,14 @@ async def _files(
     row: ContainerRow | None = None
     changed = kept = 0
     for path in paths:
-        data = await read_within(session, path, services.config.server.file_bytes)
         one = before.get(path)
+        if one is None and kept == FILES_MOST:
+            changed += 1
+            continue
+        try:
+            data = await read_within(session, path, services.config.server.file_bytes)
+        except FileRefused:
+            data = None  # The program closed it to others, or took it away since.
         if data is None:
             changed += 1
             continue
@@ -165,7 +172,7 @@ async def _files(
         if kept < FILES_MOST:
             row = row or await new_storage(services, account)
             file = await services.container_store.write(
-                row, path, data, "assistant", cap_bytes=account.settings.stored_bytes
+                row, encodable(path), data, "assistant", cap_bytes=account.settings.stored_bytes
             )
             told.append(file_ref(file))
             kept += 1

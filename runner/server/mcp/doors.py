@@ -7,7 +7,7 @@ by operators, and end when idle.
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from runner.asked_limits import within
@@ -97,7 +97,6 @@ class McpDoors:
         async with self._lock:
             door = self._doors.get(account)
             if door is None:
-                # A second of imports, off the event loop.
                 door_class = await asyncio.to_thread(_door_class)
                 source = HeldSource(self._table, account, self._policy, self._observer)
                 door = door_class(source, body_bytes=BODY_CAP_BYTES)
@@ -111,6 +110,16 @@ class McpDoors:
             for door in self._doors.values():
                 await door.close()
             self._doors.clear()
+
+
+def load() -> None:
+    """Import the package and make what it makes once: a second's work, before there are requests.
+
+    In a thread beside requests it would hold the interpreter's lock, and them. Does nothing where
+    the package is not installed: its requests say so.
+    """
+    with suppress(RequestError):
+        _door_class().prepare()
 
 
 def _door_class() -> "type[Door]":

@@ -27,6 +27,7 @@ from runner.evals.run_jupyter import run_jupyter
 from runner.server.accounts import Account
 from runner.server.http.bodies import read_json_bytes
 from runner.server.http.openapi_bodies import OpenApi, errors_of
+from runner.server.http.replies import LongReply
 from runner.server.http.streaming import Answer
 from runner.server.live.run_spans import EndedRun
 from runner.server.routes.access import TheAccount, TheServices
@@ -109,7 +110,7 @@ def _counted(
             if error.fault not in ("rate", "concurrency"):
                 raise
             return _later(error.message, error.retry_after_s or 1.0)
-        return Response(answer.model_dump_json(), media_type="application/json")
+        return LongReply(answer.json_parts())
 
     return make
 

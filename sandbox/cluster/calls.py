@@ -9,13 +9,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from sandbox import events
 from sandbox.cancellation import in_background
 from sandbox.cluster.cluster import Lost, session_lost
-from sandbox.errors import PolicyError, SandboxError, ValueNotCarried
+from sandbox.errors import SandboxError, ValueNotCarried
 from sandbox.files.file_streams import PIECE_BYTES, pieces_of
 from sandbox.outcome import ExecResult
 from sandbox.policy.arguments import signal_number
 from sandbox.protocol.values import ValueRefused, pack_value
 from sandbox.session.commands.command import AsyncCommand, CommandEvent
-from sandbox.session.file_calls import Data, Writable
+from sandbox.session.file_calls import Data, Writable, check_chunk, check_target
 from sandbox.session.session import AsyncSession
 from sandbox.session.values import REMEDY, unpacked
 
@@ -102,8 +102,7 @@ class PlacedCalls:
         self, path: str, *, chunk_bytes: int = PIECE_BYTES
     ) -> AsyncIterator[bytes]:
         """The content of the regular file `path` in pieces of at most `chunk_bytes`."""
-        if chunk_bytes < 1:
-            raise PolicyError("chunk_bytes", f"is {chunk_bytes}", "It must be at least 1")
+        check_chunk(chunk_bytes)
         reader = await self._ask("read", path, chunk_bytes)
         try:
             while (piece := await self._ask_place("piece", reader)) is not None:
@@ -113,6 +112,7 @@ class PlacedCalls:
 
     async def get_to(self, path: str, target: Writable) -> int:
         """Write the content of the regular file `path` to a binary file; how many bytes."""
+        check_target(target)
         written = 0
         async for piece in self.get_stream(path):
             await asyncio.to_thread(target.write, piece)

@@ -43,12 +43,7 @@ def parts_of(path: str, *, may_be_root: bool = False) -> list[str]:
 
     Raises FileRefused. Without names it is the directory itself, where that `may_be_root`.
     """
-    if not isinstance(path, str):
-        kind = type(path).__name__
-        raise FileRefused(str(path), f"it is of type {kind}, not str", "Give the path as a str")
-    if not path or "\0" in path or not _is_encodable(path):
-        remedy = "Give a name" if not path else "Give a text without NUL"
-        raise FileRefused(path, "it is empty" if not path else "it is no file name", remedy)
+    check_path(path)
     for root in (WORKSPACE, WORKSPACE_ALIAS):
         if path == root or path.startswith(root + "/"):
             path = path[len(root) + 1 :] or "."
@@ -64,6 +59,16 @@ def parts_of(path: str, *, may_be_root: bool = False) -> list[str]:
     if len(parts) > DEPTH_CAP:
         raise FileRefused(path, f"it is more than {DEPTH_CAP} directories deep")
     return parts
+
+
+def check_path(path: object) -> None:
+    """Raise FileRefused for what is no text, or none that a path can be."""
+    if not isinstance(path, str):
+        kind = type(path).__name__
+        raise FileRefused(str(path), f"it is of type {kind}, not str", "Give the path as a str")
+    if not path or "\0" in path or not _is_encodable(path):
+        remedy = "Give a name" if not path else "Give a text without NUL"
+        raise FileRefused(path, "it is empty" if not path else "it is no file name", remedy)
 
 
 def open_beneath(directory_fd: int, path: str, flags: int) -> int:

@@ -98,14 +98,19 @@ def _right_form(given: object) -> str:
     return f"Give Limits({shown or 'wall_s=5'}), from `sandbox`"
 
 
+def check_limits(given: object) -> None:
+    """Raise PolicyError that shows the right form for what is neither Limits nor None."""
+    if given is not None and not isinstance(given, Limits):
+        raise PolicyError("limits", f"is {reprlib.repr(given)}", _right_form(given))
+
+
 def merged(base: Limits, override: Limits | None) -> Limits:
     """`base` with the fields that `override` sets: the limits of one call.
 
     Raises PolicyError when `override` is no Limits, changes what the jail fixed at its start, or
     asks for more memory than it was built for.
     """
-    if override is not None and not isinstance(override, Limits):
-        raise PolicyError("limits", f"is {reprlib.repr(override)}", _right_form(override))
+    check_limits(override)
     if override is None or not override.model_fields_set:
         return base
     asked = {name: getattr(override, name) for name in override.model_fields_set}

@@ -13,13 +13,14 @@ from pydantic import TypeAdapter
 
 from sandbox.errors import RemoteFailed, ValueNotCarried
 from sandbox.outcome import ExecResult
-from sandbox.policy.arguments import as_bytes, check_name
+from sandbox.policy.arguments import as_bytes, check_name, check_number
 from sandbox.protocol.messages import Checked
 from sandbox.protocol.values import KINDS, Packed, ValueRefused, pack_value
 from sandbox.remote.command import AsyncRemoteCommand, exec_result
 from sandbox.remote.server import LONGEST_S, Server
 from sandbox.session.commands.command import AsyncCommand, CommandEvent, CommandRequest
 from sandbox.session.description import SessionDescription
+from sandbox.session.runs.request import check_code
 from sandbox.session.values import NAME_RIGHT, REMEDY, Completion, Inspection, Variable, unpacked
 
 
@@ -126,6 +127,7 @@ class RemoteCalls:
 
     async def check(self, code: str) -> Checked:
         """What `code` would need and what the policy would refuse. Runs nothing of it."""
+        check_code(code)
         told = await self._ask("POST", "/check", {"code": code})
         try:
             return _CHECKED.validate_python({**_without_object(told), "nonce": ""})
@@ -134,6 +136,9 @@ class RemoteCalls:
 
     async def complete(self, code: str, cursor: int | None = None) -> Completion:
         """Return the names that can go on at `cursor`, counted in characters; the end without."""
+        check_code(code)
+        if cursor is not None:
+            check_number("cursor", cursor, "Give a place in the code", kinds=(int,))
         at = None if cursor is None else max(0, cursor)
         told = await self._ask("POST", "/complete", {"code": code, "cursor": at})
         try:
@@ -144,6 +149,7 @@ class RemoteCalls:
 
     async def inspect(self, name: str) -> Inspection:
         """Return what is known of the object behind a dotted name. Raises ValueNotCarried."""
+        check_name("name", name, NAME_RIGHT)
         if not name:
             raise ValueNotCarried(name, "is no name")
         told = await self._ask("POST", "/inspect", {"name": name}, subject=name)
@@ -154,6 +160,7 @@ class RemoteCalls:
 
     async def is_complete(self, code: str) -> Literal["complete", "incomplete", "invalid"]:
         """Whether `code` can be run as it is, wants more lines, or never will."""
+        check_code(code)
         found = (await self._ask("POST", "/is_complete", {"code": code})).get("status")
         if found not in ("complete", "incomplete", "invalid"):
             raise self._nonsense()

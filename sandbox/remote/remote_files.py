@@ -9,13 +9,15 @@ from urllib.parse import quote, unquote_to_bytes
 
 from pydantic import TypeAdapter, ValidationError
 
-from sandbox.errors import NotRemote, PolicyError, RemoteFailed
+from sandbox.errors import NotRemote, RemoteFailed
+from sandbox.files.beneath import check_path
 from sandbox.files.file_streams import PIECE_BYTES, pieces_of
 from sandbox.files.file_trees import FileStat
-from sandbox.packages.installer import TIMEOUT_S
+from sandbox.packages.installer import TIMEOUT_S, checked_requirements
+from sandbox.policy.arguments import as_bytes
 from sandbox.remote.faults import NO_ANSWER
 from sandbox.remote.server import ANSWER_CAP_BYTES, LONGEST_S, Server
-from sandbox.session.file_calls import Data, Writable
+from sandbox.session.file_calls import Data, Writable, check_chunk, check_target
 
 _STAT: TypeAdapter[FileStat] = TypeAdapter(FileStat)
 FILES = "/files/"
@@ -43,7 +45,7 @@ class RemoteFiles:
         What is no text or bytes is sent as it comes and put in place at its end.
         """
         if isinstance(data, str):
-            data = data.encode()
+            data = bytes(as_bytes("data", data))
         whole = isinstance(data, bytes | bytearray | memoryview)
         sent = bytes(data) if whole else pieces_of(data)  # type: ignore[arg-type]
         await self._server.upload(self._path + _file(path), sent, subject=path)
@@ -62,8 +64,7 @@ class RemoteFiles:
         self, path: str, *, chunk_bytes: int = PIECE_BYTES
     ) -> AsyncIterator[bytes]:
         """The content of the regular file `path` in pieces of at most `chunk_bytes`."""
-        if chunk_bytes < 1:
-            raise PolicyError("chunk_bytes", f"is {chunk_bytes}", "It must be at least 1")
+        check_chunk(chunk_bytes)
         async with self._server.opened("GET", self._path + _file(path), subject=path) as pieces:
             async for piece in pieces:
                 for start in range(0, len(piece), chunk_bytes):
@@ -71,6 +72,7 @@ class RemoteFiles:
 
     async def get_to(self, path: str, target: Writable) -> int:
         """Write the content of the regular file `path` to a binary file; how many bytes."""
+        check_target(target)
         written = 0
         async for piece in self.get_stream(path):
             await asyncio.to_thread(target.write, piece)
@@ -90,6 +92,7 @@ class RemoteFiles:
 
     async def list_directory(self, path: str = ".") -> list[FileStat]:
         """What is in the directory `path`, by name."""
+        check_path(path)
         found = await self._ask("POST", "/files/list", {"path": path}, subject=path)
         try:
             return [self._stat(row) for row in found["data"]]
@@ -98,10 +101,12 @@ class RemoteFiles:
 
     async def stat(self, path: str) -> FileStat:
         """What is at `path`: kind, size, mode, time."""
+        check_path(path)
         return self._stat(await self._ask("POST", "/files/stat", {"path": path}, subject=path))
 
     async def mkdir(self, path: str, *, exist_ok: bool = True) -> None:
         """Make the directory `path` and those above it."""
+        check_path(path)
         body = {"path": path, "exist_ok": exist_ok}
         await self._ask("POST", "/files/mkdir", body, subject=path)
 
@@ -125,7 +130,7 @@ class RemoteFiles:
         """
         if find_links or offline or index_url is not None or timeout_s != TIMEOUT_S:
             raise NotRemote("where and for how long to look for packages", "Name them alone")
-        body = {"packages": list(packages)}
+        body = {"packages": checked_requirements(packages)}
         found = await self._ask("POST", "/install", body, silent_s=LONGEST_S)
         try:
             return [str(pin) for pin in found["packages"]]
@@ -143,13 +148,9 @@ class RemoteFiles:
 
 
 def _quoted(path: str) -> str:
-    try:
-        return quote(os.fsencode(path), safe="")
-    except UnicodeEncodeError:
-        raise PolicyError("path", "has characters that no file name has") from None
+    check_path(path)
+    return quote(os.fsencode(path), safe="")
 
 
 def _file(path: str) -> str:
-    if not path:
-        raise PolicyError("path", "is empty", "Name a file")
     return FILES + _quoted(path)

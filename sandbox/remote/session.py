@@ -19,6 +19,7 @@ from typing import Any, Self, overload
 from sandbox import events
 from sandbox.cancellation import in_background
 from sandbox.errors import (
+    PolicyError,
     RemoteFailed,
     SandboxError,
     SessionClosed,
@@ -27,7 +28,8 @@ from sandbox.errors import (
     StaleProcess,
 )
 from sandbox.outcome import Outcome
-from sandbox.policy.limits import Limits
+from sandbox.policy.arguments import check_name, check_number, check_type, texts
+from sandbox.policy.limits import Limits, check_limits
 from sandbox.protocol.messages import ToolAnswer
 from sandbox.remote.command import AsyncRemoteCommand
 from sandbox.remote.event_stream import Frames, ToolCalled, event_of
@@ -37,9 +39,9 @@ from sandbox.remote.remote_files import RemoteFiles
 from sandbox.remote.server import Server
 from sandbox.remote.tool_calls import RemoteToolRun, described
 from sandbox.session.best_of import BestOf, best_of
-from sandbox.session.checkpoints import Checkpoint, CheckpointState
+from sandbox.session.checkpoints import CHECKPOINT_RIGHT, Checkpoint, CheckpointState
 from sandbox.session.host_tools import HostTools, Tools
-from sandbox.session.runs.request import NO_TOOLS
+from sandbox.session.runs.request import NO_TOOLS, check_arguments
 
 CLOSE_WITHIN_S = 10.0
 
@@ -143,6 +145,8 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
 
         Leaving the loop early interrupts the snippet.
         """
+        check_arguments(code, stdin=stdin, script=script)
+        check_limits(limits)
         offered = self._tools.beside(tools)
         body: dict[str, Any] = {"code": code, "stream": True}
         if offered:
@@ -172,15 +176,19 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
 
     async def checkpoint(self, name: str | None = None) -> Checkpoint:
         """A handle to the variables as they are now, for `rollback`."""
+        if name is not None:
+            check_name("name", name, "Give the checkpoint's name as a str")
         return self._checkpoint(await self._ask("POST", "/checkpoint", {"name": name}))
 
     async def rollback(self, checkpoint: Checkpoint) -> None:
         """Put the variables back to what they were at `checkpoint`, which stays."""
+        check_type("checkpoint", checkpoint, Checkpoint, CHECKPOINT_RIGHT)
         body = {"checkpoint": checkpoint.id}
         await self._ask("POST", "/rollback", body, subject=str(checkpoint.id))
 
     async def drop(self, checkpoint: Checkpoint) -> None:
         """Let go of a checkpoint and the memory that it holds; nothing if that was done before."""
+        check_type("checkpoint", checkpoint, Checkpoint, CHECKPOINT_RIGHT)
         await self._ask("DELETE", f"/checkpoints/{checkpoint.id}")
 
     async def checkpoints(self) -> list[CheckpointState]:
@@ -205,6 +213,7 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
         if n is None:
             [branch] = await self.fork(1)
             return branch
+        check_number("n", n, "Give how many branches are wanted", kinds=(int,))
         found = await self._ask("POST", "/fork", {"n": n})
         rows = found.get("data")
         if not isinstance(rows, list) or len(rows) != n:
@@ -224,6 +233,9 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
         limits: Limits | None = None,
     ) -> BestOf:
         """Run each of `snippets` in a branch of its own, all at once; the winner is the session."""
+        snippets = texts("snippets", snippets, "Give a list of snippets, each a str")
+        if not snippets:
+            raise PolicyError("snippets", "has none", "Give one at least")
         branches = await self.fork(len(snippets))
         try:
             runs = [
@@ -276,6 +288,7 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
 
     async def extend(self, ttl_s: float) -> None:
         """Let the session expire `ttl_s` seconds from now, and not before."""
+        check_number("ttl_s", ttl_s, "Give seconds, from now on")
         self._note_expiry(await self._ask("POST", "/extend", {"ttl_s": ttl_s}))
 
     # ---- inside ---------------------------------------------------------------------------------

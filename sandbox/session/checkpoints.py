@@ -28,6 +28,9 @@ EXIT_WITHIN_S = 2.0
 NONCE = "copy"
 
 
+CHECKPOINT_RIGHT = "Give what `checkpoint()` gave"
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A handle to the variables of a session at one moment; of use in that session only."""

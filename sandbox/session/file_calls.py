@@ -9,7 +9,7 @@ from sandbox.errors import PolicyError
 from sandbox.files.file_streams import PIECE_BYTES, Source, pieces_of
 from sandbox.files.file_trees import FileStat
 from sandbox.files.session_files import SessionFiles
-from sandbox.policy.arguments import as_bytes
+from sandbox.policy.arguments import as_bytes, check_number, shown
 from sandbox.session.live_session import LiveSession
 
 WRITTEN_HERE_BYTES = 64 * 1024
@@ -23,6 +23,19 @@ class Writable(Protocol):
     def write(self, data: bytes, /) -> object:
         """Take all of `data`."""
         ...
+
+
+def check_chunk(chunk_bytes: object) -> None:
+    """Raise PolicyError for what is no size of pieces."""
+    check_number("chunk_bytes", chunk_bytes, "Give a whole number of bytes", kinds=(int,))
+    if isinstance(chunk_bytes, int) and chunk_bytes < 1:
+        raise PolicyError("chunk_bytes", f"is {chunk_bytes}", "It must be at least 1")
+
+
+def check_target(target: object) -> None:
+    """Raise PolicyError for what cannot be written to."""
+    if not callable(getattr(target, "write", None)):
+        raise PolicyError("target", f"is {shown(target)}", "Give a file that is open for bytes")
 
 
 class FileCalls:
@@ -66,8 +79,7 @@ class FileCalls:
         self, path: str, *, chunk_bytes: int = PIECE_BYTES
     ) -> AsyncIterator[bytes]:
         """The content of the regular file `path` in pieces of at most `chunk_bytes`. As `get`."""
-        if chunk_bytes < 1:
-            raise PolicyError("chunk_bytes", f"is {chunk_bytes}", "It must be at least 1")
+        check_chunk(chunk_bytes)
         reader = self._kept_files().open(path)
         try:
             while piece := await asyncio.to_thread(reader.read, min(chunk_bytes, PIECE_BYTES)):
@@ -77,6 +89,7 @@ class FileCalls:
 
     async def get_to(self, path: str, target: Writable) -> int:
         """Write the content of the regular file `path` to a binary file; how many bytes."""
+        check_target(target)
         reader = self._kept_files().open(path)
         try:
             while piece := await asyncio.to_thread(reader.read, PIECE_BYTES):

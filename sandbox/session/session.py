@@ -23,7 +23,7 @@ from sandbox.policy.policy import Policy
 from sandbox.processes.supply import WorkerSource
 from sandbox.protocol.messages import Checked
 from sandbox.session.best_of import BestOf, best_of
-from sandbox.session.checkpoints import Checkpoint, CheckpointState
+from sandbox.session.checkpoints import CHECKPOINT_RIGHT, Checkpoint, CheckpointState
 from sandbox.session.commands.command_calls import CommandCalls
 from sandbox.session.description import SessionDescription, describe
 from sandbox.session.expiry import RETENTION_S, Expiry
@@ -42,7 +42,6 @@ from sandbox.session.turns import Turns
 from sandbox.session.values import ValueCalls
 
 CLOSED_WITHIN_S = 10.0
-CHECKPOINT_RIGHT = "Give what `checkpoint()` gave"
 
 
 class AsyncSession(CommandCalls, InstallCalls, ValueCalls):

@@ -4,11 +4,19 @@ import asyncio
 import datetime
 import math
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from sandbox import HostTool, PolicyError, SessionClosed, ValueNotCarried
+from sandbox import (
+    FileNotThere,
+    FileRefused,
+    HostTool,
+    PolicyError,
+    SessionClosed,
+    ValueNotCarried,
+)
 from tests.conformance.checks import Subject, check
 
 # ---- commands -----------------------------------------------------------------------------------
@@ -305,3 +313,82 @@ def shows_defaults_that_json_has_not(session: Subject) -> None:
 
     assert _signature(session, {"f": f}) == "\"(a='inf', b='2020-01-01', *, c=1)\""
     assert session.run("f(1.5)", tools={"f": f}).text == "2.5"
+
+
+# ---- files and questions ------------------------------------------------------------------------
+
+
+@check
+def refuses_wrong_arguments_of_any_call(session: Subject) -> None:
+    for field, call, arguments, more in (
+        ("code", "run", (b"1",), {}),
+        ("code", "check", (3,), {}),
+        ("code", "is_complete", (None,), {}),
+        ("code", "complete", (3,), {}),
+        ("cursor", "complete", ("x", "1"), {}),
+        ("limits", "run", ("1",), {"limits": {"wall_s": 1}}),
+        ("stdin", "run", ("1",), {"stdin": b"x"}),
+        ("script", "run", ("1",), {"script": 3}),
+        ("tools", "run", ("1",), {"tools": 3}),
+        ("name", "inspect", (3,), {}),
+        ("name", "checkpoint", (3,), {}),
+        ("checkpoint", "rollback", (3,), {}),
+        ("checkpoint", "drop", (None,), {}),
+        ("n", "fork", ("2",), {}),
+        ("n", "fork", (0,), {}),
+        ("snippets", "best_of", ([],), {}),
+        ("snippets", "best_of", ("ab",), {}),
+        ("ttl_s", "extend", ("1",), {}),
+        ("ttl_s", "extend", (math.nan,), {}),
+        ("data", "put", ("f", 3), {}),
+        ("data", "put", ("f", "\ud800"), {}),
+        ("target", "get_to", ("f", "/tmp/x"), {}),
+        ("packages", "install", ("humanize",), {}),
+        ("packages[0]", "install", (["--index-url=x"],), {}),
+    ):
+        with pytest.raises(PolicyError) as seen:
+            getattr(session, call)(*arguments, **more)
+        assert (call, seen.value.field) == (call, field)
+    for chunk_bytes in (0, "a", 1.5):
+        with pytest.raises(PolicyError, match="chunk_bytes"):
+            list(session.get_stream("f", chunk_bytes=chunk_bytes))
+    assert session.run("1").text == "1"
+
+
+@check
+def names_files_by_any_characters_and_no_others(session: Subject) -> None:
+    for name in ("a\nb", "-rf", "~/tilde", "sp ace?#%41", "\u00e9\U0001f600"):
+        session.put(name, b"1")
+        assert session.get(name) == b"1"
+        assert session.stat(name).size_bytes == 1
+        session.remove(name)
+        with pytest.raises(FileNotThere):
+            session.get(name)
+    for wrong in ("", 3, None, "a\0b", "\ud800"):
+        for call in (session.get, session.stat, session.mkdir, session.remove):
+            with pytest.raises(FileRefused):
+                call(wrong)
+        with pytest.raises(FileRefused):
+            session.put(wrong, b"1")
+    assert session.is_live is True
+
+
+@check
+def answers_about_objects_that_end_the_interpreter(session: Subject) -> None:
+    session.run(
+        "kept = 1\n"
+        "class Bad:\n"
+        "    def __repr__(self): raise SystemExit('out')\n"
+        "    def __dir__(self): raise KeyboardInterrupt\n"
+        "    @property\n"
+        "    def __doc__(self): raise SystemExit\n"
+        "bad = Bad()"
+    )
+    assert {"bad", "kept"} <= {found.name for found in session.variables()}
+    with suppress(ValueNotCarried):
+        session.inspect("bad")
+    with suppress(ValueNotCarried):
+        session.complete("bad.")
+    with pytest.raises(ValueNotCarried):
+        session.get_value("bad")
+    assert session.run("kept").text == "1"

@@ -48,14 +48,22 @@ KNOWLEDGE = (
     "lists_its_variables",
     "tells_its_layers",
 )
-EDITOR = ("completes_and_judges_code", "answers_what_a_name_is")
+EDITOR = (
+    "completes_and_judges_code",
+    "answers_what_a_name_is",
+    "answers_about_objects_that_end_the_interpreter",
+)
 FILES = (
+    "names_files_by_any_characters_and_no_others",
     "takes_files_in_and_gives_them_out",
     "tells_why_a_file_is_refused",
     "reaches_files_outside_of_its_workspace",
     "lists_looks_and_removes",
     "streams_long_files_both_ways",
 )
+
+
+ARGUMENTS = ("refuses_wrong_arguments_of_any_call",)
 
 
 class Lacking(Exception):
@@ -100,8 +108,10 @@ MCP = reasons(
             "reaches_files_outside_of_its_workspace",
             "lists_looks_and_removes",
             "streams_long_files_both_ways",
+            "names_files_by_any_characters_and_no_others",
         ),
     ),
+    ("its tools take what their schemas say", ARGUMENTS),
     ("there is no tool that makes a directory", ("tells_why_a_file_is_refused",)),
     (
         "a command is shell text, with output as text and neither input nor variables",
@@ -143,9 +153,10 @@ E2B = reasons(
     ),
     (
         "a refused file is not found or not valid, without a type for each reason",
-        ("tells_why_a_file_is_refused",),
+        ("tells_why_a_file_is_refused", "names_files_by_any_characters_and_no_others"),
     ),
     ("the size of pieces is the client's", ("streams_long_files_both_ways",)),
+    ("its client's own calls check their arguments", ARGUMENTS),
     (
         "a command is shell text and its output text; its end by time is an exception",
         (*PROGRAMS, "ends_a_command_that_takes_too_long"),
@@ -165,7 +176,9 @@ E2B_COMMANDS = reasons(
         "the package e2b runs commands, and no snippets",
         [
             name
-            for name in dict.fromkeys((*CHECKS, *TOOLS, *PROGRAMS, *VALUES))
+            for name in dict.fromkeys(
+                (*CHECKS, *TOOLS, *PROGRAMS, *VALUES, *ARGUMENTS, *EDITOR, *FILES)
+            )
             if name
             not in (
                 "lists_looks_and_removes",
@@ -188,6 +201,7 @@ JUPYTER = reasons(
         ("streams_events_with_the_outcome_last",),
     ),
     ("the protocol of kernels has no files", FILES),
+    ("its client's own calls check their arguments", ARGUMENTS),
     (
         "the protocol of kernels has no commands",
         (

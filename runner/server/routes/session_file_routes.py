@@ -22,12 +22,14 @@ from runner.server.http.openapi_bodies import BYTES, OpenApi, errors_of
 from runner.server.http.replies import json_reply
 from runner.server.live.session_table import Held
 from runner.server.routes.access import TheAccount, TheServices
+from runner.server.routes.paths import FilePath
 from runner.server.routes.session_routes import lost
 from runner.transcript import encodable
 from sandbox import FileStat, NoRoomForFile, SessionError
 
 PATH_CHARS = 8192
 BODY_BYTES = 64 * 1024
+assert FilePath.regex  # `file_path` in the routes below.
 SENT_WHOLE_BYTES = 1024 * 1024
 """Up to this size a file is sent with its length; a longer one as it is read."""
 router = APIRouter(prefix="/v1/sessions", responses=errors_of("openai"))
@@ -121,7 +123,7 @@ async def make_directory(
     return json_reply(stat_json(found))
 
 
-@router.put("/{session_id}/files/{path:path}", openapi_extra=BINARY)
+@router.put("/{session_id}/files/{path:file_path}", openapi_extra=BINARY)
 async def put_file(
     session_id: str, path: str, request: Request, services: TheServices, account: TheAccount
 ) -> Response:
@@ -151,7 +153,7 @@ async def put_file(
     return json_reply({"path": encodable(path), "object": "session.file", "bytes": size})
 
 
-@router.get("/{session_id}/files/{path:path}", responses=BYTES, response_class=Response)
+@router.get("/{session_id}/files/{path:file_path}", responses=BYTES, response_class=Response)
 async def get_file(
     session_id: str, path: str, request: Request, services: TheServices, account: TheAccount
 ) -> Response:
@@ -177,7 +179,7 @@ async def get_file(
     return StreamingResponse(sent(), media_type="application/octet-stream", headers=HEADERS)
 
 
-@router.delete("/{session_id}/files/{path:path}")
+@router.delete("/{session_id}/files/{path:file_path}")
 async def remove_file(
     session_id: str,
     path: str,

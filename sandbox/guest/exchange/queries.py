@@ -44,9 +44,19 @@ def answer(kind: str, text: str, number: int, namespace: dict[str, Any], fd: int
     """The answer to one question; `fd` is the file that a value comes from or goes to."""
     try:
         return ANSWERS[kind](text, number, namespace, fd)
-    # Guest code may run in here: a property, a `__dir__`, a `__getattr__`.
-    except Exception as error:  # noqa: BLE001
-        return Answer("", f"{type(error).__name__}: {error}"[:900])
+    # Guest code may run in here, a property or a `__repr__`, and what it raises is its own: the
+    # session goes on after SystemExit, too.
+    except BaseException as error:  # noqa: BLE001
+        return Answer("", _words(error)[:900])
+
+
+def _words(error: BaseException) -> str:
+    """What is known of `error`, whose own text may raise too."""
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except BaseException:  # noqa: BLE001
+        return name
 
 
 def _set(text: str, _number: int, namespace: dict[str, Any], fd: int) -> Answer:

@@ -36,17 +36,22 @@ class SnippetRequest(NamedTuple):
     ) -> "SnippetRequest":
         """A request within the limits of a policy. Raises PolicyError."""
         allowed = merged(policy_limits, limits)
-        check_code(code)
-        if stdin is not None:
-            check_type("stdin", stdin, str, "Give what the snippet reads as a str")
-        if script is not None:
-            check_name("script", script, "Give the path of a program")
+        check_arguments(code, stdin=stdin, script=script)
         check_type("tools", tools, Tools, TOOLS_RIGHT)
-        if script and "\0" in script:
-            raise PolicyError("script", f"is {script[:80]!r}", "Give the path of a program")
-        if stdin:
-            _check_length("stdin", stdin)
         return cls(code, stdin, allowed, script, tools)
+
+
+def check_arguments(code: object, *, stdin: str | None, script: str | None) -> None:
+    """Raise PolicyError for what no session takes, here or elsewhere."""
+    check_code(code)
+    if stdin is not None:
+        check_type("stdin", stdin, str, "Give what the snippet reads as a str")
+    if script is not None:
+        check_name("script", script, "Give the path of a program")
+    if script and "\0" in script:
+        raise PolicyError("script", f"is {script[:80]!r}", "Give the path of a program")
+    if stdin:
+        _check_length("stdin", stdin)
 
 
 def check_code(code: object) -> None:

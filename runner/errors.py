@@ -5,8 +5,9 @@ here. Each error keeps its facts as attributes and builds its message from them.
 reach a client, so none holds a key, a host path or a host traceback.
 """
 
+import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 
 class RunnerError(Exception):
@@ -123,6 +124,15 @@ class WebError(RunnerError):
 UpstreamFault = Literal["down", "slow", "cut", "garbled", "busy", "refused", "rejected", "failed"]
 
 
+CONTEXT: Final = re.compile(
+    r"context[_ -]?(?:length|size|window)|maximum context|max_model_len|too many (?:input )?tokens|"
+    r"(?:prompt|input|conversation) is too long|range of input length|max(?:imum)? input (?:length|"
+    r"tokens)",
+    re.IGNORECASE,
+)
+"""Words of an endpoint for a conversation that is more than its model can hold."""
+
+
 class UpstreamError(RunnerError):
     """The model's endpoint did not do its part.
 
@@ -162,6 +172,12 @@ class UpstreamError(RunnerError):
             return sentences(UPSTREAM_WORDS[self.fault], self.detail)
         advice = UPSTREAM_404 if self.status == 404 else UPSTREAM_ADVICE[self.fault]
         return sentences(UPSTREAM_WORDS[self.fault], self.detail, self.where, advice)
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the endpoint says that the conversation does not fit its model."""
+        is_about_it = CONTEXT.search(self.detail) or CONTEXT.search(self.answer)
+        return self.fault == "rejected" and is_about_it is not None
 
     @property
     def public(self) -> str:

@@ -1,12 +1,13 @@
 """Chat Completions: requests in, chunks out. Code and its output never show, unless asked for."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from pydantic import JsonValue
 
 from runner.dialects.containers import container_of
-from runner.dialects.content_parts import chat_parts, question_of, texts_only
+from runner.dialects.content_parts import Attached, chat_parts, question_of, texts_only
 from runner.dialects.faults import DEADLINE, Fault, openai_body, openai_error
 from runner.dialects.fields import (
     NAME_CHARS,
@@ -120,9 +121,18 @@ def parse(
     metadata_of(fields)
     passed = {"passed_on": passed_on(fields, PASSED_BY_CHAT)}
     options = fields.object("stream_options") or Fields({})
+    attached = Attached() if wants_code else None
+    entries = entries_of(fields, attached)
+    container = interpreter or ContainerRequest()
+    if attached is not None:
+        container = replace(
+            container,
+            file_ids=(*container.file_ids, *attached.file_ids),
+            inline_files=tuple(attached.inline_files),
+        )
     parsed = ParsedRequest(
         model=model,
-        entries=entries_of(fields),
+        entries=entries,
         stream=stream,
         tools=server_tools(fields, wants_code),
         client_tools=functions,
@@ -134,7 +144,7 @@ def parse(
         thinking=thinking,
         thinking_budget=fields.whole("thinking_budget", least=1),
         effort=fields.text("reasoning_effort"),
-        container=interpreter or ContainerRequest(),
+        container=container,
     )
     return parsed, ChatOptions(
         include_usage=options.flag("include_usage") or False,
@@ -175,14 +185,14 @@ def server_tools(fields: Fields, wants_code: bool) -> frozenset[ServerTool]:
 # ---- messages -----------------------------------------------------------------------------------
 
 
-def entries_of(fields: Fields) -> tuple[Entry, ...]:
-    """`messages` as a transcript. Earlier thinking is left out."""
+def entries_of(fields: Fields, attached: Attached | None = None) -> tuple[Entry, ...]:
+    """`messages` as a transcript. Earlier thinking is left out; files go to `attached`, if any."""
     if not fields.items("messages"):
         raise fields.wrong("messages", "must be a non-empty array")
-    return tuple(map(_entry, fields.objects("messages")))
+    return tuple(_entry(message, attached) for message in fields.objects("messages"))
 
 
-def _entry(message: Fields) -> Entry:
+def _entry(message: Fields, attached: Attached | None) -> Entry:
     role = message.text("role")
     if role not in ROLES:
         raise message.wrong("role", f"must be one of {', '.join(ROLES)}")
@@ -193,7 +203,7 @@ def _entry(message: Fields) -> Entry:
     if role in ("system", "developer"):
         return Instruction(text=texts_only(message, role), name=name)
     if role == "user":
-        return question_of(list(chat_parts(message)), name=name)
+        return question_of(list(chat_parts(message, attached)), name=name)
     if role == "assistant":
         refuse(message, REFUSED_IN_MESSAGES)
         calls = tuple(map(_call, message.objects("tool_calls")))

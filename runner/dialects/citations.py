@@ -2,7 +2,8 @@
 
 Models write a link with the name as it is, or percent-encoded, or with some of it encoded; and the
 name of one file may begin that of another. So a link is matched to each file's path letter by
-letter, and the file whose path reaches farthest is meant.
+letter, and the file whose path reaches farthest is meant. A Markdown link may be relative, and have
+a backslash before a sign that would mean something else.
 """
 
 import re
@@ -10,8 +11,12 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-LINK = re.compile(r"sandbox:/{0,3}mnt/data/|(?<=\]\()(?:file:/{0,2})?/mnt/data/")
+LINK = re.compile(
+    r"sandbox:/{0,3}(?:mnt/data/)?|(?<=\]\()(?:(?:file:/{0,2})?/mnt/data/|attachment:/{0,2}|(?:\./)?)",
+    re.IGNORECASE,
+)
 ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
+ESCAPED = frozenset("\\`*_{}[]()#+-.!~|<>&%")
 ENDS = frozenset(")]}>\"'`|*,;:!?、。，；：！？）」』》”’")
 
 
@@ -48,6 +53,9 @@ def _end(text: str, at: int, path: str) -> int:
     for letter in path:
         if text.startswith(letter, at) and letter != "%":
             at += 1
+            continue
+        if letter in ESCAPED and text.startswith(f"\\{letter}", at):
+            at += 2
             continue
         encoded = "".join(f"%{byte:02X}" for byte in letter.encode("utf-8", "surrogateescape"))
         if text[at : at + len(encoded)].upper() == encoded:

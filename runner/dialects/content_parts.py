@@ -4,17 +4,53 @@ Parts become those of Chat Completions, which every model's endpoint is asked in
 cannot reach the model is refused by its name.
 """
 
+import base64
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
 from runner.dialects.fields import Fields, text_of
+from runner.dialects.parsed_request import InlineFile
 from runner.dialects.schema_fields import REFUSED_IN_PARTS, refuse
 from runner.transcript import Question, encodable
 
 Part = Mapping[str, JsonValue]
 TEXT_TYPES = ("text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text")
 DETAILS = ("auto", "low", "high", "original")
+
+
+def inline_data(part: Fields, key: str) -> bytes:
+    """The bytes of a data URL, or of bare base64. Raises RequestError."""
+    text = part.text(key) or ""
+    head, comma, tail = text.partition(",")
+    if comma and not head.endswith(";base64"):
+        raise part.wrong(key, "must be a data URL in base64")
+    try:
+        return base64.b64decode(tail if comma else text, validate=True)
+    except ValueError:
+        raise part.wrong(key, "is no base64") from None
+
+
+@dataclass(slots=True)
+class Attached:
+    """Files of a conversation, for the container; the model is shown their names."""
+
+    file_ids: list[str] = field(default_factory=list)
+    inline_files: list[InlineFile] = field(default_factory=list)
+
+    def add(self, part: Fields) -> None:
+        """Take the file of a part of Chat Completions. Raises RequestError."""
+        file = part.object("file")
+        if file is None:
+            raise part.wrong("file", "is missing")
+        if file_id := file.text("file_id"):
+            self.file_ids.append(file_id)
+        elif file.has("file_data"):
+            name = file.text("filename") or "file"
+            self.inline_files.append(InlineFile(name, inline_data(file, "file_data")))
+        else:
+            raise file.wrong("file_id", "is missing, and so is file_data")
 
 
 def question_of(parts: list[Part], *, name: str = "") -> Question:
@@ -35,8 +71,12 @@ def _url(part: Part) -> str:
     return url if isinstance(url, str) else ""
 
 
-def chat_parts(message: Fields, key: str = "content") -> Iterator[Part]:
-    """The parts of a message of Chat Completions, or of DashScope's without a type."""
+def chat_parts(message: Fields, attached: Attached | None = None) -> Iterator[Part]:
+    """The parts of a message of Chat Completions, or of DashScope's without a type.
+
+    Files go to `attached`, where there is one, and else to the endpoint.
+    """
+    key = "content"
     content = message.data.get(key)
     if isinstance(content, str):
         yield text_part(content)
@@ -52,6 +92,8 @@ def chat_parts(message: Fields, key: str = "content") -> Iterator[Part]:
             yield text_part(text_of(part.data))
         elif kind in ("image_url", "image"):
             yield chat_image(part)
+        elif kind == "file" and attached is not None:
+            attached.add(part)
         elif not kind:
             raise part.wrong("type", "is missing")
         else:

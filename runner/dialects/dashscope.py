@@ -18,6 +18,12 @@ from runner.dialects.parsed_request import (
     ParsedRequest,
     check_exclusive,
 )
+from runner.dialects.schema_fields import (
+    PASSED_BY_DASHSCOPE,
+    REFUSED_BY_DASHSCOPE,
+    passed_on,
+    refuse,
+)
 from runner.dialects.tool_choices import read_choice
 from runner.errors import RequestError
 from runner.events import (
@@ -32,7 +38,7 @@ from runner.events import (
 )
 from runner.models.port import ToolSpec
 from runner.tools.arguments import read
-from runner.transcript import Entry, Question, Usage, compact
+from runner.transcript import Entry, Question, Turn, Usage, compact
 
 FINISH: dict[Ending, str] = {
     "answered": "stop",
@@ -110,6 +116,8 @@ def parse(body: JsonValue, *, stream: bool) -> tuple[ParsedRequest, DashScopeOpt
             )
     if (parameters.whole("n", least=1, most=4) or 1) != 1:
         raise parameters.wrong("n", "must be 1")
+    refuse(parameters, REFUSED_BY_DASHSCOPE)
+    passed = {"passed_on": passed_on(parameters, PASSED_BY_DASHSCOPE)}
     parsed = ParsedRequest(
         model=model,
         entries=_entries(given),
@@ -117,10 +125,13 @@ def parse(body: JsonValue, *, stream: bool) -> tuple[ParsedRequest, DashScopeOpt
         tools=server_tools(parameters, wants_code),
         client_tools=functions,
         tool_choice=read_choice(parameters, INTERPRETER).choice,
-        sampling=sampling_of(parameters),
-        max_tokens=parameters.whole("max_tokens", least=1),
+        parallel_calls=parameters.flag("parallel_tool_calls") is not False,
+        sampling=sampling_of(parameters).model_copy(update=passed),
+        max_tokens=parameters.whole("max_completion_tokens", least=1)
+        or parameters.whole("max_tokens", least=1),
         thinking=thinking,
         thinking_budget=parameters.whole("thinking_budget", least=1),
+        effort=parameters.text("reasoning_effort"),
     )
     return parsed, DashScopeOptions(incremental is not False, result_format == "text")
 
@@ -133,7 +144,11 @@ def _entries(given: Fields) -> tuple[Entry, ...]:
         raise RequestError(
             "invalid", 'Either "prompt" or "messages" must exist', param="input.messages"
         )
-    return (Question(text=prompt),)
+    earlier: list[Entry] = []
+    for said in given.objects("history"):
+        earlier.append(Question(text=said.text("user") or ""))
+        earlier.append(Turn(text=said.text("bot") or ""))
+    return (*earlier, Question(text=prompt))
 
 
 def _function(tool: Fields) -> ToolSpec:

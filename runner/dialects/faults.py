@@ -109,6 +109,8 @@ def fault_of(error: Exception) -> Fault:
         return Fault(status, error.fault, error.message, error.param, error.retry_after_s)
     if isinstance(error, UpstreamError):
         status = UPSTREAM_STATUS[error.fault]
+        if error.is_too_long:
+            return Fault(status, "context", error.public)
         return Fault(status, f"upstream_{error.fault}", error.public, None, error.retry_after_s)
     if isinstance(error, StorageError):
         return Fault(STORAGE_STATUS[error.fault], f"storage_{error.fault}", error.public)
@@ -148,6 +150,8 @@ OPENAI_WORDS: dict[str, tuple[str, str]] = {  # kind: code, type
     "quota": ("insufficient_quota", "insufficient_quota"),
     "upstream_busy": ("limit_requests", "rate_limit_error"),
     "upstream_rejected": ("invalid_parameter_error", "invalid_request_error"),
+    # Clients that make the conversation shorter by themselves look for this code.
+    "context": ("context_length_exceeded", "invalid_request_error"),
     "upstream_slow": ("timeout", "server_error"),
     "deadline": ("timeout", "server_error"),
     "storage_full": ("insufficient_storage", "server_error"),

@@ -30,6 +30,7 @@ class ContainerRequest:
 
     id: str = ""
     file_ids: tuple[str, ...] = ()
+    inline_files: tuple[InlineFile, ...] = ()
     memory_limit: str = ""
 
 

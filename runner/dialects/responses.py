@@ -78,9 +78,16 @@ class ResponsesOptions:
 
 
 def parse(
-    body: JsonValue, *, lookup: Lookup, rules: Rules = "model_studio"
+    body: JsonValue,
+    *,
+    lookup: Lookup,
+    rules: Rules = "model_studio",
+    present: frozenset[str] = frozenset(),
 ) -> tuple[ParsedRequest, ResponsesOptions]:
-    """The request in `body`; `lookup` finds stored items by id. Raises RequestError."""
+    """The request in `body`; `lookup` finds stored items by id. Raises RequestError.
+
+    `present` are ids of items of the conversation that the request goes on from.
+    """
     fields = Fields(body)
     model = model_name(fields)
     tools, functions, servers, container = _tools(fields)
@@ -104,7 +111,7 @@ def parse(
     background, store = fields.flag("background") or False, fields.flag("store") is not False
     if background and not store:
         raise RequestError("invalid", "background requires store to be true.", param="background")
-    reader = InputReader(lookup, has_interpreter="code_interpreter" in tools)
+    reader = InputReader(lookup, has_interpreter="code_interpreter" in tools, present=present)
     entries = reader.read(fields)
     instructions = fields.text("instructions")
     if instructions:
@@ -240,6 +247,12 @@ def _text_format(fields: Fields) -> Mapping[str, JsonValue] | None:
         return None
     if found.text("type") == "json_object":
         return {"type": "json_object"}
+    if found.text("type") != "json_schema":
+        raise found.wrong("type", "must be text, json_object or json_schema")
+    if not found.text("name"):
+        raise found.wrong("name", "is missing")
+    if found.object("schema") is None:
+        raise found.wrong("schema", "is missing")
     schema = {key: value for key, value in found.data.items() if key != "type"}
     return {"type": "json_schema", "json_schema": schema}
 

@@ -45,6 +45,8 @@ INCOMPLETE: Mapping[Ending, str] = {
     "rounds": "max_messages",
     "calls": "max_tool_calls",
 }
+CUT: frozenset[Ending] = frozenset({"length", "tokens", "filter"})
+"""Endings in the middle of a turn: the call that was being written is not whole."""
 
 
 class ResponsesWriter:
@@ -174,7 +176,7 @@ class ResponsesWriter:
         error = openai_error(fault)
         code = error["code"] if fault.status == 429 else "server_error"
         if fault.status < 500 and fault.status != 429:
-            code = "invalid_prompt"
+            code = error["code"] if fault.kind == "context" else "invalid_prompt"
         said: Json = {"code": code or "server_error", "message": fault.message}
         yield self._stream.event(
             "response.failed", response=self.snapshot("failed", usage=usage, error=said)
@@ -439,7 +441,8 @@ class ResponsesWriter:
             if opened.item["type"] == "function_call":
                 text = whole[call_id].arguments if call_id in whole else "".join(opened.texts)
                 opened.item["arguments"] = text
-                opened.item["status"] = "completed" if call_id in whole else status
+                is_whole = call_id in whole and ended is not None and ended.ending not in CUT
+                opened.item["status"] = "completed" if is_whole else status
                 yield self._stream.event(
                     "response.function_call_arguments.done",
                     **self._stream.of(opened),

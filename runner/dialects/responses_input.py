@@ -1,6 +1,5 @@
 """Input of the Responses API: items as clients write them and send them back, into entries."""
 
-import base64
 from collections.abc import Callable, Iterator, Mapping
 
 from pydantic import JsonValue
@@ -8,6 +7,7 @@ from pydantic import JsonValue
 from runner.dialects.content_parts import (
     TEXT_TYPES,
     Part,
+    inline_data,
     question_of,
     responses_image,
     text_part,
@@ -50,18 +50,6 @@ MCP_ITEMS = ("mcp_list_tools", "mcp_call", "mcp_approval_request", "mcp_approval
 Lookup = Callable[[str], Mapping[str, JsonValue] | None]
 
 
-def inline_data(part: Fields, key: str) -> bytes:
-    """The bytes of a data URL, or of bare base64. Raises RequestError."""
-    text = part.text(key) or ""
-    head, comma, tail = text.partition(",")
-    if comma and not head.endswith(";base64"):
-        raise part.wrong(key, "must be a data URL in base64")
-    try:
-        return base64.b64decode(tail if comma else text, validate=True)
-    except ValueError:
-        raise part.wrong(key, "is no base64") from None
-
-
 def _output_text(item: Fields) -> str:
     """What a function of the client gave. Raises RequestError for parts that are no text."""
     output = item.data.get("output")
@@ -79,10 +67,20 @@ def is_reference(item: Mapping[str, JsonValue]) -> bool:
 
 
 class InputReader:
-    """Input items into entries; thinking joins the turn that it led to."""
+    """Input items into entries; thinking joins the turn that it led to.
 
-    def __init__(self, lookup: Lookup, *, has_interpreter: bool = True) -> None:
+    A reference to an item that is `present` in the conversation already adds nothing to it.
+    """
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        *,
+        has_interpreter: bool = True,
+        present: frozenset[str] = frozenset(),
+    ) -> None:
         self._lookup = lookup
+        self._present = set(present)
         self._has_interpreter = has_interpreter
         self._entries: list[Entry] = []
         self._reasoning = ""
@@ -151,10 +149,14 @@ class InputReader:
             if found is None:
                 message = f"Item with id '{item_id[:100]}' not found."
                 raise RequestError("not_found", message, param=item.name("id"))
+            if item_id in self._present:
+                return
             self._item(Fields(dict(found), item.name("id")))
             return
         # What is meant is kept, and never a reference: what it names may be gone tomorrow.
         self.items.append(item.data)
+        if isinstance(own_id := item.data.get("id"), str):
+            self._present.add(own_id)
         if kind == "message":
             self._message(item)
         elif kind == "reasoning":

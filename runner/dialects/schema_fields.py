@@ -21,15 +21,25 @@ PASSED_BY_BOTH = (
 )
 PASSED_BY_CHAT = (
     *PASSED_BY_BOTH,
+    "chat_template_kwargs",
     "logit_bias",
     "metadata",
     "min_p",
     "moderation",
     "prediction",
     "repetition_penalty",
+    "reasoning",
     "store",
+    "thinking",
     "verbosity",
     "web_search_options",
+)
+PASSED_BY_DASHSCOPE = (
+    "chat_template_kwargs",
+    "logit_bias",
+    "min_p",
+    "repetition_penalty",
+    "vl_high_resolution_images",
 )
 
 
@@ -58,6 +68,16 @@ REFUSED_BY_RESPONSES: Mapping[str, Refusal] = {
     "moderation": Refusal(NOT_HERE),
     "prompt": Refusal("is not supported by this server: it keeps no prompts"),
     "top_logprobs": Refusal(NOT_HERE, (0,)),
+}
+REFUSED_BY_DASHSCOPE: Mapping[str, Refusal] = {
+    "asr_options": Refusal(NOT_HERE),
+    "audio": Refusal(f"{NOT_HERE}: answers are text"),
+    "logprobs": Refusal(NOT_HERE, (False,)),
+    "max_input_tokens": Refusal(f"{NOT_HERE}: nothing of a conversation is cut off"),
+    "modalities": Refusal("must be ['text']", (["text"], [])),
+    "skill": Refusal(NOT_HERE, ([],)),
+    "top_logprobs": Refusal(NOT_HERE, (0,)),
+    "translation_options": Refusal(NOT_HERE, ({},)),
 }
 DIRECT: tuple[JsonValue, ...] = (["direct"], [])
 REFUSED_IN_FUNCTIONS: Mapping[str, Refusal] = {
@@ -89,6 +109,8 @@ REFUSED_IN_FILES: Mapping[str, Refusal] = {
 }
 REFUSED_IN_MESSAGES: Mapping[str, Refusal] = {
     "audio": Refusal(f"{NOT_HERE}: what was said has to stand in content"),
+    "partial": Refusal(f"{NOT_HERE}: a model begins its answer anew", (False,)),
+    "prefix": Refusal(f"{NOT_HERE}: a model begins its answer anew", (False,)),
 }
 REFUSED_IN_CALLS: Mapping[str, Refusal] = {
     "async": Refusal(NOT_HERE, (False,)),

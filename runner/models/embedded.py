@@ -102,7 +102,9 @@ class Embedded:
                     yield event
         except UpstreamError as error:
             if error.fault == "rejected" and OVERFLOW in error.detail:
-                raise UpstreamError("rejected", TOO_LONG, status=error.status) from error
+                raise UpstreamError(
+                    "rejected", TOO_LONG, status=error.status, answer=error.detail
+                ) from error
             raise
 
     async def warm(self) -> None:

@@ -22,6 +22,7 @@ from runner.transcript import Record
 
 LOG = logging.getLogger("cellblock.upstream")
 PATH = "/chat/completions"
+TEMPLATE = "chat_template_kwargs"
 RETRIES = 2
 REFUSALS_A_REQUEST = 10
 HOLD_S = 1.5
@@ -201,6 +202,10 @@ class OpenAICompatible:
         if request.max_tokens is not None:
             body["max_tokens"] = request.max_tokens
         extra |= self._thinking(request)
+        given, own = body.get(TEMPLATE), extra.get(TEMPLATE)
+        if isinstance(given, dict) and isinstance(own, dict):
+            # What the client says of its template wins; the rest is this server's.
+            extra[TEMPLATE] = {**own, **given}
         return body | extra
 
     def _thinking(self, request: ModelRequest) -> dict[str, object]:
@@ -212,8 +217,8 @@ class OpenAICompatible:
         if self._endpoint.thinking_field == "reasoning_effort":
             effort = request.effort or "medium"
             return {"reasoning_effort": effort if request.thinking else "none"}
-        if self._endpoint.thinking_field == "chat_template_kwargs":
-            return {"chat_template_kwargs": {"enable_thinking": request.thinking}}
+        if self._endpoint.thinking_field == TEMPLATE:
+            return {TEMPLATE: {"enable_thinking": request.thinking}}
         budget = request.thinking_budget
         more = {} if budget is None else {"thinking_budget": budget}
         return {"enable_thinking": request.thinking, **more}

@@ -205,6 +205,9 @@ def test_a_background_response_is_polled_streamed_again_and_cancelled(server):
     again = list(asking.responses.retrieve(queued.id, stream=True, starting_after=5))
     assert again[0].sequence_number == 6
     assert again[-1].type == "response.completed"
+    for after in (again[-1].sequence_number, 10**6):
+        (end,) = asking.responses.retrieve(queued.id, stream=True, starting_after=after)
+        assert (end.type, end.response.id) == ("response.completed", queued.id)
     slow = ask(server, SLOW, background=True)
     cancelled = asking.responses.cancel(slow.id)
     assert cancelled.status == "cancelled"

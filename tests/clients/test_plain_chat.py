@@ -109,3 +109,26 @@ def test_a_container_can_be_named(server):
     assert client.containers.retrieve(made.id).x_variables == "live"
     with pytest.raises(openai.NotFoundError):
         chat(server, tools=[{"type": "code_interpreter", "container": "cntr_none"}])
+
+
+def test_files_of_a_chat_are_there_for_the_code(server):
+    client = OpenAI(base_url=f"{server.origin}/v1", api_key=KEY, max_retries=0)
+    file = client.files.create(file=("kept.csv", b"1"), purpose="user_data")
+    given = "data:text/csv;base64,Mg=="
+    content = [
+        {"type": "text", "text": ONE_CALL},
+        {"type": "file", "file": {"file_id": file.id}},
+        {"type": "file", "file": {"filename": "given.csv", "file_data": given}},
+    ]
+    answer = client.chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": content}], tools=INTERPRETER
+    )
+    assert POWER in answer.choices[0].message.content
+    asked = server.services.directory.find(MODEL).model.scripts[ONE_CALL].requests[-1]
+    (tool,) = asked.tools
+    assert "kept.csv, given.csv" in tool.description
+    content[1]["file"]["file_id"] = "file-none"
+    with pytest.raises(openai.NotFoundError, match="file-none"):
+        client.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": content}], tools=INTERPRETER
+        )

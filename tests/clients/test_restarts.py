@@ -65,6 +65,9 @@ def test_a_response_that_a_stop_cut_short_has_failed(settings):
         found = client(server).responses.retrieve(done.id)
         assert found.status == "failed"
         assert found.error.message == "The server was restarted while this response was made."
+        (end,) = client(server).responses.retrieve(done.id, stream=True, starting_after=7)
+        assert (end.type, end.sequence_number) == ("response.failed", 8)
+        assert end.response.error.message == found.error.message
 
 
 def test_a_data_directory_serves_one_server(settings):

@@ -134,6 +134,25 @@ def test_an_upstream_that_breaks_before_its_first_word_is_a_plain_answer(
     assert [one["fault"] for one in failures(caplog)] == [fault]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"error": {"message": "This model's maximum context length is 8 tokens", "code": 400}},
+        {"error": {"message": "Too much.", "code": "context_length_exceeded"}},
+        {"error": {"message": "the request exceeds the available context size (4096 tokens)"}},
+        {"code": "InvalidParameter", "message": "Range of input length should be [1, 30720]"},
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/chat/completions"])
+def test_a_conversation_that_is_too_long_has_the_code_that_clients_look_for(
+    server, upstream, path, said
+):
+    upstream.answer = page("400 No", json.dumps(said).encode(), "content-type: application/json")
+    reply = httpx2.post(server.origin + path, json=BODIES[path], headers=HEADERS, timeout=60)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["code"] == "context_length_exceeded"
+
+
 AFTER = {
     "hangs up": (b"", False, "ended its answer in the middle", 502),
     "falls silent": (b"", True, "sent nothing for too long", 504),

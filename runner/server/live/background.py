@@ -64,8 +64,11 @@ class BackgroundRun:
         return self.body
 
     async def replay(self, after: int) -> AsyncGenerator[Json, None]:
-        """Events numbered above `after`, those to come included."""
-        at = 0
+        """Events numbered above `after`, those to come included.
+
+        The last one comes in any case: a stream without it would look like one that was cut.
+        """
+        at, is_ended = 0, False
         while True:
             async with self._more:
                 while len(self._log) <= at and not self._is_over:
@@ -75,8 +78,11 @@ class BackgroundRun:
             for event in ready:
                 number = event.get("sequence_number")
                 if isinstance(number, int) and number > after:
+                    is_ended = event is self._log[-1]
                     yield event
             if is_over:
+                if self._log and not is_ended:
+                    yield self._log[-1]
                 return
 
     async def _work(self) -> None:

@@ -145,7 +145,11 @@ async def _job(services: Services, parsed: ParsedRequest, account: Account) -> J
         return services.job(parsed, account, lease=None)
     entries, container_id = services.open_calls.restored(account.owner, parsed.entries)
     lease = await services.containers.lease(
-        account, parsed.container, earlier=container_id, keep=bool(parsed.client_tools)
+        account,
+        parsed.container,
+        earlier=container_id,
+        inline_files=parsed.container.inline_files,
+        keep=bool(parsed.client_tools),
     )
     return services.job(parsed, account, entries=entries, lease=lease)
 

@@ -55,6 +55,23 @@ def test_a_longer_name_that_is_no_file_of_the_code_is_no_link():
     assert linked(f"[old]({PLACE}data.old) [two]({PLACE}data%20two)", "data") == {}
 
 
+@pytest.mark.parametrize(
+    "link",
+    ["a_b.csv", "./a_b.csv", "sandbox:a_b.csv", "sandbox:/a_b.csv", "attachment://a_b.csv",
+     "Sandbox:/mnt/data/a_b.csv", "sandbox:/mnt/data/a\\_b.csv", "/mnt/data/a\\_b.csv"],
+)  # fmt: skip
+def test_a_link_is_found_where_its_place_is_written_in_another_way(link):
+    assert linked(f"See [it]({link}).", "a_b.csv") == {"a_b.csv": link}
+
+
+@pytest.mark.parametrize(
+    "text", ["a_b.csv", "see /mnt/data/a_b.csv", "[it](https://a_b.csv)", "[it](x/a_b.csv)",
+             "[a_b.csv](other)", "sandbox: a_b.csv"],
+)  # fmt: skip
+def test_a_name_that_is_no_link_is_none(text):
+    assert linked(text, "a_b.csv") == {}
+
+
 def test_the_first_link_to_a_file_counts():
     text = f"[a]({PLACE}a.csv) and [again]({PLACE}a.csv)"
     assert spans_of(text, ["a.csv"])["a.csv"].start == text.index(PLACE)

@@ -11,12 +11,14 @@ import pytest
 from openai.types.chat import completion_create_params
 from openai.types.responses import ResponseIncludable, response_create_params
 
-from runner.dialects import chat, responses
+from runner.dialects import chat, dashscope, responses
 from runner.dialects.schema_fields import (
     INCLUDABLE,
     PASSED_BY_BOTH,
     PASSED_BY_CHAT,
+    PASSED_BY_DASHSCOPE,
     REFUSED_BY_CHAT,
+    REFUSED_BY_DASHSCOPE,
     REFUSED_BY_RESPONSES,
 )
 from runner.errors import RequestError
@@ -198,3 +200,109 @@ def test_only_allowed_tools_are_offered():
         with pytest.raises(RequestError) as caught:
             parse_responses(responses_body(tool_choice={"type": kind, "name": "x"}))
         assert caught.value.param == f"tool_choice.{field}"
+
+
+# ---- DashScope ----------------------------------------------------------------------------------
+
+
+def parse_dashscope(given=None, **parameters):
+    body = {"model": "m", "input": given or {"messages": USER}, "parameters": parameters}
+    return dashscope.parse(body, stream=False)[0]
+
+
+@pytest.mark.parametrize("field", PASSED_BY_DASHSCOPE)
+async def test_dashscope_passes_on(field):
+    assert (await sent_for(parse_dashscope(**{field: 1.5})))[field] == 1.5
+
+
+@pytest.mark.parametrize("field", REFUSED_BY_DASHSCOPE)
+def test_dashscope_refuses_by_name_and_takes_what_asks_for_nothing(field):
+    with pytest.raises(RequestError) as caught:
+        parse_dashscope(**{field: ASKING.get(field, {"a": 1})})
+    assert caught.value.param == f"parameters.{field}"
+    for value in (None, *REFUSED_BY_DASHSCOPE[field].neutral):
+        parse_dashscope(**{field: value})
+
+
+def test_dashscope_honours_what_says_how_to_answer():
+    tools = [{"type": "function", "function": FUNCTION}]
+    parsed = parse_dashscope(
+        tools=tools, parallel_tool_calls=False, max_completion_tokens=7, reasoning_effort="low"
+    )
+    assert (parsed.parallel_calls, parsed.max_tokens, parsed.effort) == (False, 7, "low")
+
+
+async def test_dashscopes_history_is_said_before_the_prompt():
+    given = {"prompt": "And now?", "history": [{"user": "Hello?", "bot": "Hello."}]}
+    sent = await sent_for(parse_dashscope(given))
+    assert [(one["role"], one["content"]) for one in sent["messages"]] == [
+        ("user", "Hello?"), ("assistant", "Hello."), ("user", "And now?"),
+    ]  # fmt: skip
+
+
+# ---- parts --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "param"),
+    [
+        ({"type": "grammar"}, "text.format.type"),
+        ({"type": "json_schema", "schema": {}}, "text.format.name"),
+        ({"type": "json_schema", "name": "x"}, "text.format.schema"),
+    ],
+)
+def test_a_format_that_cannot_be_asked_for_is_refused(text, param):
+    with pytest.raises(RequestError) as caught:
+        parse_responses(responses_body(text={"format": text}))
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize("field", ["partial", "prefix"])
+def test_an_answer_that_is_to_be_continued_is_refused(field):
+    said = [*USER, {"role": "assistant", "content": "It is", field: True}]
+    with pytest.raises(RequestError) as caught:
+        chat.parse(chat_body(messages=said))
+    assert caught.value.param == f"messages[1].{field}"
+    chat.parse(chat_body(messages=[*USER, {"role": "assistant", "content": "x", field: False}]))
+
+
+FILES = [
+    {"type": "file", "file": {"file_id": "file-1"}},
+    {"type": "file", "file": {"filename": "a.csv", "file_data": "data:text/csv;base64,YQ=="}},
+]
+
+
+def test_files_of_a_chat_go_into_the_container_or_to_the_endpoint():
+    said = [{"role": "user", "content": [{"type": "text", "text": "Sum it."}, *FILES]}]
+    tools = [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-0"]}}]
+    parsed, _ = chat.parse(chat_body(messages=said, tools=tools), rules="openai")
+    assert parsed.container.file_ids == ("file-0", "file-1")
+    assert parsed.container.inline_files == (("a.csv", b"a"),)
+    assert (parsed.entries[0].text, parsed.entries[0].parts) == ("Sum it.", ())
+    parsed, _ = chat.parse(chat_body(messages=said), rules="openai")
+    assert [part["type"] for part in parsed.entries[0].parts] == ["text", "file", "file"]
+
+
+@pytest.mark.parametrize("file", [None, {}, {"file_data": "%"}, {"file_data": "data:x,y"}])
+def test_a_file_of_a_chat_that_cannot_be_read_is_refused(file):
+    said = [{"role": "user", "content": [{"type": "file", "file": file}]}]
+    tools = [{"type": "code_interpreter"}]
+    with pytest.raises(RequestError, match=r"messages\[0\].content\[0\].file"):
+        chat.parse(chat_body(messages=said, tools=tools), rules="openai")
+
+
+@pytest.mark.parametrize("template", [{"enable_thinking": False}, {"other": 1}])
+async def test_what_a_client_says_of_the_template_is_joined_with_this_servers(template):
+    seen = []
+
+    def answer(request):
+        seen.append(json.loads(request.content))
+        done = {"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}]}
+        return httpx2.Response(200, text=f"data: {json.dumps(done)}\n\n")
+
+    endpoint = Endpoint(url="http://upstream.test/v1", thinking_field="chat_template_kwargs")
+    model = OpenAICompatible(endpoint, transport=httpx2.MockTransport(answer))
+    body = chat_body(enable_thinking=True, chat_template_kwargs=template)
+    async for _ in model.stream(chat.parse(body, rules="openai")[0].model_request()):
+        pass
+    assert seen[0]["chat_template_kwargs"] == {"enable_thinking": True, **template}

@@ -12,13 +12,15 @@ from runner.dialects.faults import fault_of
 from runner.dialects.fields import check_depth
 from runner.dialects.responses_events import ResponsesWriter, frame
 from runner.errors import RequestError, UpstreamError
-from runner.events import Ended
+from runner.events import ArgumentsDelta, CallBegan, Ended
 from runner.loop import Budget
 from runner.transcript import (
     CodeRun,
     MadeFile,
+    ToolCall,
     ToolResult,
     Turn,
+    Usage,
 )
 
 CODE_TOOL = {"type": "code_interpreter"}
@@ -309,3 +311,38 @@ def test_a_body_that_nests_too_deeply_is_refused():
     with pytest.raises(RequestError):
         check_depth(value)
     check_depth({"a": [{"b": [1] * 1000}]})
+
+
+def test_a_reference_to_what_is_said_already_adds_nothing():
+    message = {"type": "message", "role": "assistant", "id": "msg_1", "content": "Hello."}
+    refer = {"type": "item_reference", "id": "msg_1"}
+    question = {"role": "user", "content": "And now?"}
+
+    def parsed(items, **more):
+        body = {**RESPONSES, "input": items}
+        return responses.parse(body, lookup={"msg_1": message}.get, **more)
+
+    for items in ([refer, refer, question], [message, refer, question]):
+        found, options = parsed(items)
+        assert [entry.text for entry in found.entries] == ["Hello.", "And now?"]
+        assert [item.get("id") for item in options.input_items] == ["msg_1", None]
+    found, options = parsed([refer, question], present=frozenset({"msg_1"}))
+    assert [entry.text for entry in found.entries] == ["And now?"]
+    assert len(options.input_items) == 1
+
+
+@pytest.mark.parametrize("ending", ["length", "tokens", "filter", "client_calls"])
+def test_a_function_call_that_was_cut_is_not_called_complete(ending):
+    cut = ToolCall(id="call_1", name="look", arguments='{"at": ')
+    writer = ResponsesWriter(
+        response_id="resp_1", created_at=1, model="m", echo={}, new_id=lambda kind: f"{kind}_1",
+        container_id=lambda: "", client_tools=frozenset({"look"}),
+    )  # fmt: skip
+    ended = Ended(ending, Usage(), {}, (Turn(calls=(cut,)),))
+    events = [*writer.begin(), *writer.feed(CallBegan("call_1", "look")),
+              *writer.feed(ArgumentsDelta("call_1", cut.arguments)),
+              *writer.end(ended, completed_at=2)]  # fmt: skip
+    (item,) = events[-1]["response"]["output"]
+    is_whole = ending == "client_calls"
+    assert item["status"] == ("completed" if is_whole else "incomplete")
+    assert events[-1]["response"]["status"] == item["status"]

@@ -18,6 +18,8 @@ from runner.server.services import Services
 from runner.server.store.response_store import FINAL, StoredResponse
 from runner.transcript import Transcript
 
+EARLIER_RESPONSES = 100
+"""So many responses before a request are searched for what it refers to."""
 Recalled = Callable[[str], StoredResponse | None]
 
 
@@ -37,7 +39,8 @@ async def prepared(
     """
     referred = await referred_in(services, account, body)
     rules: Rules = "openai" if connection.url.path.startswith("/v1/") else "model_studio"
-    parsed, options = responses.parse(body, lookup=referred.get, rules=rules)
+    present = await present_in(services, account, body) if referred else frozenset()
+    parsed, options = responses.parse(body, lookup=referred.get, rules=rules, present=present)
     if counting:
         parsed = replace(parsed, max_tokens=1, approvals={})
         options = replace(options, store=False)
@@ -133,6 +136,29 @@ async def _previous(
             "conflict", "The previous response is not finished.", param="previous_response_id"
         )
     return found
+
+
+async def present_in(services: Services, account: Account, body: JsonValue) -> frozenset[str]:
+    """Return the ids of the items that the request goes on from."""
+    fields = body if isinstance(body, dict) else {}
+    named = fields.get("conversation")
+    named = named.get("id") if isinstance(named, dict) else named
+    found: set[object] = set()
+    if isinstance(named, str):
+        row = await services.conversations.find(account.owner, named)
+        found.update(item.get("id") for item in await services.conversations.items(row))
+    response_id: object = fields.get("previous_response_id")
+    for _ in range(EARLIER_RESPONSES):
+        if not isinstance(response_id, str):
+            break
+        stored = await services.responses.get(account.owner, response_id)
+        if stored is None:
+            break
+        output = stored.body.get("output")
+        items = [*stored.input_items, *(output if isinstance(output, list) else ())]
+        found.update(item.get("id") for item in items if isinstance(item, dict))
+        response_id = stored.body.get("previous_response_id")
+    return frozenset(item_id for item_id in found if isinstance(item_id, str))
 
 
 async def referred_in(

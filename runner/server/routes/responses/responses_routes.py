@@ -108,6 +108,14 @@ def _stream(
     )
 
 
+async def _end_of(
+    body: Mapping[str, object], after: int
+) -> AsyncGenerator[dict[str, object], None]:
+    """Give the last event of a response whose events are no longer known."""
+    kind = f"response.{body['status']}"
+    yield {"type": kind, "sequence_number": after + 1, "response": dict(body)}
+
+
 # ---- stored responses ---------------------------------------------------------------------------
 
 
@@ -122,10 +130,12 @@ async def get_response(
     run = services.background.find(account.owner, response_id)
     if stream:
         if run is None:
-            await _stored(services, account, response_id)
-            raise RequestError(
-                "invalid", "Only a background response can be streamed again.", param="stream"
-            )
+            body = (await _stored(services, account, response_id)).body
+            if not body.get("background"):
+                raise RequestError(
+                    "invalid", "Only a background response can be streamed again.", param="stream"
+                )
+            return _stream(services, account, _end_of(body, starting_after))
         return _stream(services, account, run.replay(starting_after))
     if run is not None and not run.is_over:
         return json_reply(run.body)

@@ -219,6 +219,8 @@ def _env(
         "MPLBACKEND": "Agg",
         # An arena per thread maps 64 MiB each, which RLIMIT_DATA counts.
         "MALLOC_ARENA_MAX": "2",
+        # Arrow's allocator maps 1 GiB at its first use; so it does not count until it is used.
+        "MIMALLOC_ARENA_EAGER_COMMIT": "0",
         # Of its threading layers the one that works in a copy of the process.
         "NUMBA_THREADING_LAYER": "workqueue",
         **dict.fromkeys(THREAD_COUNTS, str(host.cpus)),

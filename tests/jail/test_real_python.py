@@ -51,26 +51,11 @@ def test_missing_glyphs_are_told_once_at_the_line_that_shows_them(real: Session)
     assert ">:5: UserWarning" in outcome.stderr
 
 
-def test_a_missing_package_is_told_with_what_is_there_instead(real: Session) -> None:
-    error = raised(real.run("import pandsa")).error
-    assert "Installed here: pandas" in error.message
-    assert "-m pip install pandsa" in error.message
-    assert error.message in error.traceback
-    error = raised(real.run("import polars_of_nowhere.sub")).error
-    assert "'polars_of_nowhere' is not installed" in error.message
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "open('/home/alice/report.txt', 'w')",
-        "import os\nos.makedirs('/content/out')",
-        "open('/mnt/user-data/outputs/a.csv', 'w')",
-        "import pandas\npandas.DataFrame().to_csv('/content/a.csv')",
-    ],
-)
-def test_a_path_that_cannot_be_written_is_told_with_one_that_can(real: Session, code: str) -> None:
-    assert "/mnt/data" in raised(real.run(code)).error.message
+def test_the_streams_are_as_the_interpreter_makes_them(real: Session) -> None:
+    code = "import sys\n[s.mode for s in (sys.stdin, sys.stdout, sys.stderr)], sys.flags.utf8_mode"
+    assert text(real, code) == "(['r', 'w', 'w'], 0)"
+    code = "import pathlib\npathlib.Path('u').write_text('é😀')\nlen(open('u').read())"
+    assert text(real, code) == "2"
 
 
 @pytest.mark.slow

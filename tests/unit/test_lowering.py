@@ -174,6 +174,7 @@ def test_a_guest_has_a_fixed_set_of_variables_and_nothing_of_the_hosts(monkeypat
         "PYTHONPATH": f"{CHILD_PATH}:/tmp/home/.packages",
         "MPLBACKEND": "Agg",
         "MALLOC_ARENA_MAX": "2",
+        "MIMALLOC_ARENA_EAGER_COMMIT": "0",
         "NUMBA_THREADING_LAYER": "workqueue",
         "OMP_NUM_THREADS": "2",
         "OPENBLAS_NUM_THREADS": "2",

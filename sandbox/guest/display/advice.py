@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Mapping
 
-from sandbox.protocol.plan import WORKSPACE, WORKSPACE_ALIAS
+from sandbox.protocol.plan import SHARED_MEMORY, TEMPORARY, WORKSPACE, WORKSPACE_ALIAS
 
 DISTRIBUTIONS = {  # module: what it is installed as, where the names differ
     "cv2": "opencv-python-headless",
@@ -64,6 +64,34 @@ ALTERNATIVES = {  # module: what does most of the same, the best first
     "PyPDF2": ("pypdf", "pdfplumber"),
     "pypdf": ("pdfplumber", "PyPDF2"),
 }
+ELSEWHERE = {  # module: what to do in place of a service that has it
+    "google": (
+        "Where it is for google.colab: this is not Google Colab. Files are read and written in"
+        " {directory}, the working directory, and what is left there is given back."
+    ),
+    "google.colab": (
+        "This is not Google Colab: files are read and written in {directory}, the working"
+        " directory, and what is left there is given back. Nothing is mounted or downloaded."
+    ),
+    "kaggle_secrets": "This is not Kaggle: files are in {directory}, the working directory.",
+    "dbutils": "This is not Databricks: files are in {directory}, the working directory.",
+}
+NOT_IMPORTED = re.compile(
+    r"Missing optional dependency '(\w+)'|`Import (\w+)` failed|(\w+) not found, please install it"
+)
+"""How pandas words that a module is not there."""
+LACKING = (  # in the message: what to do
+    (
+        "kaleido",
+        "A chart is shown by `fig.show()`, and kept by `fig.write_html('chart.html')`.",
+    ),
+    ("(ffmpeg) not available", "{gif}"),
+    ("unknown file extension: .mp4", "{gif}"),
+)
+GIF = (
+    "There is no ffmpeg here, which writes films: write a GIF,"
+    " `animation.save('animation.gif', writer='pillow')`."
+)
 CLOSE = 0.75
 NAMED = 3
 ASYNCIO = {  # how the message begins: what to do
@@ -88,21 +116,30 @@ def advice_for(error: BaseException, directory: str) -> str:
     """
     if isinstance(error, ModuleNotFoundError):
         name = ImportError.__dict__["name"].__get__(error)
-        return _about_module(name) if type(name) is str else ""
+        return _about_module(name, directory) if type(name) is str else ""
     if isinstance(error, OSError):
         return _about_path(error, directory)
-    if isinstance(error, RuntimeError) and error.args and type(error.args[0]) is str:
-        return next(
-            (text for start, text in ASYNCIO.items() if error.args[0].startswith(start)), ""
-        )
+    said = error.args[0] if error.args and type(error.args[0]) is str else ""
+    if isinstance(error, ImportError):
+        module = NOT_IMPORTED.search(said)
+        return _about_module(next(filter(None, module.groups())), directory) if module else ""
+    if isinstance(error, RuntimeError | ValueError):
+        for part, text in LACKING:
+            if part in said.lower():
+                return text.format(gif=GIF)
+    if isinstance(error, RuntimeError):
+        return next((text for start, text in ASYNCIO.items() if said.startswith(start)), "")
     return ""
 
 
 # ---- modules ------------------------------------------------------------------------------------
 
 
-def _about_module(name: str) -> str:
+def _about_module(name: str, directory: str) -> str:
     top = name.partition(".")[0]
+    elsewhere = ELSEWHERE.get(name) or ELSEWHERE.get(".".join(name.split(".")[:2]))
+    if elsewhere is not None:
+        return elsewhere.format(directory=directory)
     here = installed()
     if top in here or top in sys.modules:
         return ""  # The package is there: it has no such part.
@@ -154,10 +191,13 @@ def _about_path(error: OSError, directory: str) -> str:
     text = os.fsdecode(path)
     if number == errno.ENOENT and text.startswith(SYSTEM):
         return ""
-    own = (directory, WORKSPACE, WORKSPACE_ALIAS, "/tmp", "/mnt/tmp", "/dev/shm")
+    temporary = "/tmp" if directory == WORKSPACE else f"{os.path.dirname(directory)}/tmp"
+    own = (directory, WORKSPACE, WORKSPACE_ALIAS, temporary, TEMPORARY, SHARED_MEMORY)
+    if ".." in text.split("/"):
+        text = os.path.abspath(text)
     if not text.startswith("/") or any((text + "/").startswith(root + "/") for root in own):
         return ""
     return (
         f"Files of this session are in {directory}, the working directory: read and write there,"
-        " by relative paths, or in /tmp."
+        f" by relative paths, or in {temporary}."
     )

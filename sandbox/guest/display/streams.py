@@ -182,6 +182,7 @@ def replace() -> None:
         line_buffering=True,
     )
     for name, stream in (("stdout", _stdout.stream), ("stderr", stderr)):
+        setattr(stream, "mode", "w")  # noqa: B010
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
@@ -191,6 +192,7 @@ def replace_stdin() -> None:
     stream = io.TextIOWrapper(
         io.FileIO(0, closefd=False), encoding="utf-8", errors="surrogateescape"
     )
+    setattr(stream, "mode", "r")  # noqa: B010
     for name in ("stdin", "__stdin__"):
         setattr(sys, name, stream)
 

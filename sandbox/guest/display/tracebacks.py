@@ -187,6 +187,13 @@ def _nodes(node: TracebackType | None) -> Iterator[TracebackType]:
         node = node.tb_next
 
 
+def from_the_guest(trace: TracebackType | None) -> TracebackType | None:
+    """What of `trace` begins with the guest's first frame."""
+    return next(
+        (node for node in _nodes(trace) if not is_engine(node.tb_frame.f_code.co_filename)), None
+    )
+
+
 class _Stack(traceback.StackSummary):
     """Frames of the guest; `notes` say what is not shown after the frame of that number."""
 

@@ -23,6 +23,7 @@ RESET = {  # name in sys.flags: what a plainly started interpreter has
     "dont_write_bytecode": 0,
     "isolated": 0,
     "ignore_environment": 0,
+    "utf8_mode": 0,
 }
 
 

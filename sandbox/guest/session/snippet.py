@@ -142,11 +142,9 @@ class SnippetRunner:
         self._history.begin(number)
         if self._has_notebook:
             self._magics.begin(text)
-        if script is not None:
-            sys.argv[:] = [script]
-            if script:
-                self.namespace["__file__"] = os.path.join(self._directory, script)
-                sys.argv[:] = [self.namespace["__file__"]]
+        if script:
+            self.namespace["__file__"] = os.path.join(self._directory, script)
+            sys.argv[:] = [self.namespace["__file__"]]
         try:
             compiled = self._compile(text, file, lines)
         # The compiler may run out of stack or memory; a warning filter may raise anything.
@@ -177,17 +175,26 @@ class SnippetRunner:
             late = self._attempt(self._context.run, self._displays.show_figures)
             error = error or late
         names = self._rows = self._names.changes()
+        # Before the end of a program: that drops the variables whose names may be meant.
+        described = self._describe(error)
+        if is_program and described is not None:
+            self._attempt(self._context.run, uncaught.call_hook, error)
         # Most snippets have nothing left to do.
         if is_program or self.loop.is_made or program_end.has_files():
             late = self._attempt(self._leave, error, is_program, is_guests=False)
-            error = error or late
+            if error is None and late is not None:
+                error, described = late, self._describe(late)
         self._displays.finish()
-        if error is None or _is_clean_exit(error):
+        if described is None:
             return Ending("completed", names, self._text)
+        return self._raised(described, names)._replace(exit_code=_exit_code(error))
+
+    def _describe(self, error: BaseException | None) -> tracebacks.Described | None:
+        """What a message says about `error`; None if a snippet has come to its end."""
+        if error is None or _is_clean_exit(error):
+            return None
         self._sources.restore()
-        advice = advice_for(error, self._directory)
-        ending = self._raised(tracebacks.describe(error, advice), names)
-        return ending._replace(exit_code=_exit_code(error))
+        return tracebacks.describe(error, advice_for(error, self._directory))
 
     def _leave(self, error: BaseException | None, is_program: bool) -> None:
         """What comes after a snippet's last line: its tasks, its files, a program's end."""
@@ -315,7 +322,7 @@ def _is_clean_exit(error: BaseException) -> bool:
     return error.code is None or (type(error.code) in (int, bool) and not error.code)
 
 
-def _exit_code(error: BaseException) -> int:
+def _exit_code(error: BaseException | None) -> int:
     """Return what a script would end with, as a shell sees it; -1 if `error` is no exit.
 
     -2 stands for a text, even "3": CPython writes it to stderr and ends with 1.

@@ -1,4 +1,4 @@
-"""Errors that reach no snippet: of threads, and of code that the interpreter calls by itself.
+"""Errors that nothing catches: of threads, of programs, of code that the interpreter calls.
 
 Its own hooks print them without the lines of a snippet, which lie in no file.
 """
@@ -15,6 +15,18 @@ def install() -> None:
     """Have such errors printed as those of snippets are."""
     threading.excepthook = _of_a_thread
     sys.unraisablehook = _of_no_caller
+
+
+def call_hook(error: BaseException) -> None:
+    """Have the `sys.excepthook` that a program has set print the error that ends it."""
+    hook = getattr(sys, "excepthook", None)
+    if hook is None or hook is sys.__excepthook__ or isinstance(error, SystemExit):
+        return
+    try:
+        hook(type(error), error, tracebacks.from_the_guest(error.__traceback__))
+    # The hook is guest code; the error itself is told in any case.
+    except Exception as failure:  # noqa: BLE001
+        _print("Error in sys.excepthook:\n", failure, failure.__traceback__)
 
 
 def _of_a_thread(told: Any) -> None:

@@ -181,22 +181,23 @@ def end_orphans(launcher_pid: int) -> None:
         time.sleep(REAPED_AFTER_S)
 
 
-def private_bytes(pid: int, *, parent: int) -> int:
+def private_bytes(pid: int, *, init: int) -> int:
     """Memory that only the process `pid` holds, or, where that is not told, the most it can be.
 
-    That is its private pages without as many as `parent` has, an init: those came to both from the
-    zygote. It counts what the session shares with it. 0 once it is gone, and for a number, which a
-    guest may have given, that is not of a child of `parent`.
+    That is its private pages without as many as `init` has: those came to both from the zygote. It
+    counts what the session shares with it. 0 once it is gone, and for a number, which a guest may
+    have given, that is not of a child of `init`, nor of a child of one.
     """
     try:
-        if _parent_of(pid) != parent:
+        parent = _parent_of(pid)
+        if parent != init and _parent_of(parent) != init:
             return 0
         try:
             with open(f"/proc/{pid}/smaps_rollup", "rb") as stream:
                 rows = [line.split() for line in stream if line.startswith(b"Private_")]
             return sum(int(row[1]) for row in rows) * 1024
         except PermissionError:
-            own, inherited = (psutil.Process(one).memory_info() for one in (pid, parent))
+            own, inherited = (psutil.Process(one).memory_info() for one in (pid, init))
             return max(0, int(own.rss - own.shared - (inherited.rss - inherited.shared)))
     except (FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
         return 0

@@ -203,9 +203,9 @@ class Checkpoints:
         """What only `copy` holds; None if it does not say so, which ends it."""
         if not self._worker.plan.asks_for("pid_namespace"):
             # There its pid is the host's, and its own files of /proc are closed to it.
-            return CheckpointState(
-                checkpoint, private_bytes(copy.pid, parent=self._worker.init.pid) if copy.pid else 0
-            )
+            init = self._worker.init.pid
+            held = private_bytes(copy.pid, init=init) if copy.pid else 0
+            return CheckpointState(checkpoint, held)
         try:
             answer = await copy.ask(Measure(NONCE), within_s=COPY_WITHIN_S)
         except (TimeoutError, GuestFault):

@@ -313,6 +313,47 @@ def test_the_copy_is_no_child_that_a_snippet_sees(session: Session) -> None:
     assert outcome.error.type == "ChildProcessError"
 
 
+COPIES_LEFT = """
+import ctypes
+libc, left = ctypes.CDLL(None), 0
+WNOHANG, WALL = 1, 0x40000000
+while libc.wait4(-1, None, WNOHANG | WALL, None) > 0: left += 1
+left
+"""
+
+
+def test_copies_that_have_ended_are_not_left_behind(session: Session) -> None:
+    for _ in range(9):
+        session.run("1")
+    # That of the snippet before may end while this one runs.
+    assert session.run(COPIES_LEFT).text in ("0", "1", "2")
+    assert session.run("2").survives
+
+
+OWN_NUMBER = """
+import ctypes, threading
+address = ctypes.c_size_t()
+ctypes.CDLL(None).prctl(40, ctypes.byref(address), 0, 0, 0)  # PR_GET_TID_ADDRESS
+kept = ctypes.c_int.from_address(address.value).value if address.value else None
+kept in (None, threading.get_native_id())
+"""
+
+
+def test_a_copy_that_goes_on_is_a_process_in_every_respect(session: Session) -> None:
+    assert session.run(OWN_NUMBER).text == "True"
+    for _ in range(2):
+        assert session.run("import os\nos._exit(1)").state == "rolled_back"
+        assert session.run(OWN_NUMBER).text == "True"
+        started = (
+            "import threading\ndone = []\none = threading.Thread(target=done.append, args=[1])"
+        )
+        assert session.run(f"{started}\none.start()\none.join()\ndone").text == "[1]"
+        assert session.run("import subprocess\nsubprocess.run(['true']).returncode").text == "0"
+        alone = session.run("import os\nos.wait()")
+        assert isinstance(alone, Raised)
+        assert alone.error.type == "ChildProcessError"
+
+
 def test_the_process_stays_the_same_as_long_as_it_lives(session: Session) -> None:
     first = session.run("import os\nos.getpid()").text
     assert session.run("os.getpid()").text == first

@@ -36,6 +36,8 @@ _prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
 CLONE_VM = 0x00000100
 CLONE_FS = 0x00000200
 CLONE_FILES = 0x00000400
+CLONE_CHILD_CLEARTID = 0x00200000
+CLONE_CHILD_SETTID = 0x01000000
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
@@ -90,6 +92,7 @@ PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_GET_NO_NEW_PRIVS = 39
+PR_GET_TID_ADDRESS = 40
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 
@@ -131,6 +134,38 @@ def fork() -> int:
     if pid < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"fork: {os.strerror(number)}")
+    return pid
+
+
+def thread_id_address() -> int:
+    """Where the C library keeps the number of this thread; 0 where that cannot be known.
+
+    Only with CONFIG_CHECKPOINT_RESTORE, and not with musl, which has the kernel clear a lock of its
+    own. Source: PR_GET_TID_ADDRESS of prctl(2).
+    """
+    address = ctypes.c_size_t()
+    if _prctl(PR_GET_TID_ADDRESS, ctypes.addressof(address), 0, 0, 0) != 0 or not address.value:
+        return 0
+    kept = ctypes.c_int.from_address(address.value).value
+    return address.value if kept == os.getpid() else 0
+
+
+def fork_unwaited(id_address: int) -> int:
+    """As `fork`; the child is one that no wait for children finds, and whose end sends no signal.
+
+    It has no exit signal: only calls with __WALL or __WCLONE are told of it, see wait(2). Once its
+    parent has ended the kernel gives it SIGCHLD (`reparent_leader` in kernel/exit.c), so that the
+    process that adopts it finds it. The C library does not see the fork, and its handlers
+    (pthread_atfork) do not run: only for a process of one thread, native ones counted. The kernel
+    writes the child's number to `id_address`, that of `thread_id_address`, as for fork(3).
+    """
+    flags = CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID
+    places = (id_address, 0) if ARCH == "x86_64" else (0, id_address)
+    arguments = [ctypes.c_long(value) for value in (flags, 0, 0, *places)]
+    pid: int = _locked_libc.syscall(ctypes.c_long(_NUMBERS["clone"]), *arguments)
+    if pid < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"clone: {os.strerror(number)}")
     return pid
 
 

@@ -1,7 +1,9 @@
 """Forks copies of the session process that wait until they are needed.
 
-A copy is a grandchild whose parent has exited, so init adopts it. As a child it would make
-`os.wait()` in a snippet wait for it.
+A copy is a child that no wait for children finds (`sysapi.fork_unwaited`): `os.wait()` in a snippet
+does not wait for it. It costs one fork. A process that has other threads may have to end them as
+the C library forks; there a copy is a grandchild whose parent has exited, which init adopts, and
+costs two. Either is init's child once the session process has ended.
 """
 
 import contextlib
@@ -14,11 +16,19 @@ from sandbox.guest.kernel.guest_channel import GuestChannel
 from sandbox.guest.survival import child_pools, pools, python_threads
 from sandbox.protocol.messages import TO_GUEST_CAP_BYTES, CopyResult, copy_ready_frame
 
+WALL = 0x40000000
+"""Any children, also those without an exit signal. Source: __WALL of wait(2)."""
+
 _first_interpreter = ctypes.pythonapi.PyInterpreterState_Head
 _first_interpreter.restype = ctypes.c_void_p
 _next_interpreter = ctypes.pythonapi.PyInterpreterState_Next
 _next_interpreter.argtypes = [ctypes.c_void_p]
 _next_interpreter.restype = ctypes.c_void_p
+
+_id_address = sysapi.thread_id_address()
+"""The same in every fork of the main thread."""
+_children: list[int] = []
+"""Copies that are children of this process, until they have ended and are reaped."""
 
 
 def obstacle() -> str:
@@ -59,7 +69,7 @@ def _own_obstacle() -> str:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return ""
-    return child_pools.other_children()
+    return child_pools.other_children(_children)
 
 
 def fork_copy(fd: int) -> bool:
@@ -67,6 +77,9 @@ def fork_copy(fd: int) -> bool:
 
     Raises OSError if no process could be made for it.
     """
+    _reap()
+    if _id_address and pools.threads() == 1:
+        return _fork_unwaited(fd)
     try:
         middle = sysapi.fork()
     except OSError:
@@ -79,7 +92,35 @@ def fork_copy(fd: int) -> bool:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return False
     _announce(fd)
+    _children.clear()
     return True
+
+
+def _fork_unwaited(fd: int) -> bool:
+    try:
+        copy = sysapi.fork_unwaited(_id_address)
+    except OSError:
+        os.close(fd)
+        raise
+    if copy == 0:
+        _children.clear()
+        return True
+    _children.append(copy)
+    # Before the snippet begins: one that dies at once finds the copy announced.
+    os.write(fd, copy_ready_frame(copy))
+    os.close(fd)
+    return False
+
+
+def _reap() -> None:
+    """Have the kernel forget copies that have ended; no signal tells of their end."""
+    for copy in _children[:]:
+        try:
+            if os.waitid(os.P_PID, copy, WALL | os.WEXITED | os.WNOHANG) is None:
+                continue
+        except ChildProcessError:
+            pass  # The snippet has done it.
+        _children.remove(copy)
 
 
 def report_refusal(fd: int, refusal: str) -> None:

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -50,14 +50,18 @@ def found() -> list[Any]:
     return [one for one in executors if _arguments(one) is not None]
 
 
-def other_children() -> str:
-    """Name the children of this process that belong to none of those; empty for none."""
+def other_children(copies: Collection[int]) -> str:
+    """Name the children of this process that belong to none of those, nor to its `copies`.
+
+    Empty for none.
+    """
     pids = _children()
     if pids is None:
         return "the session has a child process of its own"
     known = {pid for one in found() for pid in one._processes}
     known |= {tracker._pid for tracker in _trackers()}
     known |= {server._forkserver_pid for server in _fork_servers()}
+    known |= set(copies)
     others = sorted(pids - known)
     if not others:
         return ""

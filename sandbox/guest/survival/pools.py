@@ -67,28 +67,47 @@ def resume() -> None:
     duckdb_threads.resume(_paused)
 
 
-def _native_threads() -> int | None:
-    """How many threads of this process are none of Python's; None where /proc is not shown."""
+def threads() -> int | None:
+    """How many threads this process has, native ones counted; None where /proc is not shown.
+
+    Where Landlock keeps it from being read, it still tells this.
+    """
     try:
-        return max(0, len(os.listdir("/proc/self/task")) - python_threads.count())
+        # A directory has two links, and this one a directory below it for each of them.
+        return os.stat("/proc/self/task").st_nlink - 2
     except OSError:
         return None
+
+
+def _native_threads() -> int | None:
+    """How many threads of this process are none of Python's; None where /proc is not shown."""
+    count = threads()
+    return None if count is None else max(0, count - python_threads.count())
 
 
 def _refusal(native: int | None) -> str:
     if native == 0:
         return ""
-    imported = KEPT_POOLS if native is not None else (*KEPT_POOLS, *WHERE_NAMES_ARE_HIDDEN)
+    listed = _threads_listed()
+    imported = KEPT_POOLS if listed is not None else (*KEPT_POOLS, *WHERE_NAMES_ARE_HIDDEN)
     for library in imported:
         if library in sys.modules:
             return _keeps(library)
-    return _onnxruntime() or (_kept_threads() if native is not None else "")
+    return _onnxruntime() or _kept_threads(listed or [])
 
 
-def _kept_threads() -> str:
+def _threads_listed() -> list[str] | None:
+    """Numbers of the threads; None where /proc is not shown, or not to be read."""
+    try:
+        return os.listdir("/proc/self/task")
+    except OSError:
+        return None
+
+
+def _kept_threads(listed: list[str]) -> str:
     """Name the library whose threads are there by the names that it gave them."""
     names = set()
-    for thread in os.listdir("/proc/self/task"):
+    for thread in listed:
         try:
             with open(f"/proc/self/task/{thread}/comm", encoding="utf-8", errors="replace") as file:
                 names.add(file.read())

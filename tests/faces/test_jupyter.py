@@ -2,11 +2,14 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 
+import psutil
 import pytest
 
 pytest.importorskip("zmq", reason="pip install 'pyzmq>=26'")
@@ -19,6 +22,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager, start_new_kernel
 
+from runner.commands.notebook.start import listening_at
 from runner.faces.jupyter.history import History
 from runner.faces.jupyter.wire import BadMessage, MessageCodec
 
@@ -219,6 +223,63 @@ def test_a_restart_is_a_fresh_session(installed):
         client.stop_channels()
         manager.shutdown_kernel()
     assert reply["ename"] == "NameError"
+
+
+CLIENT = """
+import sys, time
+from jupyter_client.manager import start_new_kernel
+manager, client = start_new_kernel(kernel_name="cellblock")
+client.execute("x = 1", reply=True, timeout=60)
+client.execute("while True: pass" if sys.argv[1] == "busy" else "x")
+time.sleep(0.5)
+print(manager.provisioner.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("state", ["busy", "idle"])
+def test_a_kernel_ends_with_all_of_its_own_when_its_client_was_killed(installed, state):
+    with subprocess.Popen([sys.executable, "-c", CLIENT, state], stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        kernel = psutil.Process(int(client.stdout.readline()))
+        family = [kernel, *kernel.children(recursive=True)]
+        client.kill()
+    assert len(family) > 2
+    _, alive = psutil.wait_procs(family, timeout=WAIT_S)
+    assert alive == []
+
+
+def test_the_kernel_listens_before_it_is_there_and_leaves_what_it_cannot_read():
+    ports = []
+    for _ in range(5):
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            ports.append(found.getsockname()[1])
+    names = ("shell", "iopub", "control", "stdin", "hb")
+    told = {"transport": "tcp", "ip": "127.0.0.1", "key": "k"}
+    told |= {f"{name}_port": port for name, port in zip(names, ports, strict=True)}
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        for indent in (None, 2):
+            file.seek(0)
+            file.truncate()
+            json.dump(told, file, indent=indent)
+            file.flush()
+            found_sockets = listening_at(file.name)
+            assert sorted(found_sockets) == sorted(f"tcp://127.0.0.1:{port}" for port in ports)
+            for one in found_sockets.values():
+                socket.create_connection(one.getsockname(), timeout=5).close()
+                one.close()
+        for wrong in (
+            told | {"ip": "*"},
+            told | {"transport": "ipc"},
+            {name: "x" if "port" in name else value for name, value in told.items()},
+        ):
+            file.seek(0)
+            file.truncate()
+            json.dump(wrong, file)
+            file.flush()
+            assert listening_at(file.name) == {}
+    assert listening_at("/nonexistent") == {}
 
 
 def test_the_specification_names_the_policy(installed, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import click
 from runner.commands.printing.helping import WholeHelp
 
 POLICY_HELP = "The policy's name or file; the default one if not given."
-START = "runner.commands.notebook.start"
+START = Path(__file__).with_name("start.py")
 
 
 @click.group("kernel", cls=WholeHelp)
@@ -40,7 +40,8 @@ def install_command(policy: str | None, name: str, display_name: str, prefix: st
     chosen = [] if policy is None else ["--policy", policy]
     specification = {
         # -P: it starts in the notebook's folder, whose files must not pass for its modules.
-        "argv": [sys.executable, "-P", "-m", START, *chosen, "{connection_file}"],
+        # -S: it looks for installed packages itself, once it listens.
+        "argv": [sys.executable, "-S", "-P", str(START), *chosen, "{connection_file}"],
         "display_name": display_name,
         "language": "python",
         "interrupt_mode": "message",

@@ -142,8 +142,7 @@ class KernelLoop:
         return self._session is not None and self._session.is_live
 
     def interrupt(self) -> None:
-        """End what runs now."""
-        self._stdin.give_up()
+        """End what runs now; a cell that waits for an answer, too."""
         if self._session is not None:
             self._session.interrupt()
 

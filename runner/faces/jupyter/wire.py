@@ -6,12 +6,11 @@ Source: jupyter_client's documentation "Messaging in Jupyter", version 5.4, "The
 import hashlib
 import hmac
 import json
-import secrets
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 PROTOCOL = "5.3"
 DELIMITER = b"<IDS|MSG>"
@@ -26,8 +25,7 @@ class BadMessage(ValueError):
     """What came is no message of a client that holds the key; the text says what it lacks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A client's message, checked."""
 
     identities: tuple[bytes, ...]
@@ -43,7 +41,7 @@ class Request:
 
 def new_id() -> str:
     """An id of a message or a session."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def header_of(kind: str, session: str) -> Content:

@@ -1,99 +1,90 @@
 """A Jupyter kernel as a program: five sockets of ZMQ that a notebook's client has chosen.
 
-The kernel is this process: it holds the sockets and no code of the notebook. It binds them and
-says what it is before the engine is imported, so that a notebook is ready at once.
+The kernel is this process: it holds the sockets and no code of the notebook. They are bound and it
+has said what it is before the engine is imported, so that a notebook is ready at once.
 """
 
 import asyncio
-import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import zmq
 import zmq.asyncio
 
-from runner.errors import ConfigError
 from runner.faces.jupyter.loop import KernelLoop
+from runner.faces.jupyter.opening import OpenKernel
 from runner.faces.jupyter.wire import BadMessage, Content, MessageCodec, Request
 
 if TYPE_CHECKING:
     from sandbox import AsyncSandbox, AsyncSession, Outcome, Policy
 
-CONNECTION_CAP_BYTES = 64 * 1024
-CHANNELS = ("shell", "control", "iopub", "stdin", "hb")
 WARM_AFTER_S = 1.0
 """The engine starts when the first client has had its answer, or after so long."""
+HEARD_WITHIN_S = 0.3
+"""The first answer waits so long for a client at `iopub`, which looks there for its states."""
+INIT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionFile:
-    """Where the kernel listens, and the key of its messages."""
+async def serve(
+    load_policy: Callable[[], "Policy"], opened: OpenKernel, waiting: Sequence[Request] = ()
+) -> None:
+    """Answer clients until one asks for the end, or the program that started the kernel ends.
 
-    transport: str
-    ip: str
-    key: str
-    signature_scheme: str
-    ports: dict[str, int]
-
-    @classmethod
-    def read(cls, path: Path) -> "ConnectionFile":
-        """The file that a client wrote. Raises ConfigError."""
-        try:
-            with path.open("rb") as file:
-                data = json.loads(file.read(CONNECTION_CAP_BYTES))
-            return cls(
-                str(data["transport"]),
-                str(data["ip"]),
-                str(data["key"]),
-                str(data.get("signature_scheme", "hmac-sha256")),
-                {name: int(data[f"{name}_port"]) for name in CHANNELS},
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            problem = f"{path} is no Jupyter connection file: {type(error).__name__}: {error}"
-            raise ConfigError("connection file", problem) from error
-
-    def address(self, channel: str) -> str:
-        """What the channel's socket binds to."""
-        joint = "-" if self.transport == "ipc" else ":"
-        return f"{self.transport}://{self.ip}{joint}{self.ports[channel]}"
-
-
-async def serve(load_policy: Callable[[], "Policy"], file: ConnectionFile) -> None:
-    """Answer clients until one asks for the end. `load_policy` is called in a thread.
-
+    `load_policy` is called in a thread; `waiting` are requests of `shell` that were read already.
     Raises ConfigError; what the engine or the policy lacks is told to the client that runs a cell.
     """
     async with AsyncExitStack() as held:
-        context = zmq.asyncio.Context()
-        held.callback(context.destroy, linger=500)
         sockets = {
-            name: _bound(context, kind, file.address(name))
-            for name, kind in (
-                ("shell", zmq.ROUTER),
-                ("control", zmq.ROUTER),
-                ("iopub", zmq.PUB),
-                ("stdin", zmq.ROUTER),
-                ("hb", zmq.REP),
-            )
+            name: zmq.asyncio.Socket.from_socket(one) for name, one in opened.sockets.items()
         }
+        for one in sockets.values():
+            held.callback(one.close, linger=500)
         engine = OwnEngine(load_policy)
         held.push_async_callback(engine.close)
-        front = ZmqSockets(MessageCodec(file.key.encode(), file.signature_scheme), sockets)
+        front = ZmqSockets(opened.codec, sockets)
         loop = KernelLoop(engine, front)
         held.push_async_callback(loop.close)
+        held.callback(end_with_parent(loop.ended))
+        for request in waiting:
+            await loop.take("shell", request)
         await front.serve(loop, engine)
 
 
-def _bound(context: zmq.asyncio.Context, kind: int, address: str) -> zmq.asyncio.Socket:
-    socket = context.socket(kind)
+def end_with_parent(ended: asyncio.Event) -> Callable[[], None]:
+    """Set `ended` when the Jupyter that started this process has ended; what to call at the end.
+
+    A client that is killed says nothing to its kernels. One that means them to outlive it does not
+    set `JPY_PARENT_PID`. The parent's number is compared with the kernel's own parent alone: a
+    number of another namespace says nothing here.
+    """
+    asked = os.environ.get("JPY_PARENT_PID", "")
+    if not (asked.isascii() and asked.isdigit()) or int(asked) == INIT:
+        return _nothing
+    parent = os.getppid()
+    if parent != int(asked) and parent == INIT:
+        ended.set()
+        return _nothing
+    loop = asyncio.get_running_loop()
     try:
-        socket.bind(address)
-    except zmq.ZMQError as error:
-        raise ConfigError("connection file", f"{address} cannot be bound: {error}") from error
-    return socket
+        watched = os.pidfd_open(parent)
+    except ProcessLookupError:
+        ended.set()
+        return _nothing
+    loop.add_reader(watched, ended.set)
+    if os.getppid() != parent:
+        ended.set()
+
+    def forget() -> None:
+        loop.remove_reader(watched)
+        os.close(watched)
+
+    return forget
+
+
+def _nothing() -> None:
+    pass
 
 
 class OwnEngine:
@@ -146,6 +137,8 @@ class ZmqSockets:
         self._codec = codec
         self._sockets = sockets
         self._has_answered = asyncio.Event()
+        self._is_heard = asyncio.Event()
+        """A client is at `iopub`."""
 
     async def serve(self, loop: KernelLoop, engine: OwnEngine) -> None:
         """Read requests until a client asks for the end."""
@@ -154,6 +147,7 @@ class ZmqSockets:
             for work in (
                 *(self._read(name, loop) for name in ("shell", "control", "stdin")),
                 self._beat(),
+                self._listeners(),
                 loop.run(),
             )
         ]
@@ -187,7 +181,21 @@ class ZmqSockets:
             except BadMessage:
                 # Without the key the sender is unknown, and gets no answer.
                 continue
+            await self._heard()
             await loop.take(channel, request)
+
+    async def _listeners(self) -> None:
+        socket = self._sockets["iopub"]
+        while True:
+            await socket.recv()
+            self._is_heard.set()
+
+    async def _heard(self) -> None:
+        """Wait once for a client at `iopub`."""
+        if not self._is_heard.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_heard.wait(), HEARD_WITHIN_S)
+            self._is_heard.set()
 
     async def _beat(self) -> None:
         socket = self._sockets["hb"]

@@ -121,6 +121,8 @@ class ServerSettings(Section):
     """Names beside its address that clients reach it by, such as the one of a proxy before it."""
     cors_origins: tuple[str, ...] = ()
     """Sites whose pages may use it with a key, such as "https://chat.example"; "*" for all."""
+    e2b_domain: str = ""
+    """Whose `api.` and sandboxes' names are E2B's: `E2B_DOMAIN` of clients, behind a TLS proxy."""
     head_s: float = Field(default=10.0, gt=0)
     """How long a connection may take to send a request's head."""
     connections_per_address: int = Field(default=1024, ge=1)

@@ -17,6 +17,7 @@ from runner.errors import RequestError, RequestFault, RunnerError, StorageError
 from runner.faces.mcp_functions import McpFunctions
 from runner.models.directory import Directory
 from runner.server.accounts import Accounts
+from runner.server.e2b.domain import E2bDomain
 from runner.server.e2b.routes import mounted as e2b_routes
 from runner.server.e2b.sandboxes import Sandboxes
 from runner.server.e2b.snapshots import Snapshots
@@ -183,6 +184,7 @@ def create_app(services: Services) -> FastAPI:
         metrics=services.metrics,
         origins=origins,
         tracing=services.observer.tracing,
+        e2b_domain=E2bDomain(services.config.server.e2b_domain),
     )
     app.include_router(responses_routes.router)
     app.include_router(socket_routes.router)

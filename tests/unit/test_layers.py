@@ -417,6 +417,7 @@ def imports_make_no_circle(tree: Tree) -> Iterator[Violation]:
     # Also imports for annotations alone: a reader has to follow them. Packages that resolve their
     # names on first use lead everywhere.
     needs = {
+    "zmq": ("runner.faces.jupyter.opening", "runner.faces.jupyter.zmq_kernel"),
         name: {one.target: one for one in module.imports if one.target not in UNORDERED}
         for name, module in tree.items()
     }

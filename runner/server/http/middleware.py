@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runner.errors import RequestError
+from runner.server.e2b.domain import E2bDomain
 from runner.server.http import logs
 from runner.server.http.metrics import Metrics
 from runner.server.http.origins import OriginCheck
@@ -27,12 +28,18 @@ class RequestMiddleware:
     """ASGI middleware. It adds `x-request-id` to every answer and never touches its body."""
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, origins: OriginCheck, tracing: Tracing
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        origins: OriginCheck,
+        tracing: Tracing,
+        e2b_domain: E2bDomain,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._origins = origins
         self._tracing = tracing
+        self._e2b_domain = e2b_domain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -65,6 +72,7 @@ class RequestMiddleware:
             shared = self._origins.answers(headers)
             allowed = self._origins.preflight(scope["method"], headers)
             if allowed is None:
+                scope = self._e2b_domain.placed(scope)
                 await self._app(scope, receive, stamped)
             else:
                 shared = allowed

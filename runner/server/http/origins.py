@@ -36,6 +36,8 @@ class Hosts(NamedTuple):
 
     names: frozenset[str]
     any_address: bool
+    below: str = ""
+    """`.DOMAIN`, all names below which are the server's; empty if there is none."""
 
     @classmethod
     def of(cls, settings: ServerSettings) -> "Hosts":
@@ -51,11 +53,14 @@ class Hosts(NamedTuple):
         if is_everywhere:
             own = socket.gethostname().lower()
             names |= {own, f"{own}.local"}
-        return cls(frozenset(names - {""}), is_everywhere)
+        below = f".{name_of(settings.e2b_domain)}" if settings.e2b_domain else ""
+        return cls(frozenset(names - {""}), is_everywhere, below)
 
     def has(self, host: str) -> bool:
         """Return whether `host`, a Host header's value, is a name of the server."""
         name = name_of(host)
+        if self.below and name.endswith(self.below):
+            return True
         return name in self.names or (self.any_address and _is_address(name))
 
 

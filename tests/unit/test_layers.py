@@ -246,6 +246,7 @@ STANDARD_LIBRARY_ONLY = (
 )
 """Patterns of modules, and the libraries that one of them may have all the same (see HOMES)."""
 HOMES: Mapping[str, tuple[str, ...]] = {  # library -> the modules that may import it
+    "zmq": ("runner.faces.jupyter.opening", "runner.faces.jupyter.zmq_kernel"),
     "h11": ("sandbox.network.*", "sandbox.remote.*"),
     "ray": ("sandbox.cluster.*", "runner.evals.cluster"),
     "psutil": ("sandbox.processes.meter",),
@@ -417,7 +418,6 @@ def imports_make_no_circle(tree: Tree) -> Iterator[Violation]:
     # Also imports for annotations alone: a reader has to follow them. Packages that resolve their
     # names on first use lead everywhere.
     needs = {
-    "zmq": ("runner.faces.jupyter.opening", "runner.faces.jupyter.zmq_kernel"),
         name: {one.target: one for one in module.imports if one.target not in UNORDERED}
         for name, module in tree.items()
     }

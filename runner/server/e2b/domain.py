@@ -36,7 +36,7 @@ class E2bDomain:
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         label = name_of(host.decode("latin-1")).removesuffix(self._suffix)
         if label == API:
-            return scope | _below_e2b(scope)
+            return {**scope, **_below_e2b(scope)}
         found = SANDBOX.fullmatch(label)
         if found is None:
             return scope
@@ -46,7 +46,8 @@ class E2bDomain:
             raise RequestError("not_found", message)
         named = SANDBOX_ID.encode()
         others = [one for one in scope["headers"] if one[0] != named]
-        return scope | _below_e2b(scope) | {"headers": [*others, (named, sandbox_id.encode())]}
+        headers = [*others, (named, sandbox_id.encode())]
+        return {**scope, **_below_e2b(scope), "headers": headers}
 
 
 def _below_e2b(scope: Scope) -> dict[str, Any]:

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def server():
-    settings = config(server={"port": 0, "e2b_domain": DOMAIN})
+    settings = config(server={"port": 0, "e2b_domain": DOMAIN, "hosts": ["api"]})
     with serving(directory(TalkModel({})), settings) as running:
         yield running
 
@@ -46,6 +46,7 @@ def test_other_names_are_no_part_of_it(ask):
     assert ask("GET", DOMAIN, "/v2/sandboxes").status_code == 403
     assert ask("GET", f"x{DOMAIN}", "/healthz").status_code == 403
     assert ask("GET", f"api.x{DOMAIN}", "/healthz").status_code == 403
+    assert ask("GET", "api", "/healthz").status_code == 200
     assert ask("GET", "127.0.0.1", "/healthz").status_code == 200
     assert ask("GET", f"api.{DOMAIN}", "/v1/sessions").status_code == 404
 

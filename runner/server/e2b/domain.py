@@ -34,7 +34,10 @@ class E2bDomain:
         if not self._suffix:
             return scope
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-        label = name_of(host.decode("latin-1")).removesuffix(self._suffix)
+        name = name_of(host.decode("latin-1"))
+        if not name.endswith(self._suffix):
+            return scope
+        label = name.removesuffix(self._suffix)
         if label == API:
             return {**scope, **_below_e2b(scope)}
         found = SANDBOX.fullmatch(label)

@@ -44,6 +44,13 @@ HOSTILE = {
     "loads an extension": "import sqlite3\nsqlite3.connect(':memory:').load_extension('/tmp/x.so')",
     "reads a key": "import os\nos.environ['AWS_SECRET_ACCESS_KEY']",
     "asks for a key": "import os\nos.getenv('OPENAI_API_KEY')",
+    "reads another process": "import os\nopen(f'/proc/{os.getppid()}/maps').read()",
+    "reads its first process": "open('/proc/1/environ', 'rb')",
+    "rewrites what it finds": "import os\nfor d, _, fs in os.walk('/home'):\n"
+    "    for f in fs: os.remove(os.path.join(d, f))",
+    "reads a pod's token": "t = '/var/run/secrets/kubernetes.io/serviceaccount/token'",
+    "unpickles its own trap": "import pickle\nclass E:\n    def __reduce__(self):\n"
+    "        import os\n        return os.getcwd, ()\npickle.loads(pickle.dumps(E()))",
     "walks a home": "import os\nlist(os.walk('/root'))",
     "reads another's home": "open('/home/me/notes.txt')",
     "looks for keys": "import glob\nglob.glob('/home/*/.config/*')",
@@ -57,6 +64,9 @@ HOSTILE = {
     "subprocess.run([sys.executable, '-m', 'pip', 'install', 'evil'])",
 }
 BENIGN = {
+    "copies by pickling": "import pickle\npickle.loads(pickle.dumps({'a': [1]}))",
+    "keeps a pickle in a name": "import pickle\ns = pickle.dumps([1])\npickle.loads(s)",
+    "lists its own directories": "import os, glob\nos.listdir('out'), glob.glob('data/*.csv')",
     "sums": "total = sum(range(10))\nprint(total)",
     "reads a table": "import pandas as pd\ndf = pd.read_csv('sales.csv')\ndf.describe()",
     "groups": "import pandas as pd\ndf = pd.DataFrame({'a': [1]})\ndf.groupby('a').sum()",

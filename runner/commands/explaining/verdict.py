@@ -15,7 +15,7 @@ ORDER: tuple[Severity, ...] = ("note", "warning", "danger")
 CREDENTIALS = re.compile(
     r"/\.ssh\b|\bid_(rsa|ed25519|ecdsa)\b|/\.aws\b|/\.netrc\b|/\.pgpass\b|/\.kube\b"
     r"|/\.docker/config|/\.git-credentials|/\.gnupg\b|^/etc/(shadow|sudoers)|/\.npmrc\b|/\.pypirc\b"
-    r"|/\.config/gcloud|Login Data|cookies\.sqlite|wallet\.dat|keychain",
+    r"|/\.config/gcloud|Login Data|cookies\.sqlite|wallet\.dat|keychain|/run/secrets/",
     re.IGNORECASE,
 )
 METADATA = ("169.254.169.254", "metadata.google.internal", "fd00:ec2::254")

@@ -132,7 +132,7 @@ ENVIRONMENT_WHOLE = frozenset(["items", "values", "keys", "copy"])
 CREDENTIALS = re.compile(
     r"\.ssh\b|\bid_(rsa|ed25519|ecdsa)\b|\.aws\b|\.netrc\b|\.pgpass\b|\.kube\b|\.docker/config"
     r"|\.git-credentials|\.gnupg\b|/etc/(shadow|passwd|sudoers)|\.npmrc\b|\.pypirc\b|\.env\b"
-    r"|\.config/gcloud|Login Data|cookies\.sqlite|wallet\.dat|keychain"
+    r"|\.config/gcloud|Login Data|cookies\.sqlite|wallet\.dat|keychain|/run/secrets\b"
     r"|169\.254\.169\.254|metadata\.google\.internal",
     re.IGNORECASE,
 )
@@ -146,6 +146,11 @@ SHELL = re.compile(
 SYSTEM_PATH = re.compile(
     r"^(/etc|/proc|/sys|/dev|/root|/boot|/var|/home/(?!user\b)[^/]+|~\w*)(/|$)"
 )
+WHOLE_TREE = re.compile(r"^(/|/home|/Users|/mnt|/media|/srv|/opt|/usr)/?$")
+WALKERS = ("os.walk", "os.fwalk", "os.listdir", "os.scandir", "glob.glob", "glob.iglob")
+OTHER_PROCESS = re.compile(
+    r"^/proc/(?!self/|thread-self/)[^/]+/(mem|maps|smaps|environ|cmdline|fd|root|cwd|task)\b"
+)
 HARMLESS_PATH = re.compile(r"^/dev/(null|zero|urandom|random|stdout|stderr|shm(/|$))")
 OUT_OF_HERE = re.compile(r"^(\.\./)+(etc|root|home|usr|var|proc|sys|dev|boot|bin|tmp)(/|$)")
 FIELD = re.compile(r"\{[^{}]*\.(__\w+__)")
@@ -154,6 +159,8 @@ OPENERS = (
     *("os.walk", "os.listdir", "os.scandir", "glob.glob", "glob.iglob"),
 )
 MADE_HERE = ("tempfile.mkdtemp", "tempfile.TemporaryDirectory")
+PICKLERS = ("pickle.dumps", "dill.dumps", "cloudpickle.dumps")
+UNPICKLERS = ("pickle.loads", "dill.loads", "cloudpickle.loads")
 READ_BACK = ("pickle.load", "dill.load", "cloudpickle.load")
 
 
@@ -179,6 +186,8 @@ class _Reader:
         self._written: set[str] = set()
         self._streams: dict[str, str] = {}
         """What the snippet opens to write, and which name reads which file."""
+        self._pickled: set[str] = set()
+        """Names that hold what the snippet pickled itself."""
         self._has_reducers = False
         for node in ast.walk(tree):
             self._note_names(node)
@@ -200,6 +209,8 @@ class _Reader:
                 yield from self._subscript(node)
             elif isinstance(node, ast.BinOp) and (text := _text_of(node)) is not None:
                 yield from self._text(node, text)
+            elif isinstance(node, ast.JoinedStr):
+                yield from _process(node, _template_of(node))
 
     def _note_files(self, node: ast.AST) -> None:
         """Remember files that the snippet opens, and directories that it makes for itself."""
@@ -216,6 +227,8 @@ class _Reader:
             called = self._dotted(value.func)
             if called in MADE_HERE:
                 self._temporary.add(target.id)
+            elif called in PICKLERS:
+                self._pickled.add(target.id)
             elif called == "open" and len(value.args) == 2:
                 path, mode = _text_of(value.args[0]), _text_of(value.args[1]) or ""
                 if path is None or not _is_inside(path):
@@ -234,9 +247,14 @@ class _Reader:
             path = _text_of(first)
             is_made = isinstance(first, ast.Name) and first.id in self._temporary
             return is_made or (path is not None and _is_inside(path))
-        if name in READ_BACK and isinstance(first, ast.Name) and not self._has_reducers:
+        if self._has_reducers:
+            return False
+        if name in READ_BACK and isinstance(first, ast.Name):
             return self._streams.get(first.id) in self._written
-        return False
+        if name in UNPICKLERS and isinstance(first, ast.Name):
+            return first.id in self._pickled
+        is_call = name in UNPICKLERS and isinstance(first, ast.Call)
+        return is_call and self._dotted(first.func) in PICKLERS  # type: ignore[attr-defined]
 
     def _subscript(self, node: ast.Subscript) -> Iterator[Finding]:
         key = _text_of(node.slice)
@@ -346,8 +364,14 @@ class _Reader:
             yield Finding(node.lineno, "obfuscation", "warning", f"{name}(computed)", reason)
 
     def _opening(self, node: ast.Call) -> Iterator[Finding]:
-        path = _text_of(node.args[0])
-        if path is None or not SYSTEM_PATH.match(path) or HARMLESS_PATH.match(path):
+        first = node.args[0]
+        path = _template_of(first) if isinstance(first, ast.JoinedStr) else _text_of(first)
+        if path is None:
+            return
+        if WHOLE_TREE.match(path) and self._dotted(node.func) in WALKERS:
+            reason = "goes through files that are not its own"
+            yield Finding(node.lineno, "files", "warning", path, reason)
+        if not SYSTEM_PATH.match(path) or HARMLESS_PATH.match(path):
             return
         yield Finding(node.lineno, "files", "warning", path, "a file outside of the workspace")
 
@@ -364,6 +388,7 @@ class _Reader:
     def _text(self, node: ast.expr, text: str) -> Iterator[Finding]:
         if any(found in INTERNALS for found in FIELD.findall(text)) or text == "__builtins__":
             yield Finding(node.lineno, "escape", "danger", text, "reaches into object internals")
+        yield from _process(node, text)
         if OUT_OF_HERE.match(text):
             yield Finding(node.lineno, "files", "warning", text, "climbs out of its directory")
         if found := CREDENTIALS.search(text):
@@ -393,6 +418,11 @@ class _Reader:
 WHOLE_ENVIRONMENT = "reads the whole environment"
 
 
+def _process(node: ast.expr, text: str) -> Iterator[Finding]:
+    if OTHER_PROCESS.match(text):
+        yield Finding(node.lineno, "escape", "warning", text, "looks into another process")
+
+
 def _is_inside(path: str) -> bool:
     """Whether a path leads nowhere but below the working directory."""
     return not path.startswith(("/", "~")) and ".." not in path.split("/") and path not in ("", ".")
@@ -402,6 +432,11 @@ def _is_named(name: str, names: str) -> bool:
     return any(
         name.startswith(one[:-1]) if one.endswith("*") else name == one for one in names.split()
     )
+
+
+def _template_of(node: ast.JoinedStr) -> str:
+    """The text of an f-string, `*` for what is filled in."""
+    return "".join(_text_of(part) or "*" for part in node.values)
 
 
 def _text_of(node: ast.AST) -> str | None:

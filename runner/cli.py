@@ -42,6 +42,7 @@ MISNAMED = (
 
 EXISTING = click.Path(exists=True, dir_okay=False, readable=True)
 EXISTING_PATH = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+ONE_SNIPPET = "Give one snippet: FILE, -c CODE, or - for standard input."
 INPUT = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True)
 SECONDS = click.FloatRange(min=0, min_open=True)
 MEGABYTES = click.IntRange(min=16)
@@ -131,11 +132,12 @@ def commands() -> None:
 def run(options: RunOptions) -> None:
     """Run one snippet: FILE, -c CODE, or - for standard input.
 
-    Exit status: 0 completed, 1 raised, 124 over a limit, 125 the engine failed or cannot isolate
-    here, 126 refused by the policy, 137 died.
+    Exit status: 0 completed, 1 raised, 2 wrong usage or a mistake in a policy, 124 over a limit,
+    125 the engine failed or cannot isolate here, 126 refused by the policy, 130 interrupted by
+    Ctrl-C, 137 died.
     """
     if (options.file is None) == (options.code is None):
-        raise click.UsageError("Give one snippet: FILE, -c CODE, or - for standard input.")
+        raise click.UsageError(ONE_SNIPPET)
     if options.file == options.stdin == "-":
         raise click.UsageError("Standard input cannot be both the snippet and what it reads.")
     with engine_errors():
@@ -177,7 +179,8 @@ def mcp(policy_file: str | None) -> None:
 
 
 @commands.command()
-@click.argument("file", type=INPUT)
+@click.argument("file", type=INPUT, required=False)
+@click.option("-c", "code", metavar="CODE", help="The snippet itself, in place of a file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as one JSON object.")
 @click.option("--sarif", "as_sarif", is_flag=True, help="Print the findings as a SARIF log.")
 @click.option(
@@ -187,22 +190,31 @@ def mcp(policy_file: str | None) -> None:
 )
 @POLICY
 def check(
-    file: str, as_json: bool, as_sarif: bool, fail_on: str | None, policy_file: str | None
+    file: str | None,
+    code: str | None,
+    as_json: bool,
+    as_sarif: bool,
+    fail_on: str | None,
+    policy_file: str | None,
 ) -> None:
-    """Say what the snippet FILE would import, what would be refused and what to look at.
+    """Say what the snippet would import, what would be refused and what to look at.
+
+    The snippet is FILE, -c CODE, or - for standard input.
 
     Runs nothing of it. Exit status: 0 nothing would be refused, 126 something would, 1 it is no
     Python or has what --fail-on names.
     """
+    if (file is None) == (code is None):
+        raise click.UsageError(ONE_SNIPPET)
     if as_json and as_sarif:
         raise click.UsageError("Give --json or --sarif, not both.")
     with engine_errors():
         from runner.commands.check import CheckRequest, execute
 
         request = CheckRequest(
-            code=_source(file),
+            code=code if code is not None else _source(str(file)),
             policy=_policy(policy_file),
-            file=file,
+            file=file if file is not None else "-c",
             as_json=as_json,
             as_sarif=as_sarif,
             fail_on=fail_on,
@@ -212,7 +224,8 @@ def check(
 
 @commands.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
-def doctor(as_json: bool) -> None:
+@click.option("--packages", "all_packages", is_flag=True, help="Name every package of sessions.")
+def doctor(as_json: bool, all_packages: bool) -> None:
     """Try which layers hold on this machine, and name the remedy for each gap.
 
     Exit status: 0 if the default tier is possible, else 125.
@@ -225,7 +238,7 @@ def doctor(as_json: bool) -> None:
         click.echo(
             f"{to_json(report, environment)}\n"
             if as_json
-            else render(report, environment, colour=sys.stdout.isatty()),
+            else render(report, environment, colour=sys.stdout.isatty(), all_packages=all_packages),
             nl=False,
         )
         _leave(exit_status(report))
@@ -393,7 +406,9 @@ def engine_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         _leave(EXIT_INTERRUPTED)
     except BrokenPipeError:
-        _drop_stdout()
+        from runner.terminal import drop
+
+        drop(sys.stdout)
         _leave(EXIT_PIPE_CLOSED)
     except OSError as error:
         _fail_at_file(error)
@@ -444,13 +459,6 @@ def _fail_at_file(error: OSError) -> NoReturn:
 
 def _leave(status: int) -> NoReturn:
     raise click.exceptions.Exit(status)
-
-
-def _drop_stdout() -> None:
-    """Point stdout nowhere, or the interpreter would complain when it flushes at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 for _command in (

@@ -20,6 +20,11 @@ TIERS: Final[tuple[tuple[TierName, str], ...]] = (  # tier        what it promis
     ("process", "limits alone, for code that you trust"),
 )
 MiB: Final = 1024 * 1024
+TELLING: Final = (
+    *("numpy", "pandas", "matplotlib", "scipy", "scikit-learn", "polars", "pyarrow", "sympy"),
+    *("pillow", "requests", "torch"),
+)
+"""Packages that a short report names, where they are there."""
 DEFAULT_TIER: Final = "namespaces"
 EXIT_OK: Final = 0
 EXIT_NO_ISOLATION: Final = 125
@@ -43,9 +48,13 @@ def to_json(report: FeatureReport, environment: EnvironmentReport | None = None)
 
 
 def render(
-    report: FeatureReport, environment: EnvironmentReport | None = None, *, colour: bool = False
+    report: FeatureReport,
+    environment: EnvironmentReport | None = None,
+    *,
+    colour: bool = False,
+    all_packages: bool = False,
 ) -> str:
-    """The report as text; with escape sequences for colours only if asked for."""
+    """The report as text; with escape sequences for colours, and every package, if asked for."""
     paint = _coloured if colour else _plain
     lines = [paint(_verdict(report), "title"), "", *_tiers(report, paint)]
     lines += ["", *_layers(report, paint)]
@@ -54,7 +63,7 @@ def render(
         lines += ["", paint("What closes the gaps", "title"), *gaps]
     lines += ["", paint("Machine", "title"), *_machine(report)]
     if environment is not None:
-        lines += ["", paint("Sessions have", "title"), *_environment(environment)]
+        lines += ["", paint("Sessions have", "title"), *_environment(environment, all_packages)]
     return "".join(line.rstrip() + "\n" for line in lines)
 
 
@@ -133,15 +142,18 @@ def _machine(report: FeatureReport) -> Iterator[str]:
         yield f"{name:<17} {_printable(value)}"
 
 
-def _environment(environment: EnvironmentReport) -> Iterator[str]:
+def _environment(environment: EnvironmentReport, all_packages: bool = False) -> Iterator[str]:
     """What a session of the default policy has."""
     from sandbox import Policy
 
     limits = Policy().limits
-    packages = [f"{name} {version}" for name, version in environment.packages.items()]
+    known = {name.lower(): f"{name} {version}" for name, version in environment.packages.items()}
+    named = list(known.values()) if all_packages else [known[n] for n in TELLING if n in known]
+    more = "" if len(named) == len(known) else ", ...; --packages names all"
+    packages = f"{len(known)}{': ' if named else ''}{', '.join(named)}{more}"
     for name, value in (
         ("Python", f"{environment.version}, {environment.interpreter}"),
-        ("packages", f"{len(packages)}: {', '.join(packages)}"),
+        ("packages", packages),
         (
             "limits",
             f"{limits.wall_s:g} s, {limits.memory_bytes // MiB} MiB of memory,"

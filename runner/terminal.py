@@ -6,6 +6,7 @@ clipboard, type into the shell, or paint over what the engine wrote.
 """
 
 import io
+import os
 import re
 from typing import Literal, TextIO
 
@@ -38,6 +39,13 @@ def one_line(text: str) -> str:
 
 def _spelt(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode()
+
+
+def drop(stream: TextIO) -> None:
+    """Point a stream nowhere, or the interpreter would complain when it flushes at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 class GuestWriter:

@@ -92,7 +92,10 @@ def list_command(as_json: bool) -> None:
     """List the environments."""
     from sandbox import environments
 
-    for found in environments():
+    made = list(environments())
+    if not made and not as_json:
+        click.echo("There are none. `cellblock env create NAME --with PACKAGE` makes one.")
+    for found in made:
         if as_json:
             click.echo(found.model_dump_json())
         else:

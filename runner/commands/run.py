@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runner.commands.printing import wording
 from runner.commands.printing.displays import kinds, without_echo
-from runner.terminal import GuestWriter, escaped
+from runner.terminal import GuestWriter, drop, escaped
 from sandbox import (
     Cleared,
     Displayed,
@@ -93,12 +93,12 @@ def execute(request: RunRequest) -> int:
 
             outcome = outcome.model_copy(update={"verdict": judge(outcome, findings)})
         missing = [path for path in request.get if not get(session, path)]
+    is_kept = _keep_account(outcome, request)
     if request.explain:
         from runner.commands.printing.consoles import console
         from runner.commands.printing.explain import explain
 
         explain(outcome, console(stderr=True))
-    is_kept = _keep_account(outcome, request)
     if request.as_json:
         print(outcome_to_json(outcome), flush=True)
     return exit_status(outcome) or (EXIT_FILE_MISSING if missing or not is_kept else 0)
@@ -211,8 +211,18 @@ def _run(session: Session, request: RunRequest) -> Outcome:
     if request.as_json:
         return session.run(request.code, stdin=request.stdin, script=request.script)
     page = Page()
+    is_awaited = request.report is not None or request.log is not None or bool(request.get)
     for event in session.stream(request.code, stdin=request.stdin, script=request.script):
-        page.take(event)
+        try:
+            page.take(event)
+        except BrokenPipeError:
+            # What is asked for beside its output is made all the same: `run --report F | head`.
+            if not is_awaited:
+                raise
+            drop(sys.stdout)
+            if isinstance(event, Stderr):
+                drop(sys.stderr)
+            page.take(event)
     return page.outcome
 
 

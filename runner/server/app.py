@@ -77,6 +77,7 @@ from sandbox import AsyncSandbox, SandboxError
 LOG = logging.getLogger("cellblock.server")
 SWEEP_S = 30.0
 ENGINE_RETRY_S = 5.0
+MODEL_RETRY_S = 30.0
 DESCRIPTION = "A code interpreter behind three HTTP dialects, and the engine itself over REST."
 HTTP_FAULTS: dict[int, RequestFault] = {404: "not_found", 405: "invalid", 413: "too_large"}
 
@@ -234,10 +235,11 @@ async def healthz() -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Say whether the engine runs and new work is taken."""
+    """Say whether the engine and the model of this machine run, and new work is taken."""
     services: Services = request.app.state.services
     reasons = list(services.observer.problems.values())
-    if services.is_ready and not services.streams.is_stopping:
+    is_served = services.is_ready and "model" not in services.observer.problems
+    if is_served and not services.streams.is_stopping:
         # What is wrong and does not keep it from answering is said all the same.
         return json_reply({"status": "ready", "reasons": reasons})
     if services.streams.is_stopping:
@@ -302,14 +304,18 @@ async def _warm(services: Services, loading: asyncio.Task[None]) -> None:
 
 async def _warm_models(services: Services) -> None:
     """Start a model that runs here, so that the first question need not wait for it."""
-    try:
-        await services.directory.warm()
-    except RunnerError as error:
-        # Each request for it tries again, and tells its client.
-        services.observer.problems["model"] = (
-            f"A model does not start ({type(error).__name__}): see the log."
-        )
-        LOG.error("a model does not start: %s", error)
+    while True:
+        try:
+            await services.directory.warm()
+            services.observer.problems.pop("model", None)
+            return
+        except RunnerError as error:
+            # Each request for it tries again, too, and tells its client.
+            services.observer.problems["model"] = (
+                f"A model does not start ({type(error).__name__}): see the log. It is tried again."
+            )
+            LOG.error("a model does not start: %s", error)
+            await asyncio.sleep(MODEL_RETRY_S)
 
 
 async def _sweep(services: Services) -> None:

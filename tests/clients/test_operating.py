@@ -212,6 +212,10 @@ def test_readyz_gives_its_reasons(server):
         services.observer.problems["engine"] = "The engine does not start."
         reply = httpx2.get(url)
         assert (reply.status_code, reply.json()["reasons"]) == (503, ["The engine does not start."])
+        services.is_ready = True
+        assert httpx2.get(url).status_code == 200
+        services.observer.problems["model"] = "A model does not start."
+        assert httpx2.get(url).status_code == 503
     finally:
         services.is_ready = True
         services.observer.problems.clear()

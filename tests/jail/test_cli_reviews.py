@@ -2,13 +2,14 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from sandbox import LimitExceeded, outcome_from_json
 from sandbox.doctor.features import PROBED
-from tests.jail.command_line import cellblock, run
+from tests.jail.command_line import COMMAND, cellblock, environment, run
 
 
 @pytest.fixture
@@ -155,3 +156,32 @@ def test_the_doctor_reports_on_every_layer(here: Path) -> None:
     report = json.loads(cellblock(here, "doctor", "--json").stdout)
     assert [row["layer"] for row in report["layers"]] == list(PROBED)
     assert ("namespaces" in report["tiers"]) == (told.returncode == 0)
+
+
+def test_a_report_is_written_though_nothing_reads_the_output(here: Path) -> None:
+    code = "for n in range(50_000): print('line', n)\nopen('out.txt', 'w').write('made')"
+    options = ("--report", "cut.md", "--get", "out.txt")
+    with subprocess.Popen(
+        [*COMMAND, "run", *options, "-c", code],
+        cwd=here,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as ran:
+        assert ran.stdout is not None
+        assert ran.stderr is not None
+        assert ran.stdout.readline() == b"line 0\n"
+        ran.stdout.close()
+        said = ran.stderr.read()
+    assert (ran.returncode, said) == (0, b"")
+    assert "completed" in (here / "cut.md").read_text()
+    assert (here / "out.txt").read_text() == "made"
+
+
+def test_a_check_takes_code_as_an_argument(here: Path) -> None:
+    ran = cellblock(here, "check", "-c", "import os; os.system('id')", "--sarif")
+    [run_] = json.loads(ran.stdout)["runs"]
+    place = run_["results"][0]["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "-c"
+    assert cellblock(here, "check").returncode == 2
+    assert cellblock(here, "check", "-c", "1", "file.py").returncode == 2

@@ -68,7 +68,7 @@ def account(outcome: Outcome) -> str:
         (["run", "-c", "1", "--timeout", "0"], "0.0 is not in the range x>0"),
         (["run", "-c", "1", "--timeout", "1e9"], "wall_s: is 1000000000.0"),
         (["run", "-c", "1", "--memory", "15"], "15 is not in the range x>=16"),
-        (["check"], "Missing argument 'FILE'"),
+        (["check"], "Give one snippet"),
         (["conjure"], "No such command"),
     ],
 )
@@ -104,6 +104,16 @@ def test_every_command_is_listed_with_its_help() -> None:
         assert f"  {name} " in listed
     for name in ("run", "check", "doctor"):
         assert "Exit status:" in invoke(name, "--help").stdout
+    told = " ".join(invoke("run", "--help").stdout.split())
+    assert all(f" {status} " in told for status in (0, 1, 2, 124, 125, 126, 130, 137))
+
+
+def test_no_environments_are_said_to_be_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert invoke("env", "list").stdout.startswith("There are none.")
+    assert invoke("env", "list", "--json").stdout == ""
 
 
 def test_help_loads_neither_the_engine_nor_what_it_needs() -> None:

@@ -6,6 +6,7 @@ nothing. Host and Origin are checked before a request comes here. Source: the pa
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -50,7 +51,12 @@ class Door:
     @staticmethod
     def prepare() -> None:
         """Have the package's own imports and first schemas made."""
+        root = logging.getLogger()
+        handlers, level = list(root.handlers), root.level
         make_server()
+        # Where logging is not set up yet the package does that, for all of the process.
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
     async def open(self) -> None:
         """Start serving; a task of its own holds what has to end where it began."""

@@ -7,6 +7,7 @@ look up the name again.
 
 import asyncio
 import importlib
+import re
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Mapping
@@ -35,6 +36,10 @@ HEADERS = {
 BACKEND = "anyio._backends._asyncio"
 """What the HTTP client waits by; it would import it on the loop."""
 GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+KIND_CHARS = 1000
+CHARSET = re.compile(
+    r";\s{0,20}charset\s{0,20}=\s{0,20}[\"']?(?P<label>[\w.:+-]{1,40})", re.IGNORECASE
+)
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 
 
@@ -140,7 +145,8 @@ class Fetcher:
     async def _read(self, response: httpx2.Response, url: str) -> Body:
         if not 200 <= response.status_code < 300:
             raise WebError(f"The server answered with status {response.status_code}")
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        head = response.headers.get("content-type", "")[:KIND_CHARS]
+        kind, charset = head.partition(";")[0].strip().lower(), CHARSET.search(head)
         coding = response.headers.get("content-encoding", "").strip().lower()
         pieces: AsyncIterator[bytes] = response.aiter_raw()
         if coding in ("gzip", "x-gzip", "deflate"):
@@ -152,7 +158,8 @@ class Fetcher:
             data += piece
             if len(data) > self._page_bytes:
                 raise WebError(f"The page is larger than {self._page_bytes} bytes")
-        return Body(url, kind, response.charset_encoding or "", bytes(data))
+        # Not as the library reads it: that decodes the header by a codec which it names itself.
+        return Body(url, kind, charset["label"] if charset else "", bytes(data))
 
 
 async def unpacked(pieces: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:

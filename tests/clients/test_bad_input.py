@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import time
 
 import httpx2
 import pytest
@@ -209,3 +210,35 @@ def test_a_client_that_leaves_while_code_runs_leaves_nothing_running(server, pat
     # No place among the key's requests is taken, and no session is expected, any more.
     assert services.accounts.find(f"Bearer {KEY}").open_requests == 0
     assert services.box.expected == 0
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/sessions", "/"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cookie", 'a="' + '\\"' * 30_000 + '"'),
+        ("cookie", 'cellblock_1="' + "\\101" * 15_000 + '"'),
+        ("cookie", "a=b;" * 15_000),
+        ("content-type", 'multipart/form-data; boundary="' + '\\";' * 20_000),
+    ],
+    ids=["quotes", "octal", "many", "form"],
+)
+def test_a_long_header_is_read_in_no_time(server, path, name, value):
+    began = time.monotonic()
+    reply = httpx2.get(server.origin + path, headers={**HEADERS, name: value}, timeout=60)
+    assert reply.status_code == 200
+    # It took 4 to 50 s, in which the server answered no other request.
+    assert time.monotonic() - began < 2
+
+
+def test_heads_of_parts_are_read_in_turns(server):
+    """Each is bounded, for it is read in quadratic time; a form may have many."""
+    value = '"' + "a;" * 1900
+    part = f'--edge\r\ncontent-disposition: form-data; name="{value}\r\n\r\nx\r\n'
+    head = {**HEADERS, "content-type": "multipart/form-data; boundary=edge"}
+    body = (part * 90 + "--edge--\r\n").encode()
+    reply = httpx2.post(f"{server.origin}/v1/files", content=body, headers=head, timeout=60)
+    assert reply.status_code == 400
+    long = body.replace(b"a;", b"a;" * 5)
+    reply = httpx2.post(f"{server.origin}/v1/files", content=long, headers=head, timeout=60)
+    assert reply.status_code in (400, 413)

@@ -12,7 +12,7 @@ from runner.errors import RequestError
 from runner.server.e2b.domain import E2bDomain
 from runner.server.http import logs
 from runner.server.http.metrics import Metrics
-from runner.server.http.origins import OriginCheck
+from runner.server.http.origins import OriginCheck, keep_own_cookies
 from runner.server.http.replies import error_reply
 from runner.server.http.tracing import Tracing, finish, method_name
 from runner.server.websockets import refuse
@@ -42,11 +42,12 @@ class RequestMiddleware:
         self._e2b_domain = e2b_domain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        keep_own_cookies(scope)
         if scope["type"] == "websocket":
             await self._socket(scope, receive, send)
-            return
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
             return
         request_id = str(uuid.uuid4())
         scope.setdefault("state", {})["request_id"] = request_id

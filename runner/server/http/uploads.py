@@ -6,6 +6,7 @@ just arrived.
 
 import asyncio
 import posixpath
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import NamedTuple
@@ -24,8 +25,13 @@ FIELD_BYTES = 16 * 1024
 FIELDS_CAP = 16
 WRITE_BYTES = 1024 * 1024
 PARTS_MOST = 100
-HEADERS_BYTES = 16 * 1024
-"""Of the headers of one part."""
+HEADERS_BYTES = 4 * 1024
+"""Of the headers of one part, whose reading takes quadratic time."""
+KIND_CHARS = 1000
+"""Of the header that names the boundary."""
+FED_BYTES = 16 * 1024
+TURN_S = 0.002
+"""How long a form is read before others have their turn."""
 ENDED_EARLY = "The body ended before its last file did."
 ENVELOPE_BYTES = 64 * 1024
 """What a body may have beside the file."""
@@ -230,7 +236,8 @@ class FormReader:
 
 def reader_of(request: Request, wanted: str, *, parts_most: int) -> FormReader:
     """Begin the form in a request's body. Raises RequestError: the body must be `wanted`."""
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    head = request.headers.get("content-type", "")
+    kind, options = parse_options_header(head if len(head) <= KIND_CHARS else "")
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise RequestError("body", f"The body must be {wanted}.")
     return FormReader(options[b"boundary"], parts_most=parts_most)
@@ -240,8 +247,13 @@ async def parts_of(reader: FormReader, body: AsyncIterator[bytes]) -> AsyncGener
     """Yield the parts of a whole form. Raises RequestError."""
     try:
         async for piece in body:
-            for part in reader.feed(piece):
-                yield part
+            until = time.monotonic() + TURN_S
+            for begin in range(0, len(piece), FED_BYTES):
+                for part in reader.feed(piece[begin : begin + FED_BYTES]):
+                    yield part
+                if time.monotonic() > until:
+                    await asyncio.sleep(0)
+                    until = time.monotonic() + TURN_S
     except ClientDisconnect as error:
         raise RequestError("body", ENDED_EARLY) from error
     if not reader.is_whole:

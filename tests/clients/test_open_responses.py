@@ -238,6 +238,44 @@ def test_a_file_of_the_input_is_taken(client):
     assert problems(RESPONSE, reply.json()) == []
 
 
+def test_a_file_without_the_interpreter_is_shown_to_the_model(client):
+    part = {
+        "type": "input_file",
+        "filename": "title.pdf",
+        "file_data": "data:application/pdf;base64,JVBERi0xLjE=",
+    }
+    text = {"type": "input_text", "text": "What is its title?"}
+    found = create(client, input=[user([text, part])])
+    assert found["status"] == "completed"
+    assert found["output"]
+
+
+def test_a_forced_call_is_answered_by_a_response_that_has_no_tools(client):
+    choice = {"type": "function", "name": "get_weather"}
+    first = create(client, input="The weather?", tools=[WEATHER], tool_choice=choice)
+    assert first["tool_choice"] == choice
+    (call,) = [item for item in first["output"] if item["type"] == "function_call"]
+    output = {"type": "function_call_output", "call_id": call["call_id"], "output": "64 degrees"}
+    second = create(client, input=[output], previous_response_id=first["id"])
+    assert (second["status"], second["tools"]) == ("completed", [])
+    assert second["output"][-1]["content"][0]["text"] == "Hello there."
+
+
+@pytest.mark.parametrize(
+    ("tool", "param"),
+    [
+        ({"type": "file_search", "vector_store_ids": ["vs_1"]}, "tools[0].type"),
+        ({"type": "web_search", "external_web_access": False}, "tools[0].external_web_access"),
+    ],
+)
+def test_what_the_optional_tests_ask_for_is_refused_by_name(client, tool, param):
+    body = {"model": MODEL, "input": "Find it.", "tools": [tool]}
+    reply = client.post("/responses", json=body)
+    assert reply.status_code == 400
+    assert problems(ERROR, reply.json()) == []
+    assert reply.json()["error"]["param"] == param
+
+
 def test_a_conversation_is_compacted(client):
     said = [
         user("My name is Alice."),

@@ -66,6 +66,78 @@ def test_a_reference_may_answer_with_a_match_and_have_no_further_inputs(tmp_path
     ]
 
 
+HEAD = """
+import enum, re
+from array import array
+from collections import namedtuple
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+Pair = namedtuple("Pair", "a b")
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = 2
+@dataclass
+class Point:
+    at: object
+class Silent:
+    def __str__(self):
+        raise ValueError("no words")
+"""
+ANSWERS = {  # what a reference answers, of a text: a wrong answer, whether the same one passes
+    "re.match('[a-z]+', s)": ("re.match('[a-z]', s)", True),
+    "[re.match('[a-z]+', s), 1]": ("[re.match('[a-z]+', s), 2]", True),
+    "re.compile(s)": ("re.compile(s + 's')", True),
+    "{(one, 1) for one in s}": ("{(one, 2) for one in s}", True),
+    "Point(s)": ("Point(s + 's')", True),
+    "Pair(s, 1)": ("Pair(s, 2)", True),
+    "Colour.RED": ("Colour.BLUE", True),
+    "Decimal(len(s)) / 3": ("Decimal(len(s))", True),
+    "Fraction(len(s), 7)": ("Fraction(len(s), 6)", True),
+    "complex(len(s), 2)": ("complex(len(s), 3)", True),
+    "float('nan')": ("0.5", True),
+    "Path(s)": ("s", True),
+    "array('i', [len(s)])": ("array('i')", True),
+    "ValueError(s)": ("TypeError(s)", True),
+    "...": ("None", True),
+    "(one for one in s)": ("0", False),
+    "(lambda: s)": ("0", False),
+    "object()": ("0", False),
+    "Silent()": ("0", False),
+}
+
+
+def test_every_sample_has_a_verdict_whatever_the_reference_answers(tmp_path: Path) -> None:
+    def source(answer: str) -> str:
+        return f"{HEAD}\ndef f(s):\n    return {answer}\n"
+
+    tasks, samples = [], []
+    for number, (answer, (wrong, _)) in enumerate(ANSWERS.items()):
+        task_id = f"Mbpp/{9000 + number}"
+        tasks.append(
+            {
+                **MATCHING,
+                "task_id": task_id,
+                "entry_point": "f",
+                "canonical_solution": source(answer),
+                "base_input": [["apple"], ["dog"]],
+            }
+        )
+        samples += [{"task_id": task_id, "solution": source(one)} for one in (answer, wrong)]
+    data = tmp_path / "tasks.jsonl"
+    data.write_text("".join(json.dumps(task) + "\n" for task in tasks))
+    found = outcomes(evaluate("mbpp-plus", samples, data=data, jobs=1).verdicts)
+    expected = [
+        one
+        for _, is_same in ANSWERS.values()
+        for one in ("passed" if is_same else "failed", "failed")
+    ]
+    assert dict(zip(ANSWERS, zip(found[::2], found[1::2], strict=True), strict=True)) == dict(
+        zip(ANSWERS, zip(expected[::2], expected[1::2], strict=True), strict=True)
+    )
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -22,6 +22,10 @@ NUMBERS = frozenset((int, float, bool))
 SIMPLE = frozenset((str, int, float, bool, type(None)))
 """Types of items that are decoded as they are; long answers are mostly lists of one of them."""
 
+TEXT_CAP = 1 << 16
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+|^<object object|^<generator ")
+REMOTE = "<{} of the candidate>"
+"""What the stand-in for an object of the candidate's shows, by the name of its type."""
 Keep = Callable[[Any], int]
 """Stores an object and gives its handle."""
 Remote = Callable[[int, str], Any]
@@ -32,9 +36,50 @@ class NotPlain(Exception):
     """A value cannot travel, and there is nothing to keep it."""
 
 
+class Opaque:
+    """Stands for a value of the reference's that is no plain data: what it says of itself.
+
+    It equals an object of the candidate's whose type has the same name and that says the same. What
+    only says where it lies in memory equals nothing, as it would in the reference harness.
+    """
+
+    def __init__(self, kind: str, text: str | None) -> None:
+        self.kind = kind
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        if self.text is None:
+            return False
+        if isinstance(other, Opaque):
+            return (self.kind, self.text) == (other.kind, other.text)
+        is_alike = not isinstance(other, str) and repr(other) == REMOTE.format(self.kind)
+        return is_alike and str(other) == self.text
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.text))
+
+    def __repr__(self) -> str:
+        return self.text or f"<{self.kind}>"
+
+
+def describe_object(value: Any) -> str | None:
+    """What `value` says of itself; None if that would not tell it from another one."""
+    try:
+        text = str(value)
+    # Whatever the text of a stranger's object raises, it has none.
+    except Exception:  # noqa: BLE001
+        return None
+    return None if len(text) > TEXT_CAP or ADDRESS.search(text) else text
+
+
 def dumps(value: Any, keep: Keep | None = None) -> str:
     """`value` as JSON text. Raises NotPlain where an object is no data and `keep` is missing."""
     return json.dumps(encode(value, keep))
+
+
+def outlined(value: Any) -> Any:
+    """As `encode`, for values of a reference: what is no plain data is described."""
+    return encode(value, OUTLINE)
 
 
 def encode(value: Any, keep: Keep | None = None, depth: int = 0) -> Any:
@@ -79,9 +124,16 @@ def _is_json(items: list[Any]) -> bool:
     return int not in kinds and kinds <= SIMPLE
 
 
+def OUTLINE(_value: Any) -> int:
+    """Ask `encode` for a description of an object in place of its handle."""
+    raise NotImplementedError
+
+
 def _handle(value: Any, keep: Keep | None) -> Any:
     if keep is None:
         raise NotPlain(type(value).__name__)
+    if keep is OUTLINE:
+        return {"opaque": [type(value).__name__, describe_object(value)]}
     return {"object": [keep(value), type(value).__name__]}
 
 
@@ -212,6 +264,9 @@ def decode(data: Any, remote: Remote | None = None) -> Any:
         found = getattr(builtins, content)
         if isinstance(found, type):
             return found
+    if tag == "opaque" and remote is None:
+        kind, said = content
+        return Opaque(str(kind), None if said is None else str(said))
     if tag == "object" and remote is not None:
         number, name = content
         return remote(int(number), str(name))

@@ -25,7 +25,7 @@ from runner.evals.guest.candidate import (
     serve,
     test_of,
 )
-from runner.evals.guest.codec import decode, encode
+from runner.evals.guest.codec import decode, encode, outlined
 from runner.evals.guest.compare import Comparison, expected_by
 from runner.evals.guest.compiled import EXPLAIN, compiled, names_of
 from runner.evals.guest.literals import literal, literal_arguments
@@ -460,7 +460,7 @@ def reference_values(
         for group, rows in groups.items()
     }
     found = time.process_time()
-    text = json.dumps({group: [encode(one) for one in rows] for group, rows in values.items()})
+    text = json.dumps({group: [outlined(one) for one in rows] for group, rows in values.items()})
     if len(text) <= cap:
         return f'{{"values": {text}, "handling_s": 0.0}}'
     written_s = time.process_time() - found

@@ -29,12 +29,14 @@ from runner.evals.samples.python_source import (
     missing_from,
     names_called,
     parsed,
+    returns,
     statements_for,
 )
 from runner.evals.samples.records import Json
 from runner.evals.samples.wrappings import (
     html_blocks,
     inline_blocks,
+    led_in,
     legible,
     texts_in,
     with_line_ends,
@@ -124,7 +126,7 @@ def _program(
     text = without_marks(text)
     if is_code(text) and not (wanted and is_expression(text)):
         return text  # Fences in it are in its texts.
-    readings = [blocks_of(text)]
+    readings = [_continued(blocks_of(text))]
     for wish in wishes:
         for blocks in [*readings, *_other_readings(text, readings)]:
             found = _best(blocks, wish)
@@ -159,7 +161,29 @@ def _other_readings(text: str, readings: list[list[Block]]) -> Iterator[list[Blo
         if _is_prose(text):
             readings.append([Block("", code) for code in inline_blocks(text)])
             readings.append([Block("", code) for code in _set_in_runs(text)])
+        readings.append([Block("", plain(code)) for code in (led_in(text),) if code])
         yield from readings[1:]
+
+
+def _continued(blocks: list[Block]) -> list[Block]:
+    """`blocks` with a function and the rest of it, in the block behind, made one.
+
+    The rest is set in and returns something, and what stands before it does not.
+    """
+    found: list[Block] = []
+    for block in blocks:
+        before = found[-1] if found else None
+        if (
+            before is not None
+            and (before.is_likely and block.is_likely and is_set_in(block.code))
+            and (not returns(before.code) and defines_any(before.code))
+            and is_code(joined := before.code + block.code)
+            and returns(joined)
+        ):
+            found[-1] = before._replace(code=joined)
+        else:
+            found.append(block)
+    return found
 
 
 def _carried(text: str) -> list[Block]:

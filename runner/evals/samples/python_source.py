@@ -111,6 +111,16 @@ def _bound_by(node: ast.stmt) -> set[str]:
     return set()
 
 
+def returns(code: str) -> bool:
+    """Whether the last statement of `code` is a function that returns or yields something."""
+    tree = parsed(code)
+    last = tree.body[-1] if tree is not None and tree.body else None
+    if not isinstance(last, ast.FunctionDef | ast.AsyncFunctionDef):
+        return True
+    kinds = (ast.Return, ast.Yield, ast.YieldFrom, ast.Raise)
+    return any(isinstance(node, kinds) for node in ast.walk(last))
+
+
 def is_sketch(code: str) -> bool:
     """Whether all functions on top of `code` are empty, and there are some."""
     tree = parsed(code)

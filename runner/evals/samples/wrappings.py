@@ -1,4 +1,5 @@
-"""What stands around a program in an answer that is no fence: thoughts, marks, JSON, HTML, prompts.
+"""What stands around a program in an answer that is no fence: thoughts, marks, JSON, HTML, prompts,
+the signs of a diff, numbers of lines, a word before it.
 
 Each of these is taken off only where the text with it is no program, so that a program keeps what
 it holds in its own texts. Pure, and linear in the length of the text.
@@ -8,6 +9,7 @@ import ast
 import html
 import json
 import re
+import textwrap
 import warnings
 from collections.abc import Iterator
 
@@ -31,6 +33,13 @@ ODD_INDENT = re.compile(rf"^[ \t{ODD_BLANKS}{INVISIBLE}]*[{ODD_BLANKS}{INVISIBLE
 PROMPTS = re.compile(r"(?:>>> ?|\.\.\. ?|In \[\d*\]: ?|[ \t]+\.{3,}: ?)")
 MAGIC = re.compile(r"^[%!].*\n?", re.MULTILINE)
 HTML_CODE = re.compile(r"<(pre|code)\b[^<>]*>\s*(?:<code\b[^<>]*>)?", re.IGNORECASE)
+DIFF_HEAD = re.compile(r"(?:@@|---|\+\+\+|diff |index |\\ No newline)")
+NUMBERED = re.compile(r"[ \t]*(\d{1,5})([ \t]*[|:.)│][ ]?|[ \t]{1,4})(.*)")
+LED_IN = re.compile(
+    r"^[^\S\n]*(?:\*\*)?[A-Z][\w ]{0,30}:(?:\*\*)?[ \t]+"
+    r"(?=(?:async[ ]+def|def|class|import|from)[ ]+\w)",
+    re.MULTILINE,
+)
 LINE_BREAK = re.compile(r"<br[ /]{0,3}>\n?", re.IGNORECASE)
 INLINE = re.compile(r"(?<!`)(`{1,3})(?!`)(?:(?:python3?|py)[ \t]+)?([^`\n]+?)\1(?!`)")
 TEXTS_CAP = 50
@@ -60,6 +69,8 @@ def without_marks(text: str) -> str:
 def legible(code: str) -> str:
     """`code` as Python reads it: ASCII blanks, no prompts of a session, no lines of a notebook.
 
+    A diff is what it makes of the file, and a listing is without its numbers.
+
     What is Python stays as it is, and what is none without these, too.
     """
     tag = LONE_TAG.match(code)
@@ -67,7 +78,7 @@ def legible(code: str) -> str:
         code = code[tag.end() :]
     if len(code) > PARSED_CAP or is_code(code):
         return code
-    for change in (_with_ascii_blanks, _without_prompts, _without_magic, _all_ascii_blanks):
+    for change in CHANGES:
         changed = change(code)
         if changed != code and is_code(changed) and changed.strip():
             return changed
@@ -192,3 +203,43 @@ def _without_prompts(code: str) -> str:
 
 def _without_magic(code: str) -> str:
     return MAGIC.sub("", code)
+
+
+def _patched(code: str) -> str:
+    """What a diff makes of a file, as far as it shows it."""
+    lines = [line for line in code.splitlines() if not DIFF_HEAD.match(line)]
+    has_signs = all(not line or line[0] in "+- " for line in lines)
+    if not has_signs or not any(line.startswith("+") for line in lines):
+        return code
+    return "\n".join(line[1:] for line in lines if not line.startswith("-")) + "\n"
+
+
+def _without_numbers(code: str) -> str:
+    """The lines of a listing, whose numbers go up by one."""
+    lines = [line for line in code.splitlines() if line.strip()]
+    found = [NUMBERED.fullmatch(line) for line in lines]
+    first, texts = 0, []
+    for at, one in enumerate(found):
+        if one is None:
+            return code
+        first = int(one[1]) if at == 0 else first
+        if int(one[1]) != first + at:
+            # Blank lines may be without their number.
+            first = int(one[1]) - at
+            if at and int(one[1]) <= int(found[at - 1][1]):  # type: ignore[index]
+                return code
+        texts.append(one[3] if one[2].strip() else one[2][1:] + one[3])
+    listed = "\n".join(texts) + "\n"
+    return textwrap.dedent(listed)
+
+
+def led_in(text: str) -> str:
+    """`text` from where code begins behind a word and a colon in its line."""
+    found = LED_IN.search(text)
+    return "" if found is None else text[found.end() :]
+
+
+CHANGES = (
+    *(_with_ascii_blanks, _without_prompts, _without_magic, _all_ascii_blanks),
+    *(_patched, _without_numbers),
+)

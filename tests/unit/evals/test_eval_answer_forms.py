@@ -29,7 +29,29 @@ def session(first: str, more: str) -> str:
     return f"{first}def add_two(n):\n{more}    return n + 2\n{more}\n{first}add_two(1)\n3"
 
 
+DIFF = """--- a/two.py
++++ b/two.py
+@@ -1,2 +1,2 @@
+ def add_two(n):
+-    return n
++    return n + 2"""
+NEW_FILE = "".join(f"+{line}\n" for line in GOOD.splitlines())
+LISTED = "\n".join(f"{number:>3}{{0}}{line}" for number, line in enumerate(GOOD.splitlines(), 9))
 ANSWERS = {
+    "a diff": fenced(DIFF, "diff"),
+    "a diff with no tag": f"The change:\n{fenced(DIFF, '')}",
+    "a diff of a new file": fenced(NEW_FILE, "diff"),
+    "a diff and a word behind it": f"{fenced(DIFF, 'diff')}\nThis adds two.",
+    **{
+        f"a listing with {mark!r}": fenced(LISTED.format(mark), "")
+        for mark in (" ", "  ", ": ", " | ", ". ", "\t", " │ ", "|")
+    },
+    "a listing and its tag": fenced(LISTED.format("  ")),
+    "a function over two blocks": f"{fenced('def add_two(n):' + chr(10) + '    m = n + 1')}\n"
+    f"and then\n{fenced('    return m + 1')}",
+    "a word before it": f"Answer: {GOOD}",
+    "a word before one line": "Answer: def add_two(n): return n + 2",
+    "a bold word before it": f"**Solution:** {GOOD}\n\nIt adds two.",
     "a helper in an earlier block": f"First:\n{fenced(HELPER)}\nThen:\n{fenced(HELPED)}",
     "a helper in a later block": f"{fenced(HELPED)}\nIt needs:\n{fenced(HELPER)}",
     "a test between the two": f"{fenced(HELPER)}\n{fenced('assert plus(1, 2) == 3')}\n"

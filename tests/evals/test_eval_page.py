@@ -16,6 +16,7 @@ EVIL = (
 )
 TEST = "start = 1\nassert inc(start) == 2, 'not one more'\nassert inc(5) == 6"
 CODES = ("def inc(x): return x + 1", f"raise ValueError({EVIL!r})", "import os; os._exit(0)")
+GONE = {"task_id": "t/11", "outcome": "failed", "solution": "pass"}
 TITLE = "custom: 5 samples of 3 tasks"
 
 
@@ -42,7 +43,7 @@ def before(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [{**record, "outcome": "failed"} for record in report.records()]
     lines[4] |= {"outcome": "passed", "solution": "def inc(x):\n    return x - -1"}
     path: Path = tmp_path_factory.mktemp("before") / "before.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in [lines[4], *lines[:3]]))
+    path.write_text("".join(json.dumps(line) + "\n" for line in [lines[4], *lines[:3], GONE]))
     return path
 
 
@@ -104,7 +105,7 @@ def test_samples_are_compared_with_those_of_the_same_task(
     data = json.loads(found[1])
     sides = [row["before"] and row["before"]["outcome"] for row in data["rows"]]
     assert sides == ["failed", "failed", "failed", None, "passed"]
-    assert data["before"]["pass_at_1"] == 0.5
+    assert data["before"] == {"pass_at_1": pytest.approx(1 / 3), "gone": 1}
 
 
 @pytest.mark.slow
@@ -147,7 +148,14 @@ def test_two_runs_are_compared(shown: Page) -> None:
     cells = shown.locator(".comparison td:not(:empty)")
     # Before passed, not passed, not there; each now passed, not passed.
     assert cells.all_inner_texts() == ["0", "1", "1", "2", "1", "0"]
-    expect(shown.locator(".delta")).to_have_text("−0.0556")
+    expect(shown.locator(".delta")).to_have_text("+0.1111")
+    expect(shown.get_by_text("1 samples of the other run have none here")).to_be_visible()
+    rows = shown.locator("tr.line")
+    expect(rows.filter(has_text="t/10").locator(".new")).to_have_text("new")
+    # The outcome is said once.
+    expect(rows.filter(has_text="t/9").locator("td").nth(1)).to_have_text("failed not one more")
+    shown.get_by_label("Changes").select_option("changed")
+    assert "t/10" not in names(shown)
     shown.get_by_label("Changes").select_option("broken")
     assert names(shown) == ["t/9"]
     shown.get_by_role("button", name="Samples").click()

@@ -64,7 +64,7 @@ def page(report: Report, before: Sequence[Mapping[str, Json]]) -> str:
     data = {
         "summary": summary(report),
         "compared": bool(before),
-        "before": {"pass_at_1": _pass_at_1(before)},
+        "before": {"pass_at_1": _pass_at_1(before), "gone": sum(map(len, earlier.values()))},
         "tasks": {name: _task(report.tasks[name]) for name in sampled if name in report.tasks},
         "rows": rows,
     }

@@ -27,18 +27,18 @@ export interface Data {
     outcomes: Record<string, number>;
   };
   compared: boolean;
-  before: { pass_at_1: number | null };
+  before: { pass_at_1: number | null; gone: number };
   tasks: Record<string, { question: string; test: string }>;
   rows: Row[];
 }
 
-export type Change = "same" | "broken" | "fixed" | "other";
+export type Change = "same" | "broken" | "fixed" | "other" | "new";
 
 export const data = JSON.parse(document.getElementById("data")?.textContent ?? "null") as Data;
 
 export function changeOf(row: Row): Change {
   if (!data.compared || row.before?.outcome === row.outcome) return "same";
-  if (!row.before) return "other";
+  if (!row.before) return "new";
   if (row.outcome === "passed") return "fixed";
   return row.before.outcome === "passed" ? "broken" : "other";
 }
@@ -69,12 +69,19 @@ function lineOf(key: string, name: string, rows: Row[]): Line {
     rows,
     passed: rows.filter((row) => row.outcome === "passed").length / rows.length,
     outcome: worst?.outcome ?? "",
-    result: worst?.result ?? "",
-    change: (["broken", "fixed", "other"] as const).find((one) => changes.includes(one)) ?? "same",
+    result: worst ? withoutOutcome(worst) : "",
+    change: (["broken", "fixed", "other", "new"] as const).find((one) => changes.includes(one)) ?? "same",
     cpu: most((row) => row.cpu_s),
     wall: most((row) => row.wall_s),
     memory: most((row) => row.memory),
   };
+}
+
+/** What a verdict says beyond its outcome, with which most begin. */
+function withoutOutcome(row: Row): string {
+  const start = `${row.outcome}: `;
+  if (row.result === row.outcome) return "";
+  return row.result.startsWith(start) ? row.result.slice(start.length) : row.result;
 }
 
 export const sampleLines = data.rows.map((row) =>
@@ -99,12 +106,14 @@ export interface Wish {
   isDown: boolean;
 }
 
+const UNCHANGED = new Set<Change>(["same", "new"]);
+
 export function wanted(lines: Line[], wish: Wish): Line[] {
   const text = wish.text.toLowerCase();
   const fits = (line: Line) =>
     (!wish.outcome || line.rows.some((row) => row.outcome === wish.outcome)) &&
     (!wish.change ||
-      (wish.change === "changed" ? line.change !== "same" : line.change === wish.change)) &&
+      (wish.change === "changed" ? !UNCHANGED.has(line.change) : line.change === wish.change)) &&
     (!text || line.rows.some((row) => textOf(row).includes(text)));
   const order = new Intl.Collator(undefined, { numeric: true });
   const sign = wish.isDown ? -1 : 1;

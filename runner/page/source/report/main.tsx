@@ -44,6 +44,7 @@ function App() {
       {data.compared && <p class="quiet">{t("compared")}</p>}
       <Figures />
       {data.compared && <Comparison />}
+      {data.before.gone > 0 && <p class="quiet">{t("gone", { n: data.before.gone })}</p>}
       <div class="controls">
         <div class="views" role="group" aria-label={t("samples")}>
           {[true, false].map((one) => (
@@ -237,9 +238,7 @@ function LineView({ line, width }: { line: Line; width: number }) {
         </td>
         <td>
           <span class={line.outcome}>{line.outcome.replaceAll("_", " ")}</span>{" "}
-          {line.result !== line.outcome && (
-            <span class="quiet">{line.result.slice(0, RESULT_CHARS)}</span>
-          )}
+          <span class="quiet">{line.result.slice(0, RESULT_CHARS)}</span>
         </td>
         {data.compared && <td class={line.change}>{t(line.change)}</td>}
         <td class="number">

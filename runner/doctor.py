@@ -148,7 +148,9 @@ def _environment(environment: EnvironmentReport, all_packages: bool = False) -> 
 
     limits = Policy().limits
     known = {name.lower(): f"{name} {version}" for name, version in environment.packages.items()}
-    named = list(known.values()) if all_packages else [known[n] for n in TELLING if n in known]
+    is_short = len(known) <= len(TELLING)
+    names = known if all_packages or is_short else [name for name in TELLING if name in known]
+    named = [known[name] for name in names]
     more = "" if len(named) == len(known) else ", ...; --packages names all"
     packages = f"{len(known)}{': ' if named else ''}{', '.join(named)}{more}"
     for name, value in (

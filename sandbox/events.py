@@ -1,5 +1,7 @@
 """Events of `stream`: what happens while a snippet runs, in order. The last one is `Finished`."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from sandbox.outcome import Artifact, ExecResult, Outcome
@@ -80,3 +82,12 @@ class Finished:
 
 
 Event = Started | Stdout | Stderr | Displayed | Cleared | ArtifactMade | Finished
+
+
+async def last_outcome(source: AsyncGenerator[Event, None]) -> Outcome:
+    """The outcome of a snippet whose events `source` gives; it is closed."""
+    async with aclosing(source):
+        async for event in source:
+            if isinstance(event, Finished):
+                return event.outcome
+    raise AssertionError  # It ends with Finished or an error.

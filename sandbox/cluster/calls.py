@@ -9,15 +9,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from sandbox import events
 from sandbox.cancellation import in_background
 from sandbox.cluster.cluster import Lost, session_lost
-from sandbox.errors import SandboxError, ValueNotCarried
+from sandbox.errors import SandboxError
 from sandbox.files.file_streams import PIECE_BYTES, pieces_of
 from sandbox.outcome import ExecResult
 from sandbox.policy.arguments import signal_number
-from sandbox.protocol.values import ValueRefused, pack_value
 from sandbox.session.commands.command import AsyncCommand, CommandEvent
 from sandbox.session.file_calls import Data, Writable, check_chunk, check_target
 from sandbox.session.session import AsyncSession
-from sandbox.session.values import REMEDY, unpacked
+from sandbox.session.values import CarriedValues
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,7 +35,7 @@ def passed_on(
     return cast("Callable[Concatenate[PlacedCalls, P], Coroutine[Any, Any, T]]", ask)
 
 
-class PlacedCalls:
+class PlacedCalls(CarriedValues):
     """Files, commands, values and questions of a session on a cluster; see `AsyncSession`."""
 
     @abstractmethod
@@ -68,19 +67,6 @@ class PlacedCalls:
     drop = passed_on(AsyncSession.drop)
     checkpoints = passed_on(AsyncSession.checkpoints)
     try_run = passed_on(AsyncSession.try_run)
-
-    async def set(self, **values: object) -> None:
-        """Set variables of the session. Raises ValueNotCarried that names the variable."""
-        for name, value in values.items():
-            try:
-                packed = await asyncio.to_thread(pack_value, value)
-            except ValueRefused as error:
-                raise ValueNotCarried(name, str(error), REMEDY) from None
-            await self.carry_in(name, packed)
-
-    async def get_value(self, name: str) -> Any:
-        """Return a copy of the variable `name`. Raises ValueNotCarried."""
-        return await unpacked(name, await self.carry_out(name))
 
     async def put(self, path: str, data: Data) -> None:
         """Write `data` to the file `path`, with the directories above it; text as UTF-8."""

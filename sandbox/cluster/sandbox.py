@@ -80,7 +80,8 @@ class AsyncRaySandbox:
         tools: HostTools | None = None,
     ) -> Outcome:
         """Run one snippet in a fresh jail on some node."""
-        return await _outcome(self.stream(code, limits=limits, stdin=stdin, tools=tools))
+        source = self.stream(code, limits=limits, stdin=stdin, tools=tools)
+        return await events.last_outcome(source)
 
     async def stream(
         self,
@@ -182,7 +183,8 @@ class AsyncRaySandbox:
         async def run(code: str) -> Outcome:
             for left in reversed(range(LOST_TRIES)):
                 try:
-                    return await _outcome(self._stream(code, limits, None, None, is_patient=True))
+                    source = self._stream(code, limits, None, None, is_patient=True)
+                    return await events.last_outcome(source)
                 except SessionLost:
                     if not left:
                         raise
@@ -289,11 +291,3 @@ class AsyncRaySandbox:
     async def _end(self, placed: Placed) -> None:
         self._places.discard(placed)
         await placed.end()
-
-
-async def _outcome(source: AsyncGenerator[events.Event, None]) -> Outcome:
-    async with aclosing(source):
-        async for event in source:
-            if isinstance(event, events.Finished):
-                return event.outcome
-    raise AssertionError  # It ends with Finished or an error.

@@ -1,6 +1,5 @@
 """A session on a node of a cluster: the calls of `AsyncSession`, carried out in its place."""
 
-import asyncio
 import contextlib
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
@@ -17,7 +16,7 @@ from sandbox.outcome import Outcome
 from sandbox.policy.limits import Limits
 from sandbox.protocol.messages import ToolAnswer
 from sandbox.remote.tool_calls import RemoteToolRun, described
-from sandbox.session.best_of import BestOf, best_of
+from sandbox.session.best_of import BestOf, best_of_branches, checked_snippets
 from sandbox.session.host_tools import HostTools, Tools
 from sandbox.session.runs.request import NO_TOOLS
 
@@ -114,11 +113,7 @@ class AsyncRaySession(PlacedCalls):
     ) -> Outcome:
         """Run `code` and give back how it ended; see `AsyncSession.run`."""
         source = self.stream(code, limits=limits, stdin=stdin, script=script, tools=tools)
-        async with contextlib.aclosing(source):
-            async for event in source:
-                if isinstance(event, events.Finished):
-                    return event.outcome
-        raise AssertionError  # It ends with Finished or an error.
+        return await events.last_outcome(source)
 
     async def stream(
         self,
@@ -175,20 +170,14 @@ class AsyncRaySession(PlacedCalls):
         limits: Limits | None = None,
     ) -> BestOf:
         """Run each of `snippets` in a branch of its own, all at once; the winner is the session."""
+        snippets = checked_snippets(snippets)
         branches = await self.fork(len(snippets))
-        try:
-            runs = [
-                branch.run(code, limits=limits)
-                for branch, code in zip(branches, snippets, strict=True)
-            ]
-            found = await best_of(runs, key)
-            if found.winner is not None:
-                winner = branches[found.winner]
-                # The session that was is closed as the branch that it has become.
-                self._opened, winner._opened = winner._opened, self._opened
-            return found
-        finally:
-            await asyncio.gather(*(branch.close() for branch in branches))
+
+        def become(winner: AsyncRaySession) -> None:
+            # The session that was is closed as the branch that it has become.
+            self._opened, winner._opened = winner._opened, self._opened
+
+        return await best_of_branches(branches, snippets, key=key, limits=limits, become=become)
 
     async def close(self) -> None:
         """End the session and throw its files away. May be called again."""

@@ -1,6 +1,5 @@
 """Commands, values and questions of a session of another machine."""
 
-import asyncio
 import base64
 import contextlib
 from abc import abstractmethod
@@ -15,16 +14,16 @@ from sandbox.errors import RemoteFailed, ValueNotCarried
 from sandbox.outcome import ExecResult
 from sandbox.policy.arguments import as_bytes, check_name, check_number
 from sandbox.protocol.messages import Checked
-from sandbox.protocol.values import KINDS, Packed, ValueRefused, pack_value
+from sandbox.protocol.values import KINDS, Packed
 from sandbox.remote.command import AsyncRemoteCommand, exec_result
 from sandbox.remote.server import LONGEST_S, Server
 from sandbox.session.commands.command import AsyncCommand, CommandEvent, CommandRequest
 from sandbox.session.description import SessionDescription
 from sandbox.session.runs.request import check_code
-from sandbox.session.values import NAME_RIGHT, REMEDY, Completion, Inspection, Variable, unpacked
+from sandbox.session.values import NAME_RIGHT, CarriedValues, Completion, Inspection, Variable
 
 
-class RemoteCalls:
+class RemoteCalls(CarriedValues):
     """Calls of a session beside its snippets; see `CommandCalls` and `ValueCalls`."""
 
     _server: Server
@@ -66,19 +65,6 @@ class RemoteCalls:
             return exec_result(told)
         except (KeyError, TypeError, ValueError):
             raise self._nonsense() from None
-
-    async def set(self, **values: object) -> None:
-        """Set variables of the session; see `ValueCalls`. Raises ValueNotCarried."""
-        for name, value in values.items():
-            try:
-                packed = await asyncio.to_thread(pack_value, value)
-            except ValueRefused as error:
-                raise ValueNotCarried(name, str(error), REMEDY) from None
-            await self.carry_in(name, packed)
-
-    async def get_value(self, name: str) -> Any:
-        """Return a copy of the variable `name`; see `ValueCalls`. Raises ValueNotCarried."""
-        return await unpacked(name, await self.carry_out(name))
 
     async def carry_in(self, name: str, packed: Packed) -> None:
         """Set the variable `name` to what was packed."""

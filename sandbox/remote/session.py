@@ -19,7 +19,6 @@ from typing import Any, Self, overload
 from sandbox import events
 from sandbox.cancellation import in_background
 from sandbox.errors import (
-    PolicyError,
     RemoteFailed,
     SandboxError,
     SessionClosed,
@@ -28,7 +27,7 @@ from sandbox.errors import (
     StaleProcess,
 )
 from sandbox.outcome import Outcome
-from sandbox.policy.arguments import check_name, check_number, check_type, texts
+from sandbox.policy.arguments import check_name, check_number, check_type
 from sandbox.policy.limits import Limits, check_limits
 from sandbox.protocol.messages import ToolAnswer
 from sandbox.remote.command import AsyncRemoteCommand
@@ -38,7 +37,7 @@ from sandbox.remote.remote_calls import RemoteCalls
 from sandbox.remote.remote_files import RemoteFiles
 from sandbox.remote.server import Server
 from sandbox.remote.tool_calls import RemoteToolRun, described
-from sandbox.session.best_of import BestOf, best_of
+from sandbox.session.best_of import BestOf, best_of_branches, checked_snippets
 from sandbox.session.checkpoints import CHECKPOINT_RIGHT, Checkpoint, CheckpointState
 from sandbox.session.host_tools import HostTools, Tools
 from sandbox.session.runs.request import NO_TOOLS, check_arguments
@@ -126,11 +125,7 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
     ) -> Outcome:
         """Run `code` and give back how it ended; see `AsyncSession.run`."""
         source = self.stream(code, limits=limits, stdin=stdin, script=script, tools=tools)
-        async with contextlib.aclosing(source):
-            async for event in source:
-                if isinstance(event, events.Finished):
-                    return event.outcome
-        raise AssertionError  # It ends with Finished or an error.
+        return await events.last_outcome(source)
 
     async def stream(
         self,
@@ -233,24 +228,15 @@ class AsyncRemoteSession(RemoteCalls, RemoteFiles):
         limits: Limits | None = None,
     ) -> BestOf:
         """Run each of `snippets` in a branch of its own, all at once; the winner is the session."""
-        snippets = texts("snippets", snippets, "Give a list of snippets, each a str")
-        if not snippets:
-            raise PolicyError("snippets", "has none", "Give one at least")
+        snippets = checked_snippets(snippets)
         branches = await self.fork(len(snippets))
-        try:
-            runs = [
-                branch.run(code, limits=limits)
-                for branch, code in zip(branches, snippets, strict=True)
-            ]
-            found = await best_of(runs, key)
-            if found.winner is not None:
-                winner = branches[found.winner]
-                # The session that was is closed as the branch that it has become.
-                self._id, winner._id = winner._id, self._id
-                self._layers, winner._layers = winner._layers, self._layers
-            return found
-        finally:
-            await asyncio.gather(*(branch.close() for branch in branches))
+
+        def become(winner: AsyncRemoteSession) -> None:
+            # The session that was is closed as the branch that it has become.
+            self._id, winner._id = winner._id, self._id
+            self._layers, winner._layers = winner._layers, self._layers
+
+        return await best_of_branches(branches, snippets, key=key, limits=limits, become=become)
 
     async def try_run(
         self, code: str, *, limits: Limits | None = None, stdin: str | None = None

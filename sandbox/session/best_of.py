@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
+from sandbox.errors import PolicyError
 from sandbox.outcome import Outcome
+from sandbox.policy.arguments import texts
+from sandbox.policy.limits import Limits
 
 
 class BestOf(NamedTuple):
@@ -28,3 +31,45 @@ async def best_of(
     scores = {i: key(outcomes[i]) if key is not None else 0.0 for i in completed}
     winner = max(completed, key=lambda index: (scores[index], -index))
     return BestOf(winner, tuple(outcomes))
+
+
+def checked_snippets(snippets: Sequence[str]) -> list[str]:
+    """The snippets of a `best_of`. Raises PolicyError."""
+    found = texts("snippets", snippets, "Give a list of snippets, each a str")
+    if not found:
+        raise PolicyError("snippets", "has none", "Give one at least")
+    return found
+
+
+class Branch(Protocol):
+    """What runs a snippet of `best_of_branches`."""
+
+    def run(
+        self, code: str, *, limits: Limits | None = None
+    ) -> Coroutine[object, object, Outcome]: ...
+
+    async def close(self) -> None: ...
+
+
+B = TypeVar("B", bound=Branch)
+
+
+async def best_of_branches(
+    branches: Sequence[B],
+    snippets: Sequence[str],
+    *,
+    key: Callable[[Outcome], float] | None,
+    limits: Limits | None,
+    become: Callable[[B], None],
+) -> BestOf:
+    """Run each of `snippets` in its branch; the session goes on as the winner, all are closed."""
+    try:
+        runs = [
+            branch.run(code, limits=limits) for branch, code in zip(branches, snippets, strict=True)
+        ]
+        found = await best_of(runs, key)
+        if found.winner is not None:
+            become(branches[found.winner])
+        return found
+    finally:
+        await asyncio.gather(*(branch.close() for branch in branches))

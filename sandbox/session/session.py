@@ -17,12 +17,12 @@ from sandbox.errors import (
 )
 from sandbox.files.session_files import SessionFiles
 from sandbox.outcome import Outcome
-from sandbox.policy.arguments import check_name, check_number, check_type, texts
+from sandbox.policy.arguments import check_name, check_number, check_type
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
 from sandbox.processes.supply import WorkerSource
 from sandbox.protocol.messages import Checked
-from sandbox.session.best_of import BestOf, best_of
+from sandbox.session.best_of import BestOf, best_of, checked_snippets
 from sandbox.session.checkpoints import CHECKPOINT_RIGHT, Checkpoint, CheckpointState
 from sandbox.session.commands.command_calls import CommandCalls
 from sandbox.session.description import SessionDescription, describe
@@ -289,9 +289,7 @@ class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
         key, the first that completed. If none did, the session is what it was. Checkpoints of
         the session are dropped when a branch takes its place.
         """
-        snippets = texts("snippets", snippets, "Give a list of snippets, each a str")
-        if not snippets:
-            raise PolicyError("snippets", "has none", "Give one at least")
+        snippets = checked_snippets(snippets)
         branches = await self.fork(len(snippets))
         self._expiry.work()
         try:

@@ -51,16 +51,16 @@ class Inspection(NamedTuple):
     preview: str
 
 
-class ValueCalls:
-    """Values and questions of a session: they take its turn, and no snippet runs meanwhile."""
+class CarriedValues:
+    """Values of a session, on top of what carries them packed: here, over HTTP, in a cluster."""
 
-    _options: SessionOptions
-    _turns: Turns
-
-    @property
     @abstractmethod
-    def _grace_s(self) -> float:
-        """How long what was cancelled may go on."""
+    async def carry_out(self, name: str) -> Packed:
+        """The variable `name` as it travels."""
+
+    @abstractmethod
+    async def carry_in(self, name: str, packed: Packed) -> None:
+        """Set the variable `name` to what was packed."""
 
     async def set(self, **values: object) -> None:
         """Set variables of the session: plain values, bytes, numpy arrays, pandas or Arrow tables.
@@ -83,6 +83,18 @@ class ValueCalls:
         """
         check_name("name", name, NAME_RIGHT)
         return await unpacked(name, await self.carry_out(name))
+
+
+class ValueCalls(CarriedValues):
+    """Values and questions of a session: they take its turn, and no snippet runs meanwhile."""
+
+    _options: SessionOptions
+    _turns: Turns
+
+    @property
+    @abstractmethod
+    def _grace_s(self) -> float:
+        """How long what was cancelled may go on."""
 
     async def carry_out(self, name: str) -> Packed:
         """The variable `name` as it travels: its kind, and bytes that were not looked into yet.

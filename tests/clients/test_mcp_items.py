@@ -1,7 +1,10 @@
 """MCP servers of the config in Responses requests: the official client and a real server."""
 
 import json
+import socket
+import subprocess
 import sys
+import time
 
 import httpx2
 import openai
@@ -306,3 +309,79 @@ async def test_a_tool_is_called_so_often_and_no_more():
              for text in ("", '"bare"', "{}")]  # fmt: skip
     assert given[:2] == ["t {}", "t {'a': 'bare'}"]
     assert "its limit" in given[2]
+
+
+@pytest.fixture(scope="module")
+def over_http(tmp_path_factory):
+    """The same servers, reached by their address; they let in who has their key alone."""
+    script = tmp_path_factory.mktemp("mcp") / "server.py"
+    text = SERVER.replace('server.run(transport="stdio")', HTTP_RUN)
+    assert text != SERVER
+    script.write_text(text)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/mcp"
+    endpoint = Endpoint(url="http://upstream.test/v1", retries=0)
+    model = OpenAICompatible(endpoint, transport=httpx2.MockTransport(answer))
+    headers = {"authorization": "Bearer of-the-config"}
+    servers = {
+        "places": McpSettings(url=url, headers=headers, in_snippets=False),
+        "both": McpSettings(url=url, headers=headers, tools=("add",), prefix="far_"),
+    }
+    with subprocess.Popen([sys.executable, str(script), str(port)]) as process:
+        try:
+            wait_until_it_listens(port)
+            with serving(directory(model), config(mcp=servers)) as running:
+                yield running
+        finally:
+            process.kill()
+
+
+HTTP_RUN = """
+import sys, uvicorn
+
+app = server.streamable_http_app()
+
+async def guarded(scope, receive, send):
+    headers = dict(scope.get("headers", []))
+    if scope["type"] == "http" and headers.get(b"authorization") != b"Bearer of-the-config":
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    await app(scope, receive, send)
+
+uvicorn.run(guarded, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
+"""
+
+
+def wait_until_it_listens(port):
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            assert time.monotonic() < deadline, "it does not listen"
+            time.sleep(0.1)
+        else:
+            return
+
+
+def test_a_server_at_an_address_is_called_as_one_that_is_started(over_http):
+    ask = OpenAI(base_url=f"{over_http.origin}/v1", api_key=KEY, max_retries=0).responses
+    found = ask.create(model=MODEL, input='places_add {"a": 40}', tools=[PLACES])
+    assert kinds(found) == ["mcp_list_tools", "mcp_call", "message"]
+    assert found.output[0].tools[0].annotations["readOnlyHint"] is True
+    assert (found.output[1].output, found.output_text) == ("42", "Got 42.")
+    failed = ask.create(model=MODEL, input='places_fail {"why": "rain"}', tools=[PLACES])
+    assert (failed.output[1].status, failed.output[1].error.type) == (
+        "failed", "mcp_tool_execution_error",
+    )  # fmt: skip
+
+
+def test_a_server_at_an_address_is_there_in_snippets(over_http):
+    url = f"{over_http.origin}/v1/responses"
+    call = 'code_interpreter {"code": "far_add(a=40)"}'
+    body = {"model": MODEL, "input": call, "tools": [{"type": "code_interpreter"}]}
+    reply = httpx2.post(url, json=body, headers={"authorization": f"Bearer {KEY}"}, timeout=60)
+    assert reply.status_code == 200, reply.text
+    assert "Got 42" in reply.text

@@ -2,8 +2,8 @@
 
 They lie in the workspace, in `/tmp` with the home directory in it, and in shared memory: all that
 a session may write to, but for mounts of the user's own. Code that was written for another place
-saves to `/tmp`. What is left there is told as an artifact too, by its absolute path; names that
-libraries use for scratch are left out of what is told.
+saves to `/tmp`, or to its home. What is left there is told as an artifact too, by its absolute
+path; names that libraries use for scratch are left out of what is told.
 """
 
 import dataclasses
@@ -33,7 +33,8 @@ TOLD_AS = "/tmp/"
 TEMPORARY_ROOTS = ("/tmp", "/var/tmp", TEMPORARY)
 HOME = "home"
 """The home directory, in `/tmp`."""
-SCRATCH = (HOME, ".*", "tmp????????*", "pymp-*", "joblib_memmapping_folder_*", "*.lock")
+HIDDEN = ".*"
+SCRATCH = (HIDDEN, "tmp????????*", "pymp-*", "joblib_memmapping_folder_*", "*.lock")
 """Patterns of names in `/tmp` that are no results."""
 
 
@@ -61,8 +62,9 @@ class SessionFiles:
                 owner=plan.session_host_id(worker.identity),
                 bytes_cap=plan.workspace_bytes,
                 files_cap=plan.workspace_files,
+                inner=inner,
             )
-            for fd in worker.disk.directories[:3]
+            for fd, inner in zip(worker.disk.directories, ("", HOME, ""), strict=False)
         ]
         return cls(worker, places)
 
@@ -256,8 +258,10 @@ def _told_entries(files: Workspace, rest: str, path: str) -> list[FileStat]:
     return found
 
 
-def _is_scratch(name: str) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in SCRATCH)
+def _is_scratch(path: str) -> bool:
+    directory, _, name = path.rpartition("/")
+    patterns = SCRATCH if not directory else (HIDDEN,) if directory == HOME else ()
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _with_root(listing: Listing) -> Listing:

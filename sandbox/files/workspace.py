@@ -60,6 +60,7 @@ class Stamp(NamedTuple):
 Listing = dict[str, Stamp]
 
 Skips = Callable[[str], bool]
+SKIPPED_DEPTH = 2
 
 
 def _skips_none(_name: str) -> bool:
@@ -70,16 +71,24 @@ class Workspace:
     """Files below one directory descriptor, which the workspace owns from now on."""
 
     def __init__(
-        self, directory_fd: int, *, owner: int | None, bytes_cap: int, files_cap: int
+        self,
+        directory_fd: int,
+        *,
+        owner: int | None,
+        bytes_cap: int,
+        files_cap: int,
+        inner: str = "",
     ) -> None:
         self._fd = directory_fd
+        self._inner = inner
+        """A directory at its top that is always there, and no file of its own."""
         self._owner = owner
         self._bytes_cap = bytes_cap
         self._files_cap = files_cap
         self._bare_since_ns = -1
         self._bare_count: int | None = None
         """How many files its file system had then, where that was less than a tick ago."""
-        """When its top directory changed last, if nothing to be listed was in it then."""
+        """When its top directories changed last, if nothing to be listed was in them then."""
 
     @property
     def is_open(self) -> bool:
@@ -202,8 +211,8 @@ class Workspace:
     def listing(self, skips: Skips = _skips_none, pace: Pace = NO_PACE) -> Listing:
         """Every regular file by its path, sorted; links, FIFOs and the like are left out.
 
-        So is what lies at the top under a name that `skips` says, and what is left when the names
-        together reach `NAMES_CAP_BYTES`.
+        So is what `skips` says by its path, at the top and in directories there, and what is left
+        when the names together reach `NAMES_CAP_BYTES`.
         """
         listing = self._list(self._files_cap, skips, pace)
         assert listing is not None
@@ -250,7 +259,7 @@ class Workspace:
 
     def note_bare(self) -> None:
         """Take it that it has no names but those that are skipped, when it is listed."""
-        self._bare_since_ns = os.fstat(self._fd).st_ctime_ns
+        self._bare_since_ns = _changed_ns(self._fd, self._inner)
         is_old = time.time_ns() - self._bare_since_ns > CLOCK_TICK_NS
         self._bare_count = None if is_old else self._count()
 
@@ -260,7 +269,7 @@ class Workspace:
 
     def _is_bare(self) -> bool:
         """Whether no name was added since it had none but those that are skipped."""
-        if self._bare_since_ns != os.fstat(self._fd).st_ctime_ns:
+        if self._bare_since_ns != _changed_ns(self._fd, self._inner):
             return False
         if self._bare_count is not None:
             if self._bare_count != self._count():
@@ -275,12 +284,12 @@ class Workspace:
             return {}
         if self._count() == 1:
             return {}  # A file system of its own, with nothing in it but its root.
-        changed_ns = os.fstat(self._fd).st_ctime_ns
+        changed_ns = _changed_ns(self._fd, self._inner)
         is_bare = time.time_ns() - changed_ns > CLOCK_TICK_NS
         found: Listing = {}
         with acting_as(self._owner):
             for seen, (path, entry) in enumerate(self._walk(skips)):
-                is_bare = False
+                is_bare = is_bare and path == self._inner and stat.S_ISDIR(entry.st_mode)
                 pace()
                 if seen >= most < self._files_cap:
                     return None
@@ -393,7 +402,7 @@ class Workspace:
                         named_bytes += len(path)
                         if seen > self._files_cap + 1 or named_bytes > NAMES_CAP_BYTES:
                             return
-                        if not prefix and skips(entry.name):
+                        if depth < SKIPPED_DEPTH and skips(path):
                             continue
                         try:
                             status = entry.stat(follow_symlinks=False)
@@ -405,6 +414,19 @@ class Workspace:
         finally:
             for fd in above:
                 os.close(fd)
+
+
+def _changed_ns(fd: int, inner: str) -> int:
+    """When a name was last added to the directory `fd`, or to the one inside of that name."""
+    changed_ns = os.fstat(fd).st_ctime_ns
+    if inner:
+        try:
+            changed_ns = max(
+                changed_ns, os.stat(inner, dir_fd=fd, follow_symlinks=False).st_ctime_ns
+            )
+        except OSError:
+            return changed_ns  # Removed or hidden: its name went from the top.
+    return changed_ns
 
 
 def _open_directory(name: str, parent: int) -> int:

@@ -94,6 +94,24 @@ def test_what_was_saved_to_tmp_is_an_artifact_that_can_be_fetched(real: Session)
     assert real.run("import os\nos.remove('/tmp/chart.png')").artifacts[0].change == "deleted"
 
 
+def test_what_was_saved_to_the_home_directory_is_an_artifact_too(real: Session) -> None:
+    outcome = real.run("open('/home/user/report.txt', 'w').write('x')")
+    assert [(one.path, one.size_bytes) for one in outcome.artifacts] == [
+        ("/tmp/home/report.txt", 1)
+    ]
+    assert real.get("/home/user/report.txt") == real.get("/tmp/home/report.txt") == b"x"
+    outcome = real.run(
+        "import pathlib, shutil\ndesktop = pathlib.Path.home() / 'Desktop' / 'plots'\n"
+        "desktop.mkdir(parents=True)\n(desktop / 'a.svg').write_text('<svg/>')"
+    )
+    assert [one.path for one in outcome.artifacts] == ["/tmp/home/Desktop/plots/a.svg"]
+    outcome = real.run(
+        "import os\nos.remove('/home/user/report.txt'); shutil.rmtree(desktop.parent)"
+    )
+    assert {one.change for one in outcome.artifacts} == {"deleted"}
+    assert real.run("1").artifacts == ()
+
+
 @pytest.mark.parametrize(
     "place", ["/tmp", "/home/user", "/tmp/home", "/home/user/sub", "/mnt/data"]
 )

@@ -258,3 +258,21 @@ def test_a_name_added_in_the_tick_in_which_it_was_bare_is_not_missed(
     assert files.listing() == {}
     assert walked == [1]
     files.close()
+
+
+def test_what_is_added_to_the_directory_inside_is_not_missed(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    files = Workspace(
+        os.open(tmp_path, os.O_RDONLY), owner=None, bytes_cap=1 << 20, files_cap=100, inner="home"
+    )
+    files.note_bare()
+    time.sleep(0.02)
+    assert files.listing() == {}
+    (tmp_path / "home" / "a.txt").write_text("a")
+    assert list(files.listing()) == ["home/a.txt"]
+    os.remove(tmp_path / "home" / "a.txt")
+    assert files.listing() == {}
+    os.rmdir(tmp_path / "home")
+    (tmp_path / "home").write_text("a file now")
+    assert list(files.listing()) == list(files.listing()) == ["home"]
+    files.close()

@@ -168,5 +168,12 @@ def test_what_keeps_a_session_from_surviving_is_named_with_what_to_do(processes)
         ("import threading\ntimer = threading.Timer(60, print); timer.start()", "cancel the timer"),
         ("timer.cancel(); timer.join()", ""),
         ("import subprocess\nchild = subprocess.Popen(['sleep', '60'])", "sleep): wait for it"),
+        ("child.kill(); child.wait()", ""),
+        ("manager = multiprocessing.Manager()", "): shut the manager down"),
+        ("manager.shutdown()", ""),
+        (
+            "one = multiprocessing.Process(target=time.sleep, args=(60,), name='one')\none.start()",
+            "one): join it, or end it",
+        ),
     ):
         assert told in processes.run(code, limits=LONG).survives_reason, code

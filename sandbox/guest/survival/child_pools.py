@@ -8,6 +8,7 @@ resource trackers and the fork server.
 
 import gc
 import os
+import re
 import signal
 import sys
 import threading
@@ -22,7 +23,10 @@ MANAGERS = ("concurrent.futures.process", ".loky.process_executor", "loky.proces
 TRACKERS = ("multiprocessing.resource_tracker", "joblib.externals.loky.backend.resource_tracker")
 FORK_SERVER = "multiprocessing.forkserver"
 BECOMES_S = 0.001
+MANAGER_NAME = re.compile(r"\w*Manager-[\d:]+")
+"""How `multiprocessing` calls the process of a manager."""
 NAMED = 3
+NAME_CHARS = 60
 
 
 def is_manager(thread: object) -> bool:
@@ -65,9 +69,26 @@ def other_children(copies: Collection[int]) -> str:
     others = sorted(pids - known)
     if not others:
         return ""
-    named = ", ".join(f"{pid} {_name(pid)}".strip() for pid in others[:NAMED])
+    started = _started()
+    names = {pid: getattr(started.get(pid), "name", "") or _name(pid) for pid in others[:NAMED]}
+    named = ", ".join(f"{pid} {name[:NAME_CHARS]}".strip() for pid, name in names.items())
     more = ", ..." if len(others) > NAMED else ""
-    return f"the session has a child process of its own ({named}{more}): wait for it, or end it"
+    remedy = _remedy(started.get(others[0]))
+    return f"the session has a child process of its own ({named}{more}): {remedy}"
+
+
+def _started() -> dict[int, Any]:
+    """Processes that `multiprocessing` has started, by their number."""
+    process = sys.modules.get("multiprocessing.process")
+    found = ((one, getattr(one, "_popen", None)) for one in getattr(process, "_children", ()))
+    return {popen.pid: one for one, popen in found if popen is not None}
+
+
+def _remedy(process: Any) -> str:
+    """What the author of a snippet does about a child process."""
+    if MANAGER_NAME.fullmatch(getattr(process, "name", "")):
+        return "shut the manager down, or use it in a `with` statement"
+    return "join it, or end it" if process is not None else "wait for it, or end it"
 
 
 def end() -> None:

@@ -166,6 +166,11 @@ class SessionGroup:
         self._count = self._counter("pids", "pids.current")
         self._used = self._counter("memory", self._files.memory_used)
 
+    def get_ready(self) -> None:
+        """Open what each snippet has counted, before there is one."""
+        for counter in (*self._usage, self._peak, self._ooms, self._forks, self._count):
+            counter.open()
+
     def join_fds(self) -> list[int]:
         """Descriptors to write "0" to, by the process that is to join. The caller closes them."""
         return [
@@ -326,11 +331,15 @@ class _Counter:
         self._field = 0
         """What `read_field` found in that content: it hardly ever changes."""
 
-    def read(self) -> bytes:
-        """What it says now."""
+    def open(self) -> int:
+        """Its descriptor, which stays open."""
         if self._fd < 0:
             self._fd = os.open(self._path, self._flags)
-        return os.pread(self._fd, self._size, 0)
+        return self._fd
+
+    def read(self) -> bytes:
+        """What it says now."""
+        return os.pread(self.open(), self._size, 0)
 
     def read_field(self, key: bytes) -> int:
         """The number in the row of `key`, the same one each time."""
@@ -340,9 +349,7 @@ class _Counter:
         return self._field
 
     def write(self, value: bytes) -> None:
-        if self._fd < 0:
-            self._fd = os.open(self._path, self._flags)
-        os.write(self._fd, value)
+        os.write(self.open(), value)
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -433,17 +440,11 @@ def _mount_point(kind: str) -> str:
 
 
 def _read_words(path: str) -> list[str]:
-    words = b""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            while read := os.read(fd, 1 << 16):
-                words += read
-        finally:
-            os.close(fd)
+        with open(path, "rb", buffering=1 << 16) as stream:
+            return stream.read().decode().split()
     except OSError:
         return []
-    return words.decode().split()
 
 
 def _can_make(parent: str) -> bool:

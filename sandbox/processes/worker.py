@@ -250,7 +250,9 @@ class Worker:
             self._ready.exception()  # A branch that was given up is not waited for.
 
     def warm(self) -> None:
-        """Have the session process ready itself for a snippet before there is one."""
+        """Have all that a snippet needs ready before there is one."""
+        if self.group is not None:
+            self.group.get_ready()
         self.guest.send(Warm())
 
     # ---- in use ---------------------------------------------------------------------------------
@@ -307,9 +309,8 @@ class Worker:
         if not self._ready.done():
             self.fail_to_start(self.parent.death())
         if self.lineage.branches and self.control.is_open:
-            self.kill_snippet(
-                [], keeps_commands=False
-            )  # Init stays: the branches would end with it.
+            # Init stays: the branches would end with it.
+            self.kill_snippet([], keeps_commands=False)
         elif self.init.is_known and self.plan.asks_for("pid_namespace"):
             self.init.kill()
         else:

@@ -10,6 +10,7 @@ bound spells out.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
 from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
 
 from sandbox.protocol.bounds import Bound
@@ -74,12 +75,16 @@ def _bound(cls: type, name: str) -> Bound:
     raise TypeError(f"{cls.__name__}.{name}: annotate it with its bound")
 
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encoder = json.JSONEncoder(separators=(",", ":"))
+_pieces = c_make_encoder(
+    None, _encoder.default, encode_basestring_ascii, None, ":", ",", False, False, True
+)
+"""What `_encoder` makes anew for each value; it need not look for one that holds itself."""
 
 
 def pack(message: Message) -> bytes:
     """The frame of `message`, ready to be written."""
-    return encode(SPECS[type(message)].kind, _encode(message.__dict__).encode())
+    return encode(SPECS[type(message)].kind, "".join(_pieces(message.__dict__, 0)).encode())
 
 
 def pack_body(cls: type[Message], body: bytes) -> bytes:

@@ -37,12 +37,12 @@ def obstacle() -> str:
     Then some libraries have no threads any more, here and in what is forked now, until each calls
     `resume`.
     """
-    return _own_obstacle() or pools.obstacle()
+    return "" if _is_alone() else _own_obstacle() or pools.obstacle()
 
 
 def later_obstacle() -> str:
     """Name what would keep a fork from being faithful now; ends no thread."""
-    return _own_obstacle() or pools.refusal()
+    return "" if _is_alone() else _own_obstacle() or pools.refusal()
 
 
 def resume() -> None:
@@ -59,17 +59,26 @@ def wake() -> None:
     pools.resume()
 
 
+def _is_alone() -> bool:
+    """Whether nothing can be in the way, as for most snippets: one thread, and no child."""
+    return pools.threads() == 1 and not _has_other_interpreters() and not _has_children()
+
+
 def _own_obstacle() -> str:
     found = python_threads.obstacle()
     if found:
         return found
     if _has_other_interpreters():
         return "the session has live sub-interpreters"
+    return child_pools.other_children(_children) if _has_children() else ""
+
+
+def _has_children() -> bool:
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
-        return ""
-    return child_pools.other_children(_children)
+        return False
+    return True
 
 
 def fork_copy(fd: int) -> bool:

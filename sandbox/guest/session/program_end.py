@@ -15,24 +15,40 @@ from sandbox.guest.display import streams
 
 WRITERS = (io.BufferedWriter, io.BufferedRandom)
 
+_exit_functions = 0
+"""How many are there before any program has run."""
+
 
 def leave_logging_out() -> None:
     """Have the end of a program shut logging down only if there is something to shut down.
 
-    Called in the zygote. For the one handler that `logging` always makes, which holds nothing
-    back, the function that it registered touches thirty pages.
+    Called in the zygote, which then counts the functions that are left. For the one handler that
+    `logging` always makes, which holds nothing back, the function that it registered touches thirty
+    pages.
     """
+    global _exit_functions
     atexit.unregister(logging.shutdown)
+    _exit_functions = atexit._ncallbacks()
+
+
+def rehearse() -> None:
+    """Do what the end of every program does, for the interpreter to adapt its code."""
+    _clear({"_a": None, "a": None}, young_only=True)
+    write_out_files()
+    streams.flush()
 
 
 def end_program(namespace: dict[str, Any]) -> None:
     """Do what the interpreter does at its end: threads, exit functions, variables, files."""
-    # Pools of threads are told first, so that their threads end.
-    for tell in reversed(getattr(threading, "_threading_atexits", [])):
-        tell()
-    if _thread._count():  # Those beside the main one.
+    has_threads = _thread._count() > 0  # Beside the main one.
+    exit_functions = atexit._ncallbacks()
+    if has_threads or exit_functions != _exit_functions:
+        # Pools of threads are told first, so that their threads end and none begins.
+        for tell in reversed(getattr(threading, "_threading_atexits", [])):
+            tell()
+    if has_threads:
         _await_threads()
-    if atexit._ncallbacks():
+    if exit_functions:
         atexit._run_exitfuncs()
     if len(logging._handlerList) > 1:  # type: ignore[attr-defined]
         logging.shutdown()
@@ -89,7 +105,7 @@ def _write_out(file: Any) -> None:
             file.flush()
 
 
-def _clear(namespace: dict[str, Any]) -> None:
+def _clear(namespace: dict[str, Any], *, young_only: bool = False) -> None:
     """Drop the variables as the end of the interpreter does: private names first."""
     names = [name for name in namespace if isinstance(name, str)]
     for name in names:
@@ -101,4 +117,4 @@ def _clear(namespace: dict[str, Any]) -> None:
     for name in names:
         if not name.startswith("__"):
             namespace.pop(name, None)
-    gc.collect()
+    gc.collect(0 if young_only else 2)

@@ -17,7 +17,7 @@ import threading
 from _signal import SIGINT  # type: ignore[import-not-found]
 from _signal import signal as set_handler
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from sandbox.guest.branching import branch, own_objects
 from sandbox.guest.display import streams
@@ -28,7 +28,7 @@ from sandbox.guest.language import check, imports
 from sandbox.guest.language.attempts import line_of
 from sandbox.guest.language.audited_events import Tried
 from sandbox.guest.notebook import forms
-from sandbox.guest.session import atfork, chmod_shim, copies, entrant, interpreter
+from sandbox.guest.session import atfork, chmod_shim, copies, entrant, interpreter, program_end
 from sandbox.guest.session.snippet import Ending, SnippetRunner
 from sandbox.guest.survival import child_pools
 from sandbox.protocol.frames import FrameError
@@ -101,6 +101,8 @@ class SessionProcess:
         self._main_thread = threading.get_ident()
         self._has_stdin = False
         self._pid = 0
+        if plan.tier == "namespaces":
+            interpreter.UsualNames().install()
         streams.replace()
         self.snippets = SnippetRunner(
             language=plan.language,
@@ -127,19 +129,20 @@ class SessionProcess:
         self._pid = os.getpid()
         for _ in range(REHEARSALS):
             host.send(Run("", 0, REHEARSED, None, False))
-            message = self._channel.receive()
-            assert isinstance(message, Run)
-            self._run(message)
+            self._run(cast(Run, self._channel.receive()))
             host.receive()
+            program_end.rehearse()
+            _forget_temporary_directory()
+            _reseed()
         host.close()
         self._channel.close()
         self.snippets.forget(0)
 
     def _warm(self) -> None:
         """Touch what a snippet touches, so that the first one finds its pages copied already."""
-        message = Run("", 0, REHEARSED, None, False)
-        pack(_done(message.nonce, self.snippets.run(message.code, message.number), ""))
+        pack(_done("", self.snippets.run(REHEARSED, 0), ""))
         self.snippets.forget(0)
+        streams.flush()
 
     def start(self, guest_fd: int) -> None:
         """Begin a session in this process, heard on `guest_fd`."""
@@ -151,8 +154,6 @@ class SessionProcess:
         set_handler(SIGINT, self._on_interrupt)
         interpreter.find_own_modules(self._plan)
         self.snippets.enter(os.getcwd())
-        if self._plan.tier == "namespaces":
-            interpreter.UsualNames().install()
         if self._trace is not None:
             self._trace.enter()
         if self._plan.tier == "landlock" and not self._plan.has_own_ids:

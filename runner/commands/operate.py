@@ -154,7 +154,11 @@ def list_command(config: Path | None, url: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
     else:
-        Console(highlight=False, markup=False).print(_table(found["data"]))
+        console = Console(highlight=False, markup=False)
+        table = _table(found["data"])
+        # `inspect` and `kill` want whole ids: a narrow terminal wraps lines, and cuts none.
+        console.width = max(console.width, console.measure(table).maximum)
+        console.print(table if found["data"] else "No live sessions.")
 
 
 @sessions_group.command("inspect")
@@ -218,9 +222,10 @@ def _tenants(found: Mapping[str, Any]) -> "Table":
 
 
 def _table(sessions: Sequence[Mapping[str, Any]]) -> "Table":
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(*COLUMNS, box=None)
+    whole, *others = COLUMNS
+    table = Table(Column(whole, no_wrap=True), *others, box=None)
     for one in sorted(sessions, key=lambda one: -float(one["cpu_s"])):
         row = (
             one["id"],

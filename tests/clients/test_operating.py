@@ -130,9 +130,11 @@ def run(server, *arguments, key=ADMIN):
 def test_the_commands_list_inspect_and_end_sessions(server, session):
     listed = json.loads(run(server, "sessions", "ls", "--json").output)
     assert session in [one["id"] for one in listed["data"]]
-    assert "owner" in run(server, "sessions", "ls").output
+    # At 80 columns too: the other commands want whole ids.
+    assert session in run(server, "sessions", "ls").output
     top = run(server, "top", "--once").output
     assert "Sessions: " in top
+    assert session in top
     assert "one" in top
     assert json.loads(run(server, "sessions", "inspect", session).output)["owner"] == "one"
     assert run(server, "sessions", "kill", session).output == f"Ended {session}.\n"

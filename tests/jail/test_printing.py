@@ -92,3 +92,15 @@ def test_the_timer_of_a_flood_is_no_alarm_of_the_guests(box: Sandbox) -> None:
         + "signal.getitimer(signal.ITIMER_REAL), signal.getsignal(signal.SIGALRM).name"
     )
     assert outcome.text == "((0.0, 0.0), 'SIG_DFL')"
+
+
+@pytest.mark.parametrize("close", ["sys.stdout.close()", "with sys.stdout: print('inside')"])
+def test_a_stream_that_was_closed_is_open_for_the_next_snippet(
+    session: Session, close: str
+) -> None:
+    session.run(f"import sys\n{close}\nsys.stderr.close()")
+    outcome = session.run("print('out'); print('err', file=sys.stderr)")
+    assert (outcome.status, outcome.stdout, outcome.stderr) == ("completed", "out\n", "err\n")
+    session.run("class Odd:\n    closed = property(lambda self: 1 / 0)\n    write = print")
+    session.run("sys.stdout = sys.__stdout__ = Odd()")
+    assert session.run("1").text == "1"

@@ -234,6 +234,17 @@ def test_the_network_is_the_sessions(real: Session) -> None:
     assert text(real, code) == "(True, {'LISTEN'})"
 
 
+def test_what_the_c_library_asks_the_kernel_for_is_the_sessions_too(real: Session) -> None:
+    code = "import os\nos.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') == 2**30"
+    assert text(real, code) == "True"
+    assert text(real, "0 < os.sysconf('SC_AVPHYS_PAGES') <= os.sysconf('SC_PHYS_PAGES')") == "True"
+    code = "os.getloadavg() == tuple(map(float, open('/proc/loadavg').read().split()[:3]))"
+    assert text(real, code) == "True"
+    assert "strings or integers" in raised(real.run("os.sysconf([])")).error.message
+    code = "import psutil\nlist(psutil.net_if_addrs()), psutil.net_if_stats()['lo'].isup"
+    assert text(real, code) == "(['lo'], True)"
+
+
 def test_programs_that_ask_for_the_machine_run(real: Session) -> None:
     for command in ("free -b", "ps -e", "nproc"):
         code = f"import subprocess\nsubprocess.run({command!r}.split(), capture_output=True)"

@@ -187,6 +187,25 @@ def replace() -> None:
         setattr(sys, f"__{name}__", stream)
 
 
+def reopen() -> None:
+    """Put fresh streams in place of those that a snippet has closed: the next one prints again."""
+    # What the snippet has put in place of one of them is its own affair.
+    if (
+        _is_closed(sys.stdout, sys.__stdout__)
+        or _is_closed(sys.stderr, sys.__stderr__)
+        or _is_closed(sys.stdin, sys.__stdin__)
+    ):
+        replace()
+
+
+def _is_closed(stream: TextIO | None, own: TextIO | None) -> bool:
+    try:
+        return stream is own and stream is not None and stream.closed
+    # It may be any object all the same.
+    except Exception:  # noqa: BLE001
+        return False
+
+
 def replace_stdin() -> None:
     """Put a fresh `sys.stdin` on descriptor 0."""
     stream = io.TextIOWrapper(

@@ -3,9 +3,11 @@
 Each is made when the library is imported, and only there.
 """
 
+import errno
 import functools
 import os
 import re
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,12 +21,20 @@ from sandbox.guest.session.main_module import MainModule
 from sandbox.guest.survival import pools
 
 DUMPED = re.compile(r'  File "(.*)", line \d+ in (.*)')
+LOOPBACK = [("lo", socket.AF_INET, "127.0.0.1", "255.0.0.0", None, None)]
+"""As psutil's own C code has it."""
+CARD = {
+    "net_if_mtu": 65_536,
+    "net_if_flags": ["up", "loopback", "running"],
+    "net_if_duplex_speed": (0xFF, 0),  # DUPLEX_UNKNOWN of ethtool(8), and no speed.
+}
 NO_DEBUGGER = "a debugger needs a terminal, and a session has none: print the values instead"
 
 
 def teach(hooks: ImportHooks, main: MainModule) -> None:
     """Make the changes, now or when the library gets imported."""
     for name, change in (
+        ("os", _teach_os),
         ("numba.core.caching", _teach_numba),
         ("pdb", _teach_pdb),
         ("traceback", _teach_traceback),
@@ -41,6 +51,43 @@ def teach(hooks: ImportHooks, main: MainModule) -> None:
 def refuse_to_debug(*_arguments: object, **_options: object) -> NoReturn:
     """What `breakpoint()` comes to. Raises RuntimeError."""
     raise RuntimeError(NO_DEBUGGER)
+
+
+def _teach_os(module: ModuleType) -> None:
+    """Let it tell of the session's memory and load, as /proc does: C code tells of the host's."""
+    ask, load = os.sysconf, os.getloadavg
+    pages = {"SC_PHYS_PAGES": "MemTotal", "SC_AVPHYS_PAGES": "MemAvailable"}
+    rows = {os.sysconf_names[name]: row for name, row in pages.items()}
+
+    @functools.wraps(ask)
+    def sysconf(name: Any, /) -> int:
+        number = os.sysconf_names.get(name) if type(name) is str else name
+        row = rows.get(number) if type(number) is int else None
+        size = None if row is None else _meminfo_bytes(row)
+        return ask(name) if size is None else size // ask("SC_PAGE_SIZE")
+
+    @functools.wraps(load)
+    def getloadavg() -> tuple[float, float, float]:
+        try:
+            with open("/proc/loadavg", encoding="ascii") as stream:
+                one, five, fifteen = map(float, stream.read().split()[:3])
+        except (OSError, ValueError):
+            return load()
+        return one, five, fifteen
+
+    for function in (sysconf, getloadavg):
+        function.__module__ = "os"
+        setattr(module, function.__name__, function)
+
+
+def _meminfo_bytes(row: str) -> int | None:
+    """What /proc/meminfo says; None where it is not shown. Source: proc_meminfo(5)."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as stream:
+            rows = dict(line.split(":", 1) for line in stream)
+        return int(rows[row].split()[0]) * 1024
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _teach_pdb(module: ModuleType) -> None:
@@ -125,7 +172,18 @@ def _teach_threadpoolctl(module: ModuleType) -> None:
 
 
 def _teach_psutil(module: ModuleType) -> None:
-    """Let it read of the network where that is shown: /proc/net is missing, a link to self/net."""
+    """Let it read of the network where that is shown: /proc/net is missing, a link to self/net.
+
+    Of the one interface it tells what it would ask the kernel by calls that are refused.
+    """
+    owners = [getattr(module, name, None) for name in ("cext", "cext_posix")]
+    for owner, name, refused, known in (
+        (module, "net_if_addrs", errno.EAFNOSUPPORT, LOOPBACK),
+        *((owner, name, errno.ENOTTY, told) for owner in owners for name, told in CARD.items()),
+    ):
+        asked = getattr(owner, name, None)
+        if asked is not None:
+            setattr(owner, name, _or_else(asked, refused, known))
 
     def reading(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -148,6 +206,21 @@ def _teach_psutil(module: ModuleType) -> None:
         found = getattr(owner, name, None)
         if found is not None:
             setattr(owner, name, kind(found))
+
+
+def _or_else(function: Callable[..., Any], refused: int, known: Any) -> Callable[..., Any]:
+    """`function`, which returns `known` where the kernel refuses it with that number."""
+
+    @functools.wraps(function)
+    def ask(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except OSError as error:
+            if error.errno != refused:
+                raise
+            return known
+
+    return ask
 
 
 def _is_below_the_snippet(frame: Any) -> bool:

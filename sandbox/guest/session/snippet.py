@@ -133,6 +133,7 @@ class SnippetRunner:
 
     def _run(self, code: str, number: int, script: str | None) -> Ending:
         pid = os.getpid()
+        streams.reopen()
         self._displays.begin()
         file, text = self._sources.add(number, code)
         lines = self._sources.lines(file)

@@ -9,10 +9,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from sandbox import events
 from sandbox.cancellation import in_background
 from sandbox.cluster.cluster import Lost, session_lost
-from sandbox.errors import SandboxError
+from sandbox.errors import SandboxError, SessionClosed
 from sandbox.files.file_streams import PIECE_BYTES, pieces_of
 from sandbox.outcome import ExecResult
-from sandbox.policy.arguments import signal_number
+from sandbox.policy.arguments import as_bytes, signal_number
 from sandbox.session.commands.command import AsyncCommand, CommandEvent
 from sandbox.session.file_calls import Data, Writable, check_chunk, check_target
 from sandbox.session.session import AsyncSession
@@ -71,7 +71,7 @@ class PlacedCalls(CarriedValues):
     async def put(self, path: str, data: Data) -> None:
         """Write `data` to the file `path`, with the directories above it; text as UTF-8."""
         if isinstance(data, str):
-            data = data.encode()
+            data = bytes(as_bytes("data", data))
         if isinstance(data, bytes | bytearray | memoryview):
             await self._ask("put", path, bytes(data))
             return
@@ -179,7 +179,10 @@ class AsyncPlacedCommand:
 
     async def read_event(self) -> CommandEvent | None:
         """What it writes next, or its end; None after that."""
-        event: CommandEvent | None = await self._call("read_event")
+        try:
+            event: CommandEvent | None = await self._call("read_event")
+        except SessionClosed:
+            return None  # It has ended with its session, as `wait` says.
         if event is None or isinstance(event, events.ExecFinished):
             await asyncio.wait([self._ended])
         return event

@@ -46,12 +46,12 @@ PROGRAMS = (
 KNOWLEDGE = (
     "says_what_code_would_need_and_what_it_is_itself",
     "lists_its_variables",
+    "answers_about_objects_that_end_the_interpreter",
     "tells_its_layers",
 )
 EDITOR = (
     "completes_and_judges_code",
     "answers_what_a_name_is",
-    "answers_about_objects_that_end_the_interpreter",
 )
 FILES = (
     "names_files_by_any_characters_and_no_others",

@@ -56,6 +56,28 @@ class Running:
             time.sleep(0.01)
 
 
+class Turns:
+    """The longest turn of a loop in processor time, which no other program takes from it."""
+
+    def __init__(self, server: Running) -> None:
+        assert server.loop is not None
+        self.longest_s = 0.0
+        self._ends = threading.Event()
+        self._done = asyncio.run_coroutine_threadsafe(self._watch(), server.loop)
+
+    async def _watch(self) -> None:
+        last = time.thread_time()
+        while not self._ends.is_set():
+            await asyncio.sleep(0.001)
+            now = time.thread_time()
+            self.longest_s, last = max(self.longest_s, now - last), now
+
+    def end(self) -> float:
+        self._ends.set()
+        self._done.result(30)
+        return self.longest_s
+
+
 def config(**changes) -> Config:
     key = KeySettings(key=KEY, requests_per_minute=100_000, concurrent_requests=1000)
     changes.setdefault("keys", (key,))

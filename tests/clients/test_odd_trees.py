@@ -4,17 +4,14 @@ Whatever is there, a door answers with what it can tell and with refusals of its
 fails, and what a listing needs of the event loop others hardly notice.
 """
 
-import asyncio
 import json
-import threading
-import time
 from collections.abc import Iterator
 from urllib.parse import quote
 
 import httpx2
 import pytest
 from e2b_wire import Wire
-from serving import KEY, Running, TalkModel, config, directory, serving
+from serving import KEY, Running, TalkModel, Turns, config, directory, serving
 
 from runner.config import KeySettings
 
@@ -72,28 +69,6 @@ def http(server: Running) -> Iterator[httpx2.Client]:
     headers = {"authorization": f"Bearer {KEY}", "x-api-key": KEY}
     with httpx2.Client(base_url=server.origin, headers=headers, timeout=120) as client:
         yield client
-
-
-class Turns:
-    """The longest turn of a loop in processor time, which no other program takes from it."""
-
-    def __init__(self, server: Running) -> None:
-        assert server.loop is not None
-        self.longest_s = 0.0
-        self._ends = threading.Event()
-        self._done = asyncio.run_coroutine_threadsafe(self._watch(), server.loop)
-
-    async def _watch(self) -> None:
-        last = time.thread_time()
-        while not self._ends.is_set():
-            await asyncio.sleep(0.001)
-            now = time.thread_time()
-            self.longest_s, last = max(self.longest_s, now - last), now
-
-    def end(self) -> float:
-        self._ends.set()
-        self._done.result(30)
-        return self.longest_s
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import atexit
 import functools
 import itertools
 import json
+import struct
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, get_args
@@ -16,9 +17,11 @@ from starlette.requests import Request
 
 from runner.dialects import chat, dashscope, responses
 from runner.errors import RequestError
+from runner.faces.jupyter.wire import BadMessage
 from runner.models.upstream.sse import EventDecoder, ServerEvent, TooLong
 from runner.server.http import bodies
 from runner.server.http.uploads import FormReader, Upload
+from runner.server.jupyter import frames as notebook
 from runner.server.store.blobs import BlobWriter
 from sandbox.guest.kernel.procfs import Processes, fields, is_live
 from sandbox.protocol.codec import SPECS, Direction, Message, MessageError, pack, unpack
@@ -265,6 +268,20 @@ def read_request(data: bytes) -> None:
         return
 
 
+def read_notebook(data: bytes) -> None:
+    """A message of a notebook's WebSocket is a request, or a BadMessage; nothing else is raised."""
+    kind, message = data[:1], data[1:]
+    is_text, is_v1 = kind in (b"", b"\0"), kind == b"\1"
+    try:
+        taken = notebook.read(
+            message.decode("utf-8", "replace") if is_text else message, b"id", is_v1=is_v1
+        )
+    except BadMessage:
+        return
+    assert taken.channel in notebook.CHANNELS
+    assert isinstance(taken.request.content, dict)
+
+
 def read_value(data: bytes) -> None:
     """Bytes of a value are a value, or a ValueRefused; nothing else is raised."""
     if not data:
@@ -365,6 +382,14 @@ TARGETS = {
         [
             bytes([number]) + json.dumps(asked).encode()
             for number, asked in itertools.product(range(len(PARSERS)), ASKED)
+        ],
+    ),
+    "notebooks": Target(
+        read_notebook,
+        [
+            b'\0{"header":{"msg_type":"a"},"content":{},"channel":"shell"}',
+            b"\1" + struct.pack("<7Q", 6, 56, 61, 77, 79, 81, 83) + b'shell{"msg_type":"a"}{}{}{}',
+            b"\2" + struct.pack("!2I", 1, 8) + b'{"header":{"msg_type":"a"},"content":{}}',
         ],
     ),
     "values": Target(

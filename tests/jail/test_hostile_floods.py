@@ -96,9 +96,11 @@ async def test_idle_sessions_have_the_host_hold_no_frames(box: AsyncSandbox) -> 
             # It may be found out, and ended, before this call or in it.
             with suppress(SessionLost):
                 assert (await session.run(code)).status in ("completed", "died")
-    await asyncio.sleep(0.2)
+    # The host finds them out as soon as it has a turn, which a busy machine may not give it soon.
+    async with asyncio.timeout(60):
+        while any(session.is_live for session in sessions):
+            await asyncio.sleep(0.01)
     assert _resident() - before < SESSIONS * MiB
-    assert [session.is_live for session in sessions] == [False] * SESSIONS
     for session in sessions:
         await session.close()
     assert (await box.run("1")).text == "1"

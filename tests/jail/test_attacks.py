@@ -247,10 +247,11 @@ def wait_until_no_foe_is_left() -> None:
 
 def foes_alive() -> list[int]:
     found = []
-    wanted = f"{corpus.foe()}\n"
+    wanted = f"{corpus.foe()}\n".encode()
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{name}/comm") as stream:
+            # Names of processes are bytes, and need not be text.
+            with open(f"/proc/{name}/comm", "rb") as stream:
                 is_foe = stream.read() == wanted
         except (FileNotFoundError, ProcessLookupError):
             continue

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.boxes import PRELOAD, at_rest, completed, sandbox
+from benchmarks.boxes import PRELOAD, alone, at_rest, completed, sandbox
 from benchmarks.harness import Bench, benchmark
 from benchmarks.rivals import ForkServer, JupyterKernel, bare_python
 from sandbox import Policy, Sandbox
@@ -47,6 +47,7 @@ async def oneshot_prewarmed_blocking(bench: Bench) -> float:
         async def rest() -> None:
             box._call(at_rest(box._box))
 
+        box._call(alone(box._box))
         await bench.turns({"jail": ours, "python": bare_python}, rounds=60, between=rest)
     return bench.ratio("python", "jail")
 

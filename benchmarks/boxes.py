@@ -18,7 +18,15 @@ async def sandbox(
     policy = Policy(preload=preload, survive=survive, limits=limits or Limits())
     async with AsyncSandbox(policy, pool_size=pool_size) as box:
         await at_rest(box)
+        await alone(box)
         yield box
+
+
+async def alone(box: AsyncSandbox) -> None:
+    """End the process that compiles packages ahead: it wants a processor for minutes."""
+    byte_code = box._supply._byte_code
+    if byte_code is not None:
+        await asyncio.to_thread(byte_code.stop)
 
 
 async def at_rest(box: AsyncSandbox) -> None:

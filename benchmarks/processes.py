@@ -8,10 +8,14 @@ from sandbox import AsyncSession
 
 
 def session_processes(session: AsyncSession) -> list[int]:
-    """Host pids of the session's processes: init, the session process and what it started."""
+    """Host pids of the session's processes: init, the session process and what it started.
+
+    Without a standby that has ended: until the next one it is kept as an entry of the kernel's.
+    """
     assert session._live is not None
     init = session._live.worker.init.pid
-    return [init, *(child.pid for child in psutil.Process(init).children(recursive=True))]
+    below = psutil.Process(init).children(recursive=True)
+    return [init, *(child.pid for child in below if child.status() != psutil.STATUS_ZOMBIE)]
 
 
 def memory_bytes(pids: Iterable[int]) -> int:

@@ -34,7 +34,7 @@ from runner.dialects.schema_fields import (
     passed_on,
     refuse,
 )
-from runner.dialects.tool_choices import read_choice
+from runner.dialects.tool_choices import check_offered, read_choice
 from runner.errors import RequestError
 from runner.events import (
     ArgumentsDelta,
@@ -109,6 +109,8 @@ def parse(
     if not chosen.allows("code_interpreter"):
         interpreter, wants_code, always_code = None, False, False
     wants_code = wants_code or interpreter is not None or (always_code and choice != "none")
+    own = server_tools(fields, wants_code)
+    check_offered(fields, choice, {*own, *(tool.name for tool in functions)})
     sampling = sampling_of(fields)
     if thinking and (sampling.response_format or {}).get("type") in ("json_object", "json_schema"):
         raise RequestError(
@@ -134,7 +136,7 @@ def parse(
         model=model,
         entries=entries,
         stream=stream,
-        tools=server_tools(fields, wants_code),
+        tools=own,
         client_tools=functions,
         tool_choice=choice,
         parallel_calls=fields.flag("parallel_tool_calls") is not False,

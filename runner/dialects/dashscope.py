@@ -24,7 +24,7 @@ from runner.dialects.schema_fields import (
     passed_on,
     refuse,
 )
-from runner.dialects.tool_choices import read_choice
+from runner.dialects.tool_choices import check_offered, read_choice
 from runner.errors import RequestError
 from runner.events import (
     ArgumentsDelta,
@@ -114,6 +114,8 @@ def parse(body: JsonValue, *, stream: bool) -> tuple[ParsedRequest, DashScopeOpt
                 f'The {name} parameter must be "{wanted}" when enable_thinking is true',
                 param=f"parameters.{name}",
             )
+    choice, own = read_choice(parameters, INTERPRETER).choice, server_tools(parameters, wants_code)
+    check_offered(parameters, choice, {*own, *(tool.name for tool in functions)})
     if (parameters.whole("n", least=1, most=4) or 1) != 1:
         raise parameters.wrong("n", "must be 1")
     refuse(parameters, REFUSED_BY_DASHSCOPE)
@@ -122,9 +124,9 @@ def parse(body: JsonValue, *, stream: bool) -> tuple[ParsedRequest, DashScopeOpt
         model=model,
         entries=_entries(given),
         stream=stream,
-        tools=server_tools(parameters, wants_code),
+        tools=own,
         client_tools=functions,
-        tool_choice=read_choice(parameters, INTERPRETER).choice,
+        tool_choice=choice,
         parallel_calls=parameters.flag("parallel_tool_calls") is not False,
         sampling=sampling_of(parameters).model_copy(update=passed),
         max_tokens=parameters.whole("max_completion_tokens", least=1)

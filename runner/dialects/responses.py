@@ -37,7 +37,7 @@ from runner.dialects.schema_fields import (
     passed_on,
     refuse,
 )
-from runner.dialects.tool_choices import read_choice
+from runner.dialects.tool_choices import check_offered, read_choice
 from runner.errors import RequestError
 from runner.models.port import ToolSpec
 from runner.transcript import (
@@ -99,6 +99,8 @@ def parse(
         check_exclusive(
             has_interpreter=has_interpreter, has_functions=bool(functions), param="tools"
         )
+    if not servers:  # What tools those have is known later.
+        check_offered(fields, chosen.choice, {*tools, *(tool.name for tool in functions)})
     effort, thinking = _thinking(fields, has_interpreter="code_interpreter" in tools)
     previous = fields.text("previous_response_id")
     conversation = _conversation(fields)

@@ -1,5 +1,6 @@
 """Tool choices: whether and which tool the model must call, and which of them it may."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from runner.dialects.fields import Fields
@@ -17,6 +18,12 @@ class ToolChoice(NamedTuple):
     def allows(self, name: str) -> bool:
         """Whether the tool `name` may be offered."""
         return self.allowed is None or name in self.allowed
+
+
+def check_offered(fields: Fields, choice: str, names: Collection[str]) -> None:
+    """Refuse a choice of a tool that is none of `names`: it could not be called."""
+    if choice not in WORDS and choice not in names:
+        raise fields.wrong("tool_choice", f"names {choice!r}, which is not among the tools")
 
 
 def read_choice(

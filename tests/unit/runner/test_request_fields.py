@@ -306,3 +306,28 @@ async def test_what_a_client_says_of_the_template_is_joined_with_this_servers(te
     async for _ in model.stream(chat.parse(body, rules="openai")[0].model_request()):
         pass
     assert seen[0]["chat_template_kwargs"] == {"enable_thinking": True, **template}
+
+
+@pytest.mark.parametrize("tools", [[], [{"type": "function", **FUNCTION}]])
+def test_a_choice_of_a_tool_that_is_not_offered_is_refused(tools):
+    nested = [{"type": "function", "function": FUNCTION} for _ in tools]
+    choice = {"type": "function", "name": "other"}
+    for parse in (
+        lambda: parse_responses(responses_body(tools=tools, tool_choice=choice)),
+        lambda: parse_responses(responses_body(tool_choice={"type": "code_interpreter"})),
+        lambda: chat.parse(chat_body(tools=nested, tool_choice=choice), rules="openai"),
+        lambda: parse_dashscope(tools=nested, tool_choice=choice),
+    ):
+        with pytest.raises(RequestError, match="not among the tools") as caught:
+            parse()
+        assert caught.value.param in ("tool_choice", "parameters.tool_choice")
+
+
+def test_a_choice_of_a_tool_that_is_offered_is_taken():
+    choice = {"type": "function", "function": {"name": "look"}}
+    nested = [{"type": "function", "function": FUNCTION}]
+    assert chat.parse(chat_body(tools=nested, tool_choice=choice))[0].tool_choice == "look"
+    assert parse_dashscope(tools=nested, tool_choice=choice).tool_choice == "look"
+    interpreter = {"type": "code_interpreter"}
+    body = responses_body(tools=[interpreter], tool_choice=interpreter)
+    assert parse_responses(body)[0].tool_choice == "code_interpreter"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from sandbox.guest.boot.children import Children
-from sandbox.guest.boot.init import Init, SelfPipe
+from sandbox.guest.boot.init import Init, SelfPipe, _reap_copies
 from sandbox.guest.branching import seccomp_notifier
 from sandbox.guest.branching.seccomp_notifier import SeccompNotifier
 from sandbox.guest.kernel import sysapi
@@ -48,6 +48,47 @@ def test_an_unexpected_error_is_reported_and_ends_the_session() -> None:
     assert (said.step, said.message[:18]) == ("init", "UnicodeDecodeError")
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
     channel.close()
+
+
+def test_ends_that_come_before_the_first_order_are_told_after_it() -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(_ends_of_two_copies_and_a_session())
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def _ends_of_two_copies_and_a_session() -> int:
+    """In a process without other children: 0 if what ended is seen, and nothing else told."""
+    order, orders = socket.socketpair()
+    self_pipe = SelfPipe((order.fileno(),))
+    session = _child_that_exits(7, at_once=False)
+    copies = [_child_that_exits(code) for code in (3, 4)]
+    for copy in copies:
+        os.waitid(os.P_PID, copy, os.WEXITED | os.WNOWAIT)
+    orders.send(b"x")
+    seen = _reap_copies(self_pipe, session)
+    if {copy: os.waitstatus_to_exitcode(seen[copy]) for copy in copies} != {
+        copies[0]: 3,
+        copies[1]: 4,
+    }:
+        return 1
+    children = Children(-1, seen)
+    children.watch(session)
+    for copy in copies:
+        children._watched.add(copy)
+    os.kill(session, signal.SIGKILL)
+    os.waitid(os.P_PID, session, os.WEXITED | os.WNOWAIT)
+    told = dict(children.reap())
+    return 0 if told == {copies[0]: 3 << 8, copies[1]: 4 << 8, session: signal.SIGKILL} else 2
+
+
+def _child_that_exits(code: int, *, at_once: bool = True) -> int:
+    pid = os.fork()
+    if pid == 0:
+        while not at_once:
+            signal.pause()
+        os._exit(code)
+    return pid
 
 
 def test_a_number_that_is_no_child_is_neither_watched_nor_spared() -> None:

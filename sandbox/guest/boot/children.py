@@ -23,13 +23,22 @@ of each init grow by a huge page."""
 class Children:
     """The processes of this session, as init sees them."""
 
-    def __init__(self, proc_fd: int, *, has_capabilities: bool = False) -> None:
-        """`has_capabilities` says that the plan leaves them to the session's own processes."""
+    def __init__(
+        self,
+        proc_fd: int,
+        ends: OrderedDict[int, int] | None = None,
+        *,
+        has_capabilities: bool = False,
+    ) -> None:
+        """`ends` is what has been reaped already: pids and wait statuses.
+
+        `has_capabilities` says that the plan leaves them to the session's own processes.
+        """
         self._proc_fd = proc_fd
         self._has_capabilities = has_capabilities
         self.processes = Processes(proc_fd)
         self._watched: set[int] = set()
-        self._ends: OrderedDict[int, int] = OrderedDict()
+        self._ends = ends if ends is not None else OrderedDict()
         self.commands: dict[int, struct_rusage | None] = {}
         """Pids of commands that go on beside the snippets; what each spent, once it has ended."""
         self.has_branches = False

@@ -15,12 +15,13 @@ import signal
 from _signal import SIG_DFL, SIGCHLD  # type: ignore[import-not-found]
 from _signal import signal as set_handler
 from array import array
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
-from sandbox.guest.boot.children import Children
+from sandbox.guest.boot.children import ENDS_KEPT, Children
 from sandbox.guest.boot.commands import Commands, own_variables
 from sandbox.guest.branching import branch, namespace_builder
 from sandbox.guest.branching.refused_calls import RefusedCalls
@@ -131,12 +132,26 @@ def _serve(
     held = _meet_session(ends.init)
     context.proc_fd = held.proc_fd
     self_pipe = SelfPipe((ends.control, held.listener))
-    self_pipe.wait()
+    ends_seen = _reap_copies(self_pipe, pid)
     keeps_capabilities = not context.plan.asks_for("capabilities")
-    children = Children(context.proc_fd, has_capabilities=keeps_capabilities)
+    children = Children(context.proc_fd, ends_seen, has_capabilities=keeps_capabilities)
     children.watch(pid)
     control = GuestChannel(ends.control, "to_init", TO_GUEST_CAP_BYTES)
     Init(context, control, children, self_pipe, held).attend()
+
+
+def _reap_copies(self_pipe: "SelfPipe", session_pid: int) -> "OrderedDict[int, int]":
+    """Reap what ends, and return what did once there is more to do than that.
+
+    An ordinary snippet asks no more of an init than this: its standby ends with it. What the rest
+    of an init touches is memory that most sessions then never take.
+    """
+    seen: OrderedDict[int, int] = OrderedDict()
+    while session_pid not in seen and len(seen) < ENDS_KEPT and not self_pipe.wait():
+        with suppress(ChildProcessError):
+            while (end := os.waitpid(-1, os.WNOHANG))[0]:
+                seen[end[0]] = end[1]
+    return seen
 
 
 def fail(control_fd: int, error: JailError) -> NoReturn:
@@ -170,7 +185,8 @@ def _become_session_process(context: jail.JailContext, ends: SessionFds) -> None
         fail(ends.control, error)
     if not os.read(ends.session, len(BOUND)):
         os._exit(1)  # Init has said why.
-    os.environ.update(own_variables(context))
+    for name, value in own_variables(context).items():
+        os.environ[name] = value
     there = [fd for fd in held if fd >= 0]
     hand_over(ends.session, bytes([fd >= 0 for fd in held]), there)
     given = [init, *context.handed_over]

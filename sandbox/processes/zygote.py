@@ -61,7 +61,8 @@ from sandbox.protocol.plan import HASH_SEED, OWN_PACKAGES, JailPlan
 
 PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 BOOTSTRAP = (
-    "import sys; sys.path.insert(0, sys.argv[2]); from sandbox.guest.boot.launcher import main;"
+    "import sys; sys.path.insert(0, sys.argv[2]); from sandbox.guest.boot import attribute_names;"
+    " attribute_names.intern_ahead(); from sandbox.guest.boot.launcher import main;"
     " main(int(sys.argv[1]))"
 )
 LAUNCHER_FLAGS = ("-s", "-P", "-S", "-B", "-X", "utf8", "-c", BOOTSTRAP)

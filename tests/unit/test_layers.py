@@ -197,7 +197,12 @@ GUEST_ORDER = (
         "sandbox.guest.exchange.trace",
     ),
     ("sandbox.guest.jail.machine",),
-    ("sandbox.guest.jail.root", "sandbox.guest.jail.path_access", "sandbox.guest.boot.memory"),
+    (
+        "sandbox.guest.jail.root",
+        "sandbox.guest.jail.path_access",
+        "sandbox.guest.boot.memory",
+        "sandbox.guest.boot.attribute_names",
+    ),
     ("sandbox.guest.jail.jail",),
     ("sandbox.guest.branching.event_objects",),
     ("sandbox.guest.branching.own_objects",),

@@ -33,6 +33,11 @@ def freeze_heap() -> None:
     gc.freeze()
 
 
+def forget_looked_up() -> None:
+    """Empty the interpreter's cache of methods: an entry that is replaced costs its name's page."""
+    ctypes.pythonapi.PyType_ClearCache()
+
+
 # ---- mappings -----------------------------------------------------------------------------------
 
 

@@ -84,7 +84,11 @@ def warm(plan: JailPlan, directory: str = "") -> session_process.SessionProcess:
         kept_code.offer(plan.byte_code)
     _preload(plan, directory)
     session = session_process.SessionProcess(plan)
+    # What a lookup leaves in this cache names a string of any page, which the next one writes to.
+    memory.forget_looked_up()
     session.rehearse()
+    if plan.tier == "namespaces":
+        interpreter.find_own_modules(plan)
     return session
 
 
@@ -259,6 +263,7 @@ def _fork_workers(
     session: session_process.SessionProcess,
     place: NextNamespaces,
 ) -> NoReturn:
+    others = (channel.fileno(), *place.home_fds)
     while True:
         try:
             request = channel.receive()
@@ -280,16 +285,16 @@ def _fork_workers(
         try:
             if place.failure is not None:
                 raise place.failure
-            with step("fork"):
-                is_worker = sysapi.fork() == 0
-        except JailError as error:
+            is_worker = sysapi.fork() == 0
+        except (JailError, OSError) as error:
             # The host is out of processes or of namespaces: one session fails, the others go on.
             is_worker = False
             answer = GuestChannel(os.dup(control), "to_init", TO_GUEST_CAP_BYTES)
-            answer.send(Failed(error.step, error.detail))
+            failure = error if isinstance(error, JailError) else JailError("fork", str(error))
+            answer.send(Failed(failure.step, failure.detail))
             answer.close()
         if is_worker:
-            init.serve(context, ends, (channel.fileno(), *place.home_fds), session)
+            init.serve(context, ends, others, session)
         for fd in descriptors:
             os.close(fd)
         place.go_home()

@@ -15,6 +15,8 @@ from typing import Any
 from sandbox.protocol.plan import HOME_ALIAS, OWN_PACKAGES, TEMPORARY, WORKSPACE, JailPlan
 
 HOME = f"{TEMPORARY}/home"
+USUAL_HOME = "/tmp/home"
+_OWN_PACKAGES = f"{USUAL_HOME}/{OWN_PACKAGES}"
 
 RESET = {  # name in sys.flags: what a plainly started interpreter has
     "no_site": 0,
@@ -44,15 +46,25 @@ def look_plainly_started() -> None:
 def find_own_modules(plan: JailPlan) -> None:
     """Have modules found in the workspace first, and in own packages before the environment's.
 
-    By a session, not ahead of it: a directory that was not there would be remembered as such. So
-    are the environment's, where the zygote has no jail to meet their code in.
+    Where each session has these at the same places, its zygote does it. The environment's come last
+    where the zygote has no jail to meet their code in.
     """
-    sys.path[:] = [os.getcwd() if entry == WORKSPACE else entry for entry in sys.path]
-    home = "/tmp/home" if plan.tier == "namespaces" else os.environ["HOME"]
+    if plan.tier != "namespaces":
+        sys.path[:] = [os.getcwd() if entry == WORKSPACE else entry for entry in sys.path]
+    home = USUAL_HOME if plan.tier == "namespaces" else os.environ["HOME"]
     places = (at for at, entry in enumerate(sys.path) if entry.endswith("-packages"))
     at = next(places, len(sys.path))
     ahead = plan.tier == "namespaces" or not plan.packages
     sys.path[at:at] = [f"{home}/{OWN_PACKAGES}", *([] if ahead else [plan.packages])]
+
+
+def find_session_modules(plan: JailPlan) -> None:
+    """Have a session find its own modules, as far as its zygote could not see to it."""
+    if plan.tier == "namespaces":
+        # The zygote may have looked for it, and remember that it has none.
+        sys.path_importer_cache.pop(_OWN_PACKAGES, None)
+    else:
+        find_own_modules(plan)
 
 
 class UsualNames:
@@ -64,7 +76,7 @@ class UsualNames:
     """
 
     def __init__(self) -> None:
-        self._home = "/tmp/home"
+        self._home = USUAL_HOME
         """What the home directory was called when it was last entered."""
 
     def install(self) -> None:
@@ -88,7 +100,7 @@ class UsualNames:
                 name = os.path.normpath(os.fsdecode(path))
                 if name.startswith("/"):
                     is_alias = name == HOME_ALIAS or name.startswith(HOME_ALIAS + "/")
-                    self._home = HOME_ALIAS if is_alias else "/tmp/home"
+                    self._home = HOME_ALIAS if is_alias else USUAL_HOME
 
         return enter
 

@@ -135,7 +135,7 @@ class SessionProcess:
             _forget_temporary_directory()
             _reseed()
         host.close()
-        self._channel.close()
+        vars(self).pop("_channel").close()  # Freed by a session, it would cost pages there.
         self.snippets.forget(0)
 
     def _warm(self) -> None:
@@ -152,8 +152,8 @@ class SessionProcess:
         _forget_temporary_directory()
         _reseed()
         set_handler(SIGINT, self._on_interrupt)
-        interpreter.find_own_modules(self._plan)
         self.snippets.enter(os.getcwd())
+        interpreter.find_session_modules(self._plan)
         if self._trace is not None:
             self._trace.enter()
         if self._plan.tier == "landlock" and not self._plan.has_own_ids:

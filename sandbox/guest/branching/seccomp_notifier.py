@@ -50,6 +50,8 @@ _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 """struct seccomp_notif: id, pid, flags, then struct seccomp_data. Source: seccomp_unotify(2)."""
 _ANSWER = struct.Struct("=QqiI")
 _CONTINUE = 1
+_NAMES = {number: name for name, number in NUMBERS[sysapi.ARCH].items()}
+"""Of system calls. Made once: each init that made its own would touch a hundred pages."""
 
 GO_ON = 0
 """The kernel carries the call out."""
@@ -132,7 +134,6 @@ class SeccompNotifier:
         self._has_branches = has_branches
         self._has_own_numbers = has_own_numbers
         """Whether the session has a pid namespace; else numbers are the host's."""
-        self._names = {number: name for name, number in NUMBERS[sysapi.ARCH].items()}
         self._expected: list[int] = []
         self._pid = 0
         self._passed = 0
@@ -177,7 +178,7 @@ class SeccompNotifier:
             raise
         call, pid, _flags, number, _arch, _pointer, *arguments = _NOTIFICATION.unpack(notification)
         try:
-            verdict = self._decide(pid, self._names[number], arguments)
+            verdict = self._decide(pid, _NAMES[number], arguments)
         # Whatever it is, it ends the caller's session: another one, if the caller is in a branch.
         except Exception:
             verdict = errno.EPERM

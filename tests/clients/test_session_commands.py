@@ -68,3 +68,26 @@ def test_a_value_goes_in_and_comes_back(http, url):
     assert (raw["value"], raw["is_base64"]) == ("AQ==", True)
     assert missing.status_code == 404
     assert set(names) == {"rows", "raw"}
+
+
+def test_odd_ends_and_names_over_the_wire(http, url):
+    assert (
+        http.post(f"{url}/exec", json={"command": "kill -40 $$"}).json()["signal"] == "SIGRTMIN+6"
+    )
+    killed = http.post(f"{url}/run", json={"code": "import os; os.kill(os.getpid(), 41)"}).json()
+    assert (killed["status"], killed["signal"]) == ("died", "SIGRTMIN+7")
+    wanted = {"command": ["sleep", "30"], "stream": True, "interactive": True}
+    with http.stream("POST", f"{url}/exec", json=wanted) as told:
+        lines = told.iter_lines()
+        started = next(line for line in lines if line.startswith("data:"))
+        command = started.split('"command_id":')[1].strip(' "}')
+        signal = f"{url}/commands/{command}/signal"
+        wrong = http.post(signal, json={"signal": "SIGNONE"})
+        assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "signal")
+        assert http.post(signal, json={"signal": "SIGRTMIN+6"}).status_code == 200
+        assert any('"SIGRTMIN+6"' in line for line in lines)
+    assert http.put(f"{url}/files/a%0Ab", content=b"1").status_code in (200, 201)
+    assert http.get(f"{url}/files/a%0Ab").content == b"1"
+    long_name = http.get(f"{url}/values/{'x' * 5000}")
+    assert (long_name.status_code, long_name.json()["error"]["param"]) == (400, "name")
+    assert http.post(f"{url}/run", json={"code": "1"}).json()["text"] == "1"

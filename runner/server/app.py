@@ -265,7 +265,7 @@ async def _life(app: FastAPI) -> AsyncGenerator[None, None]:
     services: Services = app.state.services
     await services.responses.recover()
     # Beside the start of the engine, which is another process.
-    loading = asyncio.create_task(run_in_threadpool(load_mcp))
+    loading = asyncio.create_task(run_in_threadpool(_prepare, services))
     works = (_warm(services, loading), _warm_models(services), _sweep(services))
     tasks = [asyncio.create_task(work) for work in works]
     try:
@@ -280,6 +280,12 @@ async def _life(app: FastAPI) -> AsyncGenerator[None, None]:
         await app.state.e2b.close()
         app.state.expectations.close()
         await services.close()
+
+
+def _prepare(services: Services) -> None:
+    """Make what a first request would wait for, and every other request with it."""
+    load_mcp()
+    services.web_tools.prepare()
 
 
 async def _warm(services: Services, loading: asyncio.Task[None]) -> None:

@@ -7,7 +7,7 @@ from runner.config import PagesSettings, SearchSettings
 from runner.errors import ConfigError
 from runner.tools import web_extractor, web_search
 from runner.tools.port import Tool
-from runner.web import metasearch, pages
+from runner.web import fetch, metasearch, pages
 from runner.web.addresses import Guard
 from runner.web.fetch import Fetcher
 from runner.web.folder import Folder
@@ -50,6 +50,11 @@ class WebTools:
     def make(self, names: Collection[str]) -> list[Tool]:
         """Return the tools of a request that asks for `names`."""
         return [make() for name, make in self._makers.items() if name in names]
+
+    def prepare(self) -> None:
+        """Make what the first fetch would make: it holds the interpreter's lock for a while."""
+        if self._makers:
+            fetch.prepare()
 
     async def close(self) -> None:
         """Let go of what the tools share."""

@@ -59,6 +59,11 @@ def _tls() -> ssl.SSLContext:
     return httpx2.create_ssl_context(trust_env=False)
 
 
+def prepare() -> None:
+    """Make what all fetches share; in a thread, before there are requests."""
+    _tls()
+
+
 class CheckedTransport(httpx2.AsyncBaseTransport):
     """Sends each request to the address that the guard looked up and checked.
 

@@ -10,6 +10,8 @@ import trustme
 from origins import ARTICLE, HTML, origin, reply
 
 from runner.errors import WebError
+from runner.tools.web import WebTools
+from runner.web import fetch
 from runner.web.addresses import Guard
 from runner.web.fetch import Fetcher
 
@@ -190,3 +192,13 @@ async def test_nobody_listening_is_told_in_words():
         port = site.port
     with pytest.raises(WebError, match="cannot be fetched"):
         await fetcher().get(f"http://127.0.0.1:{port}/")
+
+
+def test_certificates_are_read_before_there_are_requests(monkeypatch):
+    """Reading them holds the interpreter's lock for 0.2 s, in whatever thread it is done."""
+    made = []
+    monkeypatch.setattr(fetch, "prepare", lambda: made.append(True))
+    WebTools().prepare()
+    assert not made
+    WebTools({"web_search": lambda: None}).prepare()
+    assert made == [True]

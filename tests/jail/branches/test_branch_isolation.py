@@ -21,7 +21,7 @@ NAMES = (
     "sched_setaffinity prlimit64 process_vm_readv process_vm_writev ptrace fcntl getpgid"
 )
 REACH = f"""
-import ctypes, errno, fcntl, os
+import contextlib, ctypes, errno, fcntl, os
 calls = { ({name: NUMBERS[ARCH][name] for name in NAMES.split()})!r}
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
@@ -68,6 +68,9 @@ def seen():
 def settled():
     '''The processes seen once standbys of snippets before have ended, and the own state.'''
     for _ in range(40):
+        for pid in seen():
+            with contextlib.suppress(ChildProcessError):  # Standbys that have ended, of this one.
+                os.waitpid(pid, os.WNOHANG | 0x40000000)
         if len(seen()) <= 3:
             break
         time.sleep(0.02)

@@ -17,6 +17,7 @@ class InitProcess:
         """Host pid; 0 until `watch`."""
         self._pidfd = -1
         self._gone = asyncio.Event()
+        self._was_killed = False
         self._on_gone = on_gone
 
     @property
@@ -31,8 +32,9 @@ class InitProcess:
         asyncio.get_running_loop().add_reader(pidfd, self._on_readable)
 
     def kill(self) -> None:
-        """SIGKILL to it, if it is there. Does not wait."""
-        if self._pidfd >= 0:
+        """SIGKILL to it, if it is there; once is enough. Does not wait."""
+        if self._pidfd >= 0 and not self._was_killed:
+            self._was_killed = True
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 

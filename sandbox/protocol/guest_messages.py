@@ -3,6 +3,7 @@
 A bound in a message from the guest is what keeps the host's memory and time: none is for show.
 """
 
+import json
 from typing import Annotated, Literal
 
 from sandbox.protocol.bounds import (
@@ -253,6 +254,14 @@ def copy_ready_frame(pid: int) -> bytes:
     return pack_body(CopyReady, b'{"pid":%d}' % pid)
 
 
+_COMPLETED = json.dumps(Done("%s", "completed", None, "", "", "", 0, 0, "", []).__dict__)
+
+
+def completed_frame(nonce: str) -> bytes:
+    """What `pack` makes of a Done that has nothing to tell, for such a process."""
+    return pack_body(Done, (_COMPLETED % nonce).encode())
+
+
 QUERIES = ("set", "get", "variables", "complete", "inspect", "is_complete")
 
 
@@ -267,6 +276,15 @@ class Query(Message):
     kind: Annotated[str, word(*QUERIES)]
     text: Code
     number: Count
+
+
+@message(28, "to_guest")
+class Call(Message):
+    """Call a function of a preloaded module, `module:name`, with a text. Answered as `Run` is."""
+
+    nonce: Nonce
+    function: Name
+    argument: Code
 
 
 @message(43, "from_guest")

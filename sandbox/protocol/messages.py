@@ -18,13 +18,13 @@ Four kinds of channel, each a stream socketpair that carries frames:
   sends `BuildNamespaces` for each branch; the branch's init answers on a control channel of its
   own, with `NamespacesReady`.
 * **guest channel** (host <-> one session process, hostile from its first snippet on;
-  `guest_messages`). The host sends `Run`, `ForkCopy`, `Check`, `Measure`, `Warm`,
-  `EnterNamespaces`. The guest answers `Run` with any number of `Display`, `ClearDisplays`,
-  `Denied` and `Attempted` and exactly one `Done`, `Warm` with nothing, the others with one
-  message. A copy of the process has a channel of its own, on which its first word is `CopyReady`;
-  then it serves like the original. All that a guest says can be forged, and none of it is trusted
-  beyond that session: each field is bounded, a message out of place is a fault, and the host
-  decides from what the kernel said (wait status, limits hit) before it looks at `Done`.
+  `guest_messages`). The host sends `Run`, `Call`, `ForkCopy`, `Check`, `Measure`, `Warm`,
+  `EnterNamespaces`. The guest answers `Run` and `Call` with any number of `Display`,
+  `ClearDisplays`, `Denied` and `Attempted` and exactly one `Done`, `Warm` with nothing, the others
+  with one message. A copy of the process has a channel of its own, on which its first word is
+  `CopyReady`; then it serves like the original. All that a guest says can be forged, and none of
+  it is trusted beyond that session: each field is bounded, a message out of place is a fault, and
+  the host decides from what the kernel said (wait status, limits hit) before it looks at `Done`.
 
 Each message is declared once, in the module of its channel: `@message(kind, direction)` over its
 fields, each annotated with its bound. `codec` packs and unpacks them.

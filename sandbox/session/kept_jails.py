@@ -13,32 +13,51 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import NoReturn, Self
 
-from sandbox.errors import CopyRefused, SandboxError, SessionClosed
+from sandbox.errors import CopyRefused, PolicyError, SandboxError, SessionClosed
 from sandbox.outcome import Outcome
+from sandbox.policy.arguments import check_name
 from sandbox.policy.limits import Limits
 from sandbox.policy.policy import Policy
 from sandbox.processes.supply import WorkerSupply
 from sandbox.processes.worker import Worker
 from sandbox.processes.zygote import ReusedJail
+from sandbox.session.runs.request import SnippetRequest
 from sandbox.session.session import AsyncSession
 
 KEPT = 8
 """Jails that wait for the next session, at most."""
-SPARE = 2
+SPARE = 4
 """So many may be on their way to the next session before a caller waits for one of them."""
 
 
 class KeptJailSession:
     """What a session in a kept jail can do. It has no copies, branches or commands beside it."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, policy: Policy) -> None:
         self._session = session
+        self._policy = policy
 
     async def run(
         self, code: str, *, limits: Limits | None = None, stdin: str | None = None
     ) -> Outcome:
         """Run `code` and give back how it ended; see `AsyncSession.run`."""
         return await self._session.run(code, limits=limits, stdin=stdin)
+
+    async def call(self, function: str, argument: str, *, limits: Limits | None = None) -> Outcome:
+        """Call `function` with `argument`, and give back how that ended; see `AsyncSession.run`.
+
+        It is one of a module that `Policy.preload` has loaded, as `module:name`. Less stands
+        around it than around a snippet: what it gives back is dropped, no variable is set, no
+        artifact is listed. What it prints and shows is as a snippet's. Raises PolicyError where
+        the language is restricted, in which only snippets are written.
+        """
+        check_name("function", function, "Give it as module:name")
+        if self._policy.language != "full":
+            raise PolicyError("function", f"is {function!r}", "Allow the full language to call it")
+        request = SnippetRequest.of(
+            argument, stdin=None, limits=limits, policy_limits=self._policy.limits
+        )
+        return await self._session.fulfil(request._replace(function=function))
 
     async def put(self, path: str, data: bytes | str) -> None:
         """Write `data` to the file `path` of the workspace. Raises FileRefused."""
@@ -89,7 +108,7 @@ class AsyncKeptJails:
             self._open.add(source)
         try:
             await session
-            yield KeptJailSession(session)
+            yield KeptJailSession(session, self._policy)
         finally:
             await session.close()
             if isinstance(source, _OneJail):

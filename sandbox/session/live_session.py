@@ -233,7 +233,11 @@ class LiveSession:
         if taken is not None and self._snapshots is not None and ran.state == "rolled_back":
             restored = await asyncio.to_thread(self._snapshots.restore, taken)
             before = {**restored, **self.files.outside_of(before)}
-        artifacts = await self._artifacts(before, ran)
+        if request.function:
+            artifacts: tuple[Artifact, ...] = ()
+            self.forget_listing()
+        else:
+            artifacts = await self._artifacts(before, ran)
         if ran.state == "lost":
             self._note_loss(ran, request)
         if isinstance(ran.end, Gone) and ran.breach is None:

@@ -19,6 +19,8 @@ from sandbox import (
     Limits,
     Outcome,
     Policy,
+    PolicyError,
+    Raised,
     SandboxError,
     SessionClosed,
     SessionLost,
@@ -270,6 +272,76 @@ async def test_limits_hold_as_ever_and_the_jail_goes_on(
         assert said == "memory_bytes"
         assert outcome.status == "raised"
     assert (await _run(jails, "6 * 7")).text == "42"
+
+
+async def _call(jails: AsyncKeptJails, function: str, argument: str, **limits: Any) -> Outcome:
+    async with jails.session() as session:
+        return await session.call(function, argument, limits=Limits(**limits) if limits else None)
+
+
+async def test_a_preloaded_function_is_called_with_a_text(jails: AsyncKeptJails) -> None:
+    outcome = await _call(jails, "builtins:print", "a \U0001f40d\n'")
+    assert isinstance(outcome, Completed)
+    assert (outcome.stdout, outcome.text) == ("a \U0001f40d\n'\n", None)
+    assert outcome.state == "kept"
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "kind"),
+    [
+        ("builtins:exec", "raise LookupError('so')", "LookupError"),
+        ("builtins:exec", "raise SystemExit", "SystemExit"),
+        ("builtins:exec", "raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("builtins:exec", "(lambda f: f(f))(lambda f: f(f))", "RecursionError"),
+        ("xmlrpc.server:print", "", "KeyError"),
+        ("builtins:no_such_name", "", "AttributeError"),
+        ("builtins", "", "AttributeError"),
+    ],
+)
+async def test_what_a_called_function_raises_is_told(
+    jails: AsyncKeptJails, function: str, argument: str, kind: str
+) -> None:
+    outcome = await _call(jails, function, argument)
+    assert isinstance(outcome, Raised)
+    assert outcome.error.type == kind
+    assert (await _run(jails, "6 * 7")).text == "42"
+
+
+async def test_the_end_of_a_called_function_is_told_once_by_its_own_process(
+    jails: AsyncKeptJails,
+) -> None:
+    code = "import os, sys\nif os.fork():\n    os.wait()\nprint('here')"
+    outcome = await _call(jails, "builtins:exec", code)
+    assert isinstance(outcome, Completed)
+    assert outcome.stdout == "here\n" * 2
+
+
+async def test_limits_hold_for_a_called_function(jails: AsyncKeptJails) -> None:
+    outcome = await _call(jails, "builtins:exec", "while True: pass", cpu_s=0.2)
+    assert isinstance(outcome, LimitExceeded)
+    assert outcome.limit == "cpu_s"
+    outcome = await _call(jails, "builtins:exec", "import os; os._exit(3)")
+    assert isinstance(outcome, Died)
+    assert outcome.exit_code == 3
+
+
+@pytest.mark.parametrize("mess", MESSES.values(), ids=MESSES)
+async def test_nothing_of_a_called_function_reaches_the_next(
+    jails: AsyncKeptJails, mess: str
+) -> None:
+    before = await _sight(jails)
+    await _call(jails, "builtins:exec", mess, wall_s=5)
+    assert await _sight(jails) == before
+
+
+async def test_a_call_that_cannot_be_made_is_refused() -> None:
+    policy = Policy(survive=False, language="restricted")
+    async with AsyncSandbox(policy, pool_size=0) as box, box.kept_jails() as jails:
+        with pytest.raises(PolicyError, match="full language"):
+            await _call(jails, "builtins:exec", "print(1)")
+    async with AsyncSandbox(Policy(survive=False), pool_size=0) as box, box.kept_jails() as jails:
+        with pytest.raises(PolicyError, match="a name has"):
+            await _call(jails, "x" * 2000, "")
 
 
 async def test_a_fork_bomb_ends_with_its_session(jails: AsyncKeptJails) -> None:

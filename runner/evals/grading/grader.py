@@ -69,6 +69,7 @@ from runner.evals.grading.places import Places
 from runner.evals.grading.references import References
 from runner.evals.grading.shared_judge import Ruling, SharedJudge, TestPlan
 from runner.evals.grading.snippets import (
+    ANSWER_CALL,
     ASK_BEFOREHAND,
     COMPILE,
     EXAMINE,
@@ -248,14 +249,20 @@ class Grader:
         self, judge: SharedJudge, test: TestPlan, trial: Judged
     ) -> Verdict | None:
         """The verdict by what the candidate answers alone; None if that does not decide."""
-        code = self._start + ASK_BEFOREHAND.format(
-            source=json.dumps(trial.source), place=trial.place, asked=test.asked
-        )
+        source = json.dumps(trial.source)
         # Many a wrong program loops for ever behind its first wrong answer, which is enough.
         for is_first_look in (True, False):
             limits = self._limits(is_first_look=is_first_look)
             async with self._jail() as session:
-                outcome = await session.run(code, limits=limits)
+                if isinstance(session, KeptJailSession) and not self._start:
+                    function, form = ANSWER_CALL
+                    given = form.format(
+                        source=source, place=json.dumps(trial.place), asked=test.asked
+                    )
+                    outcome = await session.call(function, given, limits=limits)
+                else:
+                    code = ASK_BEFOREHAND.format(source=source, place=trial.place, asked=test.asked)
+                    outcome = await session.run(self._start + code, limits=limits)
             if isinstance(outcome, Raised) or outcome.truncated.stdout.dropped_bytes:
                 return None
             if any(denial.layer == "protocol" for denial in outcome.denials):

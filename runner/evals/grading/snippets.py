@@ -63,6 +63,11 @@ FORK = FIND.format(part="judge") + "_judge = _judge.Judge.fork({source}, {place!
 ASK_BEFOREHAND = FIND.format(part="candidate") + (
     "_candidate.answer_beforehand({source}, {place!r}, __import__('json').loads({asked!a}))"
 )
+ANSWER_CALL = (
+    f"{GUEST}.candidate:answer_call",
+    '{{"source": {source}, "place": {place}, "asked": {asked}}}',
+)
+"""The function that does as `ASK_BEFOREHAND`, where its module is preloaded; what it is given."""
 EXAMINE = "import json as _json\n_judge.verdict(_json.loads({check!a}))"
 REFERENCE = FIND.format(part="judge") + (
     "print(_judge.reference_values(*__import__('json').loads({given!a}), {cap}))"

@@ -28,9 +28,20 @@ sockets is not what it was at the start, another one is made.
 
 import os
 import re
-import signal
 import time
-from _signal import SIG_DFL, SIG_IGN, SIGCHLD, SIGINT  # type: ignore[import-not-found]
+
+# Those of `signal` make enumerations of all that they get and give: sixty pages a session.
+from _signal import (  # type: ignore[import-not-found]
+    SIG_BLOCK,
+    SIG_DFL,
+    SIG_IGN,
+    SIG_SETMASK,
+    SIGCHLD,
+    SIGINT,
+    SIGKILL,
+    pthread_sigmask,
+    valid_signals,
+)
 from _signal import signal as set_handler
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -60,6 +71,7 @@ STANDARD = (0, 1, 2)
 """The standard streams stay open, so that nothing that comes later gets these numbers."""
 SPAWN_DESCRIPTORS = 4
 STACK_BYTES = 64 * 1024
+EVERY_SIGNAL = valid_signals()
 ENDS_WITHIN_S = 0.05
 LOOK_AGAIN_S = 0.001
 IDLE = sysapi.CLONE_VM | sysapi.CLONE_FILES | sysapi.CLONE_FS | sysapi.CLONE_NEWPID
@@ -92,7 +104,8 @@ STEPS = (
     LayerStep("", "join cgroups", jail.join_cgroups),
     LayerStep("", "make namespaces", _make_namespaces),
     LayerStep("mount_namespace", "make workspace", jail.make_workspace),
-    *(row for row in jail.SESSION_STEPS if row.name != "verify"),
+    LayerStep("pid_namespace", "mount proc", jail.mount_guests_proc),
+    *(row for row in jail.SESSION_STEPS if row.name not in ("mount proc", "verify")),
     LayerStep("", "verify", _verify),
 )
 """All that a session process does between its fork and Landlock."""
@@ -181,29 +194,32 @@ class Holder:
     def _spawn(self, request: Spawn) -> None:
         if self._held is not None:
             self._end(self._held)
-        descriptors = self._channel.take_descriptors(SPAWN_DESCRIPTORS)
-        control = descriptors[0]
+        control, guest, *streams = self._channel.take_descriptors(SPAWN_DESCRIPTORS)
+        # What is made here is made by code that has run before: each page that it touches in the
+        # session's process would have to be copied.
+        channel = GuestChannel(control, "to_init", TO_GUEST_CAP_BYTES)
+        own = GuestChannel(guest, "to_guest", TO_GUEST_CAP_BYTES)
+        context = JailContext(self._plan, self._template)
+        context.host_id = jail.host_id(self._plan, request.session)
+        context.cgroup_fds = self._cgroup_fds
+        keep = (*STANDARD, control, guest, *streams, *self._cgroup_fds, *self._template.rule_fds)
         try:
             self._renew_net_namespace()
             first = self._make_first_process()
             pid = self._fork(first)
         except (JailError, OSError) as error:
             named = error if isinstance(error, JailError) else JailError("fork", str(error))
-            answer = GuestChannel(os.dup(control), "to_init", TO_GUEST_CAP_BYTES)
             with suppress(ConnectionError):
-                answer.send(Failed(named.step, named.detail))
-            answer.close()
-            for fd in descriptors:
-                os.close(fd)
-            return
+                channel.send(Failed(named.step, named.detail))
+            channel.close()
+            pid = -1
         if pid == 0:
-            context = JailContext(self._plan, self._template)
-            context.host_id = jail.host_id(self._plan, request.session)
-            context.cgroup_fds = self._cgroup_fds
-            self._become_session(context, *descriptors)
-        for fd in descriptors[1:]:
+            self._become_session(context, channel, own, streams, keep)
+        own.close()
+        for fd in streams:
             os.close(fd)
-        channel = GuestChannel(control, "to_init", TO_GUEST_CAP_BYTES)
+        if pid < 0:
+            return
         self._held = _Held(first, pid, os.pidfd_open(pid), channel)
         self._poll.register(channel, POLLIN)
         self._poll.register(self._held.pidfd, POLLIN)
@@ -212,11 +228,11 @@ class Holder:
         # What the kernel leaves to it, it is to reap; and no signal may make it run a handler,
         # which would do so in the memory of this process.
         set_handler(SIGCHLD, SIG_IGN)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        before = pthread_sigmask(SIG_BLOCK, EVERY_SIGNAL)
         try:
             return sysapi.clone_idle(IDLE, self._stack)
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            pthread_sigmask(SIG_SETMASK, before)
             set_handler(SIGCHLD, SIG_DFL)
 
     def _fork(self, first: int) -> int:
@@ -240,29 +256,33 @@ class Holder:
         return pid
 
     def _become_session(
-        self, context: JailContext, control: int, guest: int, stdout: int, stderr: int
+        self,
+        context: JailContext,
+        control: GuestChannel,
+        own: GuestChannel,
+        streams: Sequence[int],
+        keep: Sequence[int],
     ) -> NoReturn:
         try:
-            keep = (*context.cgroup_fds, *context.template.rule_fds)
-            sysapi.close_all_but((*STANDARD, control, guest, stdout, stderr, *keep))
+            sysapi.close_all_but(keep)
             os.setsid()
-            init.wire_standard_streams(stdout, stderr)
+            init.wire_standard_streams(*streams)
             first = os.pidfd_open(FIRST)
             try:
                 jail.apply(self._steps, context)
                 # What the filter would ask an init about is refused: it can have no branches.
                 jail.restrict(context, listens=False)
             except JailError as error:
-                init.fail(control, error)
+                init.fail(control.fileno(), error)
             given = [first, *context.handed_over]
-            for fd in (context.user_namespace, context.proc_fd):
-                os.close(fd)
+            os.close(context.user_namespace)
             frame = ready_frame(os.getpid(), context.template.layers)
             with suppress(ConnectionError):
-                init.hand_over(control, frame, given)
+                control.send_frame(frame, given)
+            control.close()
             for fd in given:
                 os.close(fd)
-            session_process.serve(self._session, guest)
+            session_process.serve(self._session, own)
         finally:
             os._exit(1)
 
@@ -293,7 +313,7 @@ class Holder:
         how that ended tells nothing: the host sees the end of the first one.
         """
         _pid, status = os.waitpid(held.pid, 0)
-        is_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        is_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == SIGKILL
         if is_killed and self._has_ended(held.first_pid):
             return
         with suppress(ConnectionError):
@@ -355,7 +375,7 @@ class Holder:
 
 def _bury(first: int) -> None:
     """Kill the pid namespace of `first`, and reap all of it that is this process's to reap."""
-    os.kill(first, signal.SIGKILL)
+    os.kill(first, SIGKILL)
     # Its end waits until each process of the namespace is reaped, also those that were made
     # children of this one.
     while os.waitpid(-1, 0)[0] != first:

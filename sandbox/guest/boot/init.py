@@ -118,7 +118,8 @@ def _serve(
         for fd in (ends.init, *others):
             os.close(fd)
         _become_session_process(context, ends)
-        session_process.serve(session, ends.guest)
+        own = GuestChannel(ends.guest, "to_guest", TO_GUEST_CAP_BYTES)
+        session_process.serve(session, own)
     # Not os.closerange, which tries one number after the other where Python was built with a C
     # library that is older than close_range(2).
     sysapi.close_all_but((ends.control, ends.init, *context.template.rule_fds))

@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from typing import NoReturn
 
-from sandbox.guest.boot import holder, init, memory
+from sandbox.guest.boot import holder, init, memory, rehearsal
 from sandbox.guest.jail import jail, landlock, rlimits, seccomp
 from sandbox.guest.jail.callrules import Rule
 from sandbox.guest.jail.jail import JailError, step
@@ -86,7 +86,7 @@ def warm(plan: JailPlan, directory: str = "") -> session_process.SessionProcess:
     session = session_process.SessionProcess(plan)
     # What a lookup leaves in this cache names a string of any page, which the next one writes to.
     memory.forget_looked_up()
-    session.rehearse()
+    rehearsal.rehearse(session)
     if plan.tier == "namespaces":
         interpreter.find_own_modules(plan)
     return session

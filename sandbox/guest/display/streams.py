@@ -21,6 +21,7 @@ import os
 import signal
 import struct
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -239,3 +240,12 @@ def _flush(stream: TextIO | None) -> None:
     with contextlib.suppress(Exception):
         if stream is not None:
             stream.flush()
+
+
+def nameless_file() -> int:
+    """Make a file to write and read; in memory, or where that is refused, among those of /tmp."""
+    try:
+        return os.memfd_create("stdin")
+    except OSError:
+        with tempfile.TemporaryFile() as stream:
+            return os.dup(stream.fileno())

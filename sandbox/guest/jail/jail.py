@@ -56,6 +56,7 @@ NAMESPACES_AHEAD = {
 }
 """Namespaces that can be made before the session is known, by layer."""
 MOUNT_ATTRIBUTES = sysapi.MOUNT_ATTR_NOSUID | sysapi.MOUNT_ATTR_NODEV
+PROC_ATTRIBUTES = MOUNT_ATTRIBUTES | sysapi.MS_NOEXEC
 DETAIL_CAP = 2_000
 ABOVE_MOUNTS = ("/mnt", "/dev")
 """Directories below which sessions and branches mount what they may write. Rules are on these,
@@ -331,19 +332,13 @@ def _open_workspace(context: JailContext) -> None:
 
 def mount_proc(context: JailContext) -> None:
     """Mount a /proc of this process's pid namespace; the zygote cannot make it ahead."""
-    attributes = MOUNT_ATTRIBUTES | sysapi.MS_NOEXEC
-    listing = sysapi.new_filesystem("proc", [("subset", "pid")], attributes)
-    # For init alone: /proc is mounted over it. To close it unattached would take 2.5 ms.
-    context.proc_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=listing)
-    sysapi.attach_mount(listing, "/proc")
-    os.close(listing)
-    hides = ("hidepid", "invisible")
-    for target, more in ((machine.WHOLE_PROC, [("subset", "pid")]), ("/proc", [])):
-        fd = sysapi.new_filesystem("proc", [hides, *more], attributes)
-        sysapi.attach_mount(fd, target)
-        if target == "/proc":
-            machine.narrow_proc(fd)
-        os.close(fd)
+    context.proc_fd = machine.mount_for_init(PROC_ATTRIBUTES)
+    machine.mount_for_guest(PROC_ATTRIBUTES)
+
+
+def mount_guests_proc(_context: JailContext) -> None:
+    """Mount as `mount_proc` does, where there is no init, and no branch to come."""
+    machine.mount_for_guest(PROC_ATTRIBUTES)
 
 
 def _take_host_id(context: JailContext) -> None:
@@ -382,7 +377,7 @@ def write_id_maps(outside: int) -> None:
 
 
 def _enter_workspace(context: JailContext) -> None:
-    os.chdir(context.workspace)
+    os.fchdir(context.directories[0])
     os.umask(0o022)
 
 

@@ -7,6 +7,7 @@ import _socket
 import os
 import socket
 from array import array
+from collections.abc import Sequence
 
 from sandbox.protocol.frames import Frame, FrameReader
 from sandbox.protocol.messages import Direction, Message, pack, unpack
@@ -34,9 +35,13 @@ class GuestChannel:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def send(self, message: Message, descriptors: tuple[int, ...] = ()) -> None:
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Write `message` whole; `descriptors` go with its first byte."""
-        data = memoryview(pack(message))
+        self.send_frame(pack(message), descriptors)
+
+    def send_frame(self, frame: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Write a message that is packed already, as `send` does."""
+        data = memoryview(frame)
         if descriptors:
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))
             data = data[self._socket.sendmsg([data], [rights]) :]

@@ -6,11 +6,13 @@ Every function raises OSError with the kernel's errno, and names the call in the
 import _socket
 import ctypes
 import fcntl
+import functools
 import mmap
 import os
 import signal
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 
 from sandbox.guest.kernel.syscalls import NUMBERS
 
@@ -95,6 +97,8 @@ PR_GET_NO_NEW_PRIVS = 39
 PR_GET_TID_ADDRESS = 40
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
+CAPABILITIES_CAP = 64
+"""A set has so many bits."""
 
 _CAPABILITY_HEADER = struct.pack("Ii", 0x20080522, 0)
 """_LINUX_CAPABILITY_VERSION_3, and the caller's own sets."""
@@ -313,13 +317,23 @@ def bound_capabilities() -> None:
     """Let no capability come back once it is given up. Source: capabilities(7)."""
     prctl_ambient = syscall("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     assert prctl_ambient == 0
-    for capability in range(64):
+    for capability in known_capabilities():
         try:
             prctl(PR_CAPBSET_DROP, capability)
         except OSError:
-            # EINVAL: past the last capability that this kernel knows. EPERM: the caller holds
-            # no CAP_SETPCAP, so it has nothing in its sets that could come back.
+            # The caller holds no CAP_SETPCAP: it has nothing in its sets that could come back.
             break
+
+
+@functools.cache
+def known_capabilities() -> range:
+    """All that this kernel knows; a zygote asks once for its sessions."""
+    count = 0
+    with suppress(OSError):  # EINVAL: past the last one.
+        while count < CAPABILITIES_CAP:
+            prctl(PR_CAPBSET_READ, count)
+            count += 1
+    return range(count)
 
 
 def clear_capability_sets() -> None:

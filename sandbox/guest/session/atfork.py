@@ -9,6 +9,7 @@ does itself (`run_fork_hooks`). If a preloaded package has registered one, all a
 import os
 import random
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,3 +54,21 @@ def name_main_thread() -> None:
     # CPython leaves the parent's number there, and no public name sets it.
     main = threading.main_thread()
     main._native_id = threading.get_native_id()  # type: ignore[attr-defined]
+
+
+def forget_temporary_directory() -> None:
+    """Have the directory looked up anew: a package may have found the zygote's own."""
+    tempfile.tempdir = None
+
+
+def reseed() -> None:
+    """Make sources of chance differ between sessions that one zygote forked.
+
+    `run_fork_hooks` sees to `random`; numpy's global generator does not reseed itself after a fork.
+    """
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed(int.from_bytes(os.urandom(4), "little"))
+    uuid = sys.modules.get("uuid")
+    if uuid is not None:
+        vars(uuid)["_last_timestamp"] = None

@@ -8,16 +8,14 @@ only if the original dies, and goes away when the host closes its channel (see `
 
 import os
 import random
-import socket
 import sys
-import tempfile
 import threading
 
 # What `signal.signal` calls; its enumerations would touch forty pages more in each session.
 from _signal import SIGINT  # type: ignore[import-not-found]
 from _signal import signal as set_handler
 from types import FrameType
-from typing import NoReturn, cast
+from typing import NoReturn
 
 from sandbox.guest.branching import branch, own_objects
 from sandbox.guest.display import streams
@@ -28,7 +26,14 @@ from sandbox.guest.language import check, imports
 from sandbox.guest.language.attempts import line_of
 from sandbox.guest.language.audited_events import Tried
 from sandbox.guest.notebook import forms
-from sandbox.guest.session import atfork, chmod_shim, copies, entrant, interpreter, program_end
+from sandbox.guest.session import (
+    atfork,
+    calls,
+    chmod_shim,
+    copies,
+    entrant,
+    interpreter,
+)
 from sandbox.guest.session.snippet import Ending, SnippetRunner
 from sandbox.guest.survival import child_pools
 from sandbox.protocol.frames import FrameError
@@ -38,6 +43,7 @@ from sandbox.protocol.messages import (
     TO_GUEST_CAP_BYTES,
     Answered,
     Attempted,
+    Call,
     Check,
     Checked,
     ClearDisplays,
@@ -54,25 +60,23 @@ from sandbox.protocol.messages import (
     MessageError,
     Query,
     Run,
-    ToolAnswer,
     ToolCall,
     Warm,
+    completed_frame,
     pack,
 )
 from sandbox.protocol.plan import JailPlan
 
-REHEARSALS = 20
-"""CPython 3.11 adapts a function to what it does from about its tenth call on."""
 REHEARSED = "1"
 NO_DESCRIPTOR_LEFT = "the session has as many open files as it may have"
 SESSION_PROCESS_FAILED = 70
 """EX_SOFTWARE of sysexits.h."""
 
 
-def serve(session: "SessionProcess", guest_fd: int) -> NoReturn:
+def serve(session: "SessionProcess", channel: GuestChannel) -> NoReturn:
     """Be the session process until the host closes the channel."""
     try:
-        session.start(guest_fd)
+        session.start(channel)
         session.serve()
     finally:
         # An error of this process itself must not unwind into the zygote's frames and show them to
@@ -117,40 +121,19 @@ class SessionProcess:
         if self._trace is not None:
             self._trace.attempts.install()
 
-    def rehearse(self) -> None:
-        """Do what every session does a few times: the interpreter then has adapted its code.
-
-        It adapts code by writing into it, and fills caches. What is done here is shared by all
-        sessions; each of them would copy the pages that it writes.
-        """
-        host_end, guest_end = socket.socketpair()
-        host = GuestChannel(host_end.detach(), "from_guest", TO_GUEST_CAP_BYTES)
-        self._channel = GuestChannel(guest_end.detach(), "to_guest", TO_GUEST_CAP_BYTES)
-        self._pid = os.getpid()
-        for _ in range(REHEARSALS):
-            host.send(Run("", 0, REHEARSED, None, False))
-            self._run(cast(Run, self._channel.receive()))
-            host.receive()
-            program_end.rehearse()
-            _forget_temporary_directory()
-            _reseed()
-        host.close()
-        vars(self).pop("_channel").close()  # Freed by a session, it would cost pages there.
-        self.snippets.forget(0)
-
     def _warm(self) -> None:
         """Touch what a snippet touches, so that the first one finds its pages copied already."""
         pack(_done("", self.snippets.run(REHEARSED, 0), ""))
         self.snippets.forget(0)
         streams.flush()
 
-    def start(self, guest_fd: int) -> None:
-        """Begin a session in this process, heard on `guest_fd`."""
-        self._channel = GuestChannel(guest_fd, "to_guest", TO_GUEST_CAP_BYTES)
+    def start(self, channel: GuestChannel) -> None:
+        """Begin a session in this process, heard on `channel`."""
+        self._channel = channel
         self._pid = os.getpid()
         atfork.run_fork_hooks()
-        _forget_temporary_directory()
-        _reseed()
+        atfork.forget_temporary_directory()
+        atfork.reseed()
         set_handler(SIGINT, self._on_interrupt)
         self.snippets.enter(os.getcwd())
         interpreter.find_session_modules(self._plan)
@@ -170,6 +153,8 @@ class SessionProcess:
                 self._wake()
             if isinstance(message, Run):
                 self._run(message)
+            elif isinstance(message, Call):
+                self._call(message)
             elif isinstance(message, Check):
                 self._channel.send(_checked(self._plan, message))
             elif isinstance(message, ForkCopy):
@@ -180,10 +165,9 @@ class SessionProcess:
                 self._channel.send(Measured(message.nonce, copies.private_bytes()))
             elif isinstance(message, Warm):
                 self._warm()
-            elif isinstance(message, ToolAnswer):
-                continue  # Its snippet has ended.
             elif isinstance(message, Query):
                 self._answer(message)
+            # And nothing for a ToolAnswer, whose snippet has ended.
 
     def _run(self, message: Run) -> None:
         self._nonce = message.nonce
@@ -203,12 +187,32 @@ class SessionProcess:
             self._is_running = False
         self._leave_if_forked()
         streams.flush()
-        if self._trace is not None:
-            for told in self._trace.end(self._nonce):
-                self._channel.send(told)
+        self._tell_trace()
         if message.survive and not in_place:
             in_place = copies.later_obstacle()
         self._channel.send(_done(message.nonce, ending, in_place, *self.snippets.clock.take()))
+
+    def _call(self, message: Call) -> None:
+        self._nonce = message.nonce
+        if self._trace is not None:
+            self._trace.begin()
+        self._is_running = True
+        try:
+            raised = calls.call(message.function, message.argument)
+        finally:
+            self._is_running = False
+        self._leave_if_forked()
+        streams.flush()
+        self._tell_trace()
+        if raised is None:
+            self._channel.send_frame(completed_frame(message.nonce))
+        else:
+            self._channel.send(_done(message.nonce, Ending("raised", [], None, *raised), ""))
+
+    def _tell_trace(self) -> None:
+        if self._trace is not None:
+            for told in self._trace.end(self._nonce):
+                self._channel.send(told)
 
     def _copy(self, message: ForkCopy) -> None:
         refusal, is_copy = self._try_to_copy()
@@ -333,7 +337,7 @@ class SessionProcess:
                 return
             source = os.open("/dev/null", os.O_RDONLY)
         else:
-            source = _nameless_file()
+            source = streams.nameless_file()
             with open(source, "wb", closefd=False) as stream:
                 stream.write(stdin.encode("utf-8", "surrogatepass"))
             os.lseek(source, 0, os.SEEK_SET)
@@ -471,30 +475,3 @@ def _done(
         slow_import=slow_import,
         slow_import_ms=slow_import_ms,
     )
-
-
-def _nameless_file() -> int:
-    """Make a file to write and read; in memory, or where that is refused, among those of /tmp."""
-    try:
-        return os.memfd_create("stdin")
-    except OSError:
-        with tempfile.TemporaryFile() as stream:
-            return os.dup(stream.fileno())
-
-
-def _forget_temporary_directory() -> None:
-    """Have the directory looked up anew: a package may have found the zygote's own."""
-    tempfile.tempdir = None
-
-
-def _reseed() -> None:
-    """Make sources of chance differ between sessions that one zygote forked.
-
-    `atfork` sees to `random`; numpy's global generator does not reseed itself after a fork.
-    """
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed(int.from_bytes(os.urandom(4), "little"))
-    uuid = sys.modules.get("uuid")
-    if uuid is not None:
-        vars(uuid)["_last_timestamp"] = None

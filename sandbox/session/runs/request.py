@@ -22,6 +22,8 @@ class SnippetRequest(NamedTuple):
     """The name of the program that it is, empty for one without; None for a snippet."""
     tools: Tools
     """Functions of the host that it may call."""
+    function: str = ""
+    """Of a preloaded module, `module:name`: it is called, and `code` is what it is given."""
 
     @classmethod
     def of(

@@ -23,6 +23,7 @@ from sandbox.processes.worker_state import State as WorkerState
 from sandbox.protocol.messages import (
     AttemptCounts,
     Attempted,
+    Call,
     ClearDisplays,
     Denied,
     Display,
@@ -250,17 +251,20 @@ class SnippetRun:
 
     def _hand_over(self) -> None:
         request = self._request
-        self._takeover.send(
-            Run(
-                self._nonce,
-                self._number,
-                request.code,
-                request.stdin,
-                self._survive,
-                request.script,
-                request.tools.specs if request.tools else "",
+        if request.function:
+            self._takeover.send(Call(self._nonce, request.function, request.code))
+        else:
+            self._takeover.send(
+                Run(
+                    self._nonce,
+                    self._number,
+                    request.code,
+                    request.stdin,
+                    self._survive,
+                    request.script,
+                    request.tools.specs if request.tools else "",
+                )
             )
-        )
         listen_after_s = LISTEN_AFTER_S + (COPIED_WITHIN_S if self._survive else 0.0)
         self._alarm.set(min(listen_after_s, request.limits.wall_s), self._listen)
 

@@ -10,7 +10,7 @@ from sandbox.outcome import State
 from sandbox.processes.guest_process import GuestProcess
 from sandbox.processes.worker import Worker
 from sandbox.processes.worker_state import Event
-from sandbox.protocol.messages import Run
+from sandbox.protocol.messages import Call, Run
 
 TAKE_OVER_S = 2.0
 STANDBY_CHECK_S = 0.002
@@ -27,11 +27,11 @@ class Takeover:
         self._deadline = 0.0
         self._was_killed = False
 
-    def send(self, message: Run) -> None:
+    def send(self, message: Run | Call) -> None:
         """Hand the snippet over, with the channel of its standby if there is to be one."""
         worker = self._worker
         self._deadline = time.monotonic() + TAKE_OVER_S
-        if message.survive:
+        if isinstance(message, Run) and message.survive:
             host_end, guest_end = socket.socketpair()
             # It is heard when it is needed, which is for hardly any snippet: see `pid`.
             self._standby = worker.open_guest_channel(host_end, listens=False)

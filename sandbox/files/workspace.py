@@ -86,9 +86,9 @@ class Workspace:
         self._bytes_cap = bytes_cap
         self._files_cap = files_cap
         self._bare_since_ns = -1
+        """When its top directories changed last, if nothing to be listed was in them then."""
         self._bare_count: int | None = None
         """How many files its file system had then, where that was less than a tick ago."""
-        """When its top directories changed last, if nothing to be listed was in them then."""
 
     @property
     def is_open(self) -> bool:

@@ -13,6 +13,7 @@ from types import ModuleType
 
 import httpx2
 from e2b_wire import Wire
+from mcp_wire import INITIALIZE
 from serving import KEY, MODEL, TalkModel, config, directory, serving
 from talking import TALKS
 
@@ -23,16 +24,6 @@ HEADERS = {
     "accept": "application/json, text/event-stream",
 }
 QUESTION = next(iter(TALKS))
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    },
-}
 FORM = {"files": {"file": ("a.txt", b"x")}, "data": {"purpose": "user_data"}}
 BASE = "/v1/sessions/{session}"
 ASKED: tuple[tuple[str, str, dict[str, object]], ...] = (

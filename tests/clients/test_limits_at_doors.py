@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 from e2b_wire import Wire
+from mcp_wire import INITIALIZE
 from serving import KEY, TalkModel, config, directory, serving
 
 from runner.config import KeySettings
@@ -41,17 +42,7 @@ class Client:
 
     def tool(self, name: str, **arguments: object) -> str:
         """What a tool of MCP answers, in a connection of its own."""
-        asked = {
-            "jsonrpc": "2.0",
-            "id": 1,
-            "method": "initialize",
-            "params": {
-                "protocolVersion": "2025-11-25",
-                "capabilities": {},
-                "clientInfo": {"name": "test", "version": "1"},
-            },
-        }
-        met = self.post("/mcp", asked, **ACCEPT)
+        met = self.post("/mcp", INITIALIZE, **ACCEPT)
         call = {"name": name, "arguments": arguments}
         asked = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}
         headers = {**ACCEPT, "mcp-session-id": met.headers["mcp-session-id"]}

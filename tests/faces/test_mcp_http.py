@@ -12,22 +12,13 @@ import httpx2
 from mcp import ClientSession
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp_wire import INITIALIZE
 from serving import KEY, TalkModel, config, directory, serving
 
 from runner.config import KeySettings, ServerSettings
 from runner.server.mcp.doors import BODY_CAP_BYTES
 
 OTHER_KEY = "sk-other-key"
-ASKED = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    },
-}
 ACCEPT = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 pytestmark = pytest.mark.slow
 
@@ -136,17 +127,19 @@ async def test_what_is_asked_for_is_lowered_to_the_policy(server):
 async def test_a_door_has_the_rules_of_the_server(server):
     url, key = f"{server.origin}/mcp", {"authorization": f"Bearer {KEY}"}
     async with httpx2.AsyncClient(timeout=60) as http:
-        nobody = await http.post(url, json=ASKED, headers=ACCEPT)
+        nobody = await http.post(url, json=INITIALIZE, headers=ACCEPT)
         by_sse = await http.get(f"{server.origin}/sse")
-        far = await http.post(url, json=ASKED, headers={**ACCEPT, **key, "host": "evil.example"})
+        far = await http.post(
+            url, json=INITIALIZE, headers={**ACCEPT, **key, "host": "evil.example"}
+        )
         page = await http.post(
-            url, json=ASKED, headers={**ACCEPT, **key, "origin": "https://evil.example"}
+            url, json=INITIALIZE, headers={**ACCEPT, **key, "origin": "https://evil.example"}
         )
         large = await http.post(url, content=b" " * (BODY_CAP_BYTES + 1), headers={**ACCEPT, **key})
         many = b"[" + b"{}," * 500_000 + b"{}]"
         crowded = await http.post(url, content=many, headers={**ACCEPT, **key})
         text = await http.post(url, content=b"x", headers={**key, "content-type": "text/plain"})
-        good = await http.post(url, json=ASKED, headers={**ACCEPT, **key})
+        good = await http.post(url, json=INITIALIZE, headers={**ACCEPT, **key})
         number = good.headers["mcp-session-id"]
         stolen = await http.post(
             url,

@@ -57,7 +57,7 @@ class KeptJailSession:
         request = SnippetRequest.of(
             argument, stdin=None, limits=limits, policy_limits=self._policy.limits
         )
-        return await self._session.fulfil(request._replace(function=function))
+        return await self._session._run(request._replace(function=function), None)
 
     async def put(self, path: str, data: bytes | str) -> None:
         """Write `data` to the file `path` of the workspace. Raises FileRefused."""

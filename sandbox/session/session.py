@@ -362,10 +362,6 @@ class AsyncSession(CommandCalls, InstallCalls, ValueCalls):
             tools=self._tools.beside(tools),
         )
 
-    async def fulfil(self, request: SnippetRequest) -> Outcome:
-        """What came of a request that the engine itself has made."""
-        return await self._run(request, None)
-
     async def _run(self, request: SnippetRequest, sink: Sink | None) -> Outcome:
         return await self._turns.take_here(
             lambda live: live.run(request, sink),

@@ -21,6 +21,14 @@ HOME = "/home/user"
 KINDS = {"text/plain": "text", "text/html": "html", "image/png": "png", "image/svg+xml": "svg"}
 
 
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class CommandsSubject:
     """The calls that the package e2b has."""
 
@@ -38,8 +46,13 @@ class CommandsSubject:
     ) -> Any:
         """Run a command to its end."""
         text = command if isinstance(command, str) else shlex.join(command)
-        with self._told():
-            done = self._sandbox.commands.run(text, cwd=posixpath.join(HOME, cwd), envs=env)
+        if not _is_utf8(text):
+            raise Lacking("a command that is no UTF-8")
+        try:
+            with self._told():
+                done = self._sandbox.commands.run(text, cwd=posixpath.join(HOME, cwd), envs=env)
+        except e2b.CommandExitException as error:
+            done = error
         return Told(exit_code=done.exit_code, text=done.stdout)
 
     def put(self, path: str, data: str | bytes) -> None:

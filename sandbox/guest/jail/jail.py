@@ -377,7 +377,7 @@ def write_id_maps(outside: int) -> None:
 
 
 def _enter_workspace(context: JailContext) -> None:
-    os.fchdir(context.directories[0])
+    os.chdir(context.workspace)
     os.umask(0o022)
 
 

@@ -32,8 +32,7 @@ def rehearse(session: SessionProcess) -> None:
         session._call(cast(Call, session._channel.receive()))
         host.receive()
         program_end.rehearse()
-        atfork.forget_temporary_directory()
-        atfork.reseed()
+        atfork.renew()
     host.close()
     vars(session).pop("_channel").close()  # Freed by a session, it would cost pages there.
     session.snippets.forget(0)

@@ -56,12 +56,18 @@ def name_main_thread() -> None:
     main._native_id = threading.get_native_id()  # type: ignore[attr-defined]
 
 
-def forget_temporary_directory() -> None:
+def renew() -> None:
+    """Renew what sessions that one zygote forked may not have in common."""
+    _forget_temporary_directory()
+    _reseed()
+
+
+def _forget_temporary_directory() -> None:
     """Have the directory looked up anew: a package may have found the zygote's own."""
     tempfile.tempdir = None
 
 
-def reseed() -> None:
+def _reseed() -> None:
     """Make sources of chance differ between sessions that one zygote forked.
 
     `run_fork_hooks` sees to `random`; numpy's global generator does not reseed itself after a fork.

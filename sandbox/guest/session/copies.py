@@ -86,7 +86,7 @@ def fork_copy(fd: int) -> bool:
 
     Raises OSError if no process could be made for it.
     """
-    _reap()
+    reap()
     if _id_address and pools.threads() == 1:
         return _fork_unwaited(fd)
     try:
@@ -121,7 +121,7 @@ def _fork_unwaited(fd: int) -> bool:
     return False
 
 
-def _reap() -> None:
+def reap() -> None:
     """Have the kernel forget copies that have ended; no signal tells of their end."""
     for copy in _children[:]:
         try:

@@ -132,8 +132,7 @@ class SessionProcess:
         self._channel = channel
         self._pid = os.getpid()
         atfork.run_fork_hooks()
-        atfork.forget_temporary_directory()
-        atfork.reseed()
+        atfork.renew()
         set_handler(SIGINT, self._on_interrupt)
         self.snippets.enter(os.getcwd())
         interpreter.find_session_modules(self._plan)
@@ -188,8 +187,9 @@ class SessionProcess:
         self._leave_if_forked()
         streams.flush()
         self._tell_trace()
-        if message.survive and not in_place:
-            in_place = copies.later_obstacle()
+        if message.survive:
+            copies.reap()  # The standby before may have ended after this one was made.
+            in_place = in_place or copies.later_obstacle()
         self._channel.send(_done(message.nonce, ending, in_place, *self.snippets.clock.take()))
 
     def _call(self, message: Call) -> None:

@@ -29,8 +29,8 @@ from sandbox.protocol.messages import ANSWER_CAP, ToolAnswer, ToolCall
 
 TIMEOUT_S = 60.0
 CALLS_CAP = 1_000
-UNDER_WAY_CAP = 256
-"""A guest of ours waits before: with 64 from an event loop, one from each thread."""
+UNDER_WAY_CAP = 64
+"""A guest of ours waits before: with 24 from an event loop, one from each thread."""
 TOOLS_CAP = 100
 SPECS_CAP = 1 << 20
 KEPT_CHARS = 64 * 1024

@@ -27,8 +27,11 @@ NO_SAME_TYPE = frozenset(
     )
 )
 """Built-in exceptions that arrive as ToolError, as all that are no `Exception` do."""
-UNDER_WAY_CAP = 64
-"""Calls of one event loop that wait for an answer; more wait until one of them has come."""
+UNDER_WAY_CAP = 24
+"""Calls of one event loop that wait for an answer; more wait until one of them has come.
+
+The host takes 64 in all, one that it has just answered too: what is left is for threads.
+"""
 
 
 class ToolError(Exception):
